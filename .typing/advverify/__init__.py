@@ -1,0 +1,1 @@
+../../advverify/__init__.py

@@ -1,0 +1,31 @@
+"""advverify: how far is this input from the nearest adversarial example, exactly and with evidence?
+
+The public names below are loaded on first use, so that `advverify --help` does not wait for torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from advverify.verifier.api import certify as certify
+    from advverify.verifier.api import distance as distance
+    from advverify.verifier.api import verify as verify
+    from advverify.verifier.network.onnx_reader import read_onnx as read_onnx
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "certify": "advverify.verifier.api",
+    "distance": "advverify.verifier.api",
+    "verify": "advverify.verifier.api",
+    "read_onnx": "advverify.verifier.network.onnx_reader",
+}
+__all__ = ["__version__", "certify", "distance", "read_onnx", "verify"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'advverify' has no attribute {name!r}")

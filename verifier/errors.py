@@ -1,0 +1,37 @@
+"""The errors that users can cause or mend. Each message says what, where, and how to mend it, in one sentence.
+
+Every class also inherits the builtin that a Python programmer would expect to catch.
+"""
+
+
+class AdvverifyError(Exception):
+    """Base of every error that advverify raises on purpose; the command line prints its text and exits with 2."""
+
+
+class InvalidInput(AdvverifyError, ValueError):
+    """An argument, image, label, radius or option that makes no sense."""
+
+
+class InvalidModel(AdvverifyError, ValueError):
+    """A file that is not a usable ONNX network."""
+
+
+class UnsupportedOperator(InvalidModel, NotImplementedError):
+    """An ONNX node outside the supported set."""
+
+
+class InvalidSpecification(AdvverifyError, ValueError):
+    """A property that is malformed or beyond what is supported; `line` and `column` count from 1."""
+
+    def __init__(self, message: str, line: int | None = None, column: int | None = None) -> None:
+        """Append the position to the message when it is known."""
+        self.line, self.column = line, column
+        super().__init__(message if line is None else f"line {line}, column {column}: {message}")
+
+
+class SolverUnavailable(AdvverifyError, RuntimeError):
+    """A solver back end that is not installed."""
+
+
+class SolverFailure(AdvverifyError, RuntimeError):
+    """A solver that stopped without a usable answer."""

@@ -1,0 +1,125 @@
+"""One family of ONNX operators a file; `READERS` maps an operator to `module:function`.
+
+A reader takes (context, node, operands, attributes) and returns the value, or list of values, that the node computes.
+Operands are numpy arrays (constants) or `Stream`s (values that depend on the network's input).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ...errors import UnsupportedOperator
+from ..builder import NetworkBuilder
+from ..operators import Select
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A value that depends on the input: a node of the network seen with an ONNX shape (batch dimension included)."""
+
+    node: int
+    shape: tuple[int, ...]
+
+    @property
+    def positions(self) -> np.ndarray:
+        """Flat positions arranged in `shape`."""
+        return np.arange(prod(self.shape)).reshape(self.shape)
+
+
+Value = Stream | np.ndarray
+
+
+@dataclass
+class Context:
+    """What readers share: the builder, the opset, and where in the graph they are."""
+
+    builder: NetworkBuilder
+    opset: int
+    origin: str
+    label: str = ""
+    is_last: bool = False
+    notes: list[str] = field(default_factory=list)
+
+    def unsupported(self, why: str) -> UnsupportedOperator:
+        """An error that names the node."""
+        return UnsupportedOperator(f"{self.origin}: {self.label}: {why}")
+
+    def constant(self, value: Value | None, what: str) -> np.ndarray:
+        """A constant operand.
+
+        Raises:
+            UnsupportedOperator: the operand depends on the network's input, or is missing.
+        """
+        if value is None or isinstance(value, Stream):
+            raise self.unsupported(f"{what} must be a constant")
+        return np.asarray(value)
+
+    def stream(self, value: Value | None, what: str) -> Stream:
+        """An operand that must depend on the input."""
+        if not isinstance(value, Stream):
+            raise self.unsupported(f"{what} must depend on the network's input")
+        return value
+
+    def select(self, source: Stream, positions: np.ndarray) -> Stream:
+        """The entries of `source` at `positions` (-1 is zero), as a stream of the shape of `positions`."""
+        if positions.shape == source.shape and np.array_equal(positions, source.positions):
+            return source
+        operator = Select.from_array(positions, prod(source.shape))
+        if operator.is_identity:
+            return Stream(source.node, positions.shape)
+        return Stream(self.builder.affine([source.node], [operator], None, self.label), positions.shape)
+
+
+def attribute_or_input(
+    context: Context, operands: list[Value | None], attributes: dict[str, Any], name: str, position: int
+) -> list[int] | None:
+    """A list that older opsets keep in an attribute and newer ones in a constant input; None where there is none."""
+    if name in attributes:
+        return [int(v) for v in attributes[name]]
+    if len(operands) > position and operands[position] is not None:
+        return [int(v) for v in context.constant(operands[position], name).ravel()]
+    return None
+
+
+READERS = {
+    "Gemm": "matmul:gemm",
+    "MatMul": "matmul:matmul",
+    "Conv": "conv:conv",
+    "ConvTranspose": "conv:conv_transpose",
+    "BatchNormalization": "normalization:batch_normalization",
+    "Relu": "activation:relu",
+    "LeakyRelu": "activation:leaky_relu",
+    "PRelu": "activation:prelu",
+    "Abs": "activation:absolute",
+    "Clip": "activation:clip",
+    "Softmax": "activation:softmax",
+    "LogSoftmax": "activation:softmax",
+    "Add": "arithmetic:add",
+    "Sub": "arithmetic:subtract",
+    "Mul": "arithmetic:multiply",
+    "Div": "arithmetic:divide",
+    "Neg": "arithmetic:negate",
+    "Sum": "arithmetic:sum_all",
+    "Identity": "shape:identity",
+    "Dropout": "shape:identity",
+    "Cast": "shape:cast",
+    "Flatten": "shape:flatten",
+    "Reshape": "shape:reshape",
+    "Transpose": "shape:transpose",
+    "Squeeze": "shape:squeeze",
+    "Unsqueeze": "shape:unsqueeze",
+    "Slice": "shape:slice_",
+    "Split": "shape:split",
+    "Concat": "shape:concat",
+    "Gather": "shape:gather",
+    "Pad": "shape:pad",
+    "Expand": "shape:expand",
+    "MaxPool": "pooling:max_pool",
+    "AveragePool": "pooling:average_pool",
+    "GlobalAveragePool": "pooling:global_average_pool",
+    "ReduceMean": "pooling:reduce_mean",
+}

@@ -1,0 +1,99 @@
+"""Addition of streams and constants; multiplication and division by constants."""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import Any
+
+import numpy as np
+import onnx
+
+from ..builder import tensor
+from ..operators import Scale, Select
+from . import Context, Stream, Value
+
+
+def _expand(context: Context, x: Stream, shape: tuple[int, ...]) -> Stream:
+    return x if x.shape == shape else context.select(x, np.broadcast_to(x.positions, shape))
+
+
+def _shape(context: Context, left: Value, right: Value) -> tuple[int, ...]:
+    try:
+        return tuple(np.broadcast_shapes(left.shape, right.shape))
+    except ValueError:
+        raise context.unsupported(f"shapes {left.shape} and {right.shape} do not broadcast") from None
+
+
+def _combine(context: Context, left: Value | None, right: Value | None, sign: float) -> Stream:
+    """left + sign * right."""
+    assert left is not None and right is not None
+    shape = _shape(context, left, right)
+    if isinstance(left, Stream) and isinstance(right, Stream):
+        a, b = _expand(context, left, shape), _expand(context, right, shape)
+        return Stream(context.builder.add(a.node, b.node, sign, context.label), shape)
+    if isinstance(left, Stream):
+        bias = sign * np.broadcast_to(np.asarray(right, dtype=np.float64), shape)
+        return _scaled(context, left, np.ones(1), bias, shape)
+    stream = context.stream(right, "one operand")
+    return _scaled(context, stream, np.full(1, sign), np.broadcast_to(np.asarray(left, dtype=np.float64), shape), shape)
+
+
+def _scaled(
+    context: Context, x: Stream, factor: np.ndarray, bias: np.ndarray | None, shape: tuple[int, ...]
+) -> Stream:
+    x = _expand(context, x, shape)
+    flat = np.broadcast_to(factor, shape).ravel()
+    operator = Select.identity(len(flat)) if (flat == 1).all() else Scale(tensor(flat))
+    return Stream(context.builder.affine([x.node], [operator], bias, context.label), shape)
+
+
+def add(context: Context, node: onnx.NodeProto, operands: list[Value | None], attributes: dict[str, Any]) -> Stream:
+    """Sum."""
+    return _combine(context, operands[0], operands[1], 1.0)
+
+
+def sum_all(context: Context, node: onnx.NodeProto, operands: list[Value | None], attributes: dict[str, Any]) -> Stream:
+    """Sum of any number of operands."""
+    present = [value for value in operands if value is not None]
+    total = reduce(lambda a, b: _combine(context, a, b, 1.0) if _any_stream(a, b) else np.add(a, b), present)
+    return context.stream(total, "the operands of Sum")
+
+
+def _any_stream(a: Value, b: Value) -> bool:
+    return isinstance(a, Stream) or isinstance(b, Stream)
+
+
+def subtract(
+    context: Context, node: onnx.NodeProto, operands: list[Value | None], attributes: dict[str, Any]
+) -> Stream:
+    """Difference."""
+    return _combine(context, operands[0], operands[1], -1.0)
+
+
+def multiply(
+    context: Context, node: onnx.NodeProto, operands: list[Value | None], attributes: dict[str, Any]
+) -> Stream:
+    """Product of a stream and a constant."""
+    left, right = operands[0], operands[1]
+    if isinstance(left, Stream) and isinstance(right, Stream):
+        raise context.unsupported("Mul of two values that both depend on the input is not piecewise linear")
+    stream, other = (left, right) if isinstance(left, Stream) else (right, left)
+    x, factor = context.stream(stream, "one operand of Mul"), context.constant(other, "one operand of Mul")
+    return _scaled(context, x, factor.astype(np.float64), None, _shape(context, x, factor))
+
+
+def divide(context: Context, node: onnx.NodeProto, operands: list[Value | None], attributes: dict[str, Any]) -> Stream:
+    """Division by a constant."""
+    x = operands[0]
+    if not isinstance(x, Stream):
+        raise context.unsupported("Div of a constant by a value that depends on the input is not piecewise linear")
+    divisor = context.constant(operands[1], "the divisor of Div").astype(np.float64)
+    if (divisor == 0).any():
+        raise context.unsupported("division by zero")
+    return _scaled(context, x, 1.0 / divisor, None, _shape(context, x, divisor))
+
+
+def negate(context: Context, node: onnx.NodeProto, operands: list[Value | None], attributes: dict[str, Any]) -> Stream:
+    """-x."""
+    x = context.stream(operands[0], "the operand of Neg")
+    return _scaled(context, x, np.full(1, -1.0), None, x.shape)

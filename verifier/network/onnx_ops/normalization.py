@@ -1,0 +1,31 @@
+"""BatchNormalization in inference mode, folded to one multiplication and one addition."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+import onnx
+
+from ..builder import tensor
+from ..operators import Scale
+from . import Context, Stream, Value
+
+
+def batch_normalization(
+    context: Context, node: onnx.NodeProto, operands: list[Value | None], attributes: dict[str, Any]
+) -> Stream:
+    """scale (x - mean) / sqrt(var + epsilon) + bias, per channel."""
+    if attributes.get("training_mode", 0):
+        raise context.unsupported("BatchNormalization in training mode; export the network in inference mode")
+    x = context.stream(operands[0], "the input of BatchNormalization")
+    names = ("scale", "bias", "mean", "variance")
+    scale, bias, mean, variance = (
+        context.constant(v, f"the {n}").astype(np.float64) for v, n in zip(operands[1:5], names, strict=True)
+    )
+    factor = scale / np.sqrt(variance + float(attributes.get("epsilon", 1e-5)))
+    spread = prod(x.shape[2:])
+    shift = np.repeat(bias - mean * factor, spread)
+    node_index = context.builder.affine([x.node], [Scale(tensor(np.repeat(factor, spread)))], shift, context.label)
+    return Stream(node_index, x.shape)

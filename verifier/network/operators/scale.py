@@ -1,0 +1,43 @@
+"""Multiplication of every entry by a constant of its own (normalisation, unfolded BatchNorm, negation)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import scipy.sparse as sp
+from torch import Tensor
+
+from .base import Operator
+
+
+@dataclass(frozen=True, eq=False)
+class Scale(Operator):
+    """y = factor * x, `factor` of shape (size,)."""
+
+    factor: Tensor
+
+    @property
+    def in_size(self) -> int:
+        """Size."""
+        return int(self.factor.shape[0])
+
+    @property
+    def out_size(self) -> int:
+        """Size."""
+        return int(self.factor.shape[0])
+
+    def apply(self, x: Tensor) -> Tensor:
+        """Entrywise product."""
+        return x * self.factor
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        """Entrywise product (a diagonal matrix is symmetric)."""
+        return y * self.factor
+
+    def absolute(self) -> Scale:
+        """Absolute factors."""
+        return Scale(self.factor.abs())
+
+    def to_sparse(self) -> sp.csr_matrix:
+        """Diagonal matrix."""
+        return sp.csr_matrix(sp.diags(self.factor.double().cpu().numpy()))

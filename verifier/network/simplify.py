@@ -1,0 +1,141 @@
+"""Exact rewriting of a network: dead nodes go, neighbouring affine nodes are folded into one.
+
+An affine node is folded into its reader when it has no other reader and one input, or when the reader's operator is
+trivial (a selection or scaling). Sums with several readers - residual streams - stay nodes of their own: backward
+bound propagation keeps them affine in the input and earlier ReLUs anyway, and nothing is multiplied out.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from .nodes import Affine, Max, Network, Node, Relu, predecessors
+from .operators import Compose, Conv2d, Dense, Operator, Scale, Select
+
+
+def fuse(first: Operator, second: Operator) -> Operator:
+    """second(first(x)) as one operator, multiplied out where that costs nothing."""
+    if isinstance(first, Select) and first.is_identity:
+        return second
+    if isinstance(second, Select) and second.is_identity:
+        return first
+    match first, second:
+        case Select(), Select():
+            index = torch.where(second.index >= 0, first.index[second.index.clamp(min=0)], second.index)
+            return Select(index, first.size)
+        case Scale(), Scale():
+            return Scale(first.factor * second.factor)
+        case Dense(repeat=1), Scale():
+            return Dense(first.weight * second.factor[:, None])
+        case Scale(), Dense(repeat=1):
+            return Dense(second.weight * first.factor)
+        case Select(), Dense(repeat=1):
+            return Dense(first.adjoint(second.weight))
+        case Dense(repeat=1), Select() if not second.has_gaps and second.out_size <= second.size:
+            return Dense(first.weight[second.index])
+        case Dense(repeat=1), Dense(repeat=1) if first.in_size * second.out_size <= first.weight.numel():
+            return Dense(second.weight @ first.weight)
+        case Conv2d(), Scale():
+            per_channel = second.factor.reshape(first.out_shape[0], -1)
+            if bool((per_channel == per_channel[:, :1]).all()):
+                return replace(first, weight=first.weight * per_channel[:, :1, None, None])
+    left = first.factors if isinstance(first, Compose) else (first,)
+    right = second.factors if isinstance(second, Compose) else (second,)
+    inner = fuse(left[-1], right[0])
+    if not isinstance(inner, Compose):
+        chain = (*left[:-1], inner, *right[1:])
+        return chain[0] if len(chain) == 1 else Compose(chain)
+    return Compose((*left, *right))
+
+
+def _readers(nodes: tuple[Node, ...]) -> Counter[int]:
+    return Counter(j for node in nodes for j in predecessors(node))
+
+
+def _fold(network: Network) -> Network:
+    """Fold every affine node that may be folded into its readers (one pass, in topological order)."""
+    readers = _readers(network.nodes)
+    nodes: list[Node] = []
+    for node in network.nodes:
+        if not isinstance(node, Affine):
+            nodes.append(node)
+            continue
+        inputs: list[int] = []
+        operators: list[Operator] = []
+        bias: Tensor = node.bias
+        for j, operator in zip(node.inputs, node.operators, strict=True):
+            source = nodes[j]
+            cheap = isinstance(operator, Select | Scale)
+            if isinstance(source, Affine) and readers[j] == 1 and (len(source.inputs) == 1 or cheap):
+                bias = bias + operator.apply(source.bias)
+                inputs.extend(source.inputs)
+                operators.extend(fuse(inner, operator) for inner in source.operators)
+            else:
+                inputs.append(j)
+                operators.append(operator)
+        nodes.append(Affine(tuple(inputs), tuple(operators), bias, node.name or network.nodes[node.inputs[0]].name))
+    return replace(network, nodes=tuple(nodes))
+
+
+def _prune(network: Network) -> Network:
+    """Drop nodes that the output does not depend on; the input always stays."""
+    needed = {0, network.output}
+    for i in range(network.output, -1, -1):
+        if i in needed:
+            needed.update(predecessors(network.nodes[i]))
+    order = sorted(needed)
+    place = {old: new for new, old in enumerate(order)}
+    nodes: list[Node] = []
+    for i in order:
+        node = network.nodes[i]
+        match node:
+            case Affine():
+                nodes.append(replace(node, inputs=tuple(place[j] for j in node.inputs)))
+            case Relu() | Max():
+                nodes.append(replace(node, input=place[node.input]))
+            case _:
+                nodes.append(node)
+    return replace(network, nodes=tuple(nodes))
+
+
+def simplify(network: Network) -> Network:
+    """Fold and prune; the function computed is the same up to float64 rounding of folded weights."""
+    return _prune(_fold(_prune(network)))
+
+
+def max_to_relu(network: Network) -> Network:
+    """Write every maximum as a knock-out tournament of max(a, b) = b + relu(a - b).
+
+    Branch and bound then has nothing but ReLU phases to split.
+    """
+    from .builder import NetworkBuilder
+
+    builder = NetworkBuilder(network.input_shape)
+    place = {0: 0}
+    for i, node in enumerate(network.nodes[1:], start=1):
+        match node:
+            case Affine():
+                inputs = [place[j] for j in node.inputs]
+                place[i] = builder.affine(inputs, list(node.operators), node.bias, node.name)
+            case Relu():
+                place[i] = builder.relu(place[node.input], node.name)
+            case Max():
+                source, size = place[node.input], builder.size(place[node.input])
+                picks = [Select(node.windows[:, k].contiguous(), size) for k in range(node.windows.shape[1])]
+                entries = [builder.affine([source], [pick], None, node.name) for pick in picks]
+                while len(entries) > 1:
+                    winners = []
+                    for a, b in zip(entries[::2], entries[1::2], strict=False):
+                        difference = builder.relu(builder.add(a, b, -1.0, node.name), node.name)
+                        winners.append(builder.add(b, difference, 1.0, node.name))
+                    entries = winners + ([entries[-1]] if len(entries) % 2 else [])
+                place[i] = entries[0]
+            case _:
+                raise TypeError("a network has one input node, at its front")
+    return builder.finish(
+        place[network.output], sha256=network.sha256, metadata=network.metadata, notes=network.notes
+    )
