@@ -19,6 +19,15 @@ from .operators import Compose, Conv2d, Dense, Operator, Scale, Select
 
 def fuse(first: Operator, second: Operator) -> Operator:
     """second(first(x)) as one operator, multiplied out where that costs nothing."""
+    left = first.factors if isinstance(first, Compose) else (first,)
+    right = second.factors if isinstance(second, Compose) else (second,)
+    product = _multiply(left[-1], right[0])
+    chain = (*left, *right) if product is None else (*left[:-1], product, *right[1:])
+    return chain[0] if len(chain) == 1 else Compose(chain)
+
+
+def _multiply(first: Operator, second: Operator) -> Operator | None:
+    """The product of two elementary operators, or None where it would cost memory or time."""
     if isinstance(first, Select) and first.is_identity:
         return second
     if isinstance(second, Select) and second.is_identity:
@@ -43,13 +52,7 @@ def fuse(first: Operator, second: Operator) -> Operator:
             per_channel = second.factor.reshape(first.out_shape[0], -1)
             if bool((per_channel == per_channel[:, :1]).all()):
                 return replace(first, weight=first.weight * per_channel[:, :1, None, None])
-    left = first.factors if isinstance(first, Compose) else (first,)
-    right = second.factors if isinstance(second, Compose) else (second,)
-    inner = fuse(left[-1], right[0])
-    if not isinstance(inner, Compose):
-        chain = (*left[:-1], inner, *right[1:])
-        return chain[0] if len(chain) == 1 else Compose(chain)
-    return Compose((*left, *right))
+    return None
 
 
 def _readers(nodes: tuple[Node, ...]) -> Counter[int]:
