@@ -1,1 +1,7 @@
-"""Placeholder docstring."""
+"""What is asked: input regions, unsafe output sets, robustness as sugar, and the VNN-LIB languages."""
+
+from .region import NormBall, Region
+from .robustness import robustness
+from .specification import Case, Polytope, Specification
+
+__all__ = ["Case", "NormBall", "Polytope", "Region", "Specification", "robustness"]

@@ -1,0 +1,71 @@
+"""What a norm must know.
+
+Throughout, `a` are linear coefficients (..., n), `center`, `lower`, `upper` broadcast against them with
+lower <= center <= upper, and `radius` has the leading shape (...). The room of coordinate i is the distance d_i
+from the center to the side of the box towards which a x falls.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+
+class Norm(ABC):
+    """A norm (or, for 0, a count) on perturbations."""
+
+    name: str
+
+    @abstractmethod
+    def length(self, delta: Tensor) -> Tensor:
+        """Norm of perturbations (..., n); returns (...)."""
+
+    @abstractmethod
+    def moves(self, a: Tensor, room: Tensor, radius: Tensor) -> Tensor:
+        """The m, 0 <= m <= room, of norm <= radius that maximises |a| m; exact. Shapes (..., n), (..., n), (...)."""
+
+    @abstractmethod
+    def reach(self, a: Tensor, room: Tensor, value: Tensor) -> Tensor:
+        """Largest radius r at which max |a| m over 0 <= m <= room, ||m|| <= r is at most `value`; inf if always.
+
+        0 where `value` is negative.
+        """
+
+    @abstractmethod
+    def project(self, delta: Tensor, radius: Tensor) -> Tensor:
+        """A perturbation of norm <= radius near `delta`, shrinking every entry towards 0."""
+
+    @abstractmethod
+    def ascent(self, gradient: Tensor, room: Tensor) -> Tensor:
+        """Steepest-ascent direction of unit norm; entries without room to move are left out."""
+
+    def box_radius(self, radius: Tensor) -> Tensor:
+        """Largest change of one coordinate inside the ball."""
+        return radius
+
+    def minimizer(self, a: Tensor, center: Tensor, radius: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
+        """argmin of a x over ball ∩ box; exact up to rounding, shape of `a`."""
+        room = torch.where(a > 0, center - lower, upper - center)
+        return center - torch.sign(a) * self.moves(a, room, radius)
+
+    def certified_radius(self, a: Tensor, value: Tensor, center: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
+        """Largest r for which value + a (x - center) >= 0 on ball(r) ∩ box; `value` is the one at the center."""
+        room = torch.where(a > 0, center - lower, upper - center)
+        return self.reach(a, room, value)
+
+
+def first_exceeding(values: Tensor, limit: Tensor) -> Tensor:
+    """Index of the first entry of the non-decreasing rows `values` (..., n) above `limit` (...); n if none is."""
+    return torch.searchsorted(values.contiguous(), limit.unsqueeze(-1).contiguous(), right=True).squeeze(-1)
+
+
+def pick(values: Tensor, index: Tensor) -> Tensor:
+    """values[..., index] row by row."""
+    return values.gather(-1, index.clamp(max=values.shape[-1] - 1).unsqueeze(-1)).squeeze(-1)
+
+
+def before(cumulative: Tensor, index: Tensor) -> Tensor:
+    """Sum of the first `index` entries, given inclusive cumulative sums."""
+    return torch.where(index > 0, pick(cumulative, (index - 1).clamp(min=0)), torch.zeros_like(cumulative[..., 0]))

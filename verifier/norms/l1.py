@@ -1,0 +1,56 @@
+"""The sum of absolute values. Over ball ∩ box a linear function is a fractional knapsack: fill by |a|, largest first."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .base import Norm, before, first_exceeding, pick
+
+
+class L1(Norm):
+    """Sum of absolute entries."""
+
+    name = "1"
+
+    def length(self, delta: Tensor) -> Tensor:
+        """sum |delta_i|."""
+        return delta.abs().sum(-1)
+
+    def moves(self, a: Tensor, room: Tensor, radius: Tensor) -> Tensor:
+        """Spend the radius on the heaviest coordinates."""
+        order = a.abs().argsort(-1, descending=True)
+        d = room.gather(-1, order)
+        spent = d.cumsum(-1) - d
+        filled = torch.minimum((radius.unsqueeze(-1) - spent).clamp(min=0), d)
+        return torch.zeros_like(filled).scatter(-1, order, filled)
+
+    def reach(self, a: Tensor, room: Tensor, value: Tensor) -> Tensor:
+        """Spend until the value is gone."""
+        w, order = a.abs().sort(-1, descending=True)
+        d = room.gather(-1, order)
+        gained = (w * d).cumsum(-1)
+        k = first_exceeding(gained, value)
+        radius = before(d.cumsum(-1), k) + (value - before(gained, k)).clamp(min=0) / pick(w, k).clamp(min=1e-300)
+        radius = torch.where(k >= d.shape[-1], torch.full_like(radius, torch.inf), radius)
+        return torch.where(value < 0, torch.zeros_like(radius), radius)
+
+    def project(self, delta: Tensor, radius: Tensor) -> Tensor:
+        """Euclidean projection on the l1 ball (Duchi et al., ICML 2008, fig. 1)."""
+        magnitude = delta.abs()
+        u = magnitude.sort(-1, descending=True).values
+        total = u.cumsum(-1) - radius.unsqueeze(-1)
+        count = torch.arange(1, u.shape[-1] + 1, device=u.device, dtype=u.dtype)
+        rho = ((u - total / count) > 0).sum(-1).clamp(min=1)
+        theta = (pick(total, rho - 1) / rho).clamp(min=0)
+        outside = magnitude.sum(-1) > radius
+        shrunk = (magnitude - theta.unsqueeze(-1)).clamp(min=0) * delta.sign()
+        return torch.where(outside.unsqueeze(-1), shrunk, delta)
+
+    def ascent(self, gradient: Tensor, room: Tensor) -> Tensor:
+        """Spread over the steepest twentieth of the coordinates: one at a time is too slow for PGD."""
+        g = torch.where(room > 0, gradient, torch.zeros_like(gradient))
+        keep = max(1, g.shape[-1] // 20)
+        threshold = g.abs().topk(keep, -1).values[..., -1:]
+        chosen = g.sign() * (g.abs() >= threshold.clamp(min=1e-300))
+        return chosen / chosen.abs().sum(-1, keepdim=True).clamp(min=1)

@@ -1,0 +1,44 @@
+"""The maximum norm."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .base import Norm, before, first_exceeding, pick
+
+
+class Linf(Norm):
+    """Largest absolute entry."""
+
+    name = "inf"
+
+    def length(self, delta: Tensor) -> Tensor:
+        """max |delta_i|."""
+        return delta.abs().amax(-1)
+
+    def moves(self, a: Tensor, room: Tensor, radius: Tensor) -> Tensor:
+        """Every coordinate as far as it may."""
+        return torch.minimum(room, radius.unsqueeze(-1))
+
+    def reach(self, a: Tensor, room: Tensor, value: Tensor) -> Tensor:
+        """Piecewise linear in r, with a breakpoint where a coordinate meets its side of the box."""
+        order = room.argsort(-1)
+        d, w = room.gather(-1, order), a.abs().gather(-1, order)
+        filled = (d * w).cumsum(-1)  # coordinates that have met the box, each with its full contribution
+        rest = (w.sum(-1, keepdim=True) - w.cumsum(-1)).clamp(min=0)
+        k = first_exceeding(filled + d * rest, value)
+        slope = w.sum(-1) - before(w.cumsum(-1), k)
+        radius = (value - before(filled, k)).clamp(min=0) / slope.clamp(min=1e-300)
+        radius = torch.minimum(radius, pick(d, k))
+        radius = torch.where(k >= d.shape[-1], torch.full_like(radius, torch.inf), radius)
+        return torch.where(value < 0, torch.zeros_like(radius), radius)
+
+    def project(self, delta: Tensor, radius: Tensor) -> Tensor:
+        """Clip."""
+        r = radius.unsqueeze(-1)
+        return torch.minimum(torch.maximum(delta, -r), r)
+
+    def ascent(self, gradient: Tensor, room: Tensor) -> Tensor:
+        """Sign of the gradient."""
+        return gradient.sign()
