@@ -138,13 +138,14 @@ def _assemble(conjunctions: list[Conjunction], source: Source, inputs: int, outp
     """Group conjunctions by their input box; what is left of each is a polytope of outputs."""
     boxes: dict[bytes, tuple[np.ndarray, np.ndarray]] = {}
     unsafe: dict[bytes, list[Polytope]] = {}
-    split_cache: dict[tuple[Inequality, ...], tuple[np.ndarray, np.ndarray]] = {}
+    seen: dict[tuple[int, ...], tuple[np.ndarray, np.ndarray]] = {}
     for conjunction in conjunctions:
         on_inputs = tuple(i for i in conjunction if not any(kind == "Y" for kind, _ in i.expression.terms))
         rows = [i for i in conjunction if any(kind == "Y" for kind, _ in i.expression.terms)]
-        if on_inputs not in split_cache:
-            split_cache[on_inputs] = _box(on_inputs, source, inputs)
-        lower, upper = split_cache[on_inputs]
+        identity = tuple(id(i) for i in on_inputs)  # disjuncts share their inequality objects
+        if identity not in seen:
+            seen[identity] = _box(on_inputs, source, inputs)
+        lower, upper = seen[identity]
         if (lower > upper).any():
             continue  # this disjunct has no inputs at all
         key = lower.tobytes() + upper.tobytes()

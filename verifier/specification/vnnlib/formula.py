@@ -137,13 +137,14 @@ def disjuncts(formula: Formula, source: Source) -> list[Conjunction]:
                 raise source.error(f"the property has more than {MAX_DISJUNCTS} disjuncts", 0)
             return joined
         case And():
+            certain: list[Inequality] = []
             product: list[Conjunction] = [()]
             for part in formula.parts:
                 choices = disjuncts(part, source)
+                if len(choices) == 1:
+                    certain.extend(choices[0])
+                    continue
                 if len(product) * len(choices) > MAX_DISJUNCTS:
                     raise source.error(f"the property has more than {MAX_DISJUNCTS} disjuncts", 0)
-                if len(choices) == 1:
-                    product = [c + choices[0] for c in product] if len(product) > 1 else [product[0] + choices[0]]
-                else:
-                    product = [c + d for c in product for d in choices]
-            return product
+                product = [c + d for c in product for d in choices]
+            return [(*certain, *c) for c in product]
