@@ -1,0 +1,66 @@
+"""Bounds on the values of nodes, batched, with where each came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Interval:
+    """lower <= value <= upper; both (batch, size)."""
+
+    lower: Tensor
+    upper: Tensor
+
+    def intersect(self, other: Interval) -> Interval:
+        """The tighter side of each; sides that cross by rounding are made to meet."""
+        lower = torch.maximum(self.lower, other.lower)
+        upper = torch.minimum(self.upper, other.upper)
+        return Interval(torch.minimum(lower, upper), torch.maximum(lower, upper))
+
+    def rows(self, index: Tensor) -> Interval:
+        """Some of the batch."""
+        return Interval(self.lower[index], self.upper[index])
+
+    @property
+    def unstable(self) -> Tensor:
+        """Which ReLUs reading this node may be in either phase; (batch, size)."""
+        return (self.lower < 0) & (self.upper > 0)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Intervals of the nodes that ReLUs and maxima read, by node index."""
+
+    intervals: Mapping[int, Interval] = field(default_factory=dict)
+    source: str = ""
+
+    def __getitem__(self, node: int) -> Interval:
+        """Interval of a node."""
+        return self.intervals[node]
+
+    def __contains__(self, node: int) -> bool:
+        """Whether the node has bounds."""
+        return node in self.intervals
+
+    def tighten(self, other: Bounds) -> Bounds:
+        """Intersection, node by node."""
+        merged = dict(self.intervals)
+        for node, interval in other.intervals.items():
+            merged[node] = merged[node].intersect(interval) if node in merged else interval
+        return Bounds(merged, other.source or self.source)
+
+    def rows(self, index: Tensor) -> Bounds:
+        """Some of the batch."""
+        return Bounds({node: interval.rows(index) for node, interval in self.intervals.items()}, self.source)
+
+    def expand(self, count: int) -> Bounds:
+        """The only member of a batch of one, repeated."""
+        return Bounds(
+            {n: Interval(i.lower.expand(count, -1), i.upper.expand(count, -1)) for n, i in self.intervals.items()},
+            self.source,
+        )

@@ -1,0 +1,43 @@
+"""Interval bound propagation: y = W m ± |W| r, the split of the weights into positive and negative parts."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from ..network.nodes import Affine, Input, Max, Network, Node, Relu
+from .bounds import Bounds, Interval
+from .inputs import InputSet
+
+
+def forward_interval(node: Node, values: list[Interval], inputs: InputSet) -> Interval:
+    """Interval of a node from the intervals of earlier nodes."""
+    match node:
+        case Input():
+            return Interval(inputs.lower, inputs.upper)
+        case Affine():
+            middle = node.bias.expand(len(inputs), -1)
+            half = None
+            for j, operator in zip(node.inputs, node.operators, strict=True):
+                before = values[j]
+                middle = middle + operator.apply((before.lower + before.upper) / 2)
+                spread = operator.absolute().apply((before.upper - before.lower) / 2)
+                half = spread if half is None else half + spread
+            assert half is not None
+            return Interval(middle - half, middle + half)
+        case Relu():
+            before = values[node.input]
+            return Interval(before.lower.clamp(min=0), before.upper.clamp(min=0))
+        case Max():
+            before = values[node.input]
+            return Interval(before.lower[:, node.windows].amax(-1), before.upper[:, node.windows].amax(-1))
+        case _:
+            assert_never(node)
+
+
+def ibp(network: Network, inputs: InputSet, known: Bounds | None = None) -> Bounds:
+    """Intervals of every node that a ReLU or a maximum reads, and of the output; intersected with what is known."""
+    values: list[Interval] = []
+    for i, node in enumerate(network.nodes):
+        interval = forward_interval(node, values, inputs)
+        values.append(interval.intersect(known[i]) if known is not None and i in known else interval)
+    return Bounds({i: values[i] for i in (*network.bounded, network.output)}, "ibp")

@@ -1,0 +1,67 @@
+"""Linear functions below and above ReLUs and maxima, given bounds on what they read.
+
+ReLU on [l, u], l < 0 < u: alpha x <= relu(x) <= u (x - l) / (u - l), any alpha in [0, 1]
+(Zhang et al., CROWN, NeurIPS 2018; Xu et al., alpha-CROWN, ICLR 2021).
+Maximum over a window: at least its member of largest lower bound; at most the largest upper bound, and equal to one
+member where that member dominates all others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .bounds import Interval
+
+
+@dataclass(frozen=True)
+class ReluRelaxation:
+    """lower_slope x <= relu(x) <= upper_slope x + upper_offset; each (batch, 1 or rows, size)."""
+
+    lower_slope: Tensor
+    upper_slope: Tensor
+    upper_offset: Tensor
+
+    def with_slopes(self, alpha: Tensor, unstable: Tensor) -> ReluRelaxation:
+        """Other lower slopes (clipped to [0, 1]) for the unstable ReLUs; shapes broadcast."""
+        slopes = torch.where(unstable, alpha.clamp(0, 1), self.lower_slope)
+        return ReluRelaxation(slopes, self.upper_slope, self.upper_offset)
+
+
+def relax_relu(interval: Interval) -> ReluRelaxation:
+    """Triangle above; below, the side of the triangle that wastes less area (CROWN's adaptive choice)."""
+    lower, upper = interval.lower.unsqueeze(1), interval.upper.unsqueeze(1)
+    clipped_lower, clipped_upper = lower.clamp(max=0), upper.clamp(min=0)
+    width = (clipped_upper - clipped_lower).clamp(min=1e-300)
+    active = lower >= 0
+    slope = torch.where(active, torch.ones_like(lower), clipped_upper / width)
+    offset = torch.where(active, torch.zeros_like(lower), -slope * clipped_lower)
+    adaptive = (clipped_upper > -clipped_lower).to(lower.dtype)
+    lower_slope = torch.where(active, torch.ones_like(lower), adaptive)
+    inactive = upper <= 0
+    zero = torch.zeros_like(lower)
+    return ReluRelaxation(
+        torch.where(inactive, zero, lower_slope),
+        torch.where(inactive, zero, slope),
+        torch.where(inactive, zero, offset),
+    )
+
+
+@dataclass(frozen=True)
+class MaxRelaxation:
+    """x[lower_member] <= max <= x[lower_member] where `dominated`, else the constant `upper`; each (batch, size)."""
+
+    lower_member: Tensor
+    dominated: Tensor
+    upper: Tensor
+
+
+def relax_max(interval: Interval, windows: Tensor) -> MaxRelaxation:
+    """Relaxation of the maxima over `windows` (size, members) of a node with the given interval."""
+    lower, upper = interval.lower[:, windows], interval.upper[:, windows]
+    best = lower.argmax(-1)
+    member = windows.expand(len(lower), -1, -1).gather(-1, best.unsqueeze(-1)).squeeze(-1)
+    others = upper.masked_fill(windows.expand_as(upper) == member.unsqueeze(-1), -torch.inf).amax(-1)
+    return MaxRelaxation(member, lower.amax(-1) >= others, upper.amax(-1))
