@@ -1,1 +1,32 @@
-"""Placeholder docstring."""
+"""Back ends that solve a `MixedIntegerProgram`: one file each, one line in `SOLVERS`.
+
+HiGHS is the default; PuLP reaches other MILP solvers and writes files; CVXPY is the independent reference.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from ..errors import SolverUnavailable
+from .protocol import Progress, Solver, SolveOptions, SolveResult, SolverStatus
+
+SOLVERS = {
+    "highs": "highs:Highs",
+    "scip": "cvxpy:Scip",
+    "cbc": "pulp:Cbc",
+}
+
+__all__ = ["SOLVERS", "Progress", "SolveOptions", "SolveResult", "Solver", "SolverStatus", "get_solver"]
+
+
+def get_solver(name: str) -> Solver:
+    """The solver called `name`.
+
+    Raises:
+        SolverUnavailable: there is no such solver, or it is not installed.
+    """
+    if name not in SOLVERS:
+        raise SolverUnavailable(f"unknown solver '{name}': choose {', '.join(SOLVERS)}")
+    module, attribute = SOLVERS[name].split(":")
+    solver: Solver = getattr(import_module(f".{module}", __package__), attribute)()
+    return solver

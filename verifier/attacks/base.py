@@ -1,0 +1,96 @@
+"""What an attack gets, what it returns, and the re-evaluation that no attack can skip."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..bounds import InputSet
+from ..network.evaluate import evaluate
+from ..network.nodes import Network
+from ..specification import Polytope, Region
+
+
+@dataclass(frozen=True)
+class AttackProblem:
+    """A batch of (region, polytope) pairs: find x in region b whose output satisfies all rows of polytope b.
+
+    Attributes:
+        network: the network.
+        inputs: regions, a batch of B.
+        rows: (B, rows, outputs) and `offset` (B, rows): unsafe where rows y + offset <= 0 in every row.
+        offset: see `rows`.
+    """
+
+    network: Network
+    inputs: InputSet
+    rows: Tensor
+    offset: Tensor
+
+    @classmethod
+    def build(cls, network: Network, pairs: list[tuple[Region, Polytope]]) -> Self:
+        """From regions and polytopes; shorter polytopes repeat their last row."""
+        most = max(len(p.offset) for _, p in pairs)
+        index = [np.minimum(np.arange(most), len(p.offset) - 1) for _, p in pairs]
+        rows = np.stack([p.matrix[i] for (_, p), i in zip(pairs, index, strict=True)])
+        offset = np.stack([-p.offset[i] for (_, p), i in zip(pairs, index, strict=True)])
+        inputs = InputSet.from_regions([region for region, _ in pairs], network.dtype, network.device)
+        as_tensor = {"dtype": network.dtype, "device": network.device}
+        return cls(network, inputs, torch.tensor(rows, **as_tensor), torch.tensor(offset, **as_tensor))  # type: ignore[call-overload]
+
+    def __len__(self) -> int:
+        """Batch size."""
+        return len(self.inputs)
+
+    def violation(self, x: Tensor) -> Tensor:
+        """Largest row of rows y + offset for points (B, n): negative strictly inside the unsafe set; (B,)."""
+        y = evaluate(self.network, x)
+        return (torch.matmul(self.rows, y.unsqueeze(-1)).squeeze(-1) + self.offset).amax(-1)
+
+    def rows_of(self, index: Tensor) -> AttackProblem:
+        """Some of the batch, repeated or reordered."""
+        return AttackProblem(self.network, self.inputs.rows(index), self.rows[index], self.offset[index])
+
+    def with_radius(self, radius: Tensor) -> AttackProblem:
+        """The same problems with smaller balls."""
+        return AttackProblem(self.network, self.inputs.with_radius(radius), self.rows, self.offset)
+
+    def project(self, x: Tensor) -> Tensor:
+        """Into ball ∩ box, entry by entry no farther from the center than before."""
+        inputs = self.inputs
+        if not inputs.is_box:
+            assert inputs.norm is not None and inputs.center is not None and inputs.radius is not None
+            x = inputs.center + inputs.norm.project(x - inputs.center, inputs.radius)
+        return torch.minimum(torch.maximum(x, inputs.lower), inputs.upper)
+
+
+class Attack(Protocol):
+    """Proposes one point for every problem of a batch."""
+
+    def __call__(self, problem: AttackProblem, generator: torch.Generator) -> Tensor:
+        """Points (B, n)."""
+
+
+@dataclass(frozen=True)
+class AttackResult:
+    """Points (B, n) inside their regions, their violations (B,), and which are strictly unsafe."""
+
+    points: Tensor
+    violation: Tensor
+
+    @property
+    def success(self) -> Tensor:
+        """(B,) Boolean."""
+        return self.violation < 0
+
+
+def run(attack: Attack, problem: AttackProblem, seed: int = 0) -> AttackResult:
+    """Run an attack, bring its points into their regions and evaluate them afresh."""
+    generator = torch.Generator(device=problem.network.device).manual_seed(seed)
+    points = problem.project(attack(problem, generator).detach())
+    with torch.no_grad():
+        return AttackResult(points, problem.violation(points))

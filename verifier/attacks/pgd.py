@@ -1,0 +1,75 @@
+"""Projected gradient descent on the violation, for every norm, all problems and restarts in one batch.
+
+Madry et al., ICLR 2018. Each iterate is projected first and differentiated at the projected point: a clamp inside the
+differentiated graph would kill the gradient at pixels that sit at the edge of the valid range.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .base import AttackProblem
+
+
+@dataclass(frozen=True)
+class Pgd:
+    """Options: gradient steps, random restarts (the first starts at the center), step sizes relative to the radius."""
+
+    steps: int = 40
+    restarts: int = 4
+    first_step: float = 0.5
+    last_step: float = 0.01
+    momentum: float = 0.7
+    stop_at_success: bool = True
+
+    def __call__(self, problem: AttackProblem, generator: torch.Generator) -> Tensor:
+        """Best point of all restarts for each problem."""
+        count, restarts = len(problem), self.restarts
+        batch = problem.rows_of(torch.arange(count, device=problem.network.device).repeat_interleave(restarts))
+        x = batch.project(_starts(batch, restarts, generator))
+        best = x.clone()
+        lowest = torch.full((len(batch),), torch.inf, dtype=x.dtype, device=x.device)
+        velocity = torch.zeros_like(x)
+        ratio = (self.last_step / self.first_step) ** (1 / max(self.steps - 1, 1))
+        for step in range(self.steps + 1):
+            x = x.detach().requires_grad_(True)
+            value = batch.violation(x)
+            with torch.no_grad():
+                better = value < lowest
+                lowest = torch.where(better, value, lowest)
+                best = torch.where(better.unsqueeze(-1), x, best)
+                if self.stop_at_success and bool((lowest.view(count, restarts).amin(-1) < 0).all()):
+                    break
+            if step == self.steps:
+                break
+            (gradient,) = torch.autograd.grad(value.sum(), x)
+            with torch.no_grad():
+                scale = gradient.abs().sum(-1, keepdim=True).clamp(min=1e-300)
+                velocity = self.momentum * velocity + gradient / scale
+                x = batch.project(x + self.first_step * ratio**step * _direction(batch, x, -velocity))
+        winner = lowest.view(count, restarts).argmin(-1)
+        return best.view(count, restarts, -1)[torch.arange(count, device=x.device), winner]
+
+
+def _starts(batch: AttackProblem, restarts: int, generator: torch.Generator) -> Tensor:
+    """Center (or middle of the box) for the first restart of each problem, random points for the others."""
+    inputs = batch.inputs
+    middle = (inputs.lower + inputs.upper) / 2 if inputs.center is None else inputs.center
+    noise = torch.rand(middle.shape, generator=generator, dtype=middle.dtype, device=middle.device)
+    x = inputs.lower + noise * (inputs.upper - inputs.lower)
+    first = torch.arange(len(batch), device=x.device) % restarts == 0
+    return torch.where(first.unsqueeze(-1), middle, x)
+
+
+def _direction(batch: AttackProblem, x: Tensor, descent: Tensor) -> Tensor:
+    """Step of the size of the region along `descent`."""
+    inputs = batch.inputs
+    half = (inputs.upper - inputs.lower) / 2
+    if inputs.is_box or inputs.norm is None or inputs.norm.name == "0":
+        return descent.sign() * half
+    assert inputs.radius is not None
+    room = torch.where(descent > 0, inputs.upper - x, x - inputs.lower)
+    return inputs.norm.ascent(descent, room) * inputs.radius.unsqueeze(-1)

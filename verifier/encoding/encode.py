@@ -1,0 +1,161 @@
+"""Compiles a query into a mixed-integer program. There is no default M: bounds are demanded, never invented."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import assert_never
+
+import numpy as np
+import scipy.sparse as sp
+
+from ..bounds import Bounds
+from ..network.nodes import Affine, Input, Max, Network, Relu
+from ..specification import Polytope, Region
+from .objective import Distance, encode_distance, limit_distance
+from .piecewise_linear import Expression, Formulation, encode_max, encode_relu
+from .program import ColumnMap, MixedIntegerProgram, ProgramBuilder, selection
+
+__all__ = ["Formulation", "Objective", "encode"]
+
+
+class Objective(Enum):
+    """The three formal questions of adversarial examples, plus the bare feasibility of the unsafe set."""
+
+    FEASIBILITY = "feasibility"  # is there an unsafe point in the region?
+    MIN_DISTORTION = "min_distortion"  # how far from the center is the nearest one?
+    MAX_MARGIN = "max_margin"  # how deep inside the unsafe set can an input of the region get?
+
+
+def encode(
+    network: Network,
+    bounds: Bounds,
+    region: Region,
+    unsafe: tuple[Polytope, ...],
+    objective: Objective,
+    formulation: Formulation | None = None,
+    tightening: float = 0.0,
+) -> MixedIntegerProgram:
+    """The program of one region and a union of unsafe polytopes.
+
+    FEASIBILITY has no objective; MIN_DISTORTION minimises the distance (for norm 2 its square); MAX_MARGIN minimises
+    the violation v = min over polytopes, max over rows, of C y - d, so that the largest adversarial loss is -v.
+
+    Args:
+        network: the network.
+        bounds: valid on the region, batch of one, for every node of `network.bounded`.
+        region: box ∩ ball; a ball of norm 2 is not written as a constraint (solvers add its tangents).
+        unsafe: the polytopes; several are chosen among by binaries.
+        objective: see above.
+        formulation: of the ReLUs.
+        tightening: subtracted from every unsafe offset, to ask for points strictly inside.
+    """
+    formulation = formulation or Formulation()
+    builder = ProgramBuilder()
+    low, high = region.bounding_box()
+    inputs = builder.columns(low, high)
+    columns = ColumnMap(inputs)
+    values: list[Expression] = []
+    for i, node in enumerate(network.nodes):
+        match node:
+            case Input():
+                values.append(_columns_as_expression(builder, inputs))
+            case Affine():
+                values.append(_affine(builder, node, values))
+            case Relu():
+                lower, upper = _interval(bounds, node.input)
+                positive, phase = encode_relu(builder, values[node.input], lower, upper, formulation)
+                columns.positive[i], columns.phase[i] = positive, phase
+                values.append(_columns_as_expression(builder, positive))
+            case Max():
+                lower, upper = _interval(bounds, node.input)
+                outputs = encode_max(builder, values[node.input], lower, upper, node.windows.cpu().numpy())
+                values.append(_columns_as_expression(builder, outputs))
+            case _:
+                assert_never(node)
+    distance = Distance()
+    if region.ball is not None and (objective is Objective.MIN_DISTORTION or region.ball.norm.name in ("0", "1")):
+        distance = encode_distance(builder, inputs, low, high, region.ball)
+        limit_distance(builder, distance, region.ball)
+    margin = _unsafe(builder, values[-1], unsafe, objective is Objective.MAX_MARGIN, tightening)
+    columns = ColumnMap(inputs, columns.positive, columns.phase, margin.select, distance.column)
+    match objective:
+        case Objective.FEASIBILITY:
+            return builder.finish({}, columns)
+        case Objective.MAX_MARGIN:
+            return builder.finish({margin.depth: 1.0}, columns)
+        case Objective.MIN_DISTORTION:
+            return builder.finish(distance.cost, columns, distance.hessian, distance.offset)
+        case _:
+            assert_never(objective)
+
+
+def _interval(bounds: Bounds, node: int) -> tuple[np.ndarray, np.ndarray]:
+    interval = bounds[node]
+    return interval.lower[0].double().cpu().numpy(), interval.upper[0].double().cpu().numpy()
+
+
+def _columns_as_expression(builder: ProgramBuilder, columns: np.ndarray) -> Expression:
+    present = np.flatnonzero(columns >= 0)
+    matrix = selection(present, columns[present], np.ones(len(present)), (len(columns), builder.count))
+    return Expression(matrix, np.zeros(len(columns)))
+
+
+def _affine(builder: ProgramBuilder, node: Affine, values: list[Expression]) -> Expression:
+    matrix = sp.csr_matrix((node.size, builder.count))
+    constant = node.bias.double().cpu().numpy().copy()
+    for j, operator in zip(node.inputs, node.operators, strict=True):
+        weight = operator.to_sparse()
+        part = weight @ values[j].matrix
+        part.resize((node.size, builder.count))
+        matrix = matrix + part
+        constant = constant + weight @ values[j].constant
+    return Expression(sp.csr_matrix(matrix), constant)
+
+
+class _Unsafe:
+    """Columns that the unsafe set brings: the depth v (MAX_MARGIN) and the binaries that choose a polytope."""
+
+    def __init__(self, depth: int, select: np.ndarray) -> None:
+        self.depth, self.select = depth, select
+
+
+def _unsafe(
+    builder: ProgramBuilder, output: Expression, unsafe: tuple[Polytope, ...], with_depth: bool, tightening: float
+) -> _Unsafe:
+    """Rows C y - d <= v + M (1 - chosen), with v = 0 unless the depth is the objective."""
+    ranges = [_range(builder, output, polytope) for polytope in unsafe]
+    depth = -1
+    if with_depth:
+        worst = max(float(np.abs(r).max()) for pair in ranges for r in pair)
+        depth = int(builder.columns(np.array([-worst]), np.array([worst]))[0])
+    select = np.zeros(0, dtype=np.int64)
+    if len(unsafe) > 1:
+        select = builder.columns(np.zeros(len(unsafe)), np.ones(len(unsafe)), integer=True)
+        row = selection(np.zeros(len(select), dtype=int), select, np.ones(len(select)), (1, builder.count))
+        builder.rows(row, 1.0, 1.0)
+    floor = min(float(r[0].max()) for r in ranges)  # no chosen polytope can lie deeper than this
+    for k, polytope in enumerate(unsafe):
+        matrix = sp.csr_matrix(sp.csr_matrix(polytope.matrix) @ output.matrix)
+        count = len(polytope.offset)
+        matrix.resize((count, builder.count))
+        limit = polytope.offset - tightening - polytope.matrix @ output.constant
+        rows = np.arange(count)
+        if depth >= 0:
+            matrix = matrix - selection(rows, np.full(count, depth), np.ones(count), matrix.shape)
+        if len(unsafe) > 1:
+            _, high = ranges[k]
+            big = np.maximum(high + tightening - (floor if depth >= 0 else 0.0), 0.0)
+            matrix = matrix + selection(rows, np.full(count, select[k]), big, matrix.shape)
+            limit = limit + big
+        builder.rows(matrix, -np.inf, limit)
+    return _Unsafe(depth, select)
+
+
+def _range(builder: ProgramBuilder, output: Expression, polytope: Polytope) -> tuple[np.ndarray, np.ndarray]:
+    """Interval of C y - d over the column bounds."""
+    matrix = sp.csr_matrix(sp.csr_matrix(polytope.matrix) @ output.matrix)
+    constant = polytope.matrix @ output.constant - polytope.offset
+    lower = np.concatenate([c[0] for c in builder._columns])[: matrix.shape[1]]
+    upper = np.concatenate([c[1] for c in builder._columns])[: matrix.shape[1]]
+    plus, minus = matrix.maximum(0), matrix.minimum(0)
+    return plus @ lower + minus @ upper + constant, plus @ upper + minus @ lower + constant

@@ -1,0 +1,155 @@
+"""The program that solvers get, as sparse arrays, and the map from its columns back to the network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+import numpy as np
+import scipy.sparse as sp
+
+
+@dataclass(frozen=True, eq=False)
+class ColumnMap:
+    """Where the network's values are among the columns.
+
+    Attributes:
+        inputs: columns of the inputs, (n,).
+        positive: by ReLU node, column of each neuron's output, -1 where it is 0; (size,).
+        phase: by ReLU node, column of each neuron's binary, -1 where its phase is fixed; (size,).
+        select: columns of the binaries that choose a disjunct of the unsafe set (empty when there is one).
+        distance: column of the distance where it is one (norms inf and 2), else -1.
+    """
+
+    inputs: np.ndarray
+    positive: dict[int, np.ndarray] = field(default_factory=dict)
+    phase: dict[int, np.ndarray] = field(default_factory=dict)
+    select: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    distance: int = -1
+
+
+@dataclass(frozen=True, eq=False)
+class MixedIntegerProgram:
+    """minimise cost x + x' diag(hessian) x / 2 + offset, row_lower <= A x <= row_upper, col_lower <= x <= col_upper.
+
+    `integer` marks the columns that must be whole. Arrays are float64; A is CSR.
+    """
+
+    matrix: sp.csr_matrix
+    row_lower: np.ndarray
+    row_upper: np.ndarray
+    col_lower: np.ndarray
+    col_upper: np.ndarray
+    cost: np.ndarray
+    integer: np.ndarray
+    columns: ColumnMap
+    hessian: np.ndarray | None = None
+    offset: float = 0.0
+
+    @property
+    def binaries(self) -> int:
+        """Number of integer columns."""
+        return int(self.integer.sum())
+
+    def relaxed(self) -> Self:
+        """The LP (or QP) relaxation."""
+        return replace(self, integer=np.zeros_like(self.integer))
+
+    def fixed(self, columns: np.ndarray, values: np.ndarray) -> Self:
+        """The program with some columns fixed (`fix b`)."""
+        lower, upper = self.col_lower.copy(), self.col_upper.copy()
+        lower[columns] = values
+        upper[columns] = values
+        return replace(self, col_lower=lower, col_upper=upper)
+
+    def with_rows(self, matrix: sp.spmatrix, lower: np.ndarray, upper: np.ndarray) -> Self:
+        """The program with more rows."""
+        return replace(
+            self,
+            matrix=sp.csr_matrix(sp.vstack([self.matrix, matrix])),
+            row_lower=np.concatenate([self.row_lower, lower]),
+            row_upper=np.concatenate([self.row_upper, upper]),
+        )
+
+    def violation(self, x: np.ndarray) -> float:
+        """Largest violation of a row or column bound by the point x, integrality included."""
+        activity = self.matrix @ x
+        worst = [0.0]
+        for low, value, high in ((self.row_lower, activity, self.row_upper), (self.col_lower, x, self.col_upper)):
+            if len(value):
+                worst += [float((low - value).max()), float((value - high).max())]
+        if self.integer.any():
+            worst.append(float(np.abs(x[self.integer] - np.round(x[self.integer])).max()))
+        return max(worst)
+
+    def objective(self, x: np.ndarray) -> float:
+        """Value at x."""
+        quadratic = 0.0 if self.hessian is None else 0.5 * float((self.hessian * x * x).sum())
+        return float(self.cost @ x) + quadratic + self.offset
+
+
+class ProgramBuilder:
+    """Collects columns and rows; everything goes in as arrays, nothing coefficient by coefficient."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self.count = 0
+        self._columns: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        self._rows: list[tuple[sp.csr_matrix, np.ndarray, np.ndarray]] = []
+
+    def columns(self, lower: np.ndarray, upper: np.ndarray, integer: bool = False) -> np.ndarray:
+        """New columns; returns their indices."""
+        lower, upper = np.asarray(lower, dtype=np.float64), np.asarray(upper, dtype=np.float64)
+        self._columns.append((lower, upper, np.full(len(lower), integer)))
+        self.count += len(lower)
+        return np.arange(self.count - len(lower), self.count)
+
+    def rows(self, matrix: sp.spmatrix, lower: np.ndarray | float, upper: np.ndarray | float) -> None:
+        """New rows lower <= matrix x <= upper; the matrix may be narrower than the program is by now."""
+        csr = sp.csr_matrix(matrix)
+        if csr.shape[0] == 0:
+            return
+        sides = [np.broadcast_to(np.asarray(side, dtype=np.float64), csr.shape[:1]) for side in (lower, upper)]
+        self._rows.append((csr, sides[0], sides[1]))
+
+    def finish(
+        self, cost: dict[int, float], columns: ColumnMap, hessian: dict[int, float] | None = None, offset: float = 0.0
+    ) -> MixedIntegerProgram:
+        """The program."""
+        n = self.count
+        blocks = []
+        for csr, _, _ in self._rows:
+            csr.resize((csr.shape[0], n))
+            blocks.append(csr)
+        matrix = sp.csr_matrix(sp.vstack(blocks)) if blocks else sp.csr_matrix((0, n))
+        matrix.sum_duplicates()
+        matrix.eliminate_zeros()
+
+        def gather(position: int) -> np.ndarray:
+            return np.concatenate([c[position] for c in self._columns])
+
+        dense_cost = np.zeros(n)
+        for column, value in cost.items():
+            dense_cost[column] = value
+        diagonal = None
+        if hessian:
+            diagonal = np.zeros(n)
+            for column, value in hessian.items():
+                diagonal[column] = value
+        return MixedIntegerProgram(
+            matrix,
+            np.concatenate([r[1] for r in self._rows]) if self._rows else np.zeros(0),
+            np.concatenate([r[2] for r in self._rows]) if self._rows else np.zeros(0),
+            gather(0),
+            gather(1),
+            dense_cost,
+            gather(2).astype(bool),
+            columns,
+            diagonal,
+            offset,
+        )
+
+
+def selection(rows: np.ndarray, columns: np.ndarray, values: np.ndarray, shape: tuple[int, int]) -> sp.csr_matrix:
+    """A sparse matrix from coordinates."""
+    return sp.csr_matrix((np.asarray(values, dtype=np.float64), (rows, columns)), shape=shape)

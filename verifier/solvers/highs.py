@@ -1,0 +1,162 @@
+"""HiGHS through highspy, straight from sparse arrays.
+
+HiGHS 1.15 solves LP, MILP and convex QP, not MIQP. `objective_bound` acts as a MIP cut-off in 1.15 though the manual
+mentions it for the dual simplex only; tests/solvers/test_highs.py pins that.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import highspy
+import numpy as np
+
+from ..encoding import MixedIntegerProgram
+from .protocol import Progress, SolveOptions, SolveResult, SolverStatus
+
+_STATUS = {
+    highspy.HighsModelStatus.kOptimal: SolverStatus.OPTIMAL,
+    highspy.HighsModelStatus.kInfeasible: SolverStatus.INFEASIBLE,
+    highspy.HighsModelStatus.kUnbounded: SolverStatus.UNBOUNDED,
+    highspy.HighsModelStatus.kTimeLimit: SolverStatus.LIMIT,
+    highspy.HighsModelStatus.kIterationLimit: SolverStatus.LIMIT,
+    highspy.HighsModelStatus.kSolutionLimit: SolverStatus.LIMIT,
+    highspy.HighsModelStatus.kInterrupt: SolverStatus.INTERRUPTED,
+    highspy.HighsModelStatus.kObjectiveBound: SolverStatus.CUTOFF,
+    highspy.HighsModelStatus.kObjectiveTarget: SolverStatus.LIMIT,
+}
+
+
+class Highs:
+    """The default solver."""
+
+    name = "highs"
+    features = frozenset({"lp", "milp", "qp"})
+
+    def solve(self, program: MixedIntegerProgram, options: SolveOptions) -> SolveResult:
+        """Solve in a worker thread, so that Ctrl-C reaches Python at once and stops HiGHS through its callback."""
+        started = time.perf_counter()
+        solver = highspy.Highs()
+        _configure(solver, program, options)
+        solver.passModel(_model(program))
+        if options.start is not None and program.binaries:
+            start = highspy.HighsSolution()
+            start.col_value = options.start
+            solver.setSolution(start)
+        stop = threading.Event()
+        if program.binaries:
+            _watch(solver, options, stop, started)
+            worker = threading.Thread(target=solver.run, daemon=True)
+            worker.start()
+            try:
+                while worker.is_alive():
+                    worker.join(0.1)
+            except KeyboardInterrupt:
+                stop.set()
+                worker.join()
+                raise
+        else:
+            solver.run()
+        return _result(solver, program, options, time.perf_counter() - started)
+
+
+def _configure(solver: highspy.Highs, program: MixedIntegerProgram, options: SolveOptions) -> None:
+    values = {
+        "output_flag": False,
+        "threads": options.threads,
+        "random_seed": options.seed,
+        "time_limit": max(options.time_limit, 0.0),
+        "presolve": "on" if options.presolve else "off",
+        "primal_feasibility_tolerance": 1e-9,
+        "dual_feasibility_tolerance": 1e-9,
+        "mip_feasibility_tolerance": 1e-9,
+        "mip_rel_gap": options.relative_gap,
+        "mip_abs_gap": options.absolute_gap,
+    }
+    if options.cutoff is not None and program.binaries:
+        values["objective_bound"] = options.cutoff
+    if program.hessian is not None:  # the active-set QP solver stalls at tolerances that the simplex method reaches
+        values["primal_feasibility_tolerance"] = values["dual_feasibility_tolerance"] = 1e-8
+    for key, value in values.items():
+        solver.setOptionValue(key, value)
+
+
+def _model(program: MixedIntegerProgram) -> highspy.HighsModel:
+    model = highspy.HighsModel()
+    lp = model.lp_
+    rows, columns = program.matrix.shape
+    lp.num_col_, lp.num_row_ = columns, rows
+    lp.col_cost_, lp.offset_ = program.cost, program.offset
+    lp.col_lower_, lp.col_upper_ = program.col_lower, program.col_upper
+    lp.row_lower_, lp.row_upper_ = program.row_lower, program.row_upper
+    lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
+    lp.a_matrix_.num_col_, lp.a_matrix_.num_row_ = columns, rows
+    lp.a_matrix_.start_ = program.matrix.indptr.astype(np.int32)
+    lp.a_matrix_.index_ = program.matrix.indices.astype(np.int32)
+    lp.a_matrix_.value_ = program.matrix.data
+    if program.binaries:
+        kinds = (highspy.HighsVarType.kContinuous, highspy.HighsVarType.kInteger)
+        lp.integrality_ = [kinds[int(flag)] for flag in program.integer]
+    if program.hessian is not None:
+        present = np.flatnonzero(program.hessian)
+        model.hessian_.dim_ = columns
+        model.hessian_.format_ = highspy.HessianFormat.kTriangular
+        starts = np.searchsorted(present, np.arange(columns + 1))
+        model.hessian_.start_ = starts.astype(np.int32)
+        model.hessian_.index_ = present.astype(np.int32)
+        model.hessian_.value_ = program.hessian[present]
+    return model
+
+
+def _watch(solver: highspy.Highs, options: SolveOptions, stop: threading.Event, started: float) -> None:
+    """Report incumbents and bounds, and carry the wish to stop into HiGHS."""
+    kinds = highspy.cb.HighsCallbackType
+
+    def callback(kind: object, message: str, out: object, into: object, user: object) -> None:
+        wanted = stop.is_set()
+        if options.progress is not None and not wanted:
+            incumbent = None
+            if kind == kinds.kCallbackMipImprovingSolution:
+                incumbent = np.array(out.mip_solution, dtype=np.float64)  # type: ignore[attr-defined]
+            seconds = time.perf_counter() - started
+            primal, dual = float(out.mip_primal_bound), float(out.mip_dual_bound)  # type: ignore[attr-defined]
+            wanted = options.progress(Progress(seconds, primal, dual, incumbent))
+        if wanted:
+            stop.set()
+            if kind == kinds.kCallbackMipInterrupt:
+                into.user_interrupt = True  # type: ignore[attr-defined]
+
+    solver.setCallback(callback, None)
+    solver.startCallback(kinds.kCallbackMipInterrupt)
+    if options.progress is not None:
+        solver.startCallback(kinds.kCallbackMipImprovingSolution)
+
+
+def _result(solver: highspy.Highs, program: MixedIntegerProgram, options: SolveOptions, seconds: float) -> SolveResult:
+    status = _STATUS.get(solver.getModelStatus(), SolverStatus.ERROR)
+    info = solver.getInfo()
+    point, objective = None, float("inf")
+    if info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible:
+        point = np.array(solver.getSolution().col_value, dtype=np.float64)
+        objective = float(info.objective_function_value)
+    if status is SolverStatus.LIMIT and point is not None:
+        status = SolverStatus.LIMIT_WITH_INCUMBENT
+    if status is SolverStatus.INFEASIBLE and options.cutoff is not None and program.binaries:
+        status = SolverStatus.CUTOFF
+    dual = -float("inf")
+    if program.binaries and np.isfinite(info.mip_dual_bound):
+        dual = float(info.mip_dual_bound)
+    elif not program.binaries and status is SolverStatus.OPTIMAL:
+        dual = objective
+    if status is SolverStatus.CUTOFF and options.cutoff is not None:
+        dual = options.cutoff
+    return SolveResult(status, point, objective, dual, seconds)
+
+
+def write_model(program: MixedIntegerProgram, path: str) -> None:
+    """Write a quadratic program as .mps or .lp (PuLP writes linear ones only)."""
+    solver = highspy.Highs()
+    solver.setOptionValue("output_flag", False)
+    solver.passModel(_model(program))
+    solver.writeModel(path)
