@@ -1,6 +1,6 @@
 """From (network, bounds, region, unsafe set, objective) to a mixed-integer program, and back from its points to inputs."""
 
-from .encode import Formulation, Objective, encode
+from .encode import Formulation, encode
 from .program import ColumnMap, MixedIntegerProgram
 
-__all__ = ["ColumnMap", "Formulation", "MixedIntegerProgram", "Objective", "encode"]
+__all__ = ["ColumnMap", "Formulation", "MixedIntegerProgram", "encode"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import assert_never
 
 import numpy as np
@@ -10,20 +9,13 @@ import scipy.sparse as sp
 
 from ..bounds import Bounds
 from ..network.nodes import Affine, Input, Max, Network, Relu
+from ..query import Objective
 from ..specification import Polytope, Region
 from .objective import Distance, encode_distance, limit_distance
 from .piecewise_linear import Expression, Formulation, encode_max, encode_relu
 from .program import ColumnMap, MixedIntegerProgram, ProgramBuilder, selection
 
-__all__ = ["Formulation", "Objective", "encode"]
-
-
-class Objective(Enum):
-    """The three formal questions of adversarial examples, plus the bare feasibility of the unsafe set."""
-
-    FEASIBILITY = "feasibility"  # is there an unsafe point in the region?
-    MIN_DISTORTION = "min_distortion"  # how far from the center is the nearest one?
-    MAX_MARGIN = "max_margin"  # how deep inside the unsafe set can an input of the region get?
+__all__ = ["Formulation", "encode"]
 
 
 def encode(

@@ -1,1 +1,39 @@
-"""Placeholder docstring."""
+"""Engines: each may add a checked counterexample, raise a proved lower bound, or tighten bounds - nothing else.
+
+Dropping any engine changes speed, never verdicts. One engine a file, one line in `ENGINES`, cheapest first.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from ..errors import InvalidInput
+from .state import Engine, Pair, SearchState, Settings
+
+ENGINES = {
+    "falsify": "falsify:Falsify",
+    "propagate": "propagate:Propagate",
+    "support": "branch_and_bound.support_split:SupportSplit",
+    "input-split": "branch_and_bound.input_split:InputSplit",
+    "relu-split": "branch_and_bound.relu_split:ReluSplit",
+    "milp": "milp:Milp",
+}
+
+__all__ = ["ENGINES", "Engine", "Pair", "SearchState", "Settings", "get_engines"]
+
+
+def get_engines(names: tuple[str, ...] = ()) -> list[Engine]:
+    """Engines by name, in the cascade's order; all of them where no names are given.
+
+    Raises:
+        InvalidInput: there is no such engine.
+    """
+    for name in names:
+        if name not in ENGINES:
+            raise InvalidInput(f"unknown engine '{name}': choose among {', '.join(ENGINES)}")
+    chosen = [name for name in ENGINES if not names or name in names]
+    engines: list[Engine] = []
+    for name in chosen:
+        module, attribute = ENGINES[name].split(":")
+        engines.append(getattr(import_module(f".{module}", __package__), attribute)())
+    return engines

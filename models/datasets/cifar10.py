@@ -1,0 +1,102 @@
+"""CIFAR-10 from its binary or Python batches, or from folders or zips of class-named images."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from advverify.verifier.errors import InvalidInput
+
+from .base import Dataset
+
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+_BATCHES = {"train": [f"data_batch_{i}" for i in range(1, 6)], "test": ["test_batch"]}
+
+
+def load(place: str, split: str) -> Dataset:
+    """Read a folder, whichever of the three layouts it has.
+
+    Raises:
+        InvalidInput: none of the layouts is there, or a file is broken.
+    """
+    folder = Path(place)
+    for root in (folder, folder / "cifar-10-batches-bin", folder / "cifar-10-batches-py"):
+        if all((root / f"{name}.bin").is_file() for name in _BATCHES[split]):
+            return _from_binary([root / f"{name}.bin" for name in _BATCHES[split]])
+        if all((root / name).is_file() for name in _BATCHES[split]):
+            return _from_python([root / name for name in _BATCHES[split]])
+    found = list(_named_images(folder, split))
+    if found:
+        images = np.stack([image for image, _ in found]).transpose(0, 3, 1, 2)
+        return Dataset.from_bytes("cifar10", images, np.array([label for _, label in found]))
+    raise InvalidInput(
+        f"{folder}: holds no CIFAR-10: needs {_BATCHES[split][0]}.bin or {_BATCHES[split][0]} of the standard distribution, "
+        f"or {split}/<class>/*.png or .jpg as a folder or inside a {split}*.zip"
+    )
+
+
+def _from_binary(paths: list[Path]) -> Dataset:
+    raw = b"".join(path.read_bytes() for path in paths)
+    if not raw or len(raw) % 3073:
+        raise InvalidInput(f"{paths[0]}: not a CIFAR-10 binary batch (records of 3073 bytes)")
+    records = np.frombuffer(raw, np.uint8).reshape(-1, 3073)
+    return Dataset.from_bytes("cifar10", records[:, 1:].reshape(-1, 3, 32, 32), records[:, 0])
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Admits numpy arrays and nothing else, so that a batch cannot run code."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Only what numpy arrays are made of."""
+        allowed = {("_reconstruct", "multiarray"), ("ndarray", "numpy"), ("dtype", "numpy"), ("encode", "_codecs")}
+        if (name, module.split(".")[-1]) in allowed and module.split(".")[0] in ("numpy", "_codecs"):
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(f"refuses {module}.{name}")
+
+
+def _from_python(paths: list[Path]) -> Dataset:
+    images, labels = [], []
+    for path in paths:
+        try:
+            batch = _ArraysOnly(io.BytesIO(path.read_bytes()), encoding="bytes").load()
+            images.append(np.asarray(batch[b"data"], dtype=np.uint8).reshape(-1, 3, 32, 32))
+            labels.append(np.asarray(batch[b"labels"], dtype=np.int64))
+        except (pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InvalidInput(f"{path}: not a CIFAR-10 Python batch ({error})") from error
+    return Dataset.from_bytes("cifar10", np.concatenate(images), np.concatenate(labels))
+
+
+def _named_images(folder: Path, split: str) -> Iterator[tuple[np.ndarray, int]]:
+    """Images under <split>/<class>/ of a folder or of the zips that start with the split's name, in name order."""
+    for label, name in enumerate(CLASSES):
+        for path in sorted((folder / split / name).glob("*")):
+            yield _decode(path.read_bytes(), str(path)), label
+    for archive in sorted(folder.glob(f"{split}*.zip")):
+        try:
+            with zipfile.ZipFile(archive) as pack:
+                members = sorted(m for m in pack.namelist() if m.startswith(f"{split}/") and not m.endswith("/"))
+                for member in members:
+                    parts = member.split("/")
+                    if len(parts) == 3 and parts[1] in CLASSES:
+                        yield _decode(pack.read(member), f"{archive}:{member}"), CLASSES.index(parts[1])
+        except zipfile.BadZipFile as error:
+            raise InvalidInput(f"{archive}: not a readable zip ({error})") from error
+
+
+def _decode(raw: bytes, where: str) -> np.ndarray:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(raw)) as image:
+            pixels = np.asarray(image.convert("RGB"))
+    except (UnidentifiedImageError, OSError) as error:
+        raise InvalidInput(f"{where}: not a readable image") from error
+    if pixels.shape != (32, 32, 3):
+        raise InvalidInput(f"{where}: is {pixels.shape[1]}x{pixels.shape[0]}, CIFAR-10 images are 32x32")
+    return pixels

@@ -1,0 +1,44 @@
+"""Torch module to ONNX, with a data card in the file's metadata."""
+
+from __future__ import annotations
+
+import io
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from torch import nn
+
+OPSET = 17
+
+
+def to_onnx(network: nn.Module, image_shape: tuple[int, ...], card: dict[str, Any]) -> bytes:
+    """The network as an ONNX file with a free batch dimension; `card` goes into the metadata, one entry a key."""
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        # The TorchScript exporter is deprecated, but needs no further package and gives plain Gemm/Conv/Relu/Add.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            network.eval(),
+            (torch.zeros(1, *image_shape),),
+            buffer,
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=["input"],
+            output_names=["logits"],
+            dynamic_axes={"input": {0: "batch"}, "logits": {0: "batch"}},
+        )
+    model = onnx.load_from_string(buffer.getvalue())
+    model.producer_name, model.producer_version = "advverify", ""
+    onnx.helper.set_model_props(model, {k: v if isinstance(v, str) else json.dumps(v) for k, v in card.items()})
+    onnx.checker.check_model(model)
+    raw: bytes = model.SerializeToString(deterministic=True)
+    return raw
+
+
+def write_onnx(network: nn.Module, image_shape: tuple[int, ...], card: dict[str, Any], path: str | Path) -> None:
+    """Write `to_onnx` to a file."""
+    Path(path).write_bytes(to_onnx(network, image_shape, card))

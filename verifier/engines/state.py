@@ -1,0 +1,294 @@
+"""What engines share: the open (region, polytope) pairs, the bracket, and the only doors through which it moves.
+
+A bracket moves when `offer` accepts a point that the judge has re-run, or when `prove` raises a pair's lower bound.
+Values are violations max(C y - d) for FEASIBILITY and MAX_MARGIN (robust above 0), distances for MIN_DISTORTION.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from ..bounds import Bounds, InputSet, crown
+from ..network.evaluate import evaluate
+from ..network.nodes import Network
+from ..outcome import Bracket, TraceEvent
+from ..query import Objective, Query
+from ..specification import Case, Polytope, Region
+
+# A float64 bound settles a verdict only beyond this share of the magnitudes that went into it.
+ROUNDING = 1e-10
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Options of a run that cannot change a verdict, only how soon it comes.
+
+    Attributes:
+        timeout: seconds for the query.
+        gap: relative gap at which a bracket counts as closed.
+        threads: of torch and of solvers.
+        seed: of attacks and solvers.
+        solver: back end of the MILP engine.
+        device: of bound propagation and attacks.
+        symmetric: symmetric big-M (ablation).
+        fix_stable: leave out binaries of stable ReLUs (ablation when False).
+        joint: one MILP over all targets instead of one MILP a target.
+    """
+
+    timeout: float = 60.0
+    gap: float = 1e-4
+    threads: int = 2
+    seed: int = 0
+    solver: str = "highs"
+    device: str = "cpu"
+    symmetric: bool = False
+    fix_stable: bool = True
+    joint: bool = False
+
+
+@dataclass
+class Pair:
+    """One region and one polytope of its unsafe set, with the lower bound proved so far."""
+
+    case: Case
+    polytope: Polytope
+    lower: float
+    engine: str = ""
+
+    @property
+    def region(self) -> Region:
+        """Region of the case."""
+        return self.case.region
+
+
+class Judge(Protocol):
+    """Executes the network as its users do."""
+
+    dtype: np.dtype
+
+    def run(self, x: np.ndarray) -> np.ndarray:
+        """Outputs (batch, outputs) for inputs (batch, inputs)."""
+
+
+class NetworkJudge:
+    """Judges a network that has no ONNX file by its own float64 forward pass."""
+
+    dtype = np.dtype(np.float64)
+
+    def __init__(self, network: Network) -> None:
+        """Keep the network."""
+        self.network = network
+
+    def run(self, x: np.ndarray) -> np.ndarray:
+        """Forward pass."""
+        with torch.no_grad():
+            return evaluate(self.network, torch.from_numpy(np.asarray(x, dtype=np.float64))).numpy()
+
+
+@dataclass
+class SearchState:
+    """The state of one query; engines read it and move it through its methods."""
+
+    query: Query
+    settings: Settings
+    judge: Judge
+    started: float
+    pairs: list[Pair]
+    upper: float = math.inf
+    witness: np.ndarray | None = None
+    trace: list[TraceEvent] = field(default_factory=list)
+    statistics: dict[str, float | int | str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    listener: Callable[[TraceEvent], None] | None = None
+    _bounds: dict[tuple[int, float], Bounds] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, query: Query, settings: Settings, judge: Judge) -> SearchState:
+        """All pairs open, nothing known."""
+        lowest = 0.0 if query.objective is Objective.MIN_DISTORTION else -math.inf
+        pairs = [Pair(case, polytope, lowest) for case in query.specification.cases for polytope in case.unsafe]
+        return cls(query, settings, judge, time.perf_counter(), pairs)
+
+    # -- where the search stands -------------------------------------------------------------------------------------
+
+    @property
+    def network(self) -> Network:
+        """The network of the query."""
+        return self.query.network
+
+    @property
+    def distances(self) -> bool:
+        """Whether values are distances."""
+        return self.query.objective is Objective.MIN_DISTORTION
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the start."""
+        return time.perf_counter() - self.started
+
+    @property
+    def time_left(self) -> float:
+        """Seconds until the time limit."""
+        return max(self.settings.timeout - self.elapsed, 0.0)
+
+    @property
+    def lower(self) -> float:
+        """Proved lower bound of the query."""
+        return min((pair.lower for pair in self.pairs), default=math.inf)
+
+    @property
+    def goal(self) -> float:
+        """The value beyond which a pair needs no more proof."""
+        if self.distances:
+            if self.count_norm:
+                return self.upper
+            return min(self.upper * (1 - self.settings.gap), self.limit)
+        if self.query.objective is Objective.FEASIBILITY:
+            return 0.0
+        return self.upper - self.settings.gap * max(abs(self.upper), 1e-6)
+
+    @property
+    def limit(self) -> float:
+        """Radius of the region: no distance beyond it is of interest."""
+        ball = self.query.specification.cases[0].region.ball
+        return math.inf if ball is None else ball.radius
+
+    @property
+    def count_norm(self) -> bool:
+        """Whether distances are counts (norm 0)."""
+        ball = self.query.specification.cases[0].region.ball
+        return ball is not None and ball.norm.name == "0"
+
+    def is_open(self, pair: Pair) -> bool:
+        """Whether a pair still needs work."""
+        if self.query.objective is Objective.FEASIBILITY:
+            return pair.lower <= 0.0
+        return pair.lower < self.goal
+
+    @property
+    def open_pairs(self) -> list[Pair]:
+        """Pairs that still need work."""
+        return [pair for pair in self.pairs if self.is_open(pair)]
+
+    @property
+    def done(self) -> bool:
+        """Whether the query is settled."""
+        if self.query.objective is Objective.FEASIBILITY and self.witness is not None:
+            return True
+        return not self.open_pairs
+
+    @property
+    def bracket(self) -> Bracket:
+        """Both sides and the witness."""
+        return Bracket(min(self.lower, self.upper), self.upper, self.witness)
+
+    # -- the doors ---------------------------------------------------------------------------------------------------
+
+    def prove(self, pair: Pair, value: float, engine: str) -> None:
+        """Raise a pair's lower bound to a proved value; lower values change nothing."""
+        if value > pair.lower:
+            before = self.lower
+            pair.lower, pair.engine = float(value), engine
+            if self.lower > before:
+                self._record(engine)
+
+    def offer(self, points: np.ndarray, engine: str) -> bool:
+        """Judge candidate points (k, n) or (n,); returns whether the upper side moved.
+
+        A point is cast to the judge's precision without leaving its region, executed by the judge, and counts only as
+        what it is then.
+        """
+        moved = False
+        for point in np.atleast_2d(points):
+            for case in self.query.specification.cases:
+                moved |= self._offer_one(point, case, engine)
+        return moved
+
+    def _offer_one(self, point: np.ndarray, case: Case, engine: str) -> bool:
+        x = settle(point, case.region, self.judge.dtype)
+        if not case.region.contains(x):
+            return False
+        if self.distances and case.region.distance(x) >= self.upper:
+            return False
+        y = self.judge.run(x[None])[0]
+        unsafe = any(p.contains(y) for p in case.unsafe)
+        value = case.region.distance(x) if self.distances else min(p.violation(y) for p in case.unsafe)
+        if self.distances and not unsafe:
+            return False
+        if value >= self.upper and not (unsafe and self.witness is None):
+            return False
+        self.upper = min(value, self.upper)
+        if unsafe:
+            self.witness = x
+        self._record(engine)
+        return True
+
+    def _record(self, engine: str) -> None:
+        event = TraceEvent(self.elapsed, min(self.lower, self.upper), self.upper, engine)
+        self.trace.append(event)
+        if self.listener is not None:
+            self.listener(event)
+
+    def count(self, name: str, amount: int = 1) -> None:
+        """Add to a statistic."""
+        self.statistics[name] = int(self.statistics.get(name, 0)) + amount
+
+    # -- shared work -------------------------------------------------------------------------------------------------
+
+    def search_region(self, region: Region) -> Region:
+        """The part of a region that is still of interest: for distances the ball of the best witness."""
+        if not self.distances:
+            return region
+        radius = self.upper - 1 if self.count_norm else min(self.upper * (1 - self.settings.gap), self.limit)
+        return self.query.specification.with_radius(max(radius, 0.0)).region
+
+    def inputs(self, regions: Sequence[Region]) -> InputSet:
+        """A batch of regions on the network's device."""
+        return InputSet.from_regions(regions, self.network.dtype, self.network.device)
+
+    def bounds(self, region: Region) -> Bounds:
+        """IBP ∩ CROWN bounds on a region, computed once."""
+        radius = -1.0 if region.ball is None else region.ball.radius
+        key = (hash((region.lower.tobytes(), region.upper.tobytes())), radius)
+        if key not in self._bounds:
+            with torch.no_grad():
+                self._bounds[key] = crown(self.network, self.inputs([region]))
+        return self._bounds[key]
+
+
+class Engine(Protocol):
+    """One way to move the bracket."""
+
+    name: str
+
+    def run(self, state: SearchState, deadline: float) -> None:
+        """Work until the state is done or `state.elapsed` reaches the deadline."""
+
+
+def settle(point: np.ndarray, region: Region, dtype: np.dtype) -> np.ndarray:
+    """A point rounded to `dtype` without leaving the region's box, and the ball where rounding leaves room."""
+    lower, upper = region.bounding_box()
+    x = np.clip(np.asarray(point, dtype=np.float64), lower, upper)
+    if dtype == np.float64:
+        return x
+    rounded = x.astype(np.float32)
+    low32, high32 = lower.astype(np.float32), upper.astype(np.float32)
+    low32 = np.where(low32 < lower, np.nextafter(low32, np.float32(np.inf)), low32)
+    high32 = np.where(high32 > upper, np.nextafter(high32, np.float32(-np.inf)), high32)
+    rounded = np.minimum(np.maximum(rounded, low32), high32)
+    if region.ball is not None and region.ball.norm.name in ("1", "2"):
+        length = region.distance(rounded.astype(np.float64))
+        if length > region.ball.radius:
+            shrunk = region.ball.center + (x - region.ball.center) * (1 - 1e-6) * (region.ball.radius / length)
+            rounded = np.minimum(np.maximum(shrunk.astype(np.float32), low32), high32)
+    if region.ball is not None and region.ball.norm.name == "0":
+        unchanged = x == region.ball.center
+        return np.where(unchanged, region.ball.center, rounded.astype(np.float64))
+    return np.asarray(rounded, dtype=np.float64)

@@ -1,0 +1,157 @@
+"""What comes out of a query: one record that tables, files, stores and reports all read.
+
+`Outcome` serialises to one JSON line; `schema` counts the versions of that line.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Self
+
+import numpy as np
+
+SCHEMA = 1
+
+
+class Verdict(Enum):
+    """The four answers."""
+
+    ROBUST = "robust"
+    ADVERSARIAL = "adversarial"
+    MISCLASSIFIED = "misclassified"
+    UNKNOWN = "unknown"
+
+
+class Trust(Enum):
+    """Who vouches for the verdict.
+
+    CHECKED: anyone can check it - the counterexample was re-run through the ONNX file, or a proof was accepted.
+    SOLVER: the engine named in `engine` says so, in floating-point arithmetic within its tolerances.
+    """
+
+    CHECKED = "checked"
+    SOLVER = "solver"
+
+
+@dataclass(frozen=True)
+class TraceEvent:
+    """Seconds since the start, both sides of the bracket, and the engine that moved one of them."""
+
+    seconds: float
+    lower: float
+    upper: float
+    engine: str
+
+
+@dataclass(frozen=True, eq=False)
+class Bracket:
+    """lower <= exact value <= upper; `witness` is the input that proves the upper side (flat), if there is one."""
+
+    lower: float
+    upper: float
+    witness: np.ndarray | None = None
+
+    @property
+    def gap(self) -> float:
+        """upper - lower."""
+        return 0.0 if self.lower == self.upper else self.upper - self.lower
+
+    @property
+    def relative_gap(self) -> float:
+        """gap / upper for distances; inf while nothing is known."""
+        if self.gap == 0.0:
+            return 0.0
+        return self.gap / abs(self.upper) if math.isfinite(self.upper) and self.upper != 0 else math.inf
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """The answer to one query.
+
+    Attributes:
+        verdict: see `Verdict`.
+        bracket: margins for certification (robust when lower > 0), distances for minimal distortion.
+        trust: see `Trust`.
+        engine: the engine that settled it.
+        seconds: wall time.
+        trace: every time a side of the bracket moved.
+        reason: why an unknown is unknown; empty otherwise.
+        labels: model, data, index, label, prediction, norm, eps, target and so on, for the JSON line.
+        statistics: counts of the engines (unstable ReLUs, nodes, solves).
+    """
+
+    verdict: Verdict
+    bracket: Bracket
+    trust: Trust
+    engine: str
+    seconds: float
+    trace: tuple[TraceEvent, ...] = ()
+    reason: str = ""
+    labels: dict[str, Any] = field(default_factory=dict)
+    statistics: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """One line of JSON, without NaN or infinity (they are written as null)."""
+        witness = None if self.bracket.witness is None else [float(v) for v in self.bracket.witness]
+        record = {
+            "schema": SCHEMA,
+            **self.labels,
+            "verdict": self.verdict.value,
+            "lower": self.bracket.lower,
+            "upper": self.bracket.upper,
+            "trust": self.trust.value,
+            "engine": self.engine,
+            "seconds": round(self.seconds, 4),
+            "proof": None,
+            "witness": witness,
+            "reason": self.reason,
+            "statistics": self.statistics,
+            "trace": [[round(e.seconds, 4), e.lower, e.upper, e.engine] for e in self.trace],
+        }
+        return json.dumps(_finite(record), allow_nan=False)
+
+    @classmethod
+    def from_json(cls, line: str) -> Self:
+        """Read a line back.
+
+        Raises:
+            ValueError: not a line of this schema.
+        """
+        record = json.loads(line)
+        if record.get("schema") != SCHEMA:
+            raise ValueError(f"written with schema {record.get('schema')}, this version reads {SCHEMA}")
+        own = {"schema", "verdict", "lower", "upper", "trust", "engine", "seconds", "proof", "witness", "reason"}
+        own |= {"statistics", "trace"}
+
+        def number(value: float | None, missing: float) -> float:
+            return missing if value is None else float(value)
+
+        witness = None if record["witness"] is None else np.array(record["witness"])
+        bracket = Bracket(number(record["lower"], -math.inf), number(record["upper"], math.inf), witness)
+        trace = tuple(
+            TraceEvent(float(s), number(lo, -math.inf), number(up, math.inf), str(e)) for s, lo, up, e in record["trace"]
+        )
+        return cls(
+            Verdict(record["verdict"]),
+            bracket,
+            Trust(record["trust"]),
+            record["engine"],
+            float(record["seconds"]),
+            trace,
+            record["reason"],
+            {k: v for k, v in record.items() if k not in own},
+            record["statistics"],
+        )
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return value
