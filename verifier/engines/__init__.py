@@ -13,7 +13,6 @@ from .state import Engine, Pair, SearchState, Settings
 ENGINES = {
     "falsify": "falsify:Falsify",
     "propagate": "propagate:Propagate",
-    "support": "branch_and_bound.support_split:SupportSplit",
     "input-split": "branch_and_bound.input_split:InputSplit",
     "relu-split": "branch_and_bound.relu_split:ReluSplit",
     "milp": "milp:Milp",

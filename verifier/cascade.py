@@ -1,0 +1,108 @@
+"""Runs engines by cost until the bracket closes or time is out, and writes down the outcome."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+
+from .engines import Engine, Settings, get_engines
+from .engines.state import Judge, NetworkJudge, SearchState
+from .outcome import Bracket, Outcome, TraceEvent, Trust, Verdict
+from .query import Objective, Query
+
+# Share of the remaining time that an engine may use while others wait behind it.
+_SHARE = {"falsify": 0.25, "propagate": 1.0, "input-split": 0.8, "relu-split": 0.65, "milp": 1.0}
+
+
+def solve(
+    query: Query,
+    settings: Settings | None = None,
+    engines: tuple[str, ...] = (),
+    judge: Judge | None = None,
+    listener: Callable[[TraceEvent], None] | None = None,
+) -> Outcome:
+    """Answer a query.
+
+    Args:
+        query: what is asked.
+        settings: limits and options.
+        engines: names of the engines to use; all of them where none are given.
+        judge: executes the network; by default its own float64 forward pass.
+        listener: hears every move of the bracket.
+    """
+    settings = settings or Settings()
+    torch.set_num_threads(settings.threads)
+    state = SearchState.open(query, settings, judge or NetworkJudge(query.network))
+    state.listener = listener
+    chosen = get_engines(engines)
+    interrupted = ""
+    try:
+        run_engines(state, chosen)
+    except KeyboardInterrupt:
+        interrupted = "interrupted"
+    outcome = conclude(state, interrupted)
+    if interrupted:
+        raise Interrupted(outcome)
+    return outcome
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, with what was proved until then."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        """Carry the outcome."""
+        super().__init__("interrupted")
+        self.outcome = outcome
+
+
+def run_engines(state: SearchState, engines: list[Engine]) -> None:
+    """Each engine in turn, until the state is done."""
+    for position, engine in enumerate(engines):
+        if state.done or state.time_left <= 0:
+            return
+        last = position == len(engines) - 1
+        share = 1.0 if last else _SHARE[engine.name]
+        engine.run(state, state.elapsed + share * state.time_left)
+
+
+def conclude(state: SearchState, reason: str = "") -> Outcome:
+    """The outcome of a state as it stands."""
+    bracket = state.bracket
+    engine = state.trace[-1].engine if state.trace else ""
+    trust = Trust.SOLVER
+    if state.distances:
+        closed = state.done
+        if math.isinf(bracket.upper) and closed:
+            verdict = Verdict.ROBUST
+        elif closed and bracket.witness is not None:
+            verdict = Verdict.ADVERSARIAL
+        elif state.limit < math.inf and bracket.lower >= state.limit:
+            verdict = Verdict.ROBUST
+        else:
+            verdict = Verdict.UNKNOWN
+    elif state.witness is not None and (state.query.objective is Objective.FEASIBILITY or state.done):
+        verdict, trust = Verdict.ADVERSARIAL, Trust.CHECKED
+    elif bracket.lower > 0:
+        verdict = Verdict.ROBUST
+    else:
+        verdict = Verdict.UNKNOWN
+    if verdict is Verdict.UNKNOWN:
+        left = len(state.open_pairs)
+        timed_out = state.time_left <= 0
+        reason = reason or (f"time limit of {state.settings.timeout:g} s" if timed_out else "the chosen engines are exhausted")
+        reason = "; ".join([f"{reason}: {left} of {len(state.pairs)} targets open", *dict.fromkeys(state.notes)])
+    else:
+        reason = ""
+    return Outcome(
+        verdict,
+        Bracket(bracket.lower, bracket.upper, bracket.witness),
+        trust,
+        engine,
+        state.elapsed,
+        tuple(state.trace),
+        reason,
+        {},
+        dict(state.statistics),
+    )

@@ -1,0 +1,167 @@
+"""The MILP engine: big-M programs in HiGHS (or another solver), one a target or one for all.
+
+A MILP's word alone is never a `robust`: HiGHS has called feasible big-M models infeasible out of presolve, so that
+answer counts only when a second solve without presolve agrees. Norm 2 goes by outer approximation: MILPs with tangents
+of the ball, a new one at each solution.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import scipy.sparse as sp
+
+from ..encoding import Formulation, MixedIntegerProgram, encode
+from ..norms import get_norm
+from ..query import Objective
+from ..solvers import Progress, SolveOptions, SolveResult, SolverStatus, get_solver
+from ..specification import NormBall, Polytope, Region
+from .polish import polish
+from .state import Pair, SearchState
+
+_INFEASIBLE = (SolverStatus.INFEASIBLE, SolverStatus.CUTOFF)
+
+
+class Milp:
+    """The reference engine, and the closer of what the searches leave."""
+
+    name = "milp"
+
+    def run(self, state: SearchState, deadline: float) -> None:
+        """Open pairs one by one, most promising (lowest bound) first, or all of a case in one program."""
+        if any("is not trusted" in note for note in state.network.notes):
+            state.notes.append("the MILP engine is not trusted on weights of this range")
+            return
+        for case in state.query.specification.cases:
+            pairs = sorted((p for p in state.open_pairs if p.case is case), key=lambda p: p.lower)
+            groups = [pairs] if state.settings.joint and pairs else [[pair] for pair in pairs]
+            for group in groups:
+                if state.done or state.elapsed >= deadline:
+                    return
+                if any(state.is_open(pair) for pair in group):
+                    self._solve(state, group, deadline)
+
+    def _solve(self, state: SearchState, pairs: list[Pair], deadline: float) -> None:
+        region = state.search_region(pairs[0].region)
+        unsafe = tuple(pair.polytope for pair in pairs)
+        form = Formulation(state.settings.symmetric, state.settings.fix_stable)
+        if region.ball is not None and region.ball.norm.name == "2":
+            self._quadratic(state, pairs, region, unsafe, form, deadline)
+            return
+        program = encode(state.network, state.bounds(region), region, unsafe, state.query.objective, form)
+        state.statistics["binaries"] = max(int(state.statistics.get("binaries", 0)), program.binaries)
+        result = self._run(state, program, pairs, deadline)
+        if result.point is not None:
+            self._offer(state, result.point[program.columns.inputs], pairs)
+        if result.status in _INFEASIBLE:
+            proved = (region.ball.radius if region.ball is not None else math.inf) if state.distances else 1e-12
+            if state.count_norm:
+                proved = state.upper
+            if self._second_opinion(state, program, deadline):
+                for pair in pairs:
+                    state.prove(pair, min(proved, state.goal) if state.distances else proved, self.name)
+            return
+        if state.query.objective is not Objective.FEASIBILITY and math.isfinite(result.dual_bound):
+            bound = result.dual_bound - 1e-9 * (1 + abs(result.dual_bound))
+            if state.count_norm:
+                bound = math.ceil(result.dual_bound - 1e-6)
+            for pair in pairs:
+                state.prove(pair, bound, self.name)
+
+    def _run(self, state: SearchState, program: MixedIntegerProgram, pairs: list[Pair], deadline: float) -> SolveResult:
+        """One solve; incumbents and bounds reach the state as they come."""
+
+        def progress(event: Progress) -> bool:
+            if event.incumbent is not None:
+                state.offer(event.incumbent[program.columns.inputs], self.name)
+            if state.distances and not state.count_norm and math.isfinite(event.dual) and program.hessian is None:
+                for pair in pairs:
+                    state.prove(pair, event.dual - 1e-9 * (1 + abs(event.dual)), self.name)
+            return state.query.objective is Objective.FEASIBILITY and state.witness is not None
+
+        options = SolveOptions(
+            time_limit=max(deadline - state.elapsed, 0.01),
+            relative_gap=state.settings.gap / 10,
+            absolute_gap=0.999 if state.count_norm else 1e-9,
+            threads=state.settings.threads,
+            seed=state.settings.seed,
+            progress=progress,
+        )
+        result = get_solver(state.settings.solver).solve(program, options)
+        state.count("milp_solves")
+        return result
+
+    def _second_opinion(self, state: SearchState, program: MixedIntegerProgram, deadline: float) -> bool:
+        """Whether a solve without presolve agrees that there is nothing."""
+        limit = max(deadline - state.elapsed, 1.0)
+        options = SolveOptions(time_limit=limit, presolve=False, threads=state.settings.threads)
+        again = get_solver(state.settings.solver).solve(program, options)
+        state.count("second_opinions")
+        if again.status in _INFEASIBLE:
+            return True
+        if again.point is not None:
+            state.offer(again.point[program.columns.inputs], self.name)
+            state.notes.append("the solver called a feasible program infeasible; its answer was discarded")
+        else:
+            state.notes.append("no second opinion on an infeasible MILP within the time limit")
+        return False
+
+    def _offer(self, state: SearchState, point: np.ndarray, pairs: list[Pair]) -> None:
+        if state.offer(point, self.name) or not state.distances:
+            return
+        for pair in pairs:
+            if math.isfinite(state.upper):
+                polish(state, point, pair)
+
+    def _quadratic(
+        self,
+        state: SearchState,
+        pairs: list[Pair],
+        region: Region,
+        unsafe: tuple[Polytope, ...],
+        form: Formulation,
+        deadline: float,
+    ) -> None:
+        """Norm 2: minimise t >= ||x - center||_inf and t >= g (x - center) for unit vectors g found on the way."""
+        assert region.ball is not None
+        center, radius = region.ball.center, region.ball.radius
+        boxed = Region(*region.bounding_box(), NormBall(center, get_norm("inf"), math.inf))
+        bounds = state.bounds(region)
+        program = encode(state.network, bounds, boxed, unsafe, Objective.MIN_DISTORTION, form)
+        t = program.columns.distance
+        upper = program.col_upper.copy()
+        upper[t] = radius if math.isfinite(radius) else math.sqrt(len(center)) * max(upper[t], 1.0)
+        from dataclasses import replace
+
+        program = replace(program, col_upper=upper)
+        while state.elapsed < deadline and not state.done:
+            options = SolveOptions(
+                time_limit=max(deadline - state.elapsed, 0.01),
+                relative_gap=state.settings.gap / 10,
+                threads=state.settings.threads,
+                seed=state.settings.seed,
+            )
+            result = get_solver(state.settings.solver).solve(program, options)
+            state.count("milp_solves")
+            if result.status in _INFEASIBLE:
+                if self._second_opinion(state, program, deadline):
+                    for pair in pairs:
+                        state.prove(pair, min(radius, state.goal) if state.distances else 1e-12, self.name)
+                return
+            if state.distances and math.isfinite(result.dual_bound):
+                for pair in pairs:
+                    state.prove(pair, result.dual_bound * (1 - 1e-9), self.name)
+            if result.point is None:
+                return
+            x = result.point[program.columns.inputs]
+            self._offer(state, x, pairs)
+            length = float(np.linalg.norm(x - center))
+            found = float(result.point[t])
+            if length - found <= 0.1 * state.settings.gap * max(length, 1e-12) or length == 0.0:
+                return
+            row = sp.lil_matrix((1, len(program.cost)))
+            row[0, program.columns.inputs] = (x - center) / length
+            row[0, t] = -1.0
+            limit = float((x - center) @ center / length)
+            program = program.with_rows(sp.csr_matrix(row), np.array([-np.inf]), np.array([limit]))

@@ -1,0 +1,64 @@
+"""Polishing: inside one cell of the network - the inputs that share a point's ReLU pattern - the nearest unsafe point is
+
+the solution of an LP (norms inf and 1) or a convex QP (norm 2): the "fix b" upper bound of the MIP.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from ..encoding import Formulation, MixedIntegerProgram, encode
+from ..network.evaluate import evaluate_all
+from ..network.nodes import Relu
+from ..query import Objective
+from ..solvers import SolveOptions
+from ..solvers.highs import Highs
+from .state import Pair, SearchState
+
+_INSIDE = (1e-6, 1e-5, 1e-4)  # how far beyond the boundary to aim, so that float32 agrees
+
+
+def cell_program(state: SearchState, program: MixedIntegerProgram, point: np.ndarray) -> MixedIntegerProgram:
+    """The program with every ReLU's phase fixed as at `point`."""
+    with torch.no_grad():
+        values = evaluate_all(state.network, torch.tensor(point, dtype=state.network.dtype)[None])
+    columns: list[np.ndarray] = []
+    phases: list[np.ndarray] = []
+    for i, node in enumerate(state.network.nodes):
+        if isinstance(node, Relu):
+            phase = program.columns.phase[i]
+            chosen = phase >= 0
+            columns.append(phase[chosen])
+            phases.append((values[node.input][0].numpy()[chosen] >= 0).astype(np.float64))
+    if not columns:
+        return program
+    return program.fixed(np.concatenate(columns), np.concatenate(phases))
+
+
+def polish(state: SearchState, point: np.ndarray, pair: Pair, rounds: int = 4) -> None:
+    """Walk from a point to the nearest unsafe point of its cell, and on from there while that pays."""
+    if state.count_norm or not state.distances:
+        return
+    for _ in range(rounds):
+        before = state.upper
+        region = state.query.specification.with_radius(state.upper * (1 + 1e-6)).region
+        bounds = state.bounds(region)
+        for inside in _INSIDE:
+            margin = inside * max(1.0, float(np.abs(pair.polytope.offset).max()))
+            program = encode(
+                state.network, bounds, region, (pair.polytope,), Objective.MIN_DISTORTION, Formulation(), margin
+            )
+            fixed = cell_program(state, program, point)
+            program = fixed if state.network.has_max else fixed.relaxed()
+            limit = max(min(5.0, state.time_left), 0.01)
+            result = Highs().solve(program, SolveOptions(time_limit=limit, threads=1))
+            state.count("polish")
+            if result.point is None:
+                return
+            candidate = result.point[program.columns.inputs]
+            if state.offer(candidate, "falsify"):
+                point = candidate
+                break
+        if state.upper > before * (1 - 1e-4):
+            return
