@@ -149,7 +149,7 @@ class SearchState:
         if self.distances:
             if self.count_norm:
                 return self.upper
-            return min(self.upper * (1 - self.settings.gap), self.limit)
+            return min(self.upper * (1 - 0.95 * self.settings.gap), self.limit)
         if self.query.objective is Objective.FEASIBILITY:
             return 0.0
         return self.upper - self.settings.gap * max(abs(self.upper), 1e-6)
@@ -246,7 +246,7 @@ class SearchState:
         """The part of a region that is still of interest: for distances the ball of the best witness."""
         if not self.distances:
             return region
-        radius = self.upper - 1 if self.count_norm else min(self.upper * (1 - self.settings.gap), self.limit)
+        radius = self.upper - 1 if self.count_norm else min(self.upper * (1 - 0.95 * self.settings.gap), self.limit)
         return self.query.specification.with_radius(max(radius, 0.0)).region
 
     def inputs(self, regions: Sequence[Region]) -> InputSet:

@@ -1,0 +1,39 @@
+"""`advverify certify`: is there an adversarial example within eps?"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from advverify.verifier.errors import InvalidInput
+
+from ..images import Task, model_of, run_images
+from ..options import query_options
+
+if TYPE_CHECKING:
+    from advverify.verifier.outcome import Outcome
+
+
+def ask(task: Task) -> Outcome:
+    """Certify one image (runs in worker processes too)."""
+    from advverify.verifier.api import certify
+
+    path, image, label, options = task
+    return certify(model_of(path), image, label, **options)
+
+
+@click.command("certify")
+@query_options
+@click.option("--eps", type=float, required=True, help="Radius of the ball around each image.")
+@click.option("--exact-margin", is_flag=True, help="Close the bracket of the worst margin instead of its sign only.")
+def command(eps: float, exact_margin: bool, **options: Any) -> int:
+    """Is each image of MODEL (a path or zoo:NAME) robust within --eps?
+
+    Margins are max(C y - d) over the worst input: robust when the lower one is above 0.
+    """
+    if math.isnan(eps) or eps < 0:
+        raise InvalidInput(f"--eps must be a number >= 0, got {eps:g}")
+    options["extra"] = {"eps": eps, "exact_margin": exact_margin}
+    return run_images(options, ask, f"certify {{model}}, norm {options['norm']}, eps {eps:g}", distances=False)

@@ -1,0 +1,37 @@
+"""`advverify info`: what a network is made of."""
+
+from __future__ import annotations
+
+import click
+from rich.table import Table
+
+from ..options import model_path
+from ..table import console
+
+
+@click.command("info")
+@click.argument("model")
+def command(model: str) -> int:
+    """Layers, ReLUs, notes and data card of MODEL (a path or zoo:NAME)."""
+    from advverify.verifier.network.nodes import Affine, predecessors
+    from advverify.verifier.network.onnx_reader import read_onnx
+
+    network = read_onnx(model_path(model))
+    table = Table(title=f"{model}  sha256 {network.sha256[:16]}", title_justify="left", header_style="bold")
+    for name in ("node", "kind", "size", "reads", "operators"):
+        table.add_column(name, justify="right" if name in ("node", "size") else "left")
+    for i, node in enumerate(network.nodes):
+        kinds = ", ".join(type(o).__name__ for o in node.operators) if isinstance(node, Affine) else ""
+        reads = ", ".join(map(str, predecessors(node)))
+        table.add_row(str(i), type(node).__name__, str(node.size), reads, kinds)
+    screen = console()
+    screen.print(table)
+    screen.print(
+        f"input {list(network.input_shape)}, {network.output_size} outputs, "
+        f"{network.relu_count} ReLUs" + (", max pooling" if network.has_max else "")
+    )
+    for key, value in network.metadata:
+        screen.print(f"{key}: {value}", markup=False)
+    for note in network.notes:
+        screen.print(f"note: {note}", style="yellow", markup=False)
+    return 0

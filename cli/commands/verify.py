@@ -1,0 +1,97 @@
+"""`advverify verify`: VNN-LIB properties, by VNN-COMP's conventions and by the VNN-LIB 2.1 standard command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from advverify.verifier.errors import AdvverifyError, InvalidInput
+
+from ..options import engines_from, model_path, search_options, settings_from
+
+if TYPE_CHECKING:
+    from advverify.verifier.api import Model
+    from advverify.verifier.outcome import Outcome
+
+_WORDS = {"robust": "unsat", "adversarial": "sat", "unknown": "unknown"}
+
+
+@click.command("verify")
+@click.argument("files", nargs=-1, required=True, metavar="MODEL SPEC | SPEC --network NAME=MODEL")
+@click.option("--network", "networks", multiple=True, metavar="NAME=MODEL", help="VNN-LIB 2.1: the network of a name.")
+@click.option("--result", type=click.Path(path_type=Path), default=None, help="VNN-COMP result file.")
+@click.option("--serialise-assignments", type=click.Path(path_type=Path), default=None, metavar="DIR")
+@search_options(300.0)
+def command(
+    files: tuple[str, ...],
+    networks: tuple[str, ...],
+    result: Path | None,
+    serialise_assignments: Path | None,
+    **options: Any,
+) -> int:
+    """Check a property: prints unsat (proved), sat (violated), timeout or unknown.
+
+    `verify MODEL SPEC [--result FILE]` follows VNN-COMP; `verify SPEC --network NAME=MODEL` follows VNN-LIB 2.1.
+    """
+    standard = bool(networks)
+    model_name, spec = _files(files, networks)
+    try:
+        model, outcome = _check(model_name, spec, options)
+    except AdvverifyError:
+        if result is not None:
+            result.write_text("error\n")
+        raise
+    word = _WORDS[outcome.verdict.value]
+    if word == "unknown" and outcome.reason.startswith("time limit"):
+        word = "timed-out" if standard else "timeout"
+    lines = [word]
+    if word == "sat":
+        lines += _standard_values(model, outcome) if standard else _assignments(model, outcome)
+    if result is not None:
+        result.write_text("\n".join(lines) + "\n")
+    if serialise_assignments is not None and word == "sat":
+        serialise_assignments.mkdir(parents=True, exist_ok=True)
+        (serialise_assignments / "assignments.txt").write_text("\n".join(lines[1:]) + "\n")
+    click.echo("\n".join(lines) if standard else word)
+    if outcome.reason:
+        click.echo(outcome.reason, err=True)
+    return 0
+
+
+def _files(files: tuple[str, ...], networks: tuple[str, ...]) -> tuple[str, str]:
+    if networks:
+        if len(files) != 1 or len(networks) != 1 or "=" not in networks[0]:
+            raise InvalidInput("verify SPEC --network NAME=MODEL takes one property and one network")
+        return networks[0].partition("=")[2], files[0]
+    if len(files) != 2:
+        raise InvalidInput("verify takes MODEL and SPEC, or SPEC with --network NAME=MODEL")
+    return files[0], files[1]
+
+
+def _check(model_name: str, spec: str, options: dict[str, Any]) -> tuple[Model, Outcome]:
+    from advverify.verifier.api import Model, verify
+
+    settings, engines = settings_from(options), engines_from(options["engines"])
+    model = Model(model_path(model_name))
+    return model, verify(model, spec, settings=settings, engines=engines)
+
+
+def _assignments(model: Model, outcome: Outcome) -> list[str]:
+    """VNN-COMP: ((X_0 value) ... (Y_0 value) ...)."""
+    assert outcome.bracket.witness is not None
+    x = outcome.bracket.witness
+    y = model.judge.run(x[None])[0]
+    pairs = [f"(X_{k} {v:.17g})" for k, v in enumerate(x)] + [f"(Y_{k} {v:.17g})" for k, v in enumerate(y)]
+    return ["(" + pairs[0], *pairs[1:-1], pairs[-1] + ")"]
+
+
+def _standard_values(model: Model, outcome: Outcome) -> list[str]:
+    """VNN-LIB 2.1: name, type and shape, then one value a line."""
+    assert outcome.bracket.witness is not None
+    x = outcome.bracket.witness
+    y = model.judge.run(x[None])[0]
+    shape = ",".join(map(str, model.network.input_shape))
+    lines = [f"X {model.judge.dtype.name} [{shape}]", *(f"{v:.17g}" for v in x)]
+    return [*lines, f"Y {model.judge.dtype.name} [{len(y)}]", *(f"{v:.17g}" for v in y)]

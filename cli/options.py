@@ -1,0 +1,154 @@
+"""Options that several commands share, and how their values are read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from advverify.verifier.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from advverify.models.datasets import Dataset
+    from advverify.verifier.api import Model
+    from advverify.verifier.engines import Settings
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def apply(*decorators: Callable[[F], F]) -> Callable[[F], F]:
+    """Several decorators as one, the first outermost."""
+
+    def decorate(function: F) -> F:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return decorate
+
+
+def query_options(function: F) -> F:
+    """MODEL, norm, data, images and what limits a search."""
+    return apply(
+        click.argument("model"),
+        click.option("--norm", default="inf", show_default=True, help="Norm of perturbations: 0, 1, 2 or inf."),
+        click.option("--data", default=None, help="digits, mnist:DIR, cifar10:DIR or npz:FILE [default: the model's own]."),
+        click.option("--images", default="0:20", show_default=True, help="Images of the test set: 7, 0:100 or 0:100:5."),
+        click.option("--target", type=int, default=None, help="Only this class counts as adversarial."),
+        click.option("--margin", type=float, default=0.0, help="Confidence by which an adversarial example must win."),
+        click.option("--valid-range", nargs=2, type=float, default=(0.0, 1.0), show_default=True, help="Range of inputs."),
+        click.option("--tie-channels", is_flag=True, help="Norm 0 counts pixels instead of single values."),
+        click.option("--gap", type=float, default=1e-4, show_default=True, help="Relative gap of a closed bracket."),
+        search_options(60.0),
+        click.option("--jobs", type=int, default=1, show_default=True, help="Images worked on at the same time."),
+        click.option("--out", type=click.Path(path_type=Path), default=None, help="Append one JSON line an image."),
+    )(function)
+
+
+def search_options(timeout: float) -> Callable[[F], F]:
+    """Time limit, engines, solver, threads, device."""
+    return apply(
+        click.option("--timeout", type=float, default=timeout, show_default=True, help="Seconds a query."),
+        click.option("--engines", default="", help="Comma-separated engines to use [default: all]."),
+        click.option("--solver", default="highs", show_default=True, help="Solver of the MILP engine: highs, scip, cbc."),
+        click.option("--threads", type=int, default=2, show_default=True, help="Threads a query."),
+        click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
+        click.option("--seed", type=int, default=0, show_default=True, help="Seed of attacks and solvers."),
+    )
+
+
+def settings_from(options: dict[str, Any]) -> Settings:
+    """Validated settings.
+
+    Raises:
+        InvalidInput: a limit that makes no sense.
+    """
+    from advverify.verifier.engines import Settings
+    from advverify.verifier.solvers import get_solver
+
+    timeout = float(options["timeout"])
+    if math.isnan(timeout) or timeout <= 0:
+        raise InvalidInput(f"--timeout must be a number of seconds above 0, got {timeout:g}")
+    gap = float(options.get("gap", 1e-4))
+    if not 0 < gap < 1:
+        raise InvalidInput(f"--gap must lie between 0 and 1, got {gap:g}")
+    threads = int(options["threads"])
+    if threads < 1:
+        raise InvalidInput(f"--threads must be at least 1, got {threads}")
+    if options["solver"] != "highs":
+        get_solver(options["solver"])
+    if options["device"] == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise InvalidInput("--device cuda: torch sees no GPU here; use --device cpu or auto")
+    return Settings(timeout=timeout, gap=gap, threads=threads, seed=int(options["seed"]), solver=options["solver"])
+
+
+def engines_from(text: str) -> tuple[str, ...]:
+    """Engine names; unknown ones are refused."""
+    from advverify.verifier.engines import get_engines
+
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    get_engines(names)
+    return names
+
+
+def model_path(name: str) -> Path:
+    """A path, or the file of `zoo:NAME`."""
+    if name.startswith("zoo:"):
+        from advverify.models.zoo import path_of
+
+        return path_of(name.removeprefix("zoo:"))
+    return Path(name)
+
+
+def data_for(model: Model, name: str | None) -> Dataset:
+    """The data set asked for, or the one that the model's metadata names.
+
+    Raises:
+        InvalidInput: neither is there, or the images do not fit the network.
+    """
+    from advverify.models.datasets import CHOICES, load_dataset
+
+    chosen = name or dict(model.network.metadata).get("data")
+    if chosen is None:
+        raise InvalidInput(f"the model names no data set; give --data: {CHOICES}")
+    data = load_dataset(chosen)
+    size = data.images[0].size
+    if size != model.network.input_size:
+        raise InvalidInput(
+            f"images of {data.name} have {size} values, the network takes {model.network.input_size} "
+            f"(shape {list(model.network.input_shape)}); choose another --data"
+        )
+    return data
+
+
+def images_from(text: str, count: int) -> range:
+    """7, 0:100 or 0:100:5, checked against the number of images.
+
+    Raises:
+        InvalidInput: not of that form, or nothing there.
+    """
+    parts = text.split(":")
+    try:
+        numbers = [int(p) if p else None for p in parts]
+    except ValueError:
+        raise InvalidInput(f"--images takes 7, 0:100 or 0:100:5, got '{text}'") from None
+    if len(numbers) > 3 or numbers == [None]:
+        raise InvalidInput(f"--images takes 7, 0:100 or 0:100:5, got '{text}'")
+    if len(numbers) == 1:
+        first = numbers[0]
+        assert first is not None
+        indices = range(first, first + 1)
+    else:
+        indices = range(*slice(*numbers).indices(count))
+        last = numbers[1]
+        if last is not None and last > count:
+            raise InvalidInput(f"--images {text}: the data set has {count} images, 0 to {count - 1}")
+    if not indices or indices[0] < 0 or indices[-1] >= count:
+        raise InvalidInput(f"--images {text}: the data set has {count} images, 0 to {count - 1}")
+    return indices

@@ -1,0 +1,71 @@
+"""How results look on a terminal."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from advverify.verifier.outcome import Outcome
+
+_STYLE = {"robust": "green", "adversarial": "red", "misclassified": "magenta", "unknown": "yellow"}
+
+
+def number(value: float) -> str:
+    """Six significant digits; a dash for what is not known."""
+    return "-" if math.isinf(value) or math.isnan(value) else f"{value:.6g}"
+
+
+def outcome_table(outcomes: list[Outcome], title: str, distances: bool) -> Table:
+    """One row an image."""
+    table = Table(title=title, title_justify="left", header_style="bold")
+    names = ("lower", "upper", "gap") if distances else ("margin >=", "margin <=")
+    for name in ("image", "label", "verdict", *names, "trust", "engine", "seconds"):
+        left = name in ("verdict", "trust", "engine")
+        table.add_column(name, justify="left" if left else "right", no_wrap=True)
+    for outcome in outcomes:
+        verdict, bracket = outcome.verdict.value, outcome.bracket
+        cells = [str(outcome.labels.get("index", "")), str(outcome.labels.get("label", ""))]
+        cells.append(f"[{_STYLE[verdict]}]{verdict}[/]")
+        if distances or verdict != "misclassified":
+            cells += [number(bracket.lower), number(bracket.upper)]
+        else:
+            cells += ["-", "-"]
+        if distances:
+            gap = bracket.relative_gap
+            cells.append("-" if math.isinf(gap) else f"{100 * gap:.2g} %")
+        cells += [outcome.trust.value, outcome.engine, f"{outcome.seconds:.2f}"]
+        table.add_row(*cells)
+    return table
+
+
+def summary(outcomes: list[Outcome], distances: bool, gap: float) -> str:
+    """One line below the table."""
+    counts = Counter(outcome.verdict.value for outcome in outcomes)
+    seconds = sorted(outcome.seconds for outcome in outcomes)
+    total = len(outcomes)
+    parts = [f"{total} image" + ("s" if total != 1 else "")]
+    if distances:
+        closed = sum(outcome.bracket.relative_gap <= gap for outcome in outcomes)
+        parts.append(f"{closed} brackets closed to {gap:g}")
+    parts += [f"{counts[v]} {v}" for v in ("robust", "adversarial", "misclassified", "unknown") if counts[v]]
+    if not distances and total:
+        parts.append(f"certified accuracy {100 * counts['robust'] / total:.1f} %")
+    if seconds:
+        parts.append(f"median {seconds[total // 2]:.2f} s, total {sum(seconds):.1f} s")
+    return ", ".join(parts)
+
+
+def reasons(outcomes: list[Outcome]) -> list[str]:
+    """Why each unknown is unknown."""
+    return [f"image {o.labels.get('index')}: {o.reason}" for o in outcomes if o.reason]
+
+
+def console(stderr: bool = False) -> Console:
+    """A console that keeps tables whole when they are piped."""
+    plain = Console(stderr=stderr, highlight=False)
+    return plain if plain.is_terminal else Console(stderr=stderr, highlight=False, width=120)
