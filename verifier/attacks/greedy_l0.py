@@ -21,8 +21,8 @@ class GreedyL0:
     def __call__(self, problem: AttackProblem, generator: torch.Generator) -> Tensor:
         """One point a problem; deterministic."""
         assert problem.inputs.center is not None and problem.inputs.radius is not None
-        points = [self._one(problem.rows_of(torch.tensor([b])), int(problem.inputs.radius[b])) for b in range(len(problem))]
-        return torch.stack(points)
+        budgets = problem.inputs.radius.clamp(max=self.most).long().tolist()
+        return torch.stack([self._one(problem.rows_of(torch.tensor([b])), budget) for b, budget in enumerate(budgets)])
 
     def _one(self, problem: AttackProblem, budget: int) -> Tensor:
         inputs = problem.inputs

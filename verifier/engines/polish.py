@@ -16,7 +16,8 @@ from ..solvers import SolveOptions
 from ..solvers.highs import Highs
 from .state import Pair, SearchState
 
-_INSIDE = (1e-6, 1e-5, 1e-4)  # how far beyond the boundary to aim, so that float32 agrees
+# How far beyond the boundary to aim, so that the judge's arithmetic agrees.
+_INSIDE = {4: (1e-6, 1e-5, 1e-4), 8: (1e-9, 1e-8, 1e-7)}
 
 
 def cell_program(state: SearchState, program: MixedIntegerProgram, point: np.ndarray) -> MixedIntegerProgram:
@@ -44,7 +45,7 @@ def polish(state: SearchState, point: np.ndarray, pair: Pair, rounds: int = 4) -
         before = state.upper
         region = state.query.specification.with_radius(state.upper * (1 + 1e-6)).region
         bounds = state.bounds(region)
-        for inside in _INSIDE:
+        for inside in _INSIDE[state.judge.dtype.itemsize]:
             margin = inside * max(1.0, float(np.abs(pair.polytope.offset).max()))
             program = encode(
                 state.network, bounds, region, (pair.polytope,), Objective.MIN_DISTORTION, Formulation(), margin

@@ -276,6 +276,10 @@ def settle(point: np.ndarray, region: Region, dtype: np.dtype) -> np.ndarray:
     """A point rounded to `dtype` without leaving the region's box, and the ball where rounding leaves room."""
     lower, upper = region.bounding_box()
     x = np.clip(np.asarray(point, dtype=np.float64), lower, upper)
+    if region.ball is not None and region.ball.norm.name in ("1", "2"):
+        length = region.distance(x)
+        if length > region.ball.radius:
+            x = region.ball.center + (x - region.ball.center) * (1 - 1e-14) * (region.ball.radius / length)
     if dtype == np.float64:
         return x
     rounded = x.astype(np.float32)

@@ -55,12 +55,19 @@ class Region:
         upper = np.minimum(self.upper, self.ball.center + reach)
         return lower, upper
 
-    def contains(self, x: np.ndarray, slack: float = 0.0) -> bool:
-        """Whether x (n,) lies inside; `slack` widens the ball's radius, never the box."""
+    def contains(self, x: np.ndarray) -> bool:
+        """Whether x (n,) lies inside.
+
+        A linf ball is tested as the box [center - radius, center + radius] in float64; other balls by their norm, with
+        one part in 1e12 for its rounding.
+        """
         x = np.asarray(x, dtype=np.float64)
-        if (x < self.lower).any() or (x > self.upper).any():
+        lower, upper = self.bounding_box()
+        if (x < lower).any() or (x > upper).any():
             return False
-        return self.ball is None or self.distance(x) <= self.ball.radius + slack
+        if self.ball is None or self.ball.norm.name == "inf":
+            return True
+        return self.distance(x) <= self.ball.radius * (1 + 1e-12)
 
     def distance(self, x: np.ndarray) -> float:
         """Norm of x minus the ball's center, from float64 values."""

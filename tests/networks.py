@@ -1,0 +1,43 @@
+"""Tiny random networks of every kind, for laws and brute force."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from advverify.verifier.network.activations import leaky_relu
+from advverify.verifier.network.builder import NetworkBuilder, tensor
+from advverify.verifier.network.nodes import Network
+from advverify.verifier.network.operators import Conv2d, Dense
+
+KINDS = ("mlp", "leaky", "residual", "conv", "maxpool")
+
+
+def random_network(kind: str, seed: int) -> Network:
+    """At most 12 ReLUs, 3 outputs, 3 to 9 inputs in [0, 1]."""
+    rng = np.random.default_rng(seed)
+
+    def dense(builder: NetworkBuilder, node: int, size: int, scale: float = 1.0) -> int:
+        weight = rng.normal(size=(size, builder.size(node))) * scale
+        return builder.affine([node], [Dense(tensor(weight))], rng.normal(size=size) * 0.3)
+
+    if kind in ("mlp", "leaky"):
+        b = NetworkBuilder((3,))
+        function = leaky_relu(0.1 if kind == "leaky" else 0.0)
+        h = b.activation(dense(b, 0, 4), function)
+        h = b.activation(dense(b, h, 3), function)
+        return b.finish(dense(b, h, 3))
+    if kind == "residual":
+        b = NetworkBuilder((3,))
+        z = dense(b, 0, 3)
+        for _ in range(2):
+            inner = b.relu(dense(b, z, 3))
+            z = b.add(z, dense(b, inner, 3, 0.7))
+        return b.finish(dense(b, z, 3))
+    b = NetworkBuilder((1, 3, 3))
+    kernel = rng.normal(size=(2 if kind == "conv" else 1, 1, 2, 2))
+    convolution = Conv2d(tensor(kernel), (1, 3, 3), (1, 1), (0, 0, 0, 0))
+    h = b.affine([0], [convolution], rng.normal(size=convolution.out_size) * 0.3)
+    if kind == "conv":
+        return b.finish(dense(b, b.relu(h), 3))
+    h = b.maximum(h, np.array([[0, 1, 2], [1, 2, 3]]))
+    return b.finish(dense(b, b.relu(dense(b, h, 3)), 3))

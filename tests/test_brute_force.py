@@ -1,0 +1,86 @@
+"""Every engine, norm and objective against the enumeration of all activation patterns."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from networks import KINDS, random_network
+from oracle import nearest, worst_margin
+
+from advverify.verifier.api import certify, distance
+from advverify.verifier.engines import ENGINES, Settings
+from advverify.verifier.network.evaluate import predict
+from advverify.verifier.outcome import Verdict
+
+FAST = Settings(timeout=20, gap=5e-7, threads=1)
+
+
+def case(kind: str, seed: int) -> tuple:
+    network = random_network(kind, seed)
+    image = np.random.default_rng(1000 + seed).random(network.input_size)
+    return network, image, int(predict(network, torch.tensor(image)[None]))
+
+
+@pytest.mark.parametrize("norm", ["inf", "1", "2", "0"])
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("kind", KINDS)
+def test_distance_is_exact(kind: str, seed: int, norm: str) -> None:
+    network, image, label = case(kind, seed)
+    truth = nearest(network, image, label, norm)
+    outcome = distance(network, image, label, norm, settings=FAST)
+    if np.isinf(truth):
+        assert outcome.verdict is Verdict.ROBUST
+        return
+    assert outcome.bracket.lower <= truth + 1e-6
+    assert outcome.bracket.upper >= truth - 1e-6
+    assert outcome.bracket.upper - outcome.bracket.lower <= 2e-6 * max(1.0, truth), outcome
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("kind", KINDS)
+def test_three_ways_agree(kind: str, seed: int) -> None:
+    network, image, label = case(kind, seed)
+    exact = distance(network, image, label, "inf", settings=FAST).bracket
+    radii = [0.05, 0.3] if np.isinf(exact.upper) else [exact.upper * f for f in (0.5, 0.98, 1.02)]
+    for eps in radii:
+        truth = worst_margin(network, np.clip(image - eps, 0, 1), np.clip(image + eps, 0, 1), label)
+        margin = certify(network, image, label, "inf", eps, exact_margin=True, settings=FAST).bracket
+        assert margin.lower <= truth + 1e-6 and margin.upper >= truth - 1e-6
+        assert margin.gap <= 2e-6
+        verdict = certify(network, image, label, "inf", eps, settings=FAST).verdict
+        assert verdict is (Verdict.ROBUST if truth > 0 else Verdict.ADVERSARIAL)
+        assert (eps < exact.upper) == (truth > 0)
+
+
+@pytest.mark.parametrize("kind", ["mlp", "residual", "maxpool"])
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_any_engines_never_contradict(kind: str, count: int) -> None:
+    network, image, label = case(kind, 7)
+    truth = nearest(network, image, label, "inf")
+    for names in itertools.combinations(ENGINES, count):
+        bracket = distance(network, image, label, "inf", settings=FAST, engines=names).bracket
+        assert bracket.lower <= truth + 1e-6 and bracket.upper >= truth - 1e-6, names
+        for eps in (0.7 * truth, 1.3 * truth) if np.isfinite(truth) else (0.2,):
+            verdict = certify(network, image, label, "inf", eps, settings=FAST, engines=names).verdict
+            wrong = Verdict.ADVERSARIAL if eps < truth else Verdict.ROBUST
+            assert verdict is not wrong, names
+
+
+@pytest.mark.parametrize("norm", ["inf", "1", "0"])
+@pytest.mark.parametrize("joint", [False, True])
+def test_milp_alone_is_exact(norm: str, joint: bool) -> None:
+    network, image, label = case("mlp", 3)
+    truth = nearest(network, image, label, norm)
+    settings = Settings(timeout=20, gap=5e-7, threads=1, joint=joint)
+    bracket = distance(network, image, label, norm, settings=settings, engines=("milp",)).bracket
+    assert bracket.lower == pytest.approx(truth, abs=1e-6)
+
+
+def test_symmetric_big_m_and_free_stable_binaries_give_the_same_answer() -> None:
+    network, image, label = case("mlp", 4)
+    truth = nearest(network, image, label, "inf")
+    for symmetric, fix in itertools.product((False, True), repeat=2):
+        settings = Settings(timeout=20, gap=5e-7, threads=1, symmetric=symmetric, fix_stable=fix)
+        bracket = distance(network, image, label, "inf", settings=settings, engines=("falsify", "milp")).bracket
+        assert bracket.lower == pytest.approx(truth, abs=1e-5)

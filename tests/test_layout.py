@@ -1,0 +1,64 @@
+"""The layout rules that no tool knows: package list, import names, floors, docstring examples."""
+
+import ast
+import doctest
+import importlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import tomllib
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("verifier", "models", "cli")
+FLOOR = {"advverify.verifier": 0, "advverify.models": 1, "advverify.cli": 2}
+# Floors inside the verifier: a module imports from its own floor or below.
+INNER = {
+    "errors": 0, "norms": 0, "network": 1, "specification": 2, "query": 3, "outcome": 3, "bounds": 4, "attacks": 5,
+    "encoding": 5, "solvers": 6, "engines": 8, "cascade": 9, "api": 10,
+}  # fmt: skip
+MODULES = sorted(p for package in PACKAGES for p in (ROOT / package).rglob("*.py"))
+
+
+def name(path: Path) -> str:
+    """Import name of a source file at the root."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(("advverify", *parts)).removesuffix(".__init__")
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Absolute names of the modules that a source file imports."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            yield node.module
+        elif isinstance(node, ast.ImportFrom):
+            here = name(path).split(".")
+            base = here[: len(here) - node.level + (path.name == "__init__.py")]
+            yield ".".join(base + ([node.module] if node.module else []))
+
+
+def test_package_list_is_complete() -> None:
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    found = [name(p) for p in MODULES if p.name == "__init__.py"]
+    assert sorted(listed) == sorted([*found, "advverify"])
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_imports_point_down(path: Path) -> None:
+    mine = FLOOR[".".join(name(path).split(".")[:2])]
+    own = INNER.get((name(path).split(".") + ["", ""])[2], 10)
+    for target in imports(path):
+        assert target.split(".")[0] not in PACKAGES, f"import advverify.{target} instead of {target}"
+        head = re.match(r"advverify\.\w+", target)
+        assert head is None or FLOOR[head[0]] <= mine, f"{name(path)} imports {target}, which is above it"
+        parts = target.split(".")
+        if mine == 0 and parts[:2] == ["advverify", "verifier"] and len(parts) > 2:
+            assert INNER[parts[2]] <= own, f"{name(path)} imports {target}, which is above it"
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if p.name != "__main__.py"], ids=name)
+def test_docstring_examples(path: Path) -> None:
+    assert doctest.testmod(importlib.import_module(name(path))).failed == 0
