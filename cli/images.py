@@ -47,11 +47,15 @@ def run_images(options: dict[str, Any], ask: Ask, title: str, distances: bool) -
         "target": options["target"],
         "margin": options["margin"],
         "valid": tuple(options["valid_range"]),
-        "channels": model.network.input_shape[0] if options["tie_channels"] and len(model.network.input_shape) == 3 else 1,
+        "channels": model.network.input_shape[0]
+        if options["tie_channels"] and len(model.network.input_shape) == 3
+        else 1,
         "settings": settings,
         "engines": engines,
     }
-    tasks: list[Task] = [(str(path), data.images[i], int(data.labels[i]), {**common, **options["extra"]}) for i in indices]
+    tasks: list[Task] = [
+        (str(path), data.images[i], int(data.labels[i]), {**common, **options["extra"]}) for i in indices
+    ]
     labels = {"model": options["model"], "model_sha256": model.network.sha256, "data": options["data"] or data.name}
     outcomes: list[Outcome] = []
     interrupted = False
@@ -82,7 +86,10 @@ def run_images(options: dict[str, Any], ask: Ask, title: str, distances: bool) -
     for line in reasons(outcomes):
         screen.print(line, style="yellow")
     if interrupted:
-        click.echo(f"advverify: interrupted after {len(outcomes)} of {len(tasks)} images; the table shows what is done", err=True)
+        click.echo(
+            f"advverify: interrupted after {len(outcomes)} of {len(tasks)} images; the table shows what is done",
+            err=True,
+        )
         return 130
     return 0
 

@@ -35,11 +35,17 @@ def query_options(function: F) -> F:
     return apply(
         click.argument("model"),
         click.option("--norm", default="inf", show_default=True, help="Norm of perturbations: 0, 1, 2 or inf."),
-        click.option("--data", default=None, help="digits, mnist:DIR, cifar10:DIR or npz:FILE [default: the model's own]."),
-        click.option("--images", default="0:20", show_default=True, help="Images of the test set: 7, 0:100 or 0:100:5."),
+        click.option(
+            "--data", default=None, help="digits, mnist:DIR, cifar10:DIR or npz:FILE [default: the model's own]."
+        ),
+        click.option(
+            "--images", default="0:20", show_default=True, help="Images of the test set: 7, 0:100 or 0:100:5."
+        ),
         click.option("--target", type=int, default=None, help="Only this class counts as adversarial."),
         click.option("--margin", type=float, default=0.0, help="Confidence by which an adversarial example must win."),
-        click.option("--valid-range", nargs=2, type=float, default=(0.0, 1.0), show_default=True, help="Range of inputs."),
+        click.option(
+            "--valid-range", nargs=2, type=float, default=(0.0, 1.0), show_default=True, help="Range of inputs."
+        ),
         click.option("--tie-channels", is_flag=True, help="Norm 0 counts pixels instead of single values."),
         click.option("--gap", type=float, default=1e-4, show_default=True, help="Relative gap of a closed bracket."),
         search_options(60.0),
@@ -53,7 +59,9 @@ def search_options(timeout: float) -> Callable[[F], F]:
     return apply(
         click.option("--timeout", type=float, default=timeout, show_default=True, help="Seconds a query."),
         click.option("--engines", default="", help="Comma-separated engines to use [default: all]."),
-        click.option("--solver", default="highs", show_default=True, help="Solver of the MILP engine: highs, scip, cbc."),
+        click.option(
+            "--solver", default="highs", show_default=True, help="Solver of the MILP engine: highs, scip, cbc."
+        ),
         click.option("--threads", type=int, default=2, show_default=True, help="Threads a query."),
         click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
         click.option("--seed", type=int, default=0, show_default=True, help="Seed of attacks and solvers."),

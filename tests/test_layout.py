@@ -4,11 +4,11 @@ import ast
 import doctest
 import importlib
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import tomllib
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("verifier", "models", "cli")

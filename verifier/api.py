@@ -65,7 +65,14 @@ def _ask(
 ) -> Outcome:
     model = model if isinstance(model, Model) else Model(model)
     specification = robustness(
-        image, label, model.network.output_size, get_norm(norm, channels), radius, valid=valid, target=target, margin=margin
+        image,
+        label,
+        model.network.output_size,
+        get_norm(norm, channels),
+        radius,
+        valid=valid,
+        target=target,
+        margin=margin,
     )
     prediction = model.predict(image)
     labels = {"label": label, "prediction": prediction, "norm": str(norm), "target": target}

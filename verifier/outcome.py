@@ -132,7 +132,8 @@ class Outcome:
         witness = None if record["witness"] is None else np.array(record["witness"])
         bracket = Bracket(number(record["lower"], -math.inf), number(record["upper"], math.inf), witness)
         trace = tuple(
-            TraceEvent(float(s), number(lo, -math.inf), number(up, math.inf), str(e)) for s, lo, up, e in record["trace"]
+            TraceEvent(float(s), number(lo, -math.inf), number(up, math.inf), str(e))
+            for s, lo, up, e in record["trace"]
         )
         return cls(
             Verdict(record["verdict"]),

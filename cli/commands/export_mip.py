@@ -17,7 +17,9 @@ from ..options import data_for, images_from, model_path
 @click.argument("output", type=click.Path(path_type=Path))
 @click.option("--norm", default="inf", show_default=True, help="Norm of perturbations: 0, 1, 2 or inf.")
 @click.option("--eps", type=float, required=True, help="Radius that the big-M bounds are computed for.")
-@click.option("--objective", type=click.Choice(["feasibility", "min_distortion", "max_margin"]), default="min_distortion")
+@click.option(
+    "--objective", type=click.Choice(["feasibility", "min_distortion", "max_margin"]), default="min_distortion"
+)
 @click.option("--data", default=None, help="digits, mnist:DIR, cifar10:DIR or npz:FILE [default: the model's own].")
 @click.option("--images", default="0", show_default=True, help="One image.")
 @click.option("--target", type=int, default=None, help="Only this class counts as adversarial.")

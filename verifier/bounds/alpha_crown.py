@@ -137,11 +137,11 @@ def _keep_best(
 ) -> Optimised:
     """Row by row the better of what was known and what has just been evaluated."""
     bound = bound.detach()
-    new = LinearForm(
-        form.coefficients.detach(), form.offset.detach(), {i: t.detach() for i, t in form.at_relu.items()}
-    )
+    new = LinearForm(form.coefficients.detach(), form.offset.detach(), {i: t.detach() for i, t in form.at_relu.items()})
     if best is None:
-        held = Multipliers({i: t.detach().clone() for i, t in alpha.items()}, {i: t.detach().clone() for i, t in beta.items()})
+        held = Multipliers(
+            {i: t.detach().clone() for i, t in alpha.items()}, {i: t.detach().clone() for i, t in beta.items()}
+        )
         return Optimised(bound, new, held)
     better = (bound > best.bound).unsqueeze(-1)
 

@@ -63,7 +63,9 @@ def _tighten(
     most = int(open_.sum(-1).max())
     if most == 0:
         return interval
-    order = open_.to(torch.int8).argsort(dim=-1, descending=True, stable=True)[:, :most]  # open ones first, then padding
+    order = open_.to(torch.int8).argsort(dim=-1, descending=True, stable=True)[
+        :, :most
+    ]  # open ones first, then padding
     lower, upper = interval.lower.clone(), interval.upper.clone()
     batch = len(inputs)
     largest = max(n.size for n in network.nodes[: node + 1])
@@ -115,9 +117,7 @@ def start_rows(network: Network, node: int, index: Tensor) -> StartRows:
     return StartRows(weights, target.bias[index])
 
 
-def output_form(
-    network: Network, rows: Tensor, offset: Tensor, bounds: Bounds, keep_relu: bool = False
-) -> LinearForm:
+def output_form(network: Network, rows: Tensor, offset: Tensor, bounds: Bounds, keep_relu: bool = False) -> LinearForm:
     """Linear lower bound on rows (batch, count, outputs) times output plus offset (batch, count)."""
     return backward(network, {network.output: rows}, offset, relaxations(network, bounds), keep_relu=keep_relu)
 

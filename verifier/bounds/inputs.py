@@ -97,7 +97,9 @@ class InputSet:
         """
         if self.is_box:
             middle, half = (self.lower + self.upper) / 2, (self.upper - self.lower) / 2
-            value = torch.matmul(coefficients, middle.unsqueeze(-1)) - torch.matmul(coefficients.abs(), half.unsqueeze(-1))
+            value = torch.matmul(coefficients, middle.unsqueeze(-1)) - torch.matmul(
+                coefficients.abs(), half.unsqueeze(-1)
+            )
             return value.squeeze(-1) + offset
         with torch.no_grad():
             x = self.minimizer(coefficients)

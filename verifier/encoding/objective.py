@@ -45,7 +45,9 @@ def encode_distance(
             less = builder.columns(np.zeros(n), np.maximum(center - lower, 0.0))
             shape = (n, builder.count)
             x = selection(rows, inputs, np.ones(n), shape)
-            builder.rows(x - selection(rows, more, np.ones(n), shape) + selection(rows, less, np.ones(n), shape), center, center)
+            builder.rows(
+                x - selection(rows, more, np.ones(n), shape) + selection(rows, less, np.ones(n), shape), center, center
+            )
             return Distance({int(c): 1.0 for c in (*more, *less)})
         case "2":
             cost = {int(c): -2.0 * float(v) for c, v in zip(inputs, center, strict=True)}

@@ -73,7 +73,9 @@ def encode_relu(
         rows = np.arange(len(chosen))
         shape = (len(chosen), builder.count)
         pair = np.concatenate([rows, rows])
-        on = selection(pair, np.concatenate([positive[chosen], phase[chosen]]), np.concatenate([zero + 1, -big_high]), shape)
+        on = selection(
+            pair, np.concatenate([positive[chosen], phase[chosen]]), np.concatenate([zero + 1, -big_high]), shape
+        )
         off = selection(pair, np.concatenate([slack, phase[chosen]]), np.concatenate([zero + 1, big_low]), shape)
         builder.rows(on, -np.inf, 0.0)
         builder.rows(off, -np.inf, big_low)

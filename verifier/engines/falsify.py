@@ -44,4 +44,3 @@ class Falsify:
         for i in order[:3]:
             if state.elapsed < deadline:
                 polish(state, found.points[i].cpu().numpy(), pairs[i])
-

@@ -152,6 +152,8 @@ class SearchState:
             return min(self.upper * (1 - 0.95 * self.settings.gap), self.limit)
         if self.query.objective is Objective.FEASIBILITY:
             return 0.0
+        if math.isinf(self.upper):
+            return math.inf
         return self.upper - self.settings.gap * max(abs(self.upper), 1e-6)
 
     @property

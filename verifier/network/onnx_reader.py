@@ -62,7 +62,9 @@ def read_model(model: onnx.ModelProto, sha256: str = "", origin: str = "model") 
     graph = model.graph
     opset = max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=0)
     if opset < _FIRST_OPSET:
-        raise InvalidModel(f"{origin}: opset {opset} is too old; re-export the network with opset {_FIRST_OPSET} or newer")
+        raise InvalidModel(
+            f"{origin}: opset {opset} is too old; re-export the network with opset {_FIRST_OPSET} or newer"
+        )
     notes: list[str] = []
     constants = {init.name: _parameter(init, origin, notes) for init in graph.initializer}
     inputs = [value for value in graph.input if value.name not in constants]
@@ -93,12 +95,16 @@ def read_model(model: onnx.ModelProto, sha256: str = "", origin: str = "model") 
 
 def input_shapes(value: onnx.ValueInfoProto, origin: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Shape with the batch set to 1, and shape of one input without the batch dimension."""
-    dims = [d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else None for d in value.type.tensor_type.shape.dim]
+    dims = [
+        d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else None for d in value.type.tensor_type.shape.dim
+    ]
     if not dims:
         raise InvalidModel(f"{origin}: input '{value.name}' has no shape; export the network with a fixed input shape")
     full = [1 if d is None and i == 0 else d for i, d in enumerate(dims)]
     if any(d is None for d in full):
-        raise InvalidModel(f"{origin}: input '{value.name}' has free dimensions besides the batch; export it with them fixed")
+        raise InvalidModel(
+            f"{origin}: input '{value.name}' has free dimensions besides the batch; export it with them fixed"
+        )
     shape = tuple(int(d) for d in full if d is not None)
     has_batch = len(shape) > 1 and shape[0] == 1
     return shape, shape[1:] if has_batch else shape
@@ -109,7 +115,9 @@ def _parameter(init: onnx.TensorProto, origin: str, notes: list[str]) -> np.ndar
     if not np.issubdtype(array.dtype, np.floating) or array.size == 0:
         return array
     if not np.isfinite(array).all():
-        raise InvalidModel(f"{origin}: weight '{init.name}' holds NaN or infinite values; the network cannot be verified")
+        raise InvalidModel(
+            f"{origin}: weight '{init.name}' holds NaN or infinite values; the network cannot be verified"
+        )
     largest = float(np.abs(array).max())
     if largest > REFUSED_WEIGHT and largest < 1e30:
         raise InvalidModel(
@@ -127,7 +135,9 @@ def _read_node(
     label = f"node '{node.name or (node.output[0] if node.output else '?')}'"
     context.label = label
     if node.domain not in ("", "ai.onnx"):
-        raise UnsupportedOperator(f"{origin}: {label}: operator {node.domain}.{node.op_type} is not a standard ONNX operator")
+        raise UnsupportedOperator(
+            f"{origin}: {label}: operator {node.domain}.{node.op_type} is not a standard ONNX operator"
+        )
     if node.op_type == "Shape" and isinstance(operands[0], Stream):
         return [_shape_of(node, operands[0])]
     if not any(isinstance(value, Stream) for value in operands):
@@ -135,7 +145,9 @@ def _read_node(
     target = READERS.get(node.op_type)
     if target is None:
         supported = ", ".join(sorted([*READERS, "Constant"]))
-        raise UnsupportedOperator(f"{origin}: {label}: operator {node.op_type} is not supported; supported are {supported}")
+        raise UnsupportedOperator(
+            f"{origin}: {label}: operator {node.op_type} is not supported; supported are {supported}"
+        )
     module, name = target.split(":")
     reader = getattr(import_module(f".onnx_ops.{module}", __package__), name)
     attributes: dict[str, Any] = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}

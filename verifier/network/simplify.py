@@ -139,6 +139,4 @@ def max_to_relu(network: Network) -> Network:
                 place[i] = entries[0]
             case _:
                 raise TypeError("a network has one input node, at its front")
-    return builder.finish(
-        place[network.output], sha256=network.sha256, metadata=network.metadata, notes=network.notes
-    )
+    return builder.finish(place[network.output], sha256=network.sha256, metadata=network.metadata, notes=network.notes)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 
 from ..errors import SolverUnavailable
-from .protocol import Progress, Solver, SolveOptions, SolveResult, SolverStatus
+from .protocol import Progress, SolveOptions, Solver, SolveResult, SolverStatus
 
 SOLVERS = {
     "highs": "highs:Highs",

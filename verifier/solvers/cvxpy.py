@@ -76,5 +76,7 @@ class Scip:
         if problem.status == cp.INFEASIBLE:
             return SolveResult(SolverStatus.INFEASIBLE, None, float("inf"), -float("inf"), seconds)
         if point is not None:
-            return SolveResult(SolverStatus.LIMIT_WITH_INCUMBENT, point, program.objective(point), -float("inf"), seconds)
+            return SolveResult(
+                SolverStatus.LIMIT_WITH_INCUMBENT, point, program.objective(point), -float("inf"), seconds
+            )
         return SolveResult(SolverStatus.LIMIT, None, float("inf"), -float("inf"), seconds)

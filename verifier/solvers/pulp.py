@@ -32,12 +32,14 @@ def to_pulp(program: MixedIntegerProgram, name: str = "advverify") -> tuple[pulp
 
     problem = pulp.LpProblem(name, pulp.LpMinimize)
     variables = [
-        pulp.LpVariable(f"c{j}", side(program.col_lower[j]), side(program.col_upper[j]), "Integer" if whole else "Continuous")
+        pulp.LpVariable(
+            f"c{j}", side(program.col_lower[j]), side(program.col_upper[j]), "Integer" if whole else "Continuous"
+        )
         for j, whole in enumerate(program.integer)
     ]
-    problem += pulp.LpAffineExpression([(variables[j], float(program.cost[j])) for j in np.flatnonzero(program.cost)]) + (
-        program.offset
-    )
+    problem += pulp.LpAffineExpression(
+        [(variables[j], float(program.cost[j])) for j in np.flatnonzero(program.cost)]
+    ) + (program.offset)
     matrix = program.matrix
     for i in range(matrix.shape[0]):
         span = slice(matrix.indptr[i], matrix.indptr[i + 1])

@@ -37,7 +37,9 @@ class Region:
         empty = np.flatnonzero(self.lower > self.upper)
         if len(empty):
             i = int(empty[0])
-            raise InvalidInput(f"the input region is empty: input {i} has lower {self.lower[i]:g} > upper {self.upper[i]:g}")
+            raise InvalidInput(
+                f"the input region is empty: input {i} has lower {self.lower[i]:g} > upper {self.upper[i]:g}"
+            )
         if self.ball is not None and not self.ball.radius >= 0:
             raise InvalidInput(f"the radius must be a number >= 0, got {self.ball.radius}")
 

@@ -25,7 +25,8 @@ class Polytope:
     def contains(self, y: np.ndarray) -> bool:
         """Whether the output y (outputs,) lies inside, strictness included, without tolerance."""
         return bool(self.violation(y) < 0) or (
-            bool((self.matrix @ y <= self.offset).all()) and not bool(((self.matrix @ y == self.offset) & self.strict).any())
+            bool((self.matrix @ y <= self.offset).all())
+            and not bool(((self.matrix @ y == self.offset) & self.strict).any())
         )
 
     def violation(self, y: np.ndarray) -> float:

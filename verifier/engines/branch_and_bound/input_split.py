@@ -10,6 +10,7 @@ from torch import Tensor
 from ...bounds import InputSet, crown
 from ...bounds.crown import output_form
 from ...network.evaluate import evaluate
+from ...query import Objective
 from ...specification import Case
 from ..propagate import safe, stacked_rows
 from ..state import Pair, SearchState
@@ -89,7 +90,7 @@ class InputSplit:
         state.count("nodes", len(boxes))
         for k, (pair, lower, upper, floor) in enumerate(boxes):
             value = max(float(values[k]), floor)
-            if value > 0 and value >= state.goal:
+            if value >= state.goal and (value > 0 or state.query.objective is not Objective.FEASIBILITY):
                 tree.close(pair, value)
             else:
                 tree.push(pair, value, (lower, upper, int(side[k])))
@@ -97,5 +98,6 @@ class InputSplit:
     def _candidates(self, state: SearchState, points: Tensor, rows: Tensor, offset: Tensor) -> None:
         violation = (torch.matmul(rows, evaluate(state.network, points).unsqueeze(-1)).squeeze(-1) + offset).amax(-1)
         worst = int(violation.argmin())
-        if float(violation[worst]) < min(0.0, state.upper):
+        threshold = state.upper if state.query.objective is Objective.MAX_MARGIN else 0.0
+        if float(violation[worst]) < threshold:
             state.offer(points[worst].numpy(), self.name)

@@ -90,8 +90,12 @@ class _Search:
         """Split until the case is settled or time is out."""
         state = self.state
         total = sum(self.sizes)
-        roots = [Domain(torch.zeros(total, dtype=torch.int8), torch.zeros(0), torch.zeros(0), -1) for _ in self.tree.pairs]
-        self._bound(list(enumerate(roots)), [-math.inf if not state.distances else 0.0] * len(roots), AlphaCrown(steps=20))
+        roots = [
+            Domain(torch.zeros(total, dtype=torch.int8), torch.zeros(0), torch.zeros(0), -1) for _ in self.tree.pairs
+        ]
+        self._bound(
+            list(enumerate(roots)), [-math.inf if not state.distances else 0.0] * len(roots), AlphaCrown(steps=20)
+        )
         self.tree.report(state, self.name)
         batch = 4
         while self.tree.heap and not state.done and state.elapsed < deadline:
@@ -179,7 +183,7 @@ class _Search:
         goal = state.goal
         for k, (pair, domain) in enumerate(domains):
             value = max(float(values[k]), floors[k])
-            if value >= goal and (state.distances or value > 0):
+            if value >= goal and (value > 0 or state.query.objective is not Objective.FEASIBILITY):
                 self.tree.close(pair, value)
             elif bool(settled[k]):
                 self._leaf(pair, domain, bounds, k, value)

@@ -38,9 +38,7 @@ def _combine(context: Context, left: Value | None, right: Value | None, sign: fl
     return _scaled(context, stream, np.full(1, sign), np.broadcast_to(np.asarray(left, dtype=np.float64), shape), shape)
 
 
-def _scaled(
-    context: Context, x: Stream, factor: np.ndarray, bias: np.ndarray | None, shape: tuple[int, ...]
-) -> Stream:
+def _scaled(context: Context, x: Stream, factor: np.ndarray, bias: np.ndarray | None, shape: tuple[int, ...]) -> Stream:
     x = _expand(context, x, shape)
     flat = np.broadcast_to(factor, shape).ravel()
     operator = Select.identity(len(flat)) if (flat == 1).all() else Scale(tensor(flat))

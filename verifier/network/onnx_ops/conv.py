@@ -23,7 +23,10 @@ def window(
     lift = 2 - count  # a 1-d window is a 2-d one of height 1
     stride = tuple([1] * lift + list(attributes.get("strides", [1] * count)))
     dilation = tuple([1] * lift + list(attributes.get("dilations", [1] * count)))
-    begin, end = list(attributes.get("pads", [0] * 2 * count)[:count]), list(attributes.get("pads", [0] * 2 * count)[count:])
+    begin, end = (
+        list(attributes.get("pads", [0] * 2 * count)[:count]),
+        list(attributes.get("pads", [0] * 2 * count)[count:]),
+    )
     auto = attributes.get("auto_pad", b"NOTSET").decode()
     if auto in ("SAME_UPPER", "SAME_LOWER"):
         begin, end = [], []
@@ -80,7 +83,9 @@ def conv_transpose(
     out_image = (kernel.shape[1] * groups, sides[0], sides[1])
     inner = Conv2d(tensor(kernel), out_image, stride, pads, dilation, groups)
     if inner.out_shape != maps:
-        raise context.unsupported("this combination of stride, pads and output_padding of ConvTranspose is not supported")
+        raise context.unsupported(
+            "this combination of stride, pads and output_padding of ConvTranspose is not supported"
+        )
     shape = (1, out_image[0], out_image[2]) if len(x.shape) == 3 else (1, *out_image)
     return _biased(context, x, Transposed(inner), operands, shape)
 

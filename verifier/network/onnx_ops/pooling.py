@@ -51,7 +51,9 @@ def _shape(x: Stream, out: tuple[int, int, int]) -> tuple[int, ...]:
     return (1, out[0], out[2]) if len(x.shape) == 3 else (1, *out)
 
 
-def max_pool(context: Context, node: onnx.NodeProto, operands: list[Value | None], attributes: dict[str, Any]) -> Stream:
+def max_pool(
+    context: Context, node: onnx.NodeProto, operands: list[Value | None], attributes: dict[str, Any]
+) -> Stream:
     """Maximum of each window; padding never wins."""
     x = context.stream(operands[0], "the input of MaxPool")
     if attributes.get("storage_order", 0) or len(node.output) > 1:

@@ -16,7 +16,9 @@ def _first(context: Context, node: onnx.NodeProto, operands: list[Value | None])
     return context.stream(operands[0], f"the input of {node.op_type}")
 
 
-def identity(context: Context, node: onnx.NodeProto, operands: list[Value | None], attributes: dict[str, Any]) -> Stream:
+def identity(
+    context: Context, node: onnx.NodeProto, operands: list[Value | None], attributes: dict[str, Any]
+) -> Stream:
     """Itself (Dropout does nothing at inference)."""
     if node.op_type == "Dropout" and len(operands) > 2 and operands[2] is not None:
         if bool(context.constant(operands[2], "training_mode")):
@@ -51,7 +53,9 @@ def reshape(context: Context, node: onnx.NodeProto, operands: list[Value | None]
         rest = prod(n for n in wanted if n != -1)
         wanted = [prod(x.shape) // max(rest, 1) if n == -1 else n for n in wanted]
     if prod(wanted) != prod(x.shape):
-        raise context.unsupported(f"cannot reshape {list(x.shape)} to {wanted}; was the network exported with a batch above 1?")
+        raise context.unsupported(
+            f"cannot reshape {list(x.shape)} to {wanted}; was the network exported with a batch above 1?"
+        )
     return Stream(x.node, tuple(wanted))
 
 

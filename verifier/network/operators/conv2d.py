@@ -79,7 +79,11 @@ class Conv2d(Operator):
             self.in_shape[1 + a]
             + self.pads[a]
             + self.pads[a + 2]
-            - ((self.out_shape[1 + a] - 1) * self.stride[a] + self.dilation[a] * (int(self.weight.shape[2 + a]) - 1) + 1)
+            - (
+                (self.out_shape[1 + a] - 1) * self.stride[a]
+                + self.dilation[a] * (int(self.weight.shape[2 + a]) - 1)
+                + 1
+            )
             for a in (0, 1)
         ]
         if self._symmetric and all(e < max(s, d) for e, s, d in zip(extra, self.stride, self.dilation, strict=True)):

@@ -89,7 +89,9 @@ class _Declarations:
             shape = tuple(int(n) for a in words for n in re.findall(r"\d+", a.text) if a.text.startswith("["))
             if prod(shape) != self.sizes[kind]:
                 side = "input" if kind == "X" else "output"
-                message = f"the {side} is declared with shape {list(shape)}, but the network's has {self.sizes[kind]} entries"
+                message = (
+                    f"the {side} is declared with shape {list(shape)}, but the network's has {self.sizes[kind]} entries"
+                )
                 raise self.source.error(message, item.offset)
             self.tensors[words[0].text] = (kind, shape)
 
@@ -152,7 +154,9 @@ def _assemble(conjunctions: list[Conjunction], source: Source, inputs: int, outp
         boxes[key] = (lower, upper)
         unsafe.setdefault(key, []).append(_polytope(rows, source, outputs))
     if not boxes:
-        raise InvalidSpecification("the property is unsatisfiable as written: every input region is empty (lower > upper)")
+        raise InvalidSpecification(
+            "the property is unsatisfiable as written: every input region is empty (lower > upper)"
+        )
     return Specification(tuple(Case(Region(*boxes[key]), tuple(unsafe[key])) for key in boxes))
 
 

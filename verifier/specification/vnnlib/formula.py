@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .syntax import Atom, Expression, Form, Source
+from .syntax import Atom, Expression, Source
 
 # A variable is ("X", k) or ("Y", k), k its flat position.
 Variable = tuple[str, int]

@@ -1,0 +1,94 @@
+"""What each part of the MILP encoding buys: `python -m benchmarks.encodings [--images 3] [--timeout 60]`.
+
+The same minimal-distortion queries (norm inf, digits-mlp, one target: the runner-up) in one run, each row adding one
+thing to the row before: symmetric M -> asymmetric M -> binaries of stable ReLUs fixed -> CROWN bounds -> the box of a
+PGD upper bound. Ratios are of total times with time-outs counted at the limit, so they are lower estimates.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from advverify.models.datasets import load_dataset
+from advverify.models.zoo import path_of
+from advverify.verifier.attacks import AttackProblem
+from advverify.verifier.attacks.minimal import minimal
+from advverify.verifier.bounds import InputSet, crown, ibp
+from advverify.verifier.encoding import Formulation, encode
+from advverify.verifier.network.onnx_reader import read_onnx
+from advverify.verifier.norms import get_norm
+from advverify.verifier.query import Objective
+from advverify.verifier.solvers import SolveOptions, SolverStatus
+from advverify.verifier.solvers.highs import Highs
+from advverify.verifier.specification import robustness
+
+
+@dataclass(frozen=True)
+class Step:
+    """One row of the ablation."""
+
+    name: str
+    formulation: Formulation
+    crown: bool
+    box: bool
+
+
+STEPS = (
+    Step("symmetric M", Formulation(symmetric=True, fix_stable=False), False, False),
+    Step("+ asymmetric M", Formulation(symmetric=False, fix_stable=False), False, False),
+    Step("+ stable binaries fixed", Formulation(), False, False),
+    Step("+ CROWN bounds", Formulation(), True, False),
+    Step("+ PGD-sized box", Formulation(), True, True),
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=3)
+    parser.add_argument("--timeout", type=float, default=60.0)
+    parser.add_argument("--model", default="digits-mlp")
+    arguments = parser.parse_args()
+    network, data = read_onnx(path_of(arguments.model)), load_dataset("digits")
+    times: dict[str, list[float]] = {step.name: [] for step in STEPS}
+    solved: dict[str, int] = {step.name: 0 for step in STEPS}
+    binaries: dict[str, list[int]] = {step.name: [] for step in STEPS}
+    for index in range(arguments.images):
+        image, label = data.images[index].ravel(), int(data.labels[index])
+        from advverify.verifier.network.evaluate import evaluate
+
+        logits = evaluate(network, torch.tensor(image)[None])[0].numpy()
+        target = int(np.argsort(np.where(np.arange(len(logits)) == label, -np.inf, logits))[-1])
+        for step in STEPS:
+            radius = 1.0
+            if step.box:
+                wide = robustness(image, label, len(logits), get_norm("inf"), 1.0, target=target).cases[0]
+                found = minimal(AttackProblem.build(network, [(wide.region, wide.unsafe[0])]))
+                radius = min(1.0, float(found.distance[0]))
+            case = robustness(image, label, len(logits), get_norm("inf"), radius, target=target).cases[0]
+            inputs = InputSet.from_regions([case.region])
+            bounds = crown(network, inputs) if step.crown else ibp(network, inputs)
+            program = encode(network, bounds, case.region, case.unsafe, Objective.MIN_DISTORTION, step.formulation)
+            result = Highs().solve(program, SolveOptions(time_limit=arguments.timeout, relative_gap=1e-4, threads=2))
+            times[step.name].append(min(result.seconds, arguments.timeout))
+            solved[step.name] += result.status is SolverStatus.OPTIMAL
+            binaries[step.name].append(program.binaries)
+    print("| encoding | solved | median s | total s | binaries (median) | ratio to row above |")
+    print("|---|---|---|---|---|---|")
+    before = None
+    for step in STEPS:
+        total = sum(times[step.name])
+        ratio = "-" if before is None else f"{before / total:.1f}"
+        print(
+            f"| {step.name} | {solved[step.name]}/{arguments.images} | {statistics.median(times[step.name]):.2f} "
+            f"| {total:.1f} | {statistics.median(binaries[step.name]):.0f} | {ratio} |"
+        )
+        before = total
+
+
+if __name__ == "__main__":
+    main()
