@@ -24,7 +24,7 @@ def to_onnx(network: nn.Module, image_shape: tuple[int, ...], card: dict[str, An
         torch.onnx.export(
             network.eval(),
             (torch.zeros(1, *image_shape),),
-            buffer,
+            buffer,  # type: ignore[arg-type]  # a stream is fine for the TorchScript exporter
             dynamo=False,
             opset_version=OPSET,
             input_names=["input"],

@@ -11,12 +11,13 @@ from oracle import nearest, worst_margin
 from advverify.verifier.api import certify, distance
 from advverify.verifier.engines import ENGINES, Settings
 from advverify.verifier.network.evaluate import predict
+from advverify.verifier.network.nodes import Network
 from advverify.verifier.outcome import Verdict
 
 FAST = Settings(timeout=20, gap=5e-7, threads=1)
 
 
-def case(kind: str, seed: int) -> tuple:
+def case(kind: str, seed: int) -> tuple[Network, np.ndarray, int]:
     network = random_network(kind, seed)
     image = np.random.default_rng(1000 + seed).random(network.input_size)
     return network, image, int(predict(network, torch.tensor(image)[None]))

@@ -17,7 +17,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """One residual step."""
-        return z + self.outer(torch.relu(self.inner(z)))
+        step: Tensor = self.outer(torch.relu(self.inner(z)))
+        return z + step
 
 
 def resnet(inputs: int, width: int, blocks: int, hidden: int, outputs: int) -> nn.Module:

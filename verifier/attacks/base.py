@@ -39,8 +39,11 @@ class AttackProblem:
         rows = np.stack([p.matrix[i] for (_, p), i in zip(pairs, index, strict=True)])
         offset = np.stack([-p.offset[i] for (_, p), i in zip(pairs, index, strict=True)])
         inputs = InputSet.from_regions([region for region, _ in pairs], network.dtype, network.device)
-        as_tensor = {"dtype": network.dtype, "device": network.device}
-        return cls(network, inputs, torch.tensor(rows, **as_tensor), torch.tensor(offset, **as_tensor))  # type: ignore[call-overload]
+
+        def as_tensor(array: np.ndarray) -> Tensor:
+            return torch.from_numpy(array).to(network.device, network.dtype)
+
+        return cls(network, inputs, as_tensor(rows), as_tensor(offset))
 
     def __len__(self) -> int:
         """Batch size."""

@@ -24,7 +24,8 @@ class L0(Norm):
         """Sum over the channels: (..., n) to (..., pixels)."""
         if self.channels == 1:
             return values
-        return values.unflatten(-1, (self.channels, values.shape[-1] // self.channels)).sum(-2)
+        planes: Tensor = values.unflatten(-1, (self.channels, values.shape[-1] // self.channels))
+        return planes.sum(-2)
 
     def spread(self, pixels: Tensor) -> Tensor:
         """One value a pixel to one value an entry."""

@@ -27,7 +27,8 @@ class L2(Norm):
 
     def length(self, delta: Tensor) -> Tensor:
         """||delta||_2."""
-        return torch.linalg.vector_norm(delta, dim=-1)
+        length: Tensor = torch.linalg.vector_norm(delta, dim=-1)
+        return length
 
     def moves(self, a: Tensor, room: Tensor, radius: Tensor) -> Tensor:
         """min(d, t |a|) with t such that the norm is the radius."""

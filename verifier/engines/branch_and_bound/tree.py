@@ -52,7 +52,7 @@ class Tree(Generic[T]):
                 if count:
                     lowest[pair] = min(lowest.get(pair, float("inf")), floor)
         ceiling = state.goal if state.distances else float("inf")
-        for index, pair in enumerate(self.pairs):
+        for index, member in enumerate(self.pairs):
             value = min(lowest.get(index, float("inf")), self.closed.get(index, float("inf")))
             if value != float("inf") or index in self.closed:
-                state.prove(pair, min(value, ceiling), engine)
+                state.prove(member, min(value, ceiling), engine)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -53,12 +52,13 @@ def add(context: Context, node: onnx.NodeProto, operands: list[Value | None], at
 def sum_all(context: Context, node: onnx.NodeProto, operands: list[Value | None], attributes: dict[str, Any]) -> Stream:
     """Sum of any number of operands."""
     present = [value for value in operands if value is not None]
-    total = reduce(lambda a, b: _combine(context, a, b, 1.0) if _any_stream(a, b) else np.add(a, b), present)
+    total: Value = present[0]
+    for value in present[1:]:
+        if isinstance(total, np.ndarray) and isinstance(value, np.ndarray):
+            total = total + value
+        else:
+            total = _combine(context, total, value, 1.0)
     return context.stream(total, "the operands of Sum")
-
-
-def _any_stream(a: Value, b: Value) -> bool:
-    return isinstance(a, Stream) or isinstance(b, Stream)
 
 
 def subtract(

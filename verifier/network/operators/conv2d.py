@@ -107,8 +107,8 @@ class Conv2d(Operator):
         top, left, bottom, right = self.pads
         numbered = torch.arange(1, self.in_size + 1, dtype=torch.float64).reshape(1, *self.in_shape)
         padded = F.pad(numbered, (left, right, top, bottom))
-        patches = F.unfold(padded, kernel, dilation=self.dilation, stride=self.stride)[0]
-        patches = patches.round().long().numpy().reshape(self.groups, -1, rows * columns) - 1
+        unfolded = F.unfold(padded, kernel, dilation=self.dilation, stride=self.stride)[0]
+        patches = unfolded.round().long().numpy().reshape(self.groups, -1, rows * columns) - 1
         weight = self.weight.double().cpu().numpy().reshape(self.groups, out_channels // self.groups, -1)
         per_group = out_channels // self.groups
         data, index, line = [], [], []
