@@ -8,6 +8,7 @@ of the ball, a new one at each solution.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import scipy.sparse as sp
@@ -19,8 +20,6 @@ from ..solvers import Progress, SolveOptions, SolveResult, SolverStatus, get_sol
 from ..specification import NormBall, Polytope, Region
 from .polish import polish
 from .state import Pair, SearchState
-
-_INFEASIBLE = (SolverStatus.INFEASIBLE, SolverStatus.CUTOFF)
 
 
 class Milp:
@@ -54,7 +53,7 @@ class Milp:
         result = self._run(state, program, pairs, deadline)
         if result.point is not None:
             self._offer(state, result.point[program.columns.inputs], pairs)
-        if result.status in _INFEASIBLE:
+        if result.status is SolverStatus.INFEASIBLE:
             proved = (region.ball.radius if region.ball is not None else math.inf) if state.distances else 1e-12
             if state.count_norm:
                 proved = state.upper
@@ -98,7 +97,7 @@ class Milp:
         options = SolveOptions(time_limit=limit, presolve=False, threads=state.settings.threads)
         again = get_solver(state.settings.solver).solve(program, options)
         state.count("second_opinions")
-        if again.status in _INFEASIBLE:
+        if again.status is SolverStatus.INFEASIBLE:
             return True
         if again.point is not None:
             state.offer(again.point[program.columns.inputs], self.name)
@@ -132,8 +131,6 @@ class Milp:
         t = program.columns.distance
         upper = program.col_upper.copy()
         upper[t] = radius if math.isfinite(radius) else math.sqrt(len(center)) * max(upper[t], 1.0)
-        from dataclasses import replace
-
         program = replace(program, col_upper=upper)
         while state.elapsed < deadline and not state.done:
             options = SolveOptions(
@@ -144,7 +141,7 @@ class Milp:
             )
             result = get_solver(state.settings.solver).solve(program, options)
             state.count("milp_solves")
-            if result.status in _INFEASIBLE:
+            if result.status is SolverStatus.INFEASIBLE:
                 if self._second_opinion(state, program, deadline):
                     for pair in pairs:
                         state.prove(pair, min(radius, state.goal) if state.distances else 1e-12, self.name)

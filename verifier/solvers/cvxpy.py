@@ -17,8 +17,8 @@ from .protocol import SolveOptions, SolveResult, SolverStatus
 def to_cvxpy(program: MixedIntegerProgram) -> tuple[cp.Problem, cp.Variable]:
     """The program as a CVXPY problem over one vector variable."""
     whole = np.flatnonzero(program.integer)
-    x = cp.Variable(len(program.cost), integer=[(int(j),) for j in whole] if len(whole) else False)
-    constraints: list[Any] = []
+    x = cp.Variable(len(program.cost))
+    constraints: list[Any] = [x[whole] == cp.Variable(len(whole), integer=True)] if len(whole) else []
     equal = program.row_lower == program.row_upper
     for chosen, sign, side in (
         (equal, 0, program.row_upper),

@@ -1,7 +1,7 @@
 """HiGHS through highspy, straight from sparse arrays.
 
-HiGHS 1.15 solves LP, MILP and convex QP, not MIQP. `objective_bound` acts as a MIP cut-off in 1.15 though the manual
-mentions it for the dual simplex only; tests/solvers/test_highs.py pins that.
+HiGHS 1.15 solves LP, MILP and convex QP, not MIQP. Its option `objective_bound` is not used as a MIP cut-off: on a
+program with a negative optimum it called a point inside the cut-off infeasible. The search region does that job.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _STATUS = {
     highspy.HighsModelStatus.kIterationLimit: SolverStatus.LIMIT,
     highspy.HighsModelStatus.kSolutionLimit: SolverStatus.LIMIT,
     highspy.HighsModelStatus.kInterrupt: SolverStatus.INTERRUPTED,
-    highspy.HighsModelStatus.kObjectiveBound: SolverStatus.CUTOFF,
+    highspy.HighsModelStatus.kObjectiveBound: SolverStatus.LIMIT,
     highspy.HighsModelStatus.kObjectiveTarget: SolverStatus.LIMIT,
 }
 
@@ -74,8 +74,6 @@ def _configure(solver: highspy.Highs, program: MixedIntegerProgram, options: Sol
         "mip_rel_gap": options.relative_gap,
         "mip_abs_gap": options.absolute_gap,
     }
-    if options.cutoff is not None and program.binaries:
-        values["objective_bound"] = options.cutoff
     if program.hessian is not None:  # the active-set QP solver stalls at tolerances that the simplex method reaches
         values["primal_feasibility_tolerance"] = values["dual_feasibility_tolerance"] = 1e-8
     for key, value in values.items():
@@ -142,15 +140,11 @@ def _result(solver: highspy.Highs, program: MixedIntegerProgram, options: SolveO
         objective = float(info.objective_function_value)
     if status is SolverStatus.LIMIT and point is not None:
         status = SolverStatus.LIMIT_WITH_INCUMBENT
-    if status is SolverStatus.INFEASIBLE and options.cutoff is not None and program.binaries:
-        status = SolverStatus.CUTOFF
     dual = -float("inf")
     if program.binaries and np.isfinite(info.mip_dual_bound):
         dual = float(info.mip_dual_bound)
     elif not program.binaries and status is SolverStatus.OPTIMAL:
         dual = objective
-    if status is SolverStatus.CUTOFF and options.cutoff is not None:
-        dual = options.cutoff
     return SolveResult(status, point, objective, dual, seconds)
 
 

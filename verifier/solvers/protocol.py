@@ -17,7 +17,6 @@ class SolverStatus(Enum):
 
     OPTIMAL = "solved to optimality within tolerance"
     INFEASIBLE = "no feasible point"
-    CUTOFF = "no feasible point better than the cut-off"
     LIMIT_WITH_INCUMBENT = "stopped at a limit with a feasible point"
     LIMIT = "stopped at a limit without a feasible point"
     UNBOUNDED = "unbounded"
@@ -43,7 +42,6 @@ class SolveOptions:
         time_limit: seconds.
         relative_gap: stop when (primal - dual) / |primal| is at most this.
         absolute_gap: stop when primal - dual is at most this.
-        cutoff: only points better than this objective are of interest.
         threads: of the solver.
         seed: of the solver.
         presolve: whether to presolve (off for a second opinion).
@@ -54,7 +52,6 @@ class SolveOptions:
     time_limit: float = 60.0
     relative_gap: float = 1e-6
     absolute_gap: float = 1e-9
-    cutoff: float | None = None
     threads: int = 1
     seed: int = 0
     presolve: bool = True

@@ -7,6 +7,7 @@ PuLP 3.3 reports a HiGHS time-out with an incumbent as "Optimal", so no verdict 
 from __future__ import annotations
 
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -89,9 +90,11 @@ class Cbc:
         Raises:
             SolverUnavailable: PuLP finds no CBC binary.
         """
-        command = pulp.PULP_CBC_CMD(
-            msg=False, timeLimit=options.time_limit, gapRel=options.relative_gap, threads=options.threads
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PuLP announces that it will ship CBC in another way
+            command = pulp.PULP_CBC_CMD(
+                msg=False, timeLimit=options.time_limit, gapRel=options.relative_gap, threads=options.threads
+            )
         if not command.available():
             raise SolverUnavailable("CBC is not installed: PuLP brings it on most platforms; or choose --solver highs")
         return command

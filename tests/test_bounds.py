@@ -1,0 +1,62 @@
+"""Bounds: sampled points lie inside, tighter methods lie inside looser ones."""
+
+import numpy as np
+import pytest
+import torch
+from networks import KINDS, random_network
+
+from advverify.verifier.bounds import InputSet, crown, ibp, output_lower_bounds
+from advverify.verifier.bounds.alpha_crown import optimise
+from advverify.verifier.network.evaluate import evaluate, evaluate_all
+from advverify.verifier.network.simplify import max_to_relu
+from advverify.verifier.norms import get_norm
+from advverify.verifier.specification import NormBall, Region
+
+
+@pytest.mark.parametrize("norm", ["0", "1", "2", "inf"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_containment_and_order(kind: str, norm: str) -> None:
+    for seed in range(6):
+        network = random_network(kind, seed)
+        n = network.input_size
+        center = np.random.default_rng(seed).random(n)
+        radius = 1.0 if norm == "0" else 0.3
+        ball = NormBall(center, get_norm(norm), radius)
+        inputs = InputSet.from_regions([Region(np.zeros(n), np.ones(n), ball)])
+        loose, tight = ibp(network, inputs), crown(network, inputs)
+        samples = torch.rand(400, n, dtype=torch.float64)
+        moved = torch.tensor(center) + ball.norm.project(samples - torch.tensor(center), torch.full((400,), radius, dtype=torch.float64))
+        points = torch.minimum(torch.maximum(moved, inputs.lower), inputs.upper)
+        values = evaluate_all(network, points)
+        for node in network.bounded:
+            assert (values[node] >= tight[node].lower - 1e-9).all() and (values[node] <= tight[node].upper + 1e-9).all()
+            assert (tight[node].lower >= loose[node].lower - 1e-9).all()
+            assert (tight[node].upper <= loose[node].upper + 1e-9).all()
+        rows, offset = torch.eye(3, dtype=torch.float64)[None], torch.zeros(1, 3, dtype=torch.float64)
+        plain = output_lower_bounds(network, inputs, rows, offset, tight)
+        best = optimise(network, inputs, rows, offset, tight, enough=torch.inf).bound
+        assert (best >= plain - 1e-9).all()
+        assert (values[-1] >= best[0] - 1e-9).all()
+
+
+def test_hand_computed() -> None:
+    """y = relu(x1 - x2) - relu(x1 + x2) on [-1, 1]^2, by hand: the lower bound is -2."""
+    from advverify.verifier.network.builder import NetworkBuilder, tensor
+    from advverify.verifier.network.operators import Dense
+
+    b = NetworkBuilder((2,))
+    h = b.relu(b.affine([0], [Dense(tensor(np.array([[1.0, -1.0], [1.0, 1.0]])))]))
+    network = b.finish(b.affine([h], [Dense(tensor(np.array([[1.0, -1.0]])))]))
+    inputs = InputSet(-torch.ones(1, 2, dtype=torch.float64), torch.ones(1, 2, dtype=torch.float64))
+    bounds = crown(network, inputs)
+    assert bounds[1].lower.tolist() == [[-2.0, -2.0]] and bounds[1].upper.tolist() == [[2.0, 2.0]]
+    # relu(h) <= h/2 + 1, relu(h) >= 0 (tie goes to 0): y >= -(x1 + x2)/2 - 1 >= -2.
+    bound = output_lower_bounds(network, inputs, torch.ones(1, 1, 1).double(), torch.zeros(1, 1).double(), bounds)
+    assert bound.item() == pytest.approx(-2.0)
+
+
+def test_tournament_equals_maximum() -> None:
+    for seed in range(5):
+        network = random_network("maxpool", seed)
+        x = torch.rand(50, network.input_size, dtype=torch.float64)
+        torch.testing.assert_close(evaluate(max_to_relu(network), x), evaluate(network, x))

@@ -1,0 +1,92 @@
+"""Every command end to end, and bad input: one clear line and exit status 2."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from advverify.models.zoo import path_of
+
+PROPERTY = "".join(f"(declare-const X_{i} Real)" for i in range(64)) + "".join(
+    f"(declare-const Y_{i} Real)" for i in range(10)
+)
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "advverify.cli", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def write_property(path: Path, low: float, high: float, output: str) -> Path:
+    box = "".join(f"(assert (>= X_{i} {low}))(assert (<= X_{i} {high}))" for i in range(64))
+    path.write_text(PROPERTY + box + output)
+    return path
+
+
+def test_certify_and_json(tmp_path: Path) -> None:
+    out = tmp_path / "o.jsonl"
+    done = run("certify", "zoo:digits-mlp", "--eps", "0.05", "--images", "6:9", "--out", str(out))
+    assert done.returncode == 0 and "robust" in done.stdout
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [line["index"] for line in lines] == [6, 7, 8] and lines[0]["schema"] == 1
+    assert [line["verdict"] for line in lines] == ["robust", "adversarial", "robust"]
+    witness = np.array(lines[1]["witness"])
+    assert lines[1]["trust"] == "checked" and ((witness >= 0) & (witness <= 1)).all()
+
+
+def test_distance_in_two_processes() -> None:
+    done = run("distance", "zoo:digits-mlp", "--images", "0:2", "--jobs", "2")
+    assert done.returncode == 0 and "2 brackets closed" in done.stdout
+
+
+def test_verify_both_conventions(tmp_path: Path) -> None:
+    model = str(path_of("digits-mlp"))
+    safe = write_property(tmp_path / "safe.vnnlib", 0, 0.01, "(assert (>= Y_0 1000))")
+    bad = write_property(tmp_path / "bad.vnnlib", 0, 1, "(assert (>= Y_0 Y_1))")
+    result = tmp_path / "r.txt"
+    assert run("verify", model, str(safe), "--result", str(result)).returncode == 0
+    assert result.read_text() == "unsat\n"
+    assert run("verify", model, str(bad), "--timeout", "20", "--result", str(result)).returncode == 0
+    text = result.read_text()
+    assert text.startswith("sat\n((X_0 ") and "(Y_9 " in text and text.rstrip().endswith("))")
+    standard = run("verify", str(bad), "--network", f"N={model}", "--serialise-assignments", str(tmp_path / "a"))
+    assert standard.stdout.splitlines()[0] == "sat" and (tmp_path / "a" / "assignments.txt").is_file()
+
+
+def test_info_export_capabilities(tmp_path: Path) -> None:
+    assert "64 ReLUs" in run("info", "zoo:digits-mlp").stdout
+    for suffix, norm in ((".mps", "inf"), (".lp", "1"), (".lp", "2")):
+        path = tmp_path / f"p{norm}{suffix}"
+        done = run("export-mip", "zoo:digits-mlp", str(path), "--eps", "0.05", "--norm", norm)
+        assert done.returncode == 0 and path.stat().st_size > 1000, done.stderr
+    assert "Conv" in json.loads(run("capabilities").stdout)["onnx-operators"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["certify", "nope.onnx", "--eps", "0.1"], "no such file"),
+        (["certify", "zoo:nope", "--eps", "0.1"], "the zoo has no network"),
+        (["certify", "zoo:digits-mlp", "--eps", "-1"], "--eps must be a number >= 0"),
+        (["certify", "zoo:digits-mlp", "--eps", "nan"], "--eps must be a number >= 0"),
+        (["certify", "zoo:digits-mlp", "--eps", "0.1", "--norm", "3"], "unknown norm '3'"),
+        (["certify", "zoo:digits-mlp", "--eps", "0.1", "--timeout", "0"], "--timeout must be"),
+        (["certify", "zoo:digits-mlp", "--eps", "0.1", "--engines", "magic"], "unknown engine 'magic'"),
+        (["certify", "zoo:digits-mlp", "--eps", "0.1", "--images", "0:9999"], "the data set has 360 images"),
+        (["certify", "zoo:digits-mlp", "--eps", "0.1", "--data", "cats"], "unknown data set"),
+        (["certify", "zoo:digits-mlp", "--eps", "0.1", "--target", "10"], "target 10 must be"),
+        (["certify", "zoo:digits-mlp", "--eps", "0.1", "--solver", "nope"], "unknown solver"),
+        (["certify", "zoo:digits-mlp", "--eps", "0.1", "--valid-range", "0", "0.1"], "outside the valid range"),
+        (["distance", "zoo:digits-mlp", "--data", "mnist:/nowhere"], "needs the file"),
+        (["verify", "zoo:digits-mlp"], "takes MODEL and SPEC"),
+        (["certify", "zoo:digits-mlp"], "Missing option '--eps'"),
+        (["frobnicate"], "No such command"),
+    ],
+)
+def test_bad_input_is_one_line(arguments: list[str], message: str) -> None:
+    done = run(*arguments)
+    assert done.returncode == 2 and message in done.stderr
+    assert "Traceback" not in done.stderr and len(done.stderr.strip().splitlines()) == 1
