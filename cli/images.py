@@ -61,7 +61,9 @@ def run_images(options: dict[str, Any], ask: Ask, title: str, distances: bool) -
     interrupted = False
     sink = _open(options["out"])
     try:
-        with click.progressbar(length=len(tasks), file=sys.stderr, label="images", hidden=len(tasks) < 2 or not sys.stderr.isatty()) as bar:
+        with click.progressbar(
+            length=len(tasks), file=sys.stderr, label="images", hidden=len(tasks) < 2 or not sys.stderr.isatty()
+        ) as bar:
             for index, outcome in zip(indices, _answers(ask, tasks, jobs), strict=False):
                 outcome.labels.update({**labels, "index": index})
                 outcomes.append(outcome)

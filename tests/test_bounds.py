@@ -25,7 +25,9 @@ def test_containment_and_order(kind: str, norm: str) -> None:
         inputs = InputSet.from_regions([Region(np.zeros(n), np.ones(n), ball)])
         loose, tight = ibp(network, inputs), crown(network, inputs)
         samples = torch.rand(400, n, dtype=torch.float64)
-        moved = torch.tensor(center) + ball.norm.project(samples - torch.tensor(center), torch.full((400,), radius, dtype=torch.float64))
+        moved = torch.tensor(center) + ball.norm.project(
+            samples - torch.tensor(center), torch.full((400,), radius, dtype=torch.float64)
+        )
         points = torch.minimum(torch.maximum(moved, inputs.lower), inputs.upper)
         values = evaluate_all(network, points)
         for node in network.bounded:
