@@ -89,10 +89,7 @@ def settings_from(options: dict[str, Any]) -> Settings:
     if options["solver"] != "highs":
         get_solver(options["solver"])
     if options["device"] == "cuda":
-        import torch
-
-        if not torch.cuda.is_available():
-            raise InvalidInput("--device cuda: torch sees no GPU here; use --device cpu or auto")
+        raise InvalidInput("--device cuda: the engines run on the CPU in this version; use --device cpu or auto")
     return Settings(timeout=timeout, gap=gap, threads=threads, seed=int(options["seed"]), solver=options["solver"])
 
 

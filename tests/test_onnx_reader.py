@@ -1,6 +1,7 @@
 """Random small ONNX graphs over the supported operators, against onnxruntime; and files that must be refused."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -52,7 +53,7 @@ class Graph:
     def random(self, *shape: int) -> np.ndarray:
         return np.asarray(self.rng.normal(size=shape) * 0.5)
 
-    def add(self, op: str, inputs: list[str], outputs: int = 1, **attributes: object) -> list[str]:
+    def add(self, op: str, inputs: list[str], outputs: int = 1, **attributes: Any) -> list[str]:
         names = [f"v{len(self.nodes)}_{k}" for k in range(outputs)]
         self.nodes.append(helper.make_node(op, inputs, names, name=f"n{len(self.nodes)}", **attributes))
         self.value = names[0]
@@ -100,7 +101,7 @@ class Graph:
         elif op in ("MaxPool", "AveragePool"):
             ceil = int(rng.integers(2)) if op == "MaxPool" else 0
             # With end padding onnx's shape inference and onnxruntime disagree on the size under ceil_mode.
-            attributes: dict[str, object] = {"kernel_shape": [2, 2], "strides": [2, 1], "ceil_mode": ceil}
+            attributes: dict[str, Any] = {"kernel_shape": [2, 2], "strides": [2, 1], "ceil_mode": ceil}
             attributes["pads"] = [0, 0, 0, 0] if ceil else [0, 1, 1, 0]
             if op == "AveragePool":
                 attributes["count_include_pad"] = int(rng.integers(2))

@@ -36,7 +36,6 @@ class Settings:
         threads: of torch and of solvers.
         seed: of attacks and solvers.
         solver: back end of the MILP engine.
-        device: of bound propagation and attacks.
         symmetric: symmetric big-M (ablation).
         fix_stable: leave out binaries of stable ReLUs (ablation when False).
         joint: one MILP over all targets instead of one MILP a target.
@@ -47,7 +46,6 @@ class Settings:
     threads: int = 2
     seed: int = 0
     solver: str = "highs"
-    device: str = "cpu"
     symmetric: bool = False
     fix_stable: bool = True
     joint: bool = False
