@@ -1,0 +1,61 @@
+"""The encoding's universal law: with the input fixed, the program's network values are those of the forward pass."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from networks import KINDS, random_network
+from oracle import nearest
+
+from advverify.verifier.bounds import InputSet, crown, ibp
+from advverify.verifier.encoding import Formulation, encode
+from advverify.verifier.network.evaluate import evaluate_all, predict
+from advverify.verifier.network.nodes import Relu
+from advverify.verifier.norms import get_norm
+from advverify.verifier.query import Objective
+from advverify.verifier.solvers import SolveOptions, SolverStatus, get_solver
+from advverify.verifier.specification import robustness
+
+FORMS = [Formulation(symmetric=s, fix_stable=f) for s, f in itertools.product((False, True), repeat=2)]
+
+
+@pytest.mark.parametrize("form", FORMS, ids=str)
+@pytest.mark.parametrize("kind", KINDS)
+def test_fixed_input_gives_the_forward_pass(kind: str, form: Formulation) -> None:
+    for seed, method in itertools.product(range(3), (ibp, crown)):
+        network = random_network(kind, seed)
+        rng = np.random.default_rng(seed)
+        center = rng.random(network.input_size)
+        case = robustness(center, 0, 3, get_norm("inf"), 0.4).cases[0]
+        bounds = method(network, InputSet.from_regions([case.region]))
+        program = encode(network, bounds, case.region, case.unsafe, Objective.MAX_MARGIN, form)
+        low, high = case.region.bounding_box()
+        x = low + rng.random(len(low)) * (high - low)
+        result = get_solver("highs").solve(program.fixed(program.columns.inputs, x), SolveOptions(time_limit=20))
+        assert result.status is SolverStatus.OPTIMAL and result.point is not None
+        values = evaluate_all(network, torch.tensor(x)[None])
+        expected = min(p.violation(values[-1][0].numpy()) for p in case.unsafe)
+        assert result.objective == pytest.approx(expected, abs=1e-6)
+        for i, node in enumerate(network.nodes):
+            if isinstance(node, Relu):
+                columns = program.columns.positive[i]
+                found = np.where(columns >= 0, result.point[columns], 0.0)
+                np.testing.assert_allclose(found, values[i][0].numpy(), atol=1e-6)
+
+
+def test_scip_agrees_on_the_quadratic_program() -> None:
+    pytest.importorskip("pyscipopt")
+    for seed in range(3):
+        network = random_network("mlp", seed)
+        image = np.random.default_rng(1000 + seed).random(3)
+        label = int(predict(network, torch.tensor(image)[None]))
+        truth = nearest(network, image, label, "2")
+        case = robustness(image, label, 3, get_norm("2"), 2.0).cases[0]
+        bounds = crown(network, InputSet.from_regions([case.region]))
+        program = encode(network, bounds, case.region, case.unsafe, Objective.MIN_DISTORTION)
+        result = get_solver("scip").solve(program, SolveOptions(time_limit=60))
+        if np.isinf(truth):
+            assert result.status is SolverStatus.INFEASIBLE
+        else:
+            assert np.sqrt(max(result.objective, 0)) == pytest.approx(truth, abs=1e-4)
