@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from advverify.verifier.network.activations import leaky_relu
 from advverify.verifier.network.builder import NetworkBuilder, tensor
-from advverify.verifier.network.nodes import Network
+from advverify.verifier.network.nodes import Affine, Network
 from advverify.verifier.network.operators import Conv2d, Dense
 
 KINDS = ("mlp", "leaky", "residual", "conv", "maxpool")
@@ -41,3 +43,11 @@ def random_network(kind: str, seed: int) -> Network:
         return b.finish(dense(b, b.relu(h), 3))
     h = b.maximum(h, np.array([[0, 1, 2], [1, 2, 3]]))
     return b.finish(dense(b, b.relu(dense(b, h, 3)), 3))
+
+
+def scaled(network: Network, factor: float) -> Network:
+    """The same network with all biases multiplied by `factor`: large values that cancel, so that rounding shows."""
+    nodes = tuple(
+        replace(node, bias=node.bias * factor) if isinstance(node, Affine) else node for node in network.nodes
+    )
+    return replace(network, nodes=nodes)

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from networks import KINDS, random_network
+from networks import KINDS, random_network, scaled
 
 from advverify.verifier.bounds import InputSet, crown, ibp, output_lower_bounds
-from advverify.verifier.bounds.alpha_crown import optimise
+from advverify.verifier.bounds.alpha_crown import AlphaCrown, optimise
+from advverify.verifier.bounds.intermediate import tighten_intermediate
 from advverify.verifier.network.evaluate import evaluate, evaluate_all
 from advverify.verifier.network.simplify import max_to_relu
 from advverify.verifier.norms import get_norm
@@ -51,7 +52,8 @@ def test_hand_computed() -> None:
     network = b.finish(b.affine([h], [Dense(tensor(np.array([[1.0, -1.0]])))]))
     inputs = InputSet(-torch.ones(1, 2, dtype=torch.float64), torch.ones(1, 2, dtype=torch.float64))
     bounds = crown(network, inputs)
-    assert bounds[1].lower.tolist() == [[-2.0, -2.0]] and bounds[1].upper.tolist() == [[2.0, 2.0]]
+    for side, expected in ((bounds[1].lower, -2.0), (bounds[1].upper, 2.0)):
+        assert side.tolist() == [[pytest.approx(expected)] * 2]
     # relu(h) <= h/2 + 1, relu(h) >= 0 (tie goes to 0): y >= -(x1 + x2)/2 - 1 >= -2.
     bound = output_lower_bounds(network, inputs, torch.ones(1, 1, 1).double(), torch.zeros(1, 1).double(), bounds)
     assert bound.item() == pytest.approx(-2.0)
@@ -62,3 +64,24 @@ def test_tournament_equals_maximum() -> None:
         network = random_network("maxpool", seed)
         x = torch.rand(50, network.input_size, dtype=torch.float64)
         torch.testing.assert_close(evaluate(max_to_relu(network), x), evaluate(network, x))
+
+
+@pytest.mark.parametrize("kind", ["mlp", "conv", "residual", "maxpool", "leaky"])
+def test_low_precision_bounds_hold(kind: str) -> None:
+    """Bounds of float32 copies, with large biases that make rounding visible, hold for the float64 network."""
+    for seed in range(3):
+        network = scaled(random_network(kind, seed), 300.0)
+        low = network.to(torch.float32)
+        center = np.random.default_rng(seed).random(network.input_size)
+        region = Region(np.maximum(center - 1e-6, 0), np.minimum(center + 1e-6, 1))
+        inputs = InputSet.from_regions([region])
+        exact, rough = crown(network, inputs), crown(low, inputs)
+        tight = tighten_intermediate(low, inputs, rough, AlphaCrown(steps=3))
+        share = torch.rand(200, network.input_size, dtype=torch.float64)
+        values = evaluate_all(network, inputs.lower + share * (inputs.upper - inputs.lower))
+        for node in network.bounded:
+            for bounds in (exact, rough, tight):
+                assert (values[node] >= bounds[node].lower).all() and (values[node] <= bounds[node].upper).all()
+        rows, offset = torch.eye(3, dtype=torch.float64)[None], torch.zeros(1, 3, dtype=torch.float64)
+        best = optimise(low, inputs, rows, offset, tight, enough=torch.inf).bound
+        assert (values[-1] >= best[0]).all()

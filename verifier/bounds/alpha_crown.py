@@ -2,22 +2,28 @@
 
 Any alpha in [0, 1] and beta >= 0 give a valid bound; gradient ascent only makes it tighter.
 Xu et al., "Fast and Complete", ICLR 2021 (alpha); Wang et al., "Beta-CROWN", NeurIPS 2021 (beta).
+
+The gradient needs no automatic differentiation: the bound is linear in the coefficients that arrive at a neuron, and
+its derivative with respect to them is the value that the relaxed network takes there at the minimiser. One forward
+pass through the relaxation (`attained_values`) therefore gives all of it. The ascent may run in a lower precision than
+the network's; what is returned is evaluated afresh in the network's own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from ..network.nodes import Network, Relu
-from .backward import LinearForm, Relaxation, backward
+from .backward import LinearForm, Relaxation, Start, attained_values, backward
 from .bounds import Bounds
 from .crown import relaxations
 from .inputs import InputSet
 from .relaxation import ReluRelaxation
+from .rounding import RoundingLoss
 
 
 @dataclass(frozen=True)
@@ -32,23 +38,197 @@ class AlphaCrown:
 
 @dataclass
 class Multipliers:
-    """What the optimiser found, by ReLU node: `alpha` and `beta` (batch, rows, size), and the bound they prove."""
+    """What the optimiser found, by ReLU node: `alpha` and `beta`, each (batch, rows, size)."""
 
     alpha: dict[int, Tensor] = field(default_factory=dict)
     beta: dict[int, Tensor] = field(default_factory=dict)
 
-    def rows(self, index: Tensor) -> Multipliers:
-        """Some of the batch."""
-        return Multipliers({i: t[index] for i, t in self.alpha.items()}, {i: t[index] for i, t in self.beta.items()})
-
 
 @dataclass
 class Optimised:
-    """Best bound (batch, rows) of each member, its linear form, and its multipliers."""
+    """Best bound (batch, rows) of each member, its linear form, its minimiser (batch, rows, n), and its multipliers."""
 
     bound: Tensor
     form: LinearForm
+    point: Tensor
     multipliers: Multipliers
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """One bound to be raised: what is bounded, over which regions, with which relaxations and split signs."""
+
+    network: Network
+    inputs: InputSet
+    start: Start
+    base: Mapping[int, Relaxation]
+    unstable: Mapping[int, Tensor]
+    signs: Mapping[int, Tensor]
+
+    def to(self, network: Network) -> _Problem:
+        """The same in the precision of another copy of the network."""
+        dtype = network.dtype
+        return _Problem(
+            network,
+            self.inputs.to(dtype),
+            self.start.to(dtype),
+            {i: relaxation.to(dtype) for i, relaxation in self.base.items()},
+            self.unstable,
+            {i: sign.to(dtype) for i, sign in self.signs.items()},
+        )
+
+    def form(
+        self, multipliers: Multipliers, losses: Sequence[Tensor] | None = None
+    ) -> tuple[LinearForm, dict[int, Relaxation]]:
+        """The linear form of some multipliers, and the relaxations used; proved where `losses` are given."""
+        used: dict[int, Relaxation] = dict(self.base)
+        for i, value in multipliers.alpha.items():
+            relaxation = self.base[i]
+            assert isinstance(relaxation, ReluRelaxation)
+            used[i] = relaxation.with_slopes(value, self.unstable[i])
+        signed = {i: self.signs[i] * value for i, value in multipliers.beta.items()}
+        return backward(self.network, self.start, used, signed, keep_outputs=True, losses=losses), used
+
+    def gradient(
+        self, form: LinearForm, point: Tensor, used: Mapping[int, Relaxation], multipliers: Multipliers
+    ) -> Multipliers:
+        """Derivative of the bound with respect to the multipliers (envelope theorem: the minimiser is a constant)."""
+        reads = {i: node.input for i, node in enumerate(self.network.nodes) if isinstance(node, Relu)}
+        wanted = {reads[i] for i in (*multipliers.alpha, *multipliers.beta)}
+        values = attained_values(self.network, point, used, form.at_output, wanted)
+        result = Multipliers()
+        for i in multipliers.alpha:
+            if i in form.at_output:
+                raised = form.at_output[i].clamp(min=0) * values[reads[i]]
+                result.alpha[i] = torch.where(self.unstable[i], raised, 0.0)
+        for i in multipliers.beta:
+            result.beta[i] = self.signs[i] * values[reads[i]]
+        return result
+
+
+class _Adam:
+    """Kingma & Ba's ascent on a dictionary of boxes, out of place."""
+
+    def __init__(self, highest: float, step: float, decay: float) -> None:
+        self.highest, self.step, self.decay = highest, step, decay
+        self.first: dict[int, Tensor] = {}
+        self.second: dict[int, Tensor] = {}
+        self.count = 0
+
+    def ascend(self, values: dict[int, Tensor], gradient: dict[int, Tensor]) -> dict[int, Tensor]:
+        self.count += 1
+        rate = self.step * self.decay ** (self.count - 1) / (1 - 0.9**self.count)
+        moved = dict(values)
+        for i, g in gradient.items():
+            if i in self.first:
+                self.first[i].mul_(0.9).add_(g, alpha=0.1)
+                self.second[i].mul_(0.999).addcmul_(g, g, value=0.001)
+            else:
+                self.first[i], self.second[i] = g * 0.1, g * g * 0.001
+            size = (self.second[i] / (1 - 0.999**self.count)).sqrt_().add_(1e-12)
+            moved[i] = torch.addcdiv(values[i], self.first[i], size, value=rate).clamp_(0, self.highest)
+        return moved
+
+
+def raise_bounds(
+    network: Network,
+    inputs: InputSet,
+    start: Start,
+    bounds: Bounds,
+    splits: Mapping[int, Tensor] | None = None,
+    known: Multipliers | None = None,
+    options: AlphaCrown | None = None,
+    enough: float = 0.0,
+    fast: Network | None = None,
+    losses: Sequence[Tensor] | None = None,
+) -> Optimised:
+    """Maximise the lower bounds of linear functions of nodes.
+
+    Args:
+        network: the network.
+        inputs: regions.
+        start: what to bound, (batch, rows) functions of nodes.
+        bounds: of what ReLUs and maxima read; splits already applied to them.
+        splits: by ReLU node, (batch, size): +1 split active, -1 split inactive, 0 not split.
+        known: multipliers to begin with (a parent's).
+        options: how long and how fast.
+        enough: stop as soon as some row of every member is above this.
+        fast: the network in a lower precision, for the ascent.
+        losses: of a `RoundingLoss` of these regions or of larger ones; computed where not given.
+
+    Returns:
+        Bounds that hold in spite of rounding.
+    """
+    options = options or AlphaCrown()
+    losses = losses or RoundingLoss.of(network, inputs, bounds).loss
+    last = max(start.weights)
+    base = relaxations(network, bounds, last + 1)
+    batch, rows = start.offset.shape
+    unstable: dict[int, Tensor] = {}
+    signs: dict[int, Tensor] = {}
+    first = Multipliers()
+    working = (fast or network).dtype
+    start = Start({j: w.to(network.dtype) for j, w in start.weights.items()}, start.offset.to(torch.float64))
+    for i, relaxation in base.items():
+        node = network.nodes[i]
+        if not isinstance(node, Relu):
+            continue
+        assert isinstance(relaxation, ReluRelaxation)
+        mask = bounds[node.input].unstable.unsqueeze(1)
+        if bool(mask.any()):
+            unstable[i] = mask
+            slopes = relaxation.lower_slope if known is None or i not in known.alpha else known.alpha[i]
+            first.alpha[i] = slopes.to(working).expand(batch, rows, -1)
+        if splits is not None and bool((splits[i] != 0).any()):
+            signs[i] = -splits[i].to(network.dtype).unsqueeze(1)
+            zero = torch.zeros((), dtype=working, device=network.device)
+            first.beta[i] = (zero if known is None or i not in known.beta else known.beta[i].to(working)).expand(
+                batch, rows, node.size
+            )
+    problem = _Problem(network, inputs, start, base, unstable, signs)
+    with torch.no_grad():
+        found = first
+        if options.steps > 0 and (first.alpha or first.beta):
+            found = _ascend(problem.to(fast or network), first, options, enough)
+        exact = Multipliers(
+            {i: t.to(network.dtype) for i, t in found.alpha.items()},
+            {i: t.to(network.dtype) for i, t in found.beta.items()},
+        )
+        form, _ = problem.form(exact, losses)
+        bound = inputs.minimum(form.coefficients, form.offset)
+        point = inputs.minimizer(form.coefficients.to(inputs.lower.dtype))
+    return Optimised(bound, form, point, exact)
+
+
+def _ascend(problem: _Problem, first: Multipliers, options: AlphaCrown, enough: float) -> Multipliers:
+    """The best multipliers met on the way."""
+    alpha_steps = _Adam(1.0, options.alpha_step, options.decay)
+    beta_steps = _Adam(torch.inf, options.beta_step, options.decay)
+    current, best, highest = first, first, torch.full_like(problem.start.offset, -torch.inf)
+    for step in range(options.steps + 1):
+        form, used = problem.form(current)
+        point = problem.inputs.minimizer(form.coefficients)
+        bound = (form.coefficients * point).sum(-1) + form.offset
+        best = _better(best, current, bound > highest)
+        highest = torch.maximum(highest, bound)
+        if step == options.steps or bool((highest.amax(-1) > enough).all()):
+            break
+        gradient = problem.gradient(form, point, used, current)
+        current = Multipliers(
+            alpha_steps.ascend(current.alpha, gradient.alpha), beta_steps.ascend(current.beta, gradient.beta)
+        )
+    return best
+
+
+def _better(old: Multipliers, new: Multipliers, improved: Tensor) -> Multipliers:
+    """Row by row the new multipliers where they improved the bound."""
+    if bool(improved.all()):
+        return new
+    mask = improved.unsqueeze(-1)
+    return Multipliers(
+        {i: torch.where(mask, t, old.alpha[i]) for i, t in new.alpha.items()},
+        {i: torch.where(mask, t, old.beta[i]) for i, t in new.beta.items()},
+    )
 
 
 def optimise(
@@ -58,105 +238,12 @@ def optimise(
     offset: Tensor,
     bounds: Bounds,
     splits: Mapping[int, Tensor] | None = None,
-    start: Multipliers | None = None,
+    known: Multipliers | None = None,
     options: AlphaCrown | None = None,
     enough: float = 0.0,
+    fast: Network | None = None,
+    losses: Sequence[Tensor] | None = None,
 ) -> Optimised:
-    """Maximise the lower bound of rows (batch, count, outputs) times output plus offset (batch, count).
-
-    Args:
-        network: the network.
-        inputs: regions.
-        rows: coefficients on the outputs.
-        offset: constants.
-        bounds: of what ReLUs and maxima read; splits already applied to them.
-        splits: by ReLU node, (batch, size): +1 split active, -1 split inactive, 0 not split.
-        start: multipliers to begin with (a parent's).
-        options: how long and how fast.
-        enough: stop as soon as every bound is above this.
-    """
-    options = options or AlphaCrown()
-    base = relaxations(network, bounds)
-    unstable = {i: bounds[n.input].unstable.unsqueeze(1) for i, n in enumerate(network.nodes) if isinstance(n, Relu)}
-    alpha: dict[int, Tensor] = {}
-    beta: dict[int, Tensor] = {}
-    signs: dict[int, Tensor] = {}
-    for i, mask in unstable.items():
-        relaxation = base[i]
-        assert isinstance(relaxation, ReluRelaxation)
-        shape = (len(inputs), rows.shape[1], mask.shape[-1])
-        if bool(mask.any()):
-            first = relaxation.lower_slope if start is None or i not in start.alpha else start.alpha[i]
-            alpha[i] = first.expand(shape).clone()
-        if splits is not None and bool((splits[i] != 0).any()):
-            signs[i] = -splits[i].to(rows.dtype).unsqueeze(1)
-            known = None if start is None else start.beta.get(i)
-            beta[i] = torch.zeros(shape, dtype=rows.dtype, device=rows.device) if known is None else known.clone()
-    parameters = [*alpha.values(), *beta.values()]
-    moments = [(torch.zeros_like(p), torch.zeros_like(p)) for p in parameters]
-    best: Optimised | None = None
-
-    def evaluate(keep: bool) -> tuple[Tensor, LinearForm]:
-        slopes: dict[int, Relaxation] = dict(base)
-        for i, value in alpha.items():
-            relaxation = base[i]
-            assert isinstance(relaxation, ReluRelaxation)
-            slopes[i] = relaxation.with_slopes(value, unstable[i])
-        signed = {i: signs[i] * value.clamp(min=0) for i, value in beta.items()}
-        form = backward(network, {network.output: rows}, offset, slopes, signed, keep_relu=keep)
-        return inputs.minimum(form.coefficients, form.offset), form
-
-    for step in range(options.steps + 1):
-        last = step == options.steps or not parameters
-        for p in parameters:
-            p.requires_grad_(not last)
-        with torch.set_grad_enabled(not last):
-            bound, form = evaluate(keep=True)
-        best = _keep_best(best, bound, form, alpha, beta)
-        if last or bool((best.bound.amax(-1) > enough).all()):
-            break
-        gradients = torch.autograd.grad(bound.sum(), parameters)
-        with torch.no_grad():
-            scale = options.decay**step
-            for k, (p, g) in enumerate(zip(parameters, gradients, strict=True)):
-                first_moment, second_moment = moments[k]
-                first_moment.mul_(0.9).add_(g, alpha=0.1)
-                second_moment.mul_(0.999).addcmul_(g, g, value=0.001)
-                corrected = first_moment / (1 - 0.9 ** (step + 1))
-                size = (second_moment / (1 - 0.999 ** (step + 1))).sqrt().add_(1e-12)
-                rate = options.alpha_step if k < len(alpha) else options.beta_step
-                p.requires_grad_(False)
-                p.add_(corrected / size, alpha=rate * scale)
-                p.clamp_(0, 1) if k < len(alpha) else p.clamp_(min=0)
-    assert best is not None
-    return best
-
-
-def _keep_best(
-    best: Optimised | None, bound: Tensor, form: LinearForm, alpha: dict[int, Tensor], beta: dict[int, Tensor]
-) -> Optimised:
-    """Row by row the better of what was known and what has just been evaluated."""
-    bound = bound.detach()
-    new = LinearForm(form.coefficients.detach(), form.offset.detach(), {i: t.detach() for i, t in form.at_relu.items()})
-    if best is None:
-        held = Multipliers(
-            {i: t.detach().clone() for i, t in alpha.items()}, {i: t.detach().clone() for i, t in beta.items()}
-        )
-        return Optimised(bound, new, held)
-    better = (bound > best.bound).unsqueeze(-1)
-
-    def choose(old: Tensor, fresh: Tensor) -> Tensor:
-        return torch.where(better, fresh.detach(), old)
-
-    return Optimised(
-        torch.maximum(bound, best.bound),
-        LinearForm(
-            choose(best.form.coefficients, new.coefficients),
-            torch.where(better.squeeze(-1), new.offset, best.form.offset),
-            {i: choose(t, new.at_relu[i]) for i, t in best.form.at_relu.items()},
-        ),
-        Multipliers(
-            {i: choose(t, alpha[i]) for i, t in best.multipliers.alpha.items()},
-            {i: choose(t, beta[i]) for i, t in best.multipliers.beta.items()},
-        ),
-    )
+    """`raise_bounds` for rows (batch, count, outputs) times output plus offset (batch, count)."""
+    start = Start({network.output: rows}, offset)
+    return raise_bounds(network, inputs, start, bounds, splits, known, options, enough, fast, losses)

@@ -1,4 +1,4 @@
-"""The one traversal: linear functions of nodes, carried backwards to the input.
+"""The one traversal: linear functions of nodes, carried backwards to the input (and values of the relaxation forwards).
 
 Given coefficients on a node, every ReLU and maximum on the way is replaced by the side of its relaxation that keeps
 the result a lower bound. Residual sums need no care: coefficients that reach a node along several paths add up, so
@@ -7,7 +7,7 @@ a skip connection keeps its dependence on the input (layer-by-layer bounding los
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
@@ -24,67 +24,89 @@ Relaxation = ReluRelaxation | MaxRelaxation
 class LinearForm:
     """coefficients (batch, rows, inputs) times x plus offset (batch, rows): a lower bound on what was asked for.
 
-    `at_relu` holds, when asked for, the coefficients on each ReLU's output, which branching scores are made of.
+    `at_output` holds, when asked for, the coefficients on the output of each ReLU and maximum: gradients and branching
+    scores are made of them.
     """
 
     coefficients: Tensor
     offset: Tensor
-    at_relu: dict[int, Tensor] = field(default_factory=dict)
+    at_output: dict[int, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Start:
+    """What is to be bounded: the sum over nodes of weights[node] (batch, rows, size) times value, plus offset."""
+
+    weights: Mapping[int, Tensor]
+    offset: Tensor
+
+    def to(self, dtype: torch.dtype) -> Start:
+        """The same in another precision."""
+        return Start({j: w.to(dtype) for j, w in self.weights.items()}, self.offset.to(dtype))
 
 
 def backward(
     network: Network,
-    start: Mapping[int, Tensor],
-    offset: Tensor,
+    start: Start,
     relaxations: Mapping[int, Relaxation],
     multipliers: Mapping[int, Tensor] | None = None,
-    keep_relu: bool = False,
+    keep_outputs: bool = False,
+    losses: Sequence[Tensor] | None = None,
 ) -> LinearForm:
-    """Lower-bound sum over nodes of start[node] times value, plus offset, by a linear function of the input.
+    """Lower-bound linear functions of nodes by linear functions of the input.
 
     Args:
         network: the network.
-        start: coefficients (batch, rows, node size) on some nodes.
-        offset: (batch, rows).
+        start: the functions.
         relaxations: of every ReLU and maximum, by node index.
         multipliers: signed Lagrange multipliers (batch, 1 or rows, size) added to the coefficients of what a ReLU
             reads: + beta for a ReLU split inactive (x <= 0), - beta for one split active (Wang et al., beta-CROWN,
             NeurIPS 2021).
-        keep_relu: also return the coefficients at each ReLU's output.
+        keep_outputs: also return the coefficients at the outputs of ReLUs and maxima.
+        losses: of a `RoundingLoss`, (batch, size) a node; with them the result holds in spite of rounding, and `start`
+            must have a float64 offset.
     """
-    pending: dict[int, Tensor] = dict(start)
-    at_relu: dict[int, Tensor] = {}
+    pending: dict[int, Tensor] = dict(start.weights)
+    offset, magnitude = start.offset, start.offset.abs()
+    at_output: dict[int, Tensor] = {}
 
     def accumulate(node: int, value: Tensor) -> None:
         pending[node] = pending[node] + value if node in pending else value
 
-    for i in range(max(start), 0, -1):
+    for i in range(max(pending), 0, -1):
         node = network.nodes[i]
         if i not in pending:
             continue
         weights = pending.pop(i)
+        if losses is not None:
+            loss = torch.matmul(weights.abs(), losses[i].unsqueeze(-1)).squeeze(-1).to(offset.dtype)
+            magnitude = magnitude + offset.abs() + loss
+            offset = offset - loss
+        if keep_outputs and isinstance(node, Relu | Max):
+            at_output[i] = weights
         match node:
             case Affine():
-                offset = offset + torch.matmul(weights, node.bias)
+                offset = offset + _inner(weights, node.bias, offset.dtype)
                 for j, operator in zip(node.inputs, node.operators, strict=True):
                     accumulate(j, operator.adjoint(weights))
             case Relu():
                 relaxation = relaxations[i]
                 assert isinstance(relaxation, ReluRelaxation)
-                if keep_relu:
-                    at_relu[i] = weights
                 negative = weights.clamp(max=0)
                 below = weights.clamp(min=0) * relaxation.lower_slope + negative * relaxation.upper_slope
-                offset = offset + (negative * relaxation.upper_offset).sum(-1)
+                offset = offset + _inner(negative, relaxation.upper_offset, offset.dtype)
                 if multipliers is not None and i in multipliers:
                     below = below + multipliers[i]
+                    if losses is not None:
+                        offset = offset - torch.matmul(multipliers[i].abs(), losses[i].unsqueeze(-1)).squeeze(-1)
                 accumulate(node.input, below)
             case Max():
                 bound = relaxations[i]
                 assert isinstance(bound, MaxRelaxation)
                 negative = weights.clamp(max=0)
                 free = ~bound.dominated.unsqueeze(1)
-                offset = offset + torch.where(free, negative * bound.upper.unsqueeze(1), 0.0).sum(-1)
+                constant = torch.where(free, negative, 0.0)
+                offset = offset + _inner(constant, bound.upper.unsqueeze(1), offset.dtype)
                 kept = torch.where(free, weights.clamp(min=0), weights)
                 size = network.nodes[node.input].size
                 member = bound.lower_member.unsqueeze(1).expand_as(kept)
@@ -97,4 +119,67 @@ def backward(
     if 0 not in pending:
         rows = offset.shape
         pending[0] = offset.new_zeros((*rows, network.input_size))
-    return LinearForm(pending[0], offset, at_relu)
+    if losses is not None:
+        offset = offset - magnitude * (4 * len(network.nodes) * torch.finfo(offset.dtype).eps)
+    return LinearForm(pending[0], offset, at_output)
+
+
+def _inner(weights: Tensor, values: Tensor, dtype: torch.dtype) -> Tensor:
+    """Inner products along the last axis; summed in `dtype`."""
+    if weights.dtype == dtype:
+        return torch.matmul(weights, values) if values.dim() == 1 else (weights * values).sum(-1)
+    return (weights * values).sum(-1, dtype=dtype)
+
+
+def attained_values(
+    network: Network,
+    point: Tensor,
+    relaxations: Mapping[int, Relaxation],
+    at_output: Mapping[int, Tensor],
+    wanted: Collection[int],
+) -> dict[int, Tensor]:
+    """Values (batch, rows, size) of the nodes `wanted` in the relaxed network at the points where bounds are attained.
+
+    Every ReLU and maximum takes the side of its relaxation that `backward` took; the value of a node is then the
+    derivative of the bound with respect to the coefficients that arrive there.
+
+    Args:
+        network: the network.
+        point: (batch, rows, inputs), one for each bound.
+        relaxations: as handed to `backward`.
+        at_output: coefficients that `backward` kept.
+        wanted: nodes.
+    """
+    values: dict[int, Tensor] = {0: point}
+    for i in range(1, max(wanted, default=0) + 1):
+        node = network.nodes[i]
+        match node:
+            case Affine():
+                total = node.bias
+                for j, operator in zip(node.inputs, node.operators, strict=True):
+                    total = total + operator.apply(values[j])
+                values[i] = total
+            case Relu():
+                relaxation = relaxations[i]
+                assert isinstance(relaxation, ReluRelaxation)
+                before = values[node.input]
+                below = relaxation.lower_slope * before
+                if i in at_output:
+                    above = relaxation.upper_slope * before + relaxation.upper_offset
+                    below = torch.where(at_output[i] < 0, above, below)
+                values[i] = below
+            case Max():
+                bound = relaxations[i]
+                assert isinstance(bound, MaxRelaxation)
+                before = values[node.input]
+                member = bound.lower_member.unsqueeze(1).expand(*before.shape[:-1], -1)
+                picked = before.gather(-1, member)
+                if i in at_output:
+                    constant = (at_output[i] < 0) & ~bound.dominated.unsqueeze(1)
+                    picked = torch.where(constant, bound.upper.unsqueeze(1), picked)
+                values[i] = picked
+            case Input():
+                raise AssertionError("the input is node 0")
+            case _:
+                assert_never(node)
+    return {i: values[i] for i in wanted}

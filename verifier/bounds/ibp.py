@@ -1,28 +1,32 @@
-"""Interval bound propagation: y = W m ± |W| r, the split of the weights into positive and negative parts."""
+"""Interval bound propagation: y = W m ± |W| r, the split of the weights into positive and negative parts.
+
+Intervals are float64 whatever the network's precision, and widened by what rounding may have cost.
+"""
 
 from __future__ import annotations
 
 from typing import assert_never
 
+from torch import Tensor
+
 from ..network.nodes import Affine, Input, Max, Network, Node, Relu
 from .bounds import Bounds, Interval
 from .inputs import InputSet
+from .rounding import RoundingLoss
 
 
-def forward_interval(node: Node, values: list[Interval], inputs: InputSet) -> Interval:
-    """Interval of a node from the intervals of earlier nodes."""
+def forward_interval(node: Node, values: list[Interval], inputs: InputSet, loss: Tensor) -> Interval:
+    """Interval of a node from the intervals of earlier nodes; `loss` is the node's in a `RoundingLoss`."""
     match node:
         case Input():
             return Interval(inputs.lower, inputs.upper)
         case Affine():
-            middle = node.bias.expand(len(inputs), -1)
-            half = None
+            middle, half = node.bias.expand(len(inputs), -1), 4 * loss
             for j, operator in zip(node.inputs, node.operators, strict=True):
                 before = values[j]
-                middle = middle + operator.apply((before.lower + before.upper) / 2)
-                spread = operator.absolute().apply((before.upper - before.lower) / 2)
-                half = spread if half is None else half + spread
-            assert half is not None
+                middle = middle + operator.apply(((before.lower + before.upper) / 2).to(node.bias.dtype))
+                half = half + operator.absolute().apply(((before.upper - before.lower) / 2).to(node.bias.dtype))
+            middle, half = middle.to(inputs.lower.dtype), half.to(inputs.lower.dtype)
             return Interval(middle - half, middle + half)
         case Relu():
             before = values[node.input]
@@ -37,7 +41,10 @@ def forward_interval(node: Node, values: list[Interval], inputs: InputSet) -> In
 def ibp(network: Network, inputs: InputSet, known: Bounds | None = None) -> Bounds:
     """Intervals of every node that a ReLU or a maximum reads, and of the output; intersected with what is known."""
     values: list[Interval] = []
+    rounding = RoundingLoss(network, inputs)
     for i, node in enumerate(network.nodes):
-        interval = forward_interval(node, values, inputs)
+        if i:
+            rounding.extend()
+        interval = forward_interval(node, values, inputs, rounding.loss[i])
         values.append(interval.intersect(known[i]) if known is not None and i in known else interval)
     return Bounds({i: values[i] for i in (*network.bounded, network.output)}, "ibp")

@@ -12,6 +12,8 @@ from torch import Tensor
 from ..norms import Norm
 from ..specification import Region
 
+_UNIT = 2.0**-53
+
 
 @dataclass(frozen=True)
 class InputSet:
@@ -69,6 +71,16 @@ class InputSet:
             None if self.radius is None else self.radius[index],
         )
 
+    def to(self, dtype: torch.dtype) -> InputSet:
+        """The same regions in another precision."""
+        return InputSet(
+            self.lower.to(dtype),
+            self.upper.to(dtype),
+            self.norm,
+            None if self.center is None else self.center.to(dtype),
+            None if self.radius is None else self.radius.to(dtype),
+        )
+
     def expand(self, count: int) -> InputSet:
         """The only member of a batch of one, repeated."""
         return self.rows(torch.zeros(count, dtype=torch.long, device=self.lower.device))
@@ -91,10 +103,16 @@ class InputSet:
         return self.norm.minimizer(coefficients, self.center.unsqueeze(1), radius, lower, upper)
 
     def minimum(self, coefficients: Tensor, offset: Tensor) -> Tensor:
-        """Minimum of coefficients (batch, rows, n) times x plus offset (batch, rows); differentiable in both.
+        """Minimum of coefficients (batch, rows, n) times x plus offset (batch, rows), in float64 and rounded down.
 
-        The minimiser is a constant to the gradient (envelope theorem).
+        Differentiable in both: the minimiser is a constant to the gradient (envelope theorem).
         """
+        coefficients, offset = coefficients.to(self.lower.dtype), offset.to(self.lower.dtype)
+        size = torch.maximum(self.lower.abs(), self.upper.abs())
+        magnitude = torch.matmul(coefficients.detach().abs(), size.unsqueeze(-1)).squeeze(-1) + offset.detach().abs()
+        return self._minimum(coefficients, offset) - magnitude * (4 * self.lower.shape[1] + 64) * _UNIT
+
+    def _minimum(self, coefficients: Tensor, offset: Tensor) -> Tensor:
         if self.is_box:
             middle, half = (self.lower + self.upper) / 2, (self.upper - self.lower) / 2
             value = torch.matmul(coefficients, middle.unsqueeze(-1)) - torch.matmul(
@@ -111,6 +129,12 @@ class InputSet:
         (batch, rows); inf where it holds on the whole region, 0 where it fails at the center.
         """
         assert self.norm is not None and self.center is not None
+        coefficients, offset = coefficients.to(self.lower.dtype), offset.to(self.lower.dtype)
         center = self.center.unsqueeze(1)
         value = (coefficients * center).sum(-1) + offset
-        return self.norm.certified_radius(coefficients, value, center, self.lower.unsqueeze(1), self.upper.unsqueeze(1))
+        size = torch.maximum(self.lower.abs(), self.upper.abs()).unsqueeze(1)
+        magnitude = (coefficients.abs() * size).sum(-1) + offset.abs()
+        value = value - magnitude * (4 * self.lower.shape[1] + 64) * _UNIT
+        lower, upper = self.lower.unsqueeze(1), self.upper.unsqueeze(1)
+        radius = self.norm.certified_radius(coefficients, value, center, lower, upper)
+        return radius if self.norm.name == "0" else radius * (1 - 1e-12)

@@ -29,23 +29,33 @@ class ReluRelaxation:
         slopes = torch.where(unstable, alpha.clamp(0, 1), self.lower_slope)
         return ReluRelaxation(slopes, self.upper_slope, self.upper_offset)
 
+    def to(self, dtype: torch.dtype) -> ReluRelaxation:
+        """The same in another precision."""
+        return ReluRelaxation(self.lower_slope.to(dtype), self.upper_slope.to(dtype), self.upper_offset.to(dtype))
 
-def relax_relu(interval: Interval) -> ReluRelaxation:
-    """Triangle above; below, the side of the triangle that wastes less area (CROWN's adaptive choice)."""
+
+def relax_relu(interval: Interval, dtype: torch.dtype = torch.float64) -> ReluRelaxation:
+    """Triangle above; below, the side of the triangle that wastes less area (CROWN's adaptive choice).
+
+    The upper line is valid for the slope as rounded to `dtype`: its offset is computed from that slope and rounded up.
+    """
     lower, upper = interval.lower.unsqueeze(1), interval.upper.unsqueeze(1)
     clipped_lower, clipped_upper = lower.clamp(max=0), upper.clamp(min=0)
     width = (clipped_upper - clipped_lower).clamp(min=1e-300)
     active = lower >= 0
     slope = torch.where(active, torch.ones_like(lower), clipped_upper / width)
-    offset = torch.where(active, torch.zeros_like(lower), -slope * clipped_lower)
+    slope = slope.to(dtype).to(lower.dtype)
+    needed = torch.maximum(-slope * clipped_lower, (1 - slope) * clipped_upper)
+    needed = needed * (1 + 4 * torch.finfo(dtype).eps) + torch.finfo(dtype).tiny
+    offset = torch.where(active, torch.zeros_like(lower), needed)
     adaptive = (clipped_upper > -clipped_lower).to(lower.dtype)
     lower_slope = torch.where(active, torch.ones_like(lower), adaptive)
     inactive = upper <= 0
     zero = torch.zeros_like(lower)
     return ReluRelaxation(
-        torch.where(inactive, zero, lower_slope),
-        torch.where(inactive, zero, slope),
-        torch.where(inactive, zero, offset),
+        torch.where(inactive, zero, lower_slope).to(dtype),
+        torch.where(inactive, zero, slope).to(dtype),
+        torch.where(inactive, zero, offset).to(dtype),
     )
 
 
@@ -57,11 +67,17 @@ class MaxRelaxation:
     dominated: Tensor
     upper: Tensor
 
+    def to(self, dtype: torch.dtype) -> MaxRelaxation:
+        """The same in another precision."""
+        return MaxRelaxation(self.lower_member, self.dominated, self.upper.to(dtype))
 
-def relax_max(interval: Interval, windows: Tensor) -> MaxRelaxation:
+
+def relax_max(interval: Interval, windows: Tensor, dtype: torch.dtype = torch.float64) -> MaxRelaxation:
     """Relaxation of the maxima over `windows` (size, members) of a node with the given interval."""
     lower, upper = interval.lower[:, windows], interval.upper[:, windows]
     best = lower.argmax(-1)
     member = windows.expand(len(lower), -1, -1).gather(-1, best.unsqueeze(-1)).squeeze(-1)
     others = upper.masked_fill(windows.expand_as(upper) == member.unsqueeze(-1), -torch.inf).amax(-1)
-    return MaxRelaxation(member, lower.amax(-1) >= others, upper.amax(-1))
+    highest = upper.amax(-1)
+    highest = highest + highest.abs() * (2 * torch.finfo(dtype).eps) + torch.finfo(dtype).tiny
+    return MaxRelaxation(member, lower.amax(-1) >= others, highest.to(dtype))

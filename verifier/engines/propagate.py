@@ -9,7 +9,7 @@ from torch import Tensor
 from ..bounds import InputSet
 from ..bounds.alpha_crown import AlphaCrown, optimise
 from ..bounds.backward import LinearForm
-from .state import ROUNDING, Pair, SearchState
+from .state import Pair, SearchState
 
 
 def stacked_rows(state: SearchState, pairs: list[Pair]) -> tuple[Tensor, Tensor]:
@@ -25,27 +25,18 @@ def stacked_rows(state: SearchState, pairs: list[Pair]) -> tuple[Tensor, Tensor]
     )
 
 
-def safe(bound: Tensor, form: LinearForm, inputs: InputSet) -> Tensor:
-    """Bounds (batch, rows) less an allowance for float64 rounding of the backward pass."""
-    size = torch.maximum(inputs.lower.abs(), inputs.upper.abs()).unsqueeze(1)
-    magnitude = form.offset.abs() + (form.coefficients.abs() * size).sum(-1)
-    return bound - ROUNDING * (1.0 + magnitude)
-
-
 def value_of(state: SearchState, bound: Tensor, form: LinearForm, inputs: InputSet) -> Tensor:
     """What a bound proves, in the units of the query; (batch,), best over rows.
 
     A violation for certification. For distances: the radius up to which the linear bound stays positive, and
     infinity where it does on the whole search region.
     """
-    allowed = safe(bound, form, inputs)
     if not state.distances:
-        return allowed.amax(-1)
-    lowered = form.offset - (bound - allowed)
-    radius = inputs.certified_radius(form.coefficients, lowered)
+        return bound.amax(-1)
+    radius = inputs.certified_radius(form.coefficients, form.offset)
     if state.count_norm:  # r changed entries do no harm, so the distance is at least r + 1
         radius = radius + 1
-    radius = torch.where(allowed > 0, torch.full_like(radius, torch.inf), radius)
+    radius = torch.where(bound > 0, torch.full_like(radius, torch.inf), radius)
     return radius.amax(-1)
 
 

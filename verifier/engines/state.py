@@ -22,9 +22,6 @@ from ..outcome import Bracket, TraceEvent
 from ..query import Objective, Query
 from ..specification import Case, Polytope, Region
 
-# A float64 bound settles a verdict only beyond this share of the magnitudes that went into it.
-ROUNDING = 1e-10
-
 
 @dataclass(frozen=True)
 class Settings:

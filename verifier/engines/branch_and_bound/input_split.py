@@ -12,7 +12,7 @@ from ...bounds.crown import output_form
 from ...network.evaluate import evaluate
 from ...query import Objective
 from ...specification import Case
-from ..propagate import safe, stacked_rows
+from ..propagate import stacked_rows
 from ..state import Pair, SearchState
 from .tree import Tree
 
@@ -74,9 +74,9 @@ class InputSplit:
         inputs = InputSet(torch.stack([b[1] for b in boxes]), torch.stack([b[2] for b in boxes]))
         with torch.no_grad():
             bounds = crown(state.network, inputs)
-            form = output_form(state.network, rows[index], offset[index], bounds)
+            form = output_form(state.network, inputs, rows[index], offset[index], bounds)
             bound = inputs.minimum(form.coefficients, form.offset)
-            values = safe(bound, form, inputs).amax(-1)
+            values = bound.amax(-1)
             best = bound.argmax(-1)
             pick = torch.arange(len(boxes))
             coefficients = form.coefficients[pick, best]

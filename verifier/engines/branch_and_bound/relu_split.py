@@ -221,7 +221,7 @@ class _Search:
             node = self.network.nodes[i]
             assert isinstance(node, Relu)
             interval, value = bounds[node.input], evaluated[node.input]
-            weight = best.form.at_relu[i][pick, chosen] if i in best.form.at_relu else torch.zeros_like(value)
+            weight = best.form.at_output[i][pick, chosen] if i in best.form.at_output else torch.zeros_like(value)
             lower, upper = interval.lower.clamp(max=0), interval.upper.clamp(min=0)
             slope = upper / (upper - lower).clamp(min=1e-300)
             exact = value.clamp(min=0)

@@ -26,6 +26,11 @@ class Operator(ABC):
     def out_size(self) -> int:
         """Number of outputs."""
 
+    @property
+    @abstractmethod
+    def roundings(self) -> int:
+        """Most roundings on the way to one entry of `adjoint` (and of `apply`): products and sums, in any order."""
+
     @abstractmethod
     def apply(self, x: Tensor) -> Tensor:
         """A x, for x of shape (..., in_size); returns (..., out_size)."""
@@ -74,6 +79,11 @@ class Compose(Operator):
         """Number of outputs of the last factor."""
         return self.factors[-1].out_size
 
+    @property
+    def roundings(self) -> int:
+        """Those of all factors."""
+        return sum(factor.roundings for factor in self.factors)
+
     def apply(self, x: Tensor) -> Tensor:
         """Apply the factors in order."""
         for factor in self.factors:
@@ -116,6 +126,11 @@ class Transposed(Operator):
     def out_size(self) -> int:
         """Number of inputs of the inner operator."""
         return self.inner.in_size
+
+    @property
+    def roundings(self) -> int:
+        """Those of the inner operator."""
+        return self.inner.roundings
 
     def apply(self, x: Tensor) -> Tensor:
         """The inner adjoint."""

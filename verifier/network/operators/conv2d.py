@@ -55,6 +55,12 @@ class Conv2d(Operator):
         return prod(self.out_shape)
 
     @property
+    def roundings(self) -> int:
+        """Products and sums over the kernel and the channels on either side."""
+        channels_out, channels_in, height, width = self.weight.shape
+        return height * width * max(int(channels_out) // self.groups, int(channels_in)) + 1
+
+    @property
     def _symmetric(self) -> bool:
         return self.pads[:2] == self.pads[2:]
 

@@ -28,6 +28,11 @@ class Dense(Operator):
         """repeat * out."""
         return self.repeat * int(self.weight.shape[0])
 
+    @property
+    def roundings(self) -> int:
+        """One product and one sum for each row or column of the weight, whichever are more."""
+        return max(self.weight.shape) + 1
+
     def apply(self, x: Tensor) -> Tensor:
         """Matrix product."""
         if self.repeat == 1:

@@ -38,6 +38,11 @@ class MeanAxes(Operator):
     def _negative_axes(self) -> tuple[int, ...]:
         return tuple(a - len(self.shape) for a in self.axes)
 
+    @property
+    def roundings(self) -> int:
+        """A sum over the members, and a division."""
+        return self.count + 1
+
     def apply(self, x: Tensor) -> Tensor:
         """Mean."""
         lead = x.shape[:-1]

@@ -26,6 +26,11 @@ class Scale(Operator):
         """Size."""
         return int(self.factor.shape[0])
 
+    @property
+    def roundings(self) -> int:
+        """One product."""
+        return 1
+
     def apply(self, x: Tensor) -> Tensor:
         """Entrywise product."""
         return x * self.factor

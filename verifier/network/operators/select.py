@@ -48,6 +48,13 @@ class Select(Operator):
         """Number of outputs."""
         return int(self.index.shape[0])
 
+    @property
+    def roundings(self) -> int:
+        """Sums over the outputs that show the same input."""
+        if self.is_identity:
+            return 0
+        return int(torch.bincount(self.index.clamp(min=0)).max()) if len(self.index) else 0
+
     def apply(self, x: Tensor) -> Tensor:
         """Gather."""
         if self.is_identity:
