@@ -25,6 +25,8 @@ from .inputs import InputSet
 from .relaxation import ReluRelaxation
 from .rounding import RoundingLoss
 
+_SHRINK = 0.75  # a batch is cut down to its open members when they are at most this share of it
+
 
 @dataclass(frozen=True)
 class AlphaCrown:
@@ -42,6 +44,10 @@ class Multipliers:
 
     alpha: dict[int, Tensor] = field(default_factory=dict)
     beta: dict[int, Tensor] = field(default_factory=dict)
+
+    def select(self, index: Tensor) -> Multipliers:
+        """Some of the batch."""
+        return Multipliers({i: t[index] for i, t in self.alpha.items()}, {i: t[index] for i, t in self.beta.items()})
 
 
 @dataclass
@@ -75,6 +81,17 @@ class _Problem:
             {i: relaxation.to(dtype) for i, relaxation in self.base.items()},
             self.unstable,
             {i: sign.to(dtype) for i, sign in self.signs.items()},
+        )
+
+    def select(self, index: Tensor) -> _Problem:
+        """Some of the batch."""
+        return _Problem(
+            self.network,
+            self.inputs.rows(index),
+            Start({i: w[index] for i, w in self.start.weights.items()}, self.start.offset[index]),
+            {i: relaxation.rows(index) for i, relaxation in self.base.items()},
+            {i: mask[index] for i, mask in self.unstable.items()},
+            {i: sign[index] for i, sign in self.signs.items()},
         )
 
     def form(
@@ -128,6 +145,11 @@ class _Adam:
             size = (self.second[i] / (1 - 0.999**self.count)).sqrt_().add_(1e-12)
             moved[i] = torch.addcdiv(values[i], self.first[i], size, value=rate).clamp_(0, self.highest)
         return moved
+
+    def select(self, index: Tensor) -> None:
+        """Forget all but some of the batch."""
+        self.first = {i: t[index] for i, t in self.first.items()}
+        self.second = {i: t[index] for i, t in self.second.items()}
 
 
 def raise_bounds(
@@ -201,23 +223,41 @@ def raise_bounds(
 
 
 def _ascend(problem: _Problem, first: Multipliers, options: AlphaCrown, enough: float) -> Multipliers:
-    """The best multipliers met on the way."""
+    """The best multipliers met on the way; members whose bound is above `enough` leave the batch."""
     alpha_steps = _Adam(1.0, options.alpha_step, options.decay)
     beta_steps = _Adam(torch.inf, options.beta_step, options.decay)
     current, best, highest = first, first, torch.full_like(problem.start.offset, -torch.inf)
+    members = torch.arange(len(highest), device=highest.device)
+    left: list[tuple[Tensor, Multipliers]] = []
     for step in range(options.steps + 1):
         form, used = problem.form(current)
         point = problem.inputs.minimizer(form.coefficients)
         bound = (form.coefficients * point).sum(-1) + form.offset
         best = _better(best, current, bound > highest)
         highest = torch.maximum(highest, bound)
-        if step == options.steps or bool((highest.amax(-1) > enough).all()):
+        open_ = highest.amax(-1) <= enough
+        count = int(open_.sum())
+        if step == options.steps or count == 0:
             break
         gradient = problem.gradient(form, point, used, current)
         current = Multipliers(
             alpha_steps.ascend(current.alpha, gradient.alpha), beta_steps.ascend(current.beta, gradient.beta)
         )
-    return best
+        if count <= _SHRINK * len(open_):
+            left.append((members[~open_], best.select(~open_)))
+            problem, current, best = problem.select(open_), current.select(open_), best.select(open_)
+            highest, members = highest[open_], members[open_]
+            alpha_steps.select(open_)
+            beta_steps.select(open_)
+    if not left:
+        return best
+    left.append((members, best))
+    order = torch.cat([index for index, _ in left]).argsort()
+    parts = [part for _, part in left]
+    return Multipliers(
+        {i: torch.cat([part.alpha[i] for part in parts])[order] for i in best.alpha},
+        {i: torch.cat([part.beta[i] for part in parts])[order] for i in best.beta},
+    )
 
 
 def _better(old: Multipliers, new: Multipliers, improved: Tensor) -> Multipliers:

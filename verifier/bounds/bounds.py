@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ..network.nodes import Network, Relu
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -53,6 +55,18 @@ class Bounds:
         for node, interval in other.intervals.items():
             merged[node] = merged[node].intersect(interval) if node in merged else interval
         return Bounds(merged, other.source or self.source)
+
+    def clipped(self, network: Network, phases: Mapping[int, Tensor]) -> Bounds:
+        """Cut to phases by ReLU node: +1 active, -1 inactive, 0 open; each (batch, size)."""
+        intervals = dict(self.intervals)
+        for i, phase in phases.items():
+            node = network.nodes[i]
+            assert isinstance(node, Relu)
+            old = intervals[node.input]
+            lower = torch.where(phase > 0, old.lower.clamp(min=0), old.lower)
+            upper = torch.where(phase < 0, old.upper.clamp(max=0), old.upper)
+            intervals[node.input] = Interval(lower, upper)
+        return Bounds(intervals, self.source)
 
     def rows(self, index: Tensor) -> Bounds:
         """Some of the batch."""

@@ -5,7 +5,7 @@ Zhang et al., "Efficient Neural Network Robustness Certification with General Ac
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -14,12 +14,17 @@ from ..network.nodes import Affine, Max, Network, Relu
 from ..network.operators import Dense
 from .backward import LinearForm, Relaxation, Start, backward
 from .bounds import Bounds, Interval
+from .forward import ForwardBands
 from .ibp import forward_interval
 from .inputs import InputSet
 from .relaxation import relax_max, relax_relu
 from .rounding import RoundingLoss
 
 MEMORY_ENTRIES = 1 << 24  # largest coefficient tensor of one backward pass: 128 MiB in float64
+
+
+_FORWARD_INPUTS = 20  # up to so many inputs, forward linear bounds cost next to nothing
+_GROUP = 128  # members of a batch that are bounded together
 
 
 def relaxations(network: Network, bounds: Bounds, upto: int | None = None) -> dict[int, Relaxation]:
@@ -33,25 +38,38 @@ def relaxations(network: Network, bounds: Bounds, upto: int | None = None) -> di
     return result
 
 
-def crown(network: Network, inputs: InputSet, known: Bounds | None = None) -> Bounds:
-    """Bounds of every node that a ReLU or a maximum reads: intervals intersected with CROWN, and with what is known."""
+def crown(
+    network: Network, inputs: InputSet, known: Bounds | None = None, losses: Sequence[Tensor] | None = None
+) -> Bounds:
+    """Bounds of every node that a ReLU or a maximum reads: intervals intersected with CROWN, and with what is known.
+
+    `losses` are those of a `RoundingLoss` of these regions or of larger ones; computed where not given.
+    """
     values: list[Interval] = []
     found: dict[int, Interval] = {}
     relaxed: dict[int, Relaxation] = {}
     wanted = set(network.bounded)
-    rounding = RoundingLoss(network, inputs)
+    rounding = RoundingLoss(network, inputs) if losses is None else None
+    bands = ForwardBands(network, inputs) if network.input_size <= _FORWARD_INPUTS and inputs.is_box else None
     for i, node in enumerate(network.nodes):
-        if i:
-            rounding.extend()
-        interval = forward_interval(node, values, inputs, rounding.loss[i])
+        if rounding is not None:
+            if i:
+                rounding.extend()
+            losses = rounding.loss
+        assert losses is not None
+        interval = forward_interval(node, values, inputs, losses[i])
+        if bands is not None and i:
+            carried = bands.extend(found[node.input] if isinstance(node, Relu | Max) else None)
+            interval = interval if carried is None else interval.intersect(carried)
         if known is not None and i in known:
             interval = interval.intersect(known[i])
         if i in wanted:
             exact = inputs.is_box and isinstance(node, Affine) and node.inputs == (0,)
             if isinstance(node, Affine) and not exact:
-                interval = _tighten(network, inputs, i, interval, relaxed, rounding)
+                interval = _tighten(network, inputs, i, interval, relaxed, losses)
             found[i] = interval
-            rounding.tighten(interval)
+            if rounding is not None:
+                rounding.tighten(interval)
         if isinstance(node, Relu):
             relaxed[i] = relax_relu(found[node.input], network.dtype)
         elif isinstance(node, Max):
@@ -66,23 +84,32 @@ def _tighten(
     node: int,
     interval: Interval,
     relaxed: Mapping[int, Relaxation],
-    rounding: RoundingLoss,
+    losses: Sequence[Tensor],
 ) -> Interval:
     """Backward passes for the neurons of a node that are open in at least one member of the batch."""
     feeds_max = any(isinstance(n, Max) and n.input == node for n in network.nodes)
     open_ = torch.ones_like(interval.lower, dtype=torch.bool) if feeds_max else interval.unstable
-    order = selected(open_)
     lower, upper = interval.lower.clone(), interval.upper.clone()
     largest = max(n.size for n in network.nodes[: node + 1])
-    chunk = max(1, MEMORY_ENTRIES // (2 * len(inputs) * largest))
-    for begin in range(0, order.shape[1], chunk):
-        index = order[:, begin : begin + chunk]
-        start = both_sides(network, node, index, rounding.loss[node])
-        form = backward(network, start, relaxed, losses=rounding.loss)
-        values = inputs.minimum(form.coefficients, form.offset)
-        count = index.shape[1]
-        lower.scatter_(1, index, torch.maximum(lower.gather(1, index), values[:, :count]))
-        upper.scatter_(1, index, torch.minimum(upper.gather(1, index), -values[:, count:]))
+    counts = open_.sum(-1)
+    for members in counts.argsort().split(_GROUP):  # alike in their number of open neurons
+        if int(counts[members[-1]]) == 0:
+            continue
+        whole = len(members) == len(inputs)
+        some = inputs if whole else inputs.rows(members)
+        relaxed_some = relaxed if whole else {i: r.rows(members) for i, r in relaxed.items()}
+        losses_some = losses if whole else [loss.expand(len(inputs), -1)[members] for loss in losses]
+        order = selected(open_ if whole else open_[members])
+        chunk = max(1, MEMORY_ENTRIES // (2 * len(members) * largest))
+        for begin in range(0, order.shape[1], chunk):
+            index = order[:, begin : begin + chunk]
+            start = both_sides(network, node, index, losses_some[node])
+            form = backward(network, start, relaxed_some, losses=losses_some)
+            values = some.minimum(form.coefficients, form.offset)
+            count, rows = index.shape[1], torch.arange(len(inputs)) if whole else members
+            at = (rows.unsqueeze(1), index)
+            lower[at] = torch.maximum(lower[at], values[:, :count])
+            upper[at] = torch.minimum(upper[at], -values[:, count:])
     return interval.intersect(Interval(lower, upper))
 
 
@@ -121,9 +148,16 @@ def _one_hot(network: Network, node: int, index: Tensor) -> Tensor:
     return rows.scatter_(-1, index.unsqueeze(-1), 1.0)
 
 
-def output_form(network: Network, inputs: InputSet, rows: Tensor, offset: Tensor, bounds: Bounds) -> LinearForm:
-    """Linear lower bound on rows (batch, count, outputs) times output plus offset (batch, count)."""
-    losses = RoundingLoss.of(network, inputs, bounds).loss
+def output_form(
+    network: Network,
+    inputs: InputSet,
+    rows: Tensor,
+    offset: Tensor,
+    bounds: Bounds,
+    losses: Sequence[Tensor] | None = None,
+) -> LinearForm:
+    """Linear lower bound on rows (batch, count, outputs) times output plus offset (batch, count); `losses` as in `crown`."""
+    losses = losses or RoundingLoss.of(network, inputs, bounds).loss
     start = Start({network.output: rows.to(network.dtype)}, offset)
     return backward(network, start, relaxations(network, bounds), losses=losses)
 

@@ -1,8 +1,9 @@
-"""alpha-CROWN for the intermediate neurons: what LP-based tightening (OBBT) gives, at a hundredth of its cost.
+"""Bounds of intermediate neurons by alpha-CROWN: what LP-based tightening (OBBT) gives, at a hundredth of its cost.
 
 Layer by layer, every neuron whose sign is open gets slopes of its own for each of its two bounds, so that at the
 optimum each bound equals that of the LP relaxation (Salman et al., "A Convex Relaxation Barrier", NeurIPS 2019) with
-the bounds of earlier layers already tightened. The result holds for the region, hence for all targets.
+the bounds of earlier layers already tightened; on request a small tree follows for each neuron (`neuron_split`). The
+result holds for the region, hence for all targets.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from .alpha_crown import AlphaCrown, raise_bounds
 from .bounds import Bounds, Interval
 from .crown import MEMORY_ENTRIES, both_sides, selected
 from .inputs import InputSet
+from .neuron_split import NeuronSplit, tighten_node
 from .rounding import RoundingLoss
 
 
@@ -27,6 +29,7 @@ def tighten_intermediate(
     options: AlphaCrown | None = None,
     fast: Network | None = None,
     stop: Callable[[], bool] = lambda: False,
+    trees: NeuronSplit | None = None,
 ) -> Bounds:
     """Bounds of the same nodes, tightened where a sign is open.
 
@@ -37,6 +40,7 @@ def tighten_intermediate(
         options: of the ascent.
         fast: the network in a lower precision, for the ascent.
         stop: asked between chunks of neurons; when it says yes the rest keeps its bounds.
+        trees: split ReLUs for single neurons as well; for one region (a batch of one).
     """
     options = options or AlphaCrown(steps=10)
     for node in network.bounded:
@@ -59,6 +63,8 @@ def tighten_intermediate(
             )
             tightened = _interval(bounds[node], index, best.bound)
             bounds = bounds.tighten(Bounds({node: tightened}, "alpha-crown"))
+        if trees is not None:
+            bounds = tighten_node(network, inputs, bounds, node, trees, fast, stop)
     return bounds
 
 

@@ -29,6 +29,10 @@ class ReluRelaxation:
         slopes = torch.where(unstable, alpha.clamp(0, 1), self.lower_slope)
         return ReluRelaxation(slopes, self.upper_slope, self.upper_offset)
 
+    def rows(self, index: Tensor) -> ReluRelaxation:
+        """Some of the batch."""
+        return ReluRelaxation(self.lower_slope[index], self.upper_slope[index], self.upper_offset[index])
+
     def to(self, dtype: torch.dtype) -> ReluRelaxation:
         """The same in another precision."""
         return ReluRelaxation(self.lower_slope.to(dtype), self.upper_slope.to(dtype), self.upper_offset.to(dtype))
@@ -66,6 +70,10 @@ class MaxRelaxation:
     lower_member: Tensor
     dominated: Tensor
     upper: Tensor
+
+    def rows(self, index: Tensor) -> MaxRelaxation:
+        """Some of the batch."""
+        return MaxRelaxation(self.lower_member[index], self.dominated[index], self.upper[index])
 
     def to(self, dtype: torch.dtype) -> MaxRelaxation:
         """The same in another precision."""

@@ -1,4 +1,7 @@
-"""Bound propagation: IBP ∩ CROWN for all open pairs at once, then alpha-CROWN for those that stay open."""
+"""Bound propagation for all open pairs at once, each step for what the cheaper ones left open.
+
+CROWN; then alpha-CROWN on the outputs. For distances CROWN is also run on a ladder of smaller balls, which gives a lower side where the full ball gives none.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..bounds import InputSet
+from ..bounds import InputSet, crown
 from ..bounds.alpha_crown import AlphaCrown, optimise
 from ..bounds.backward import LinearForm
+from ..specification import Region
 from .state import Pair, SearchState
+
+_LADDER = (0.9, 0.75, 0.6, 0.45, 0.3, 0.2, 0.1, 0.05)
 
 
 def stacked_rows(state: SearchState, pairs: list[Pair]) -> tuple[Tensor, Tensor]:
@@ -46,25 +52,69 @@ class Propagate:
     name = "propagate"
 
     def run(self, state: SearchState, deadline: float) -> None:
-        """All open pairs, case by case, in chunks of bounded memory."""
+        """Case by case."""
         for case in state.query.specification.cases:
-            pairs = [pair for pair in state.open_pairs if pair.case is case]
-            if not pairs or state.done or state.elapsed > deadline:
-                continue
             region = state.search_region(case.region)
-            bounds = state.bounds(region)
-            if "unstable_relus" not in state.statistics:
-                relus = {n.input for n in state.network.nodes if hasattr(n, "input") and n.input in bounds}
-                state.statistics["unstable_relus"] = sum(int(bounds[i].unstable.sum()) for i in relus)
-            ceiling = state.goal if state.distances else torch.inf
-            for options in (AlphaCrown(steps=0), AlphaCrown(steps=20)):
-                pairs = [pair for pair in pairs if state.is_open(pair)]
-                chunk = max(1, (1 << 22) // max(n.size for n in state.network.nodes))
-                for begin in range(0, len(pairs), chunk):
-                    part = pairs[begin : begin + chunk]
-                    inputs = state.inputs([region]).expand(len(part))
-                    rows, offset = stacked_rows(state, part)
-                    best = optimise(state.network, inputs, rows, offset, bounds.expand(len(part)), options=options)
-                    values = value_of(state, best.bound, best.form, inputs)
-                    for pair, value in zip(part, values.tolist(), strict=True):
-                        state.prove(pair, min(value, ceiling), self.name)
+            for step in (self._crown, self._ladder, self._alpha):
+                pairs = [pair for pair in state.open_pairs if pair.case is case]
+                if pairs and not state.done and state.elapsed < deadline:
+                    step(state, region, pairs)
+
+    def _crown(self, state: SearchState, region: Region, pairs: list[Pair]) -> None:
+        bounds = state.bounds(region)
+        if "unstable_relus" not in state.statistics:
+            relus = {state.network.nodes[i].input for i in state.network.relus}  # type: ignore[union-attr]
+            state.statistics["unstable_relus"] = sum(int(bounds[i].unstable.sum()) for i in relus)
+        self._bound(state, region, pairs, AlphaCrown(steps=0))
+
+    def _ladder(self, state: SearchState, region: Region, pairs: list[Pair]) -> None:
+        """One batch of shrinking balls: what is proved on a ball of radius r is a distance of at least r."""
+        if not state.distances or state.count_norm or region.ball is None or not np.isfinite(region.ball.radius):
+            return
+        radii = [share * region.ball.radius for share in _LADDER]
+        balls = [state.query.specification.with_radius(radius).region for radius in radii]
+        inputs, network = state.inputs(balls), state.region_bounds.working
+        with torch.no_grad():
+            bounds = crown(network, inputs)
+            rows, offset = stacked_rows(state, pairs)
+            for k, pair in enumerate(pairs):
+                count = len(balls)
+                best = optimise(
+                    network,
+                    inputs,
+                    rows[k].expand(count, -1, -1),
+                    offset[k].expand(count, -1),
+                    bounds,
+                    options=AlphaCrown(steps=0),
+                )
+                values = torch.minimum(
+                    value_of(state, best.bound, best.form, inputs), torch.tensor(radii, dtype=torch.float64)
+                )
+                state.prove(pair, min(float(values.max()), state.goal), self.name)
+
+    def _alpha(self, state: SearchState, region: Region, pairs: list[Pair]) -> None:
+        self._bound(state, region, pairs, AlphaCrown(steps=20))
+
+    def _bound(self, state: SearchState, region: Region, pairs: list[Pair], options: AlphaCrown) -> None:
+        """Bounds on the outputs, in chunks of bounded memory."""
+        known, bounds = state.region_bounds, state.bounds(region)
+        losses = known.losses(region)
+        ceiling = state.goal if state.distances else float("inf")  # nothing is proved beyond the search region
+        chunk = max(1, (1 << 22) // max(n.size for n in state.network.nodes))
+        for begin in range(0, len(pairs), chunk):
+            part = pairs[begin : begin + chunk]
+            inputs = state.inputs([region]).expand(len(part))
+            rows, offset = stacked_rows(state, part)
+            best = optimise(
+                known.working,
+                inputs,
+                rows,
+                offset,
+                bounds.expand(len(part)),
+                options=options,
+                fast=known.fast,
+                losses=[loss.expand(len(part), -1) for loss in losses],
+            )
+            values = value_of(state, best.bound, best.form, inputs)
+            for pair, value in zip(part, values.tolist(), strict=True):
+                state.prove(pair, min(value, ceiling), self.name)

@@ -10,17 +10,19 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 import torch
 
-from ..bounds import Bounds, InputSet, crown
+from ..bounds import Bounds, InputSet
 from ..network.evaluate import evaluate
 from ..network.nodes import Network
 from ..outcome import Bracket, TraceEvent
 from ..query import Objective, Query
 from ..specification import Case, Polytope, Region
+from .region_bounds import RegionBounds
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Settings:
         symmetric: symmetric big-M (ablation).
         fix_stable: leave out binaries of stable ReLUs (ablation when False).
         joint: one MILP over all targets instead of one MILP a target.
+        branching: score of ReLU splits (`branch_and_bound.branching`).
+        beta_steps: ascent steps for each domain of the ReLU tree.
     """
 
     timeout: float = 60.0
@@ -46,6 +50,8 @@ class Settings:
     symmetric: bool = False
     fix_stable: bool = True
     joint: bool = False
+    branching: str = "slack"
+    beta_steps: int = 8
 
 
 @dataclass
@@ -102,7 +108,6 @@ class SearchState:
     statistics: dict[str, float | int | str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     listener: Callable[[TraceEvent], None] | None = None
-    _bounds: dict[tuple[int, float], Bounds] = field(default_factory=dict)
 
     @classmethod
     def open(cls, query: Query, settings: Settings, judge: Judge) -> SearchState:
@@ -250,14 +255,14 @@ class SearchState:
         """A batch of regions on the network's device."""
         return InputSet.from_regions(regions, self.network.dtype, self.network.device)
 
+    @cached_property
+    def region_bounds(self) -> RegionBounds:
+        """Bounds of the query's network, shared by all engines."""
+        return RegionBounds(self.network)
+
     def bounds(self, region: Region) -> Bounds:
-        """IBP ∩ CROWN bounds on a region, computed once."""
-        radius = -1.0 if region.ball is None else region.ball.radius
-        key = (hash((region.lower.tobytes(), region.upper.tobytes())), radius)
-        if key not in self._bounds:
-            with torch.no_grad():
-                self._bounds[key] = crown(self.network, self.inputs([region]))
-        return self._bounds[key]
+        """The best bounds known on a region."""
+        return self.region_bounds.of(region)
 
 
 class Engine(Protocol):

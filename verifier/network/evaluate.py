@@ -10,10 +10,10 @@ from torch import Tensor
 from .nodes import Affine, Input, Max, Network, Relu
 
 
-def evaluate_all(network: Network, x: Tensor) -> list[Tensor]:
-    """Values of every node, each (batch, size), for inputs `x` of shape (batch, input size)."""
+def evaluate_all(network: Network, x: Tensor, upto: int | None = None) -> list[Tensor]:
+    """Values of every node (before node `upto`), each (batch, size), for inputs `x` of shape (batch, input size)."""
     values: list[Tensor] = []
-    for node in network.nodes:
+    for node in network.nodes[:upto]:
         match node:
             case Input():
                 values.append(x)

@@ -13,6 +13,9 @@ import torch
 from torch import Tensor
 
 
+TINY = float(torch.finfo(torch.float32).tiny)  # a divisor for what does not matter, in any precision
+
+
 class Norm(ABC):
     """A norm (or, for 0, a count) on perturbations."""
 
@@ -54,6 +57,11 @@ class Norm(ABC):
         """Largest r for which value + a (x - center) >= 0 on ball(r) ∩ box; `value` is the one at the center."""
         room = torch.where(a > 0, center - lower, upper - center)
         return self.reach(a, room, value)
+
+
+def far(like: Tensor) -> float:
+    """A breakpoint beyond all others whose square is still finite."""
+    return float(torch.finfo(like.dtype).max ** 0.5 * 1e-4)
 
 
 def first_exceeding(values: Tensor, limit: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .base import Norm, before, first_exceeding, pick
+from .base import TINY, Norm, before, first_exceeding, pick
 
 
 class L1(Norm):
@@ -31,7 +31,7 @@ class L1(Norm):
         d = room.gather(-1, order)
         gained = (w * d).cumsum(-1)
         k = first_exceeding(gained, value)
-        radius = before(d.cumsum(-1), k) + (value - before(gained, k)).clamp(min=0) / pick(w, k).clamp(min=1e-300)
+        radius = before(d.cumsum(-1), k) + (value - before(gained, k)).clamp(min=0) / pick(w, k).clamp(min=TINY)
         radius = torch.where(k >= d.shape[-1], torch.full_like(radius, torch.inf), radius)
         return torch.where(value < 0, torch.zeros_like(radius), radius)
 
@@ -52,5 +52,5 @@ class L1(Norm):
         g = torch.where(room > 0, gradient, torch.zeros_like(gradient))
         keep = max(1, g.shape[-1] // 20)
         threshold = g.abs().topk(keep, -1).values[..., -1:]
-        chosen = g.sign() * (g.abs() >= threshold.clamp(min=1e-300))
+        chosen = g.sign() * (g.abs() >= threshold.clamp(min=TINY))
         return chosen / chosen.abs().sum(-1, keepdim=True).clamp(min=1)

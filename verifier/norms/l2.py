@@ -9,13 +9,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .base import Norm, before, first_exceeding
+from .base import TINY, Norm, before, far, first_exceeding
 
 
 def _sorted(a: Tensor, room: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """(breakpoints, |a|, room) sorted by breakpoint; coordinates without weight come last."""
     w = a.abs()
-    ratio = torch.where(w > 0, room / w.clamp(min=1e-300), torch.full_like(w, torch.inf))
+    ratio = torch.where(w > 0, room / w.clamp(min=TINY), torch.full_like(w, torch.inf))
     ratio, order = ratio.sort(-1)
     return ratio, w.gather(-1, order), room.gather(-1, order)
 
@@ -36,11 +36,11 @@ class L2(Norm):
         weighted = torch.where(torch.isinf(t), torch.zeros_like(w), w)
         full = torch.where(torch.isinf(t), torch.zeros_like(d), d * d).cumsum(-1)
         rest = (weighted * weighted).flip(-1).cumsum(-1).flip(-1) - weighted * weighted
-        finite = torch.where(torch.isinf(t), torch.full_like(t, 1e150), t)
+        finite = torch.where(torch.isinf(t), torch.full_like(t, far(t)), t)
         squared = full + finite * finite * rest
         k = first_exceeding(squared, radius * radius)
         left = (weighted * weighted).sum(-1) - before((weighted * weighted).cumsum(-1), k)
-        step = ((radius * radius - before(full, k)).clamp(min=0) / left.clamp(min=1e-300)).sqrt()
+        step = ((radius * radius - before(full, k)).clamp(min=0) / left.clamp(min=TINY)).sqrt()
         step = torch.where(k >= t.shape[-1], torch.full_like(step, torch.inf), step)
         free = step.unsqueeze(-1) * a.abs()
         return torch.minimum(room, torch.where(a == 0, torch.zeros_like(free), free))
@@ -50,12 +50,12 @@ class L2(Norm):
         t, w, d = _sorted(a, room)
         gone = torch.isinf(t)
         w, d = torch.where(gone, torch.zeros_like(w), w), torch.where(gone, torch.zeros_like(d), d)
-        finite = torch.where(gone, torch.full_like(t, 1e150), t)
+        finite = torch.where(gone, torch.full_like(t, far(t)), t)
         gained, squares = (w * d).cumsum(-1), (w * w).cumsum(-1)
         rest = (squares[..., -1:] - squares).clamp(min=0)
         k = first_exceeding(gained + finite * rest, value)
         left = squares[..., -1] - before(squares, k)
-        step = (value - before(gained, k)).clamp(min=0) / left.clamp(min=1e-300)
+        step = (value - before(gained, k)).clamp(min=0) / left.clamp(min=TINY)
         radius = (before((d * d).cumsum(-1), k) + step * step * left).sqrt()
         everything = (value >= gained[..., -1]) | (k >= t.shape[-1])
         radius = torch.where(everything, torch.full_like(radius, torch.inf), radius)
@@ -63,10 +63,10 @@ class L2(Norm):
 
     def project(self, delta: Tensor, radius: Tensor) -> Tensor:
         """Scale down to the sphere."""
-        length = self.length(delta).clamp(min=1e-300)
+        length = self.length(delta).clamp(min=TINY)
         return delta * (radius / length).clamp(max=1).unsqueeze(-1)
 
     def ascent(self, gradient: Tensor, room: Tensor) -> Tensor:
         """Normalised gradient over the coordinates that can move."""
         g = torch.where(room > 0, gradient, torch.zeros_like(gradient))
-        return g / self.length(g).clamp(min=1e-300).unsqueeze(-1)
+        return g / self.length(g).clamp(min=TINY).unsqueeze(-1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .base import Norm, before, first_exceeding, pick
+from .base import TINY, Norm, before, far, first_exceeding, pick
 
 
 class Linf(Norm):
@@ -29,7 +29,7 @@ class Linf(Norm):
         rest = (w.sum(-1, keepdim=True) - w.cumsum(-1)).clamp(min=0)
         k = first_exceeding(filled + d * rest, value)
         slope = w.sum(-1) - before(w.cumsum(-1), k)
-        radius = (value - before(filled, k)).clamp(min=0) / slope.clamp(min=1e-300)
+        radius = (value - before(filled, k)).clamp(min=0) / slope.clamp(min=TINY)
         radius = torch.minimum(radius, pick(d, k))
         radius = torch.where(k >= d.shape[-1], torch.full_like(radius, torch.inf), radius)
         return torch.where(value < 0, torch.zeros_like(radius), radius)

@@ -1,4 +1,8 @@
-"""Branch and bound over input boxes, for networks with few inputs: bisect a side, bound both halves afresh, repeat."""
+"""Branch and bound over input boxes, for networks with few inputs: bound, clip, halve a side, repeat; all in tensors.
+
+Every box is first clipped to where its own linear bounds still allow an unsafe output (Zhou et al., "Clip-and-Verify",
+NeurIPS 2025), which settles many boxes and shrinks the others.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +18,10 @@ from ...query import Objective
 from ...specification import Case
 from ..propagate import stacked_rows
 from ..state import Pair, SearchState
-from .tree import Tree
 
 MOST_INPUTS = 20
+_FIRST_BATCH, _BATCH_ENTRIES = 16, 1_200_000  # boxes at first; later, boxes times neurons
+_CLIPS = 2
 
 
 class InputSplit:
@@ -34,70 +39,135 @@ class InputSplit:
             if region.ball is not None and region.ball.norm.name != "inf":
                 continue
             if pairs and not state.done and state.elapsed < deadline:
-                self._search(state, case, pairs, deadline)
+                _Search(state, case, pairs, self.name).run(deadline)
 
-    def _search(self, state: SearchState, case: Case, pairs: list[Pair], deadline: float) -> None:
-        tree: Tree[tuple[Tensor, Tensor, int]] = Tree(pairs)
-        rows, offset = stacked_rows(state, pairs)
+
+class _Search:
+    """Open boxes of one case as tensors: bounds (boxes, n), proved value, pair, and the values proved on settled ones."""
+
+    def __init__(self, state: SearchState, case: Case, pairs: list[Pair], name: str) -> None:
+        self.state, self.pairs, self.name = state, pairs, name
+        self.working = state.region_bounds.working
+        self.losses = state.region_bounds.losses(case.region)
+        self.rows, self.offset = stacked_rows(state, pairs)
         whole = state.inputs([case.region])
-        for k in range(len(pairs)):
-            tree.push(k, -math.inf, (whole.lower[0], whole.upper[0], -1))
-        batch, most = 8, int(min(2048, max(16, 600_000 // sum(n.size for n in state.network.nodes))))
-        while tree.heap and not state.done and state.elapsed < deadline:
-            taken = tree.pop(batch, state.goal)
-            batch = min(2 * batch, most)
-            boxes: list[tuple[int, Tensor, Tensor, float]] = []
-            for value, pair, (lower, upper, side) in taken:
-                if side < 0:
-                    boxes.append((pair, lower, upper, value))
-                    continue
-                middle = (lower[side] + upper[side]) / 2
-                if not bool(lower[side] < middle) or not bool(middle < upper[side]):
-                    tree.close(pair, value)  # cannot be halved in float64: stays unproved
-                    continue
-                left, right = upper.clone(), lower.clone()
-                left[side] = right[side] = middle
-                boxes += [(pair, lower, left, value), (pair, right, upper, value)]
-            if boxes:
-                self._bound(state, tree, boxes, rows, offset)
-            tree.report(state, self.name)
+        count = len(pairs)
+        self.lower, self.upper = whole.lower.repeat(count, 1), whole.upper.repeat(count, 1)
+        self.value = torch.full((count,), -math.inf, dtype=torch.float64)
+        self.pair = torch.arange(count)
+        self.settled = torch.full((count,), math.inf, dtype=torch.float64)
+        neurons = sum(node.size for node in state.network.nodes)
+        self.most = int(min(4096, max(_FIRST_BATCH, _BATCH_ENTRIES // neurons)))
 
-    def _bound(
-        self,
-        state: SearchState,
-        tree: Tree[tuple[Tensor, Tensor, int]],
-        boxes: list[tuple[int, Tensor, Tensor, float]],
-        rows: Tensor,
-        offset: Tensor,
-    ) -> None:
-        index = torch.tensor([pair for pair, _, _, _ in boxes])
-        inputs = InputSet(torch.stack([b[1] for b in boxes]), torch.stack([b[2] for b in boxes]))
+    def run(self, deadline: float) -> None:
+        """Until nothing is open or time is out."""
+        state, batch = self.state, _FIRST_BATCH
+        while len(self.value) and not state.done and state.elapsed < deadline:
+            taken = self.value.topk(min(batch, len(self.value)), largest=False).indices
+            rest = torch.ones_like(self.value, dtype=torch.bool)
+            rest[taken] = False
+            boxes = (self.lower[taken], self.upper[taken], self.value[taken], self.pair[taken])
+            self.lower, self.upper, self.value, self.pair = (
+                t[rest] for t in (self.lower, self.upper, self.value, self.pair)
+            )
+            self._step(*boxes)
+            batch = min(2 * batch, self.most)
+            self._report()
+
+    def _step(self, lower: Tensor, upper: Tensor, floor: Tensor, pair: Tensor) -> None:
+        """Bound boxes, clip them, and queue the halves of those that stay open."""
+        state = self.state
+        state.count("nodes", len(lower))
+        inputs = InputSet(lower, upper)
+        rows, offset = self.rows[pair], self.offset[pair]
+        losses = [loss.expand(len(lower), -1) for loss in self.losses]
         with torch.no_grad():
-            bounds = crown(state.network, inputs)
-            form = output_form(state.network, inputs, rows[index], offset[index], bounds)
+            bounds = crown(self.working, inputs, losses=losses)
+            form = output_form(self.working, inputs, rows, offset, bounds, losses)
             bound = inputs.minimum(form.coefficients, form.offset)
-            values = bound.amax(-1)
+            value = torch.maximum(bound.amax(-1), floor)
+            open_ = ~self._beyond(value)
+            self._settle(pair[~open_], value[~open_])
+            if not bool(open_.any()):
+                return
             best = bound.argmax(-1)
-            pick = torch.arange(len(boxes))
-            coefficients = form.coefficients[pick, best]
-            points = torch.where(coefficients > 0, inputs.lower, inputs.upper)
-            middle = (inputs.lower + inputs.upper) / 2
-            for candidates in (points, middle):
-                self._candidates(state, candidates, rows[index], offset[index])
-            width = inputs.upper - inputs.lower
-            pull = form.coefficients.abs().amax(1)
-            side = (pull * width + 1e-6 * width).argmax(-1)
-        state.count("nodes", len(boxes))
-        for k, (pair, lower, upper, floor) in enumerate(boxes):
-            value = max(float(values[k]), floor)
-            if value >= state.goal and (value > 0 or state.query.objective is not Objective.FEASIBILITY):
-                tree.close(pair, value)
-            else:
-                tree.push(pair, value, (lower, upper, int(side[k])))
+            coefficients = form.coefficients.to(torch.float64)
+            chosen = coefficients[torch.arange(len(best)), best]
+            corner = torch.where(chosen > 0, lower, upper)
+            for points in (corner, (lower + upper) / 2):
+                self._candidates(points[open_], rows[open_], offset[open_])
+            lower, upper, value, pair = lower[open_], upper[open_], value[open_], pair[open_]
+            coefficients, constant = coefficients[open_], form.offset[open_]
+            if state.query.objective is Objective.FEASIBILITY:
+                lower, upper, empty = clip(lower, upper, coefficients, constant)
+                self._settle(pair[empty], torch.full_like(value[empty], math.inf))
+                kept = ~empty
+                lower, upper, value, pair, coefficients = (t[kept] for t in (lower, upper, value, pair, coefficients))
+            self._halve(lower, upper, value, pair, coefficients)
 
-    def _candidates(self, state: SearchState, points: Tensor, rows: Tensor, offset: Tensor) -> None:
-        violation = (torch.matmul(rows, evaluate(state.network, points).unsqueeze(-1)).squeeze(-1) + offset).amax(-1)
+    def _halve(self, lower: Tensor, upper: Tensor, value: Tensor, pair: Tensor, coefficients: Tensor) -> None:
+        """Along the side that the linear bounds depend on most."""
+        width = upper - lower
+        pull = coefficients.abs().amax(1)
+        side = (torch.maximum(pull, 0.1 * pull.amax(-1, keepdim=True)) * width).argmax(-1, keepdim=True)
+        low, high = lower.gather(1, side), upper.gather(1, side)
+        middle = (low + high) / 2
+        stuck = ((middle <= low) | (middle >= high)).squeeze(1)  # no number in between: stays unproved
+        self._settle(pair[stuck], value[stuck])
+        left, right = upper.scatter(1, side, middle), lower.scatter(1, side, middle)
+        fine = ~stuck
+        self.lower = torch.cat([self.lower, lower[fine], right[fine]])
+        self.upper = torch.cat([self.upper, left[fine], upper[fine]])
+        self.value = torch.cat([self.value, value[fine], value[fine]])
+        self.pair = torch.cat([self.pair, pair[fine], pair[fine]])
+
+    def _beyond(self, value: Tensor) -> Tensor:
+        """Which values need no more work."""
+        goal = self.state.goal
+        if self.state.query.objective is Objective.FEASIBILITY:
+            return value > 0
+        return value >= goal
+
+    def _settle(self, pair: Tensor, value: Tensor) -> None:
+        self.settled.scatter_reduce_(0, pair, value, "amin")
+
+    def _report(self) -> None:
+        """Raise each pair to the lowest value proved on its boxes."""
+        lowest = self.settled.clone()
+        lowest.scatter_reduce_(0, self.pair, self.value, "amin")
+        for pair, value in zip(self.pairs, lowest.tolist(), strict=True):
+            self.state.prove(pair, value, self.name)
+
+    def _candidates(self, points: Tensor, rows: Tensor, offset: Tensor) -> None:
+        output = evaluate(self.working, points.to(self.working.dtype)).to(rows.dtype)
+        violation = (torch.matmul(rows, output.unsqueeze(-1)).squeeze(-1) + offset).amax(-1)
         worst = int(violation.argmin())
-        threshold = state.upper if state.query.objective is Objective.MAX_MARGIN else 0.0
+        threshold = self.state.upper if self.state.query.objective is Objective.MAX_MARGIN else 0.0
         if float(violation[worst]) < threshold:
-            state.offer(points[worst].numpy(), self.name)
+            self.state.offer(points[worst].numpy(), self.name)
+
+
+def clip(lower: Tensor, upper: Tensor, coefficients: Tensor, offset: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Boxes (boxes, n) cut to where all rows coefficients (boxes, rows, n) x + offset (boxes, rows) can be <= 0.
+
+    A point of a box that is cut off has some row above 0. Returns the new boxes and which of them are empty.
+    """
+    size = torch.maximum(lower.abs(), upper.abs())
+    magnitude = (coefficients.abs() * size.unsqueeze(1)).sum(-1) + offset.abs()
+    allowance = 1e-12 * magnitude
+    empty = torch.zeros(len(lower), dtype=torch.bool)
+    for _ in range(_CLIPS):
+        for row in range(coefficients.shape[1]):
+            a = coefficients[:, row]
+            least = torch.minimum(a * lower, a * upper)
+            room = -(offset[:, row] - allowance[:, row]).unsqueeze(1) - (least.sum(-1, keepdim=True) - least)
+            limit = room / torch.where(a == 0, torch.ones_like(a), a)
+            slack = 1e-12 * (limit.abs() + size)
+            upper = torch.where(a > 0, torch.minimum(upper, limit + slack), upper)
+            lower = torch.where(a < 0, torch.maximum(lower, limit - slack), lower)
+            crossed = (lower > upper).any(-1)
+            empty |= crossed
+            middle = (lower + upper) / 2
+            lower = torch.where(crossed.unsqueeze(1), torch.minimum(lower, middle), lower)
+            upper = torch.where(crossed.unsqueeze(1), torch.maximum(upper, lower), upper)
+    return lower, upper, empty

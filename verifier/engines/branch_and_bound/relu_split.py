@@ -8,25 +8,31 @@ a closer witness shrinks the ball every value stays valid.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ...bounds import Bounds, Interval, crown
+from ...bounds import Bounds, crown
 from ...bounds.alpha_crown import AlphaCrown, Multipliers, Optimised, optimise
+from ...bounds.branching import babsr, slack
 from ...network.evaluate import evaluate_all
-from ...network.nodes import Network, Relu
+from ...network.nodes import Relu
 from ...network.simplify import max_to_relu
 from ...query import Objective
 from ...specification import Case
 from ..polish import polish
 from ..propagate import stacked_rows, value_of
+from ..region_bounds import RegionBounds
 from ..state import Pair, SearchState
 from .leaf import LeafSolver
 from .tree import Tree
 
+_PASSES = (0, 8, 64, 256, 512)  # rounds of splitting for each intermediate neuron, before each search
+_TIGHTENING_SHARE = 0.7  # of the time that is left
+_SEARCH_SHARE, _SHORTEST_SEARCH = 0.3, 0.3  # of the time spent on tightening, and seconds
 _REFINE_UNSTABLE = 160  # up to so many unstable ReLUs the intermediate bounds are recomputed in every domain
 
 
@@ -50,15 +56,39 @@ class ReluSplit:
         if state.count_norm:
             return
         for case in state.query.specification.cases:
+            self._settle(state, case, deadline)
+
+    def _settle(self, state: SearchState, case: Case, deadline: float) -> None:
+        """Tighten and search in turn: each pass tightens harder, and its search is short beside it, save the last."""
+        network = max_to_relu(state.network) if state.network.has_max else state.network
+        known = RegionBounds(network) if state.network.has_max else state.region_bounds
+        budget = _TIGHTENING_SHARE * max(deadline - state.elapsed, 0.0)
+        spent = 0.0
+        for rounds in _PASSES:
             pairs = [pair for pair in state.open_pairs if pair.case is case]
-            if pairs and not state.done and state.elapsed < deadline:
-                _Search(state, case, pairs, self.name).run(deadline)
+            if not pairs or state.done or state.elapsed > deadline:
+                return
+            began = state.elapsed
+            known.tighten(state.search_region(case.region), rounds, _clock(state, began + budget - spent))
+            spent += state.elapsed - began
+            last = rounds == _PASSES[-1] or spent >= budget
+            until = deadline if last else min(deadline, state.elapsed + max(_SHORTEST_SEARCH, _SEARCH_SHARE * spent))
+            _Search(state, case, pairs, self.name, known).run(until)
+            if last:
+                return
+
+
+def _clock(state: SearchState, limit: float) -> Callable[[], bool]:
+    """Whether a time has come."""
+    return lambda: state.elapsed > limit
 
 
 class _Search:
-    def __init__(self, state: SearchState, case: Case, pairs: list[Pair], name: str) -> None:
-        self.state, self.case, self.name = state, case, name
-        self.network: Network = max_to_relu(state.network) if state.network.has_max else state.network
+    """The tree of one case."""
+
+    def __init__(self, state: SearchState, case: Case, pairs: list[Pair], name: str, known: RegionBounds) -> None:
+        self.state, self.case, self.name, self.known = state, case, name, known
+        self.network = known.network
         self.exact_leaves = not state.network.has_max
         self.relus = self.network.relus
         self.sizes = [self.network.nodes[i].size for i in self.relus]
@@ -77,11 +107,8 @@ class _Search:
             return
         self.radius = radius
         self.inputs = self.state.inputs([region])
-        if self.network is self.state.network:
-            self.root = self.state.bounds(region)
-        else:
-            with torch.no_grad():
-                self.root = crown(self.network, self.inputs)
+        self.root = self.known.of(region)
+        self.losses = self.known.losses(region)
         reading = [self.root[self.network.nodes[i].input] for i in self.relus]  # type: ignore[union-attr]
         self.unstable = torch.cat([interval.unstable[0] for interval in reading])
         self.refine = int(self.unstable.sum()) <= _REFINE_UNSTABLE
@@ -112,7 +139,7 @@ class _Search:
                     children.append((pair, Domain(phases, domain.alpha, domain.beta, -1)))
                     floors.append(value)
             state.count("nodes", len(children))
-            self._bound(children, floors, AlphaCrown(steps=8, beta_step=0.1))
+            self._bound(children, floors, AlphaCrown(steps=state.settings.beta_steps))
             self.tree.report(state, self.name)
             self._refresh()
         if not self.tree.heap:
@@ -121,41 +148,44 @@ class _Search:
     def _split(self, flat: Tensor) -> dict[int, Tensor]:
         return dict(zip(self.relus, flat.split(self.sizes, -1), strict=True))
 
-    def _clipped(self, phases: dict[int, Tensor], count: int) -> Bounds:
-        """Root bounds cut to the phases."""
-        intervals = dict(self.root.expand(count).intervals)
-        for i, phase in phases.items():
-            node = self.network.nodes[i]
-            assert isinstance(node, Relu)
-            old = intervals[node.input]
-            lower = torch.where(phase > 0, old.lower.clamp(min=0), old.lower)
-            upper = torch.where(phase < 0, old.upper.clamp(max=0), old.upper)
-            intervals[node.input] = Interval(lower, upper)
-        return Bounds(intervals)
-
     def _bound(self, domains: list[tuple[int, Domain]], floors: list[float], options: AlphaCrown) -> None:
         """Bound domains; close, solve or queue each of them."""
-        state, count = self.state, len(domains)
-        inputs = self.inputs.expand(count)
         phases = torch.stack([domain.phases for _, domain in domains])
+        pairs = torch.tensor([pair for pair, _ in domains])
+        known = None
+        if domains[0][1].alpha.numel():
+            alpha = torch.stack([domain.alpha for _, domain in domains])
+            beta = torch.stack([domain.beta for _, domain in domains])
+            known = Multipliers(self._split(alpha), self._split(beta))
+        bounds, best = self._optimise(phases, pairs, known, options)
+        values = value_of(self.state, best.bound, best.form, self.inputs.expand(len(domains)))
+        self._branch_and_queue(domains, floors, bounds, best, values)
+
+    def _optimise(
+        self, phases: Tensor, pairs: Tensor, known: Multipliers | None, options: AlphaCrown
+    ) -> tuple[Bounds, Optimised]:
+        """Bounds of domains (count, N) of pairs (count,)."""
+        state, count = self.state, len(phases)
+        inputs = self.inputs.expand(count)
         by_node = self._split(phases)
-        bounds = self._clipped(by_node, count)
-        empty = torch.zeros(count, dtype=torch.bool)
+        bounds = self.root.expand(count).clipped(self.network, by_node)
         if self.refine and bool((phases != 0).any()):
             with torch.no_grad():
-                bounds = crown(self.network, inputs, bounds)
-        pair_index = torch.tensor([pair for pair, _ in domains])
-        rows, offset = self.rows[pair_index], self.offset[pair_index]
-        start = None
-        if domains[0][1].alpha.numel():
-            alpha = torch.stack([domain.alpha for _, domain in domains]).to(rows.dtype)
-            beta = torch.stack([domain.beta for _, domain in domains]).to(rows.dtype)
-            split = [dict(zip(self.relus, t.split(self.sizes, -1), strict=True)) for t in (alpha, beta)]
-            start = Multipliers(split[0], split[1])
+                bounds = crown(self.known.working, inputs, bounds)
         enough = 0.0 if state.query.objective is not Objective.MAX_MARGIN else state.goal
-        best = optimise(self.network, inputs, rows, offset, bounds, by_node, start, options, enough)
-        values = value_of(state, best.bound, best.form, inputs)
-        self._branch_and_queue(domains, floors, bounds, best, values, empty)
+        return bounds, optimise(
+            self.known.working,
+            inputs,
+            self.rows[pairs],
+            self.offset[pairs],
+            bounds,
+            by_node,
+            known,
+            options,
+            enough,
+            self.known.fast,
+            [loss.expand(count, -1) for loss in self.losses],
+        )
 
     def _branch_and_queue(
         self,
@@ -164,44 +194,42 @@ class _Search:
         bounds: Bounds,
         best: Optimised,
         values: Tensor,
-        empty: Tensor,
     ) -> None:
         state, count = self.state, len(domains)
         chosen = best.bound.argmax(-1)
-        pick = torch.arange(count)
-        coefficients = best.form.coefficients[pick, chosen].unsqueeze(1)
-        points = self.inputs.expand(count).minimizer(coefficients).squeeze(1)
+        points = best.point[torch.arange(count), chosen]
         with torch.no_grad():
-            evaluated = evaluate_all(self.network, points)
+            evaluated = evaluate_all(self.known.fast, points.to(self.known.fast.dtype))
         self._candidates(domains, points, evaluated[-1])
         scores = self._scores(bounds, best, chosen, evaluated)
         branch = scores.argmax(-1)
-        settled = scores.amax(-1) < 0
+        settled = (scores.amax(-1) < 0).tolist()
         size = best.form.coefficients.shape[1]
         alpha = self._flat(best.multipliers.alpha, count, size)
         beta = self._flat(best.multipliers.beta, count, size)
-        goal = state.goal
+        goal, numbers, branches = state.goal, values.tolist(), branch.tolist()
         for k, (pair, domain) in enumerate(domains):
-            value = max(float(values[k]), floors[k])
+            value = max(numbers[k], floors[k])
             if value >= goal and (value > 0 or state.query.objective is not Objective.FEASIBILITY):
                 self.tree.close(pair, value)
-            elif bool(settled[k]):
+            elif settled[k]:
                 self._leaf(pair, domain, bounds, k, value)
             else:
-                fresh = Domain(domain.phases, alpha[k].clone(), beta[k].clone(), int(branch[k]))
+                fresh = Domain(domain.phases, alpha[k].clone(), beta[k].clone(), branches[k])
                 self.tree.push(pair, value, fresh)
 
     def _flat(self, by_node: dict[int, Tensor], count: int, rows: int) -> Tensor:
-        """Multipliers of all ReLUs side by side, (count, rows, N)."""
+        """Multipliers of all ReLUs side by side, (count, rows, N), float32."""
         parts = []
         for i, size in zip(self.relus, self.sizes, strict=True):
-            parts.append(by_node[i] if i in by_node else torch.zeros(count, rows, size, dtype=self.network.dtype))
+            parts.append(by_node[i].to(torch.float32) if i in by_node else torch.zeros(count, rows, size))
         return torch.cat(parts, -1)
 
     def _candidates(self, domains: list[tuple[int, Domain]], points: Tensor, outputs: Tensor) -> None:
         """Offer the minimisers that turn out to be unsafe; for distances, polish them."""
         state = self.state
         pair_index = torch.tensor([pair for pair, _ in domains])
+        outputs = outputs.to(self.rows.dtype)
         violation = torch.matmul(self.rows[pair_index], outputs.unsqueeze(-1)).squeeze(-1) + self.offset[pair_index]
         worst = violation.amax(-1)
         best = int(worst.argmin())
@@ -210,28 +238,12 @@ class _Search:
             polish(state, points[best].numpy(), self.tree.pairs[domains[best][0]])
 
     def _scores(self, bounds: Bounds, best: Optimised, chosen: Tensor, evaluated: list[Tensor]) -> Tensor:
-        """How much of the relaxation's slack at the minimiser each unstable ReLU accounts for; -1 if not splittable.
-
-        The bound at its own minimiser falls short of the network's value there by the sum of these slacks; a small
-        share of the triangle's area breaks ties where the slack is zero.
-        """
-        parts = []
         pick = torch.arange(len(chosen))
-        for i in self.relus:
-            node = self.network.nodes[i]
-            assert isinstance(node, Relu)
-            interval, value = bounds[node.input], evaluated[node.input]
-            weight = best.form.at_output[i][pick, chosen] if i in best.form.at_output else torch.zeros_like(value)
-            lower, upper = interval.lower.clamp(max=0), interval.upper.clamp(min=0)
-            slope = upper / (upper - lower).clamp(min=1e-300)
-            exact = value.clamp(min=0)
-            alpha = best.multipliers.alpha[i][pick, chosen] if i in best.multipliers.alpha else torch.zeros_like(value)
-            above = (slope * (value - lower) - exact).clamp(min=0)
-            below = (exact - alpha * value).clamp(min=0)
-            slack = torch.where(weight < 0, -weight * above, weight * below)
-            area = weight.abs() * (-lower * slope)
-            parts.append(torch.where(interval.unstable, slack + 0.05 * area, torch.full_like(slack, -1.0)))
-        return torch.cat(parts, -1)
+        weights = {i: weight[pick, chosen] for i, weight in best.form.at_output.items()}
+        if self.state.settings.branching == "babsr":
+            return babsr(self.known.working, bounds, weights)
+        alpha = {i: slopes[pick, chosen] for i, slopes in best.multipliers.alpha.items()}
+        return slack(self.known.working, bounds, weights, alpha, evaluated)
 
     def _leaf(self, pair: int, domain: Domain, bounds: Bounds, row: int, value: float) -> None:
         """All phases known: solve exactly. A leaf that cannot be solved leaves its pair open for other engines."""

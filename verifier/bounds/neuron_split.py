@@ -1,0 +1,199 @@
+"""Branch and bound for single neurons: what MIP-based tightening (OBBT) gives, in batches and without a solver.
+
+A neuron whose sign is open after alpha-CROWN gets a small tree of its own, over the phases of earlier ReLUs, for each
+of its two bounds; the worst leaf of every tree is split in every round, all trees in one batch. The bound is the
+minimum over the leaves, so it only rises. The inputs at which bounds are attained are executed as well: a tree whose
+bound comes near to what its neuron really takes there has no more to give. Widths matter as much as signs do: the
+bounds of every later layer are made of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..network.evaluate import evaluate_all
+from ..network.nodes import Network
+from .alpha_crown import AlphaCrown, Multipliers, raise_bounds
+from .backward import Start
+from .bounds import Bounds, Interval
+from .branching import slack
+from .crown import both_sides
+from .inputs import InputSet
+from .rounding import RoundingLoss
+
+_LEAF_ENTRIES = 1 << 26  # most multipliers remembered at once
+_DOMAIN_ENTRIES = 1 << 22  # most coefficients on the largest node in one batch
+
+
+@dataclass(frozen=True)
+class NeuronSplit:
+    """Options: rounds of splitting, ascent steps a leaf, domains bounded at once, and the relative gap to be content with."""
+
+    rounds: int = 16
+    steps: int = 3
+    batch: int = 1024
+    gap: float = 0.03
+
+
+def tighten_node(
+    network: Network,
+    inputs: InputSet,
+    bounds: Bounds,
+    node: int,
+    options: NeuronSplit | None = None,
+    fast: Network | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Bounds:
+    """Bounds with the open neurons of one node tightened; for one region (a batch of one)."""
+    options = options or NeuronSplit()
+    interval = bounds[node]
+    neurons = torch.nonzero(interval.unstable[0]).squeeze(-1)
+    losses = RoundingLoss.of(network, inputs, bounds).loss
+    lower, upper = interval.lower.clone(), interval.upper.clone()
+    leaf = sum(network.nodes[i].size for i in network.relus if i < node) * (options.rounds + 1)
+    per_chunk = max(1, min(options.batch // 4, _LEAF_ENTRIES // (2 * leaf)))
+    for part in neurons.split(per_chunk):
+        if stop():
+            break
+        forest = _Forest(network, inputs, bounds, node, part, options, fast, losses)
+        forest.grow(stop)
+        values = forest.value
+        lower[0, part] = torch.maximum(lower[0, part], values[: len(part)])
+        upper[0, part] = torch.minimum(upper[0, part], -values[len(part) :])
+    return bounds.tighten(Bounds({node: Interval(lower, upper)}, "neuron-split"))
+
+
+class _Forest:
+    """One tree for each side of each neuron; leaves in tensors (trees, leaves, ...)."""
+
+    def __init__(
+        self,
+        network: Network,
+        inputs: InputSet,
+        bounds: Bounds,
+        node: int,
+        neurons: Tensor,
+        options: NeuronSplit,
+        fast: Network | None,
+        losses: list[Tensor],
+    ) -> None:
+        self.network, self.inputs, self.bounds, self.node, self.neurons = network, inputs, bounds, node, neurons
+        self.options, self.fast, self.losses = options, fast, losses
+        self.relus = [i for i in network.relus if i < node]
+        self.sizes = [network.nodes[i].size for i in self.relus]
+        start = both_sides(network, node, neurons.unsqueeze(0), losses[node])
+        self.start = Start({j: w[0].unsqueeze(1) for j, w in start.weights.items()}, start.offset[0].unsqueeze(1))
+        trees, total = 2 * len(neurons), sum(self.sizes)
+        self.phases = torch.zeros(trees, 1, total, dtype=torch.int8)
+        self.bound = torch.full((trees, 1), -torch.inf, dtype=torch.float64)
+        self.alpha = torch.zeros(trees, 1, total)
+        self.beta = torch.zeros(trees, 1, total)
+        self.branch = torch.full((trees, 1), -1)
+        self.attained = torch.full((trees,), torch.inf, dtype=torch.float64)
+
+    @property
+    def value(self) -> Tensor:
+        """What is proved, (trees,)."""
+        return self.bound.amin(1)
+
+    def grow(self, stop: Callable[[], bool]) -> None:
+        """Bound the roots, then split the worst leaf of every open tree, round by round."""
+        trees = torch.arange(len(self.bound))
+        self._store(trees, torch.zeros_like(trees), self.phases[:, 0], None, torch.full((len(trees),), -torch.inf))
+        for _ in range(self.options.rounds):
+            value, worst = self.bound.min(1)
+            settled = value >= 0
+            settled |= settled.roll(len(settled) // 2)  # by the neuron's other tree
+            exact = value >= self.attained - self.options.gap * self.attained.abs()
+            open_ = ~settled & ~exact & (self.branch[trees, worst] >= 0)
+            if stop() or not bool(open_.any()):
+                return
+            tree = trees[open_]
+            leaf = worst[open_]
+            parent = self.phases[tree, leaf]
+            split = self.branch[tree, leaf].unsqueeze(-1)
+            active = parent.scatter(1, split, torch.ones_like(split, dtype=torch.int8))
+            inactive = parent.scatter(1, split, -torch.ones_like(split, dtype=torch.int8))
+            fresh = torch.full_like(tree, self.bound.shape[1])
+            self._widen()
+            known = (self.alpha[tree, leaf].repeat(2, 1), self.beta[tree, leaf].repeat(2, 1))
+            floor = self.bound[tree, leaf].repeat(2)
+            self._store(tree.repeat(2), torch.cat([leaf, fresh]), torch.cat([active, inactive]), known, floor)
+
+    def _widen(self) -> None:
+        """Room for one more leaf in every tree; trees that do not use it keep a settled one there."""
+        trees, _, total = self.phases.shape
+        self.phases = torch.cat([self.phases, torch.zeros(trees, 1, total, dtype=torch.int8)], 1)
+        self.bound = torch.cat([self.bound, torch.full((trees, 1), torch.inf, dtype=torch.float64)], 1)
+        self.alpha = torch.cat([self.alpha, torch.zeros(trees, 1, total)], 1)
+        self.beta = torch.cat([self.beta, torch.zeros(trees, 1, total)], 1)
+        self.branch = torch.cat([self.branch, torch.full((trees, 1), -1)], 1)
+
+    def _store(
+        self, tree: Tensor, leaf: Tensor, phases: Tensor, known: tuple[Tensor, Tensor] | None, floor: Tensor
+    ) -> None:
+        largest = max(n.size for n in self.network.nodes[: self.node])
+        batch = max(1, min(self.options.batch, _DOMAIN_ENTRIES // largest))
+        for part in torch.arange(len(tree)).split(batch):
+            multipliers = None if known is None else (known[0][part], known[1][part])
+            self._bound(tree[part], leaf[part], phases[part], multipliers, floor[part])
+
+    def _bound(
+        self, tree: Tensor, leaf: Tensor, phases: Tensor, known: tuple[Tensor, Tensor] | None, floor: Tensor
+    ) -> None:
+        """Bound leaves with the given phases and write them down."""
+        count = len(tree)
+        inputs = self.inputs.expand(count)
+        by_node = dict(zip(self.relus, phases.split(self.sizes, -1), strict=True))
+        bounds = self.bounds.expand(count).clipped(self.network, by_node)
+        start = Start({j: w[tree] for j, w in self.start.weights.items()}, self.start.offset[tree])
+        multipliers = None
+        if known is not None:
+            alpha, beta = (t.unsqueeze(1).split(self.sizes, -1) for t in known)
+            multipliers = Multipliers(
+                dict(zip(self.relus, alpha, strict=True)), dict(zip(self.relus, beta, strict=True))
+            )
+        best = raise_bounds(
+            self.network,
+            inputs,
+            start,
+            bounds,
+            by_node,
+            multipliers,
+            AlphaCrown(steps=self.options.steps),
+            0.0,
+            self.fast,
+            [loss.expand(count, -1) for loss in self.losses],
+        )
+        found = best.multipliers
+        with torch.no_grad():
+            working = self.fast or self.network
+            values = evaluate_all(working, best.point[:, 0].to(working.dtype), self.node + 1)
+            self._execute(tree, values[self.node])
+        weights = {i: w[:, 0] for i, w in best.form.at_output.items()}
+        scores = slack(self.network, bounds, weights, {i: a[:, 0] for i, a in found.alpha.items()}, values, self.node)
+        highest, branch = scores.max(-1)
+        self.bound[tree, leaf] = torch.maximum(best.bound[:, 0], floor)
+        self.phases[tree, leaf] = phases
+        self.branch[tree, leaf] = torch.where(highest >= 0, branch, -1)
+        self.alpha[tree, leaf] = self._flat(found.alpha, count)
+        self.beta[tree, leaf] = self._flat(found.beta, count)
+
+    def _execute(self, tree: Tensor, values: Tensor) -> None:
+        """Note the lowest values that the trees' functions really take."""
+        half = len(self.attained) // 2
+        neuron = self.neurons[tree % half]
+        value = values[torch.arange(len(tree)), neuron].to(torch.float64)
+        value = torch.where(tree < half, value, -value)
+        self.attained.scatter_reduce_(0, tree, value, "amin")
+
+    def _flat(self, by_node: dict[int, Tensor], count: int) -> Tensor:
+        parts = [
+            by_node[i][:, 0].to(torch.float32) if i in by_node else torch.zeros(count, size)
+            for i, size in zip(self.relus, self.sizes, strict=True)
+        ]
+        return torch.cat(parts, -1)

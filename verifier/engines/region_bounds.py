@@ -1,0 +1,113 @@
+"""Bounds on regions, computed once: CROWN first, alpha-CROWN for intermediate neurons when an engine asks for it.
+
+Convolutions are bounded in float32 (on CPUs their float64 kernels are an order of magnitude slower), everything else
+in float64 with float32 ascents; either way the bounds hold in spite of rounding (`bounds.rounding`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..bounds import Bounds, InputSet, crown
+from ..bounds.alpha_crown import AlphaCrown
+from ..bounds.intermediate import tighten_intermediate
+from ..bounds.neuron_split import NeuronSplit
+from ..bounds.rounding import RoundingLoss
+from ..network.nodes import Affine, Network
+from ..network.operators import Compose, Conv2d, Operator, Transposed
+from ..specification import Region
+
+_KEPT = 8  # regions remembered
+
+
+class RegionBounds:
+    """Bounds of one network on the regions that a search visits.
+
+    Attributes:
+        network: float64.
+        working: the copy that proofs are computed with.
+        fast: the float32 copy, for ascents.
+    """
+
+    def __init__(self, network: Network) -> None:
+        """Nothing computed yet."""
+        self.network = network
+        self.fast = network.to(torch.float32, network.device)
+        self.working = self.fast if any(_convolves(op) for op in _operators(network)) else network
+        self._known: list[tuple[Region, Bounds]] = []
+        self._losses: list[tuple[Region, list[Tensor]]] = []
+
+    def inputs(self, region: Region) -> InputSet:
+        """A batch of one."""
+        return InputSet.from_regions([region], torch.float64, self.network.device)
+
+    def of(self, region: Region) -> Bounds:
+        """The best bounds known on a region; IBP ∩ CROWN at least."""
+        for other, bounds in self._known:
+            if _same(other, region):
+                return bounds
+        larger = next((bounds for other, bounds in reversed(self._known) if _shrunk(region, other)), None)
+        with torch.no_grad():
+            bounds = crown(self.working, self.inputs(region), larger)
+        self._remember(region, bounds)
+        return bounds
+
+    def tighten(self, region: Region, rounds: int, stop: Callable[[], bool]) -> None:
+        """alpha-CROWN on the intermediate neurons, with `rounds` of splitting a neuron; as far as `stop` lets it."""
+        trees = NeuronSplit(rounds) if rounds else None
+        bounds = tighten_intermediate(
+            self.working, self.inputs(region), self.of(region), AlphaCrown(steps=10), self.fast, stop, trees
+        )
+        self._remember(region, bounds)
+
+    def losses(self, region: Region) -> list[Tensor]:
+        """Rounding losses of the working copy on a region; they hold on every part of it."""
+        for other, losses in self._losses:
+            if _same(other, region):
+                return losses
+        losses = RoundingLoss.of(self.working, self.inputs(region), self.of(region)).loss
+        self._losses = [*self._losses[-_KEPT:], (region, losses)]
+        return losses
+
+    def _remember(self, region: Region, bounds: Bounds) -> None:
+        others = [entry for entry in self._known if not _same(entry[0], region)]
+        self._known = [*others[-_KEPT:], (region, bounds)]
+
+
+def _operators(network: Network) -> list[Operator]:
+    return [operator for node in network.nodes if isinstance(node, Affine) for operator in node.operators]
+
+
+def _convolves(operator: Operator) -> bool:
+    match operator:
+        case Conv2d():
+            return True
+        case Compose():
+            return any(_convolves(factor) for factor in operator.factors)
+        case Transposed():
+            return _convolves(operator.inner)
+        case _:
+            return False
+
+
+def _same(a: Region, b: Region) -> bool:
+    if (a.ball is None) != (b.ball is None):
+        return False
+    if a.ball is not None and b.ball is not None:
+        if a.ball.radius != b.ball.radius or a.ball.norm.name != b.ball.norm.name:
+            return False
+        if not np.array_equal(a.ball.center, b.ball.center):
+            return False
+    return np.array_equal(a.lower, b.lower) and np.array_equal(a.upper, b.upper)
+
+
+def _shrunk(inner: Region, outer: Region) -> bool:
+    """Whether `inner` is `outer` with a smaller ball around the same center."""
+    if inner.ball is None or outer.ball is None or inner.ball.radius > outer.ball.radius:
+        return False
+    same = inner.ball.norm.name == outer.ball.norm.name and np.array_equal(inner.ball.center, outer.ball.center)
+    return same and np.array_equal(inner.lower, outer.lower) and np.array_equal(inner.upper, outer.upper)
