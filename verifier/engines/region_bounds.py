@@ -1,7 +1,7 @@
 """Bounds on regions, computed once: CROWN first, alpha-CROWN for intermediate neurons when an engine asks for it.
 
-Convolutions are bounded in float32 (on CPUs their float64 kernels are an order of magnitude slower), everything else
-in float64 with float32 ascents; either way the bounds hold in spite of rounding (`bounds.rounding`).
+Large convolutional networks are bounded in float32 (on CPUs the float64 kernels are an order of magnitude slower),
+everything else in float64 with float32 ascents; either way the bounds hold in spite of rounding (`bounds.rounding`).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from ..network.operators import Compose, Conv2d, Operator, Transposed
 from ..specification import Region
 
 _KEPT = 8  # regions remembered
+_SMALL = 1000  # ReLUs up to which convolutions stay in float64
 
 
 class RegionBounds:
@@ -37,7 +38,8 @@ class RegionBounds:
         """Nothing computed yet."""
         self.network = network
         self.fast = network.to(torch.float32, network.device)
-        self.working = self.fast if any(_convolves(op) for op in _operators(network)) else network
+        large = network.relu_count > _SMALL and any(_convolves(op) for op in _operators(network))
+        self.working = self.fast if large else network
         self._known: list[tuple[Region, Bounds]] = []
         self._losses: list[tuple[Region, list[Tensor]]] = []
 
