@@ -8,6 +8,7 @@ result holds for the region, hence for all targets.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import torch
@@ -43,9 +44,9 @@ def tighten_intermediate(
         trees: split ReLUs for single neurons as well; for one region (a batch of one).
     """
     options = options or AlphaCrown(steps=10)
-    for node in network.bounded:
-        if not isinstance(network.nodes[node], Affine) or not _behind_nonlinearity(network, node):
-            continue
+    deadline = time.perf_counter() + (0.0 if trees is None else trees.seconds)
+    nodes = [i for i in network.bounded if isinstance(network.nodes[i], Affine) and _behind_nonlinearity(network, i)]
+    for position, node in enumerate(nodes):
         feeds_max = any(isinstance(n, Max) and n.input == node for n in network.nodes)
         interval = bounds[node]
         open_ = torch.ones_like(interval.lower, dtype=torch.bool) if feeds_max else interval.unstable
@@ -64,7 +65,8 @@ def tighten_intermediate(
             tightened = _interval(bounds[node], index, best.bound)
             bounds = bounds.tighten(Bounds({node: tightened}, "alpha-crown"))
         if trees is not None:
-            bounds = tighten_node(network, inputs, bounds, node, trees, fast, stop)
+            left = deadline - time.perf_counter()
+            bounds = tighten_node(network, inputs, bounds, node, left / (len(nodes) - position), trees, fast)
     return bounds
 
 

@@ -9,7 +9,7 @@ bounds of every later layer are made of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
 from dataclasses import dataclass
 
 import torch
@@ -31,9 +31,13 @@ _DOMAIN_ENTRIES = 1 << 22  # most coefficients on the largest node in one batch
 
 @dataclass(frozen=True)
 class NeuronSplit:
-    """Options: rounds of splitting, ascent steps a leaf, domains bounded at once, and the relative gap to be content with."""
+    """Options: seconds for all neurons together, most rounds of splitting, ascent steps a leaf, domains bounded at once,
 
-    rounds: int = 16
+    and the relative gap to what a neuron really takes at which its tree is content.
+    """
+
+    seconds: float = 1.0
+    rounds: int = 512
     steps: int = 3
     batch: int = 1024
     gap: float = 0.03
@@ -44,23 +48,26 @@ def tighten_node(
     inputs: InputSet,
     bounds: Bounds,
     node: int,
+    seconds: float,
     options: NeuronSplit | None = None,
     fast: Network | None = None,
-    stop: Callable[[], bool] = lambda: False,
 ) -> Bounds:
-    """Bounds with the open neurons of one node tightened; for one region (a batch of one)."""
+    """Bounds with the open neurons of one node tightened for so many seconds; for one region (a batch of one)."""
     options = options or NeuronSplit()
+    deadline = time.perf_counter() + seconds
     interval = bounds[node]
     neurons = torch.nonzero(interval.unstable[0]).squeeze(-1)
+    if len(neurons) == 0 or seconds <= 0:
+        return bounds
     losses = RoundingLoss.of(network, inputs, bounds).loss
     lower, upper = interval.lower.clone(), interval.upper.clone()
-    leaf = sum(network.nodes[i].size for i in network.relus if i < node) * (options.rounds + 1)
-    per_chunk = max(1, min(options.batch // 4, _LEAF_ENTRIES // (2 * leaf)))
-    for part in neurons.split(per_chunk):
-        if stop():
+    parts = neurons.split(max(1, options.batch // 4))
+    for k, part in enumerate(parts):
+        left = deadline - time.perf_counter()
+        if left <= 0:
             break
         forest = _Forest(network, inputs, bounds, node, part, options, fast, losses)
-        forest.grow(stop)
+        forest.grow(time.perf_counter() + left / (len(parts) - k))
         values = forest.value
         lower[0, part] = torch.maximum(lower[0, part], values[: len(part)])
         upper[0, part] = torch.minimum(upper[0, part], -values[len(part) :])
@@ -87,12 +94,15 @@ class _Forest:
         self.sizes = [network.nodes[i].size for i in self.relus]
         start = both_sides(network, node, neurons.unsqueeze(0), losses[node])
         self.start = Start({j: w[0].unsqueeze(1) for j, w in start.weights.items()}, start.offset[0].unsqueeze(1))
-        trees, total = 2 * len(neurons), sum(self.sizes)
-        self.phases = torch.zeros(trees, 1, total, dtype=torch.int8)
-        self.bound = torch.full((trees, 1), -torch.inf, dtype=torch.float64)
-        self.alpha = torch.zeros(trees, 1, total)
-        self.beta = torch.zeros(trees, 1, total)
-        self.branch = torch.full((trees, 1), -1)
+        reading = [bounds[network.nodes[i].input].unstable[0] for i in self.relus]  # type: ignore[union-attr]
+        self.columns = torch.nonzero(torch.cat(reading)).squeeze(-1)  # what is remembered of phases and multipliers
+        self.leaves = 0
+        trees = 2 * len(neurons)
+        self.phases = torch.zeros(trees, 0, len(self.columns), dtype=torch.int8)
+        self.alpha = torch.zeros(trees, 0, len(self.columns))
+        self.beta = torch.zeros(trees, 0, len(self.columns))
+        self.bound = torch.zeros(trees, 0, dtype=torch.float64)
+        self.branch = torch.zeros(trees, 0, dtype=torch.long)
         self.attained = torch.full((trees,), torch.inf, dtype=torch.float64)
 
     @property
@@ -100,9 +110,10 @@ class _Forest:
         """What is proved, (trees,)."""
         return self.bound.amin(1)
 
-    def grow(self, stop: Callable[[], bool]) -> None:
-        """Bound the roots, then split the worst leaf of every open tree, round by round."""
-        trees = torch.arange(len(self.bound))
+    def grow(self, deadline: float) -> None:
+        """Bound the roots, then split the worst leaf of every open tree, round by round, until `time.perf_counter()`."""
+        trees = torch.arange(len(self.attained))
+        self._widen()
         self._store(trees, torch.zeros_like(trees), self.phases[:, 0], None, torch.full((len(trees),), -torch.inf))
         for _ in range(self.options.rounds):
             value, worst = self.bound.min(1)
@@ -110,28 +121,27 @@ class _Forest:
             settled |= settled.roll(len(settled) // 2)  # by the neuron's other tree
             exact = value >= self.attained - self.options.gap * self.attained.abs()
             open_ = ~settled & ~exact & (self.branch[trees, worst] >= 0)
-            if stop() or not bool(open_.any()):
+            if time.perf_counter() > deadline or self.phases.numel() > _LEAF_ENTRIES or not bool(open_.any()):
                 return
-            tree = trees[open_]
-            leaf = worst[open_]
+            tree, leaf = trees[open_], worst[open_]
             parent = self.phases[tree, leaf]
             split = self.branch[tree, leaf].unsqueeze(-1)
             active = parent.scatter(1, split, torch.ones_like(split, dtype=torch.int8))
             inactive = parent.scatter(1, split, -torch.ones_like(split, dtype=torch.int8))
-            fresh = torch.full_like(tree, self.bound.shape[1])
-            self._widen()
+            fresh = torch.full_like(tree, self.leaves)
             known = (self.alpha[tree, leaf].repeat(2, 1), self.beta[tree, leaf].repeat(2, 1))
             floor = self.bound[tree, leaf].repeat(2)
+            self._widen()
             self._store(tree.repeat(2), torch.cat([leaf, fresh]), torch.cat([active, inactive]), known, floor)
 
     def _widen(self) -> None:
-        """Room for one more leaf in every tree; trees that do not use it keep a settled one there."""
-        trees, _, total = self.phases.shape
-        self.phases = torch.cat([self.phases, torch.zeros(trees, 1, total, dtype=torch.int8)], 1)
-        self.bound = torch.cat([self.bound, torch.full((trees, 1), torch.inf, dtype=torch.float64)], 1)
-        self.alpha = torch.cat([self.alpha, torch.zeros(trees, 1, total)], 1)
-        self.beta = torch.cat([self.beta, torch.zeros(trees, 1, total)], 1)
-        self.branch = torch.cat([self.branch, torch.full((trees, 1), -1)], 1)
+        """Room for one more leaf in every tree; what is not used looks settled."""
+        if self.leaves == self.bound.shape[1]:
+            more = max(4, self.leaves)
+            self.phases = _longer(self.phases, more, 0)
+            self.alpha, self.beta = _longer(self.alpha, more, 0), _longer(self.beta, more, 0)
+            self.bound, self.branch = _longer(self.bound, more, torch.inf), _longer(self.branch, more, -1)
+        self.leaves += 1
 
     def _store(
         self, tree: Tensor, leaf: Tensor, phases: Tensor, known: tuple[Tensor, Tensor] | None, floor: Tensor
@@ -142,20 +152,26 @@ class _Forest:
             multipliers = None if known is None else (known[0][part], known[1][part])
             self._bound(tree[part], leaf[part], phases[part], multipliers, floor[part])
 
+    def _by_node(self, columns: Tensor) -> dict[int, Tensor]:
+        """Values (count, columns) spread over all ReLUs, by node."""
+        whole = columns.new_zeros(len(columns), sum(self.sizes))
+        whole[:, self.columns] = columns
+        return dict(zip(self.relus, whole.split(self.sizes, -1), strict=True))
+
     def _bound(
         self, tree: Tensor, leaf: Tensor, phases: Tensor, known: tuple[Tensor, Tensor] | None, floor: Tensor
     ) -> None:
         """Bound leaves with the given phases and write them down."""
         count = len(tree)
         inputs = self.inputs.expand(count)
-        by_node = dict(zip(self.relus, phases.split(self.sizes, -1), strict=True))
+        by_node = self._by_node(phases)
         bounds = self.bounds.expand(count).clipped(self.network, by_node)
         start = Start({j: w[tree] for j, w in self.start.weights.items()}, self.start.offset[tree])
         multipliers = None
         if known is not None:
-            alpha, beta = (t.unsqueeze(1).split(self.sizes, -1) for t in known)
+            alpha, beta = (self._by_node(t) for t in known)
             multipliers = Multipliers(
-                dict(zip(self.relus, alpha, strict=True)), dict(zip(self.relus, beta, strict=True))
+                {i: t.unsqueeze(1) for i, t in alpha.items()}, {i: t.unsqueeze(1) for i, t in beta.items()}
             )
         best = raise_bounds(
             self.network,
@@ -176,7 +192,7 @@ class _Forest:
             self._execute(tree, values[self.node])
         weights = {i: w[:, 0] for i, w in best.form.at_output.items()}
         scores = slack(self.network, bounds, weights, {i: a[:, 0] for i, a in found.alpha.items()}, values, self.node)
-        highest, branch = scores.max(-1)
+        highest, branch = scores[:, self.columns].max(-1)
         self.bound[tree, leaf] = torch.maximum(best.bound[:, 0], floor)
         self.phases[tree, leaf] = phases
         self.branch[tree, leaf] = torch.where(highest >= 0, branch, -1)
@@ -196,4 +212,10 @@ class _Forest:
             by_node[i][:, 0].to(torch.float32) if i in by_node else torch.zeros(count, size)
             for i, size in zip(self.relus, self.sizes, strict=True)
         ]
-        return torch.cat(parts, -1)
+        return torch.cat(parts, -1)[:, self.columns]
+
+
+def _longer(values: Tensor, more: int, fill: float) -> Tensor:
+    """More entries along the second axis."""
+    shape = (values.shape[0], more, *values.shape[2:])
+    return torch.cat([values, torch.full(shape, fill, dtype=values.dtype)], 1)

@@ -58,9 +58,9 @@ class RegionBounds:
         self._remember(region, bounds)
         return bounds
 
-    def tighten(self, region: Region, rounds: int, stop: Callable[[], bool]) -> None:
-        """alpha-CROWN on the intermediate neurons, with `rounds` of splitting a neuron; as far as `stop` lets it."""
-        trees = NeuronSplit(rounds) if rounds else None
+    def tighten(self, region: Region, seconds: float, stop: Callable[[], bool]) -> None:
+        """alpha-CROWN on the intermediate neurons, and `seconds` of splitting for single neurons."""
+        trees = NeuronSplit(seconds) if seconds > 0 else None
         bounds = tighten_intermediate(
             self.working, self.inputs(region), self.of(region), AlphaCrown(steps=10), self.fast, stop, trees
         )

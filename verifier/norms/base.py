@@ -12,7 +12,6 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
-
 TINY = float(torch.finfo(torch.float32).tiny)  # a divisor for what does not matter, in any precision
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .base import TINY, Norm, before, far, first_exceeding, pick
+from .base import TINY, Norm, before, first_exceeding, pick
 
 
 class Linf(Norm):

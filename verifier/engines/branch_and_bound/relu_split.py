@@ -30,9 +30,10 @@ from ..state import Pair, SearchState
 from .leaf import LeafSolver
 from .tree import Tree
 
-_PASSES = (0, 8, 64, 256, 512)  # rounds of splitting for each intermediate neuron, before each search
+_PASSES = (0, 1, 4, 16, 64, 256)  # seconds of splitting for single neurons, before each search
 _TIGHTENING_SHARE = 0.7  # of the time that is left
-_SEARCH_SHARE, _SHORTEST_SEARCH = 0.3, 0.3  # of the time spent on tightening, and seconds
+_SHORT_SEARCH, _LONG_SEARCH = 0.3, 0.5  # of the time spent on tightening; long where few ReLUs are unstable
+_SHORTEST_SEARCH = 0.3  # seconds
 _REFINE_UNSTABLE = 160  # up to so many unstable ReLUs the intermediate bounds are recomputed in every domain
 
 
@@ -64,16 +65,18 @@ class ReluSplit:
         known = RegionBounds(network) if state.network.has_max else state.region_bounds
         budget = _TIGHTENING_SHARE * max(deadline - state.elapsed, 0.0)
         spent = 0.0
-        for rounds in _PASSES:
+        for seconds in _PASSES:
             pairs = [pair for pair in state.open_pairs if pair.case is case]
             if not pairs or state.done or state.elapsed > deadline:
                 return
             began = state.elapsed
-            known.tighten(state.search_region(case.region), rounds, _clock(state, began + budget - spent))
+            left = budget - spent
+            known.tighten(state.search_region(case.region), min(seconds, left), _clock(state, began + left))
             spent += state.elapsed - began
-            last = rounds == _PASSES[-1] or spent >= budget
-            until = deadline if last else min(deadline, state.elapsed + max(_SHORTEST_SEARCH, _SEARCH_SHARE * spent))
-            _Search(state, case, pairs, self.name, known).run(until)
+            last = seconds == _PASSES[-1] or spent >= 0.95 * budget
+            search = _Search(state, case, pairs, self.name, known)
+            share = _LONG_SEARCH if search.refine else _SHORT_SEARCH
+            search.run(deadline if last else min(deadline, state.elapsed + max(_SHORTEST_SEARCH, share * spent)))
             if last:
                 return
 

@@ -1,0 +1,56 @@
+"""The convolutional MNIST network of Wong & Kolter (2017), 4,804 ReLUs, on the first MNIST test images.
+
+MIPVerify.jl 0.8 with HiGHS publishes 950 s for 500 images at linf 0.1, and leaves 2 open.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+
+from advverify.models.datasets import load_dataset
+from advverify.verifier.api import Model, certify, distance
+from advverify.verifier.engines import Settings
+from advverify.verifier.outcome import Outcome, Verdict
+
+from .measure import closed, median, table
+
+
+@click.command("wk17a")
+@click.option("--model", type=click.Path(exists=True, path_type=Path), required=True, help="The ONNX file.")
+@click.option("--mnist", type=click.Path(exists=True, path_type=Path), required=True, help="Folder of the idx files.")
+@click.option("--take", default=500, show_default=True, help="First test images.")
+@click.option("--eps", default=0.1, show_default=True)
+@click.option("--distances", is_flag=True, help="Minimal linf distortion to a relative gap of 1e-3 instead.")
+@click.option("--timeout", default=60.0, show_default=True)
+def command(model: Path, mnist: Path, take: int, eps: float, distances: bool, timeout: float) -> None:
+    """Certify (or measure) the first MNIST test images."""
+    network, data = Model(model), load_dataset(f"mnist:{mnist}")
+    settings = Settings(timeout=timeout, gap=1e-3 if distances else 1e-4)
+    began = time.perf_counter()
+    outcomes: list[Outcome] = []
+    for index in range(take):
+        image, label = data.images[index], int(data.labels[index])
+        if distances:
+            outcome = distance(network, image, label, "inf", settings=settings)
+        else:
+            outcome = certify(network, image, label, "inf", eps, settings=settings)
+        outcomes.append(outcome)
+        if outcome.verdict is Verdict.UNKNOWN:
+            click.echo(f"image {index}: {outcome.bracket.lower:.6f} {outcome.bracket.upper:.6f}", err=True)
+    total = time.perf_counter() - began
+    seconds = [outcome.seconds for outcome in outcomes]
+    if distances:
+        done = sum(closed(outcome, 1e-3) for outcome in outcomes)
+        row = [take, done, median(seconds), f"{max(seconds):.1f}", f"{total:.1f}"]
+        click.echo(table(["images", "closed to 1e-3", "median s", "max s", "total s"], [row]))
+        return
+    engines: dict[str, int] = {}
+    for outcome in outcomes:
+        engines[outcome.engine] = engines.get(outcome.engine, 0) + 1
+    counts = [sum(o.verdict is v for o in outcomes) for v in Verdict]
+    header = ["images", *(v.value for v in Verdict), "median s", "max s", "total s", "settled by"]
+    by = ", ".join(f"{name} {count}" for name, count in sorted(engines.items(), key=lambda item: -item[1]))
+    click.echo(table(header, [[take, *counts, median(seconds), f"{max(seconds):.1f}", f"{total:.1f}", by]]))
