@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..network.nodes import Affine, Input, Max, Network, Relu
 from .relaxation import MaxRelaxation, ReluRelaxation
+from .rounding import BLOCK
 
 Relaxation = ReluRelaxation | MaxRelaxation
 
@@ -92,9 +93,8 @@ def backward(
             case Relu():
                 relaxation = relaxations[i]
                 assert isinstance(relaxation, ReluRelaxation)
-                negative = weights.clamp(max=0)
-                below = weights.clamp(min=0) * relaxation.lower_slope + negative * relaxation.upper_slope
-                offset = offset + _inner(negative, relaxation.upper_offset, offset.dtype)
+                below = weights * torch.where(weights < 0, relaxation.upper_slope, relaxation.lower_slope)
+                offset = offset + _intercepts(weights, relaxation.upper_offset, offset.dtype)
                 if multipliers is not None and i in multipliers:
                     below = below + multipliers[i]
                     if losses is not None:
@@ -125,10 +125,25 @@ def backward(
 
 
 def _inner(weights: Tensor, values: Tensor, dtype: torch.dtype) -> Tensor:
-    """Inner products along the last axis; summed in `dtype`."""
+    """Inner products along the last axis; in low precision only over blocks of `BLOCK`, from there on in `dtype`."""
     if weights.dtype == dtype:
         return torch.matmul(weights, values) if values.dim() == 1 else (weights * values).sum(-1)
-    return (weights * values).sum(-1, dtype=dtype)
+    size = weights.shape[-1]
+    block = next(m for m in range(min(BLOCK, size), 0, -1) if size % m == 0)
+    if block < 8 or values.dim() > 1:
+        return (weights * values).sum(-1, dtype=dtype)
+    parts = torch.einsum("...km,km->...k", weights.unflatten(-1, (-1, block)), values.unflatten(0, (-1, block)))
+    return parts.sum(-1, dtype=dtype)
+
+
+def _intercepts(weights: Tensor, offset: Tensor, dtype: torch.dtype) -> Tensor:
+    """What the upper lines' offsets (batch, 1 or rows, size) add; stable ReLUs have none and are left out."""
+    columns = torch.nonzero((offset != 0).flatten(0, -2).any(0)).squeeze(-1)
+    if len(columns) == 0:
+        return weights.new_zeros(weights.shape[:-1], dtype=dtype)
+    if 2 * len(columns) < weights.shape[-1]:
+        weights, offset = weights[..., columns], offset[..., columns]
+    return _inner(weights.clamp(max=0), offset, dtype)
 
 
 def attained_values(

@@ -57,7 +57,7 @@ def crown(
                 rounding.extend()
             losses = rounding.loss
         assert losses is not None
-        interval = forward_interval(node, values, inputs, losses[i])
+        interval = forward_interval(node, values, inputs)
         if bands is not None and i:
             carried = bands.extend(found[node.input] if isinstance(node, Relu | Max) else None)
             interval = interval if carried is None else interval.intersect(carried)

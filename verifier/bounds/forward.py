@@ -70,7 +70,7 @@ def _affine(node: Affine, bands: list[_Band], size: Tensor) -> _Band:
         band, absolute = bands[j], operator.absolute()
         center, spread = operator.apply((band.lower + band.upper) / 2), absolute.apply((band.upper - band.lower) / 2)
         largest = ((band.lower.abs() + band.upper.abs()) * size).sum(1)
-        loss = gamma(operator.roundings + band.lower.shape[1] + 8, dtype) * 2 * absolute.apply(largest)
+        loss = gamma(operator.fan_in + band.lower.shape[1] + 8, dtype) * 2 * absolute.apply(largest)
         lower = center - spread if lower is None else lower + center - spread
         upper = center + spread if upper is None else upper + center + spread
         lost = loss if lost is None else lost + loss

@@ -7,25 +7,29 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from torch import Tensor
+import torch
 
 from ..network.nodes import Affine, Input, Max, Network, Node, Relu
 from .bounds import Bounds, Interval
 from .inputs import InputSet
-from .rounding import RoundingLoss
+from .rounding import gamma
 
 
-def forward_interval(node: Node, values: list[Interval], inputs: InputSet, loss: Tensor) -> Interval:
-    """Interval of a node from the intervals of earlier nodes; `loss` is the node's in a `RoundingLoss`."""
+def forward_interval(node: Node, values: list[Interval], inputs: InputSet) -> Interval:
+    """Interval of a node from the intervals of earlier nodes."""
     match node:
         case Input():
             return Interval(inputs.lower, inputs.upper)
         case Affine():
-            middle, half = node.bias.expand(len(inputs), -1), 4 * loss
+            dtype, terms = node.bias.dtype, len(node.inputs) + 8
+            middle = node.bias.expand(len(inputs), -1)
+            half = middle.abs() * (4 * gamma(terms, dtype))
             for j, operator in zip(node.inputs, node.operators, strict=True):
-                before = values[j]
-                middle = middle + operator.apply(((before.lower + before.upper) / 2).to(node.bias.dtype))
-                half = half + operator.absolute().apply(((before.upper - before.lower) / 2).to(node.bias.dtype))
+                before, absolute = values[j], operator.absolute()
+                largest = torch.maximum(before.lower.abs(), before.upper.abs()).to(dtype)
+                middle = middle + operator.apply(((before.lower + before.upper) / 2).to(dtype))
+                half = half + absolute.apply(((before.upper - before.lower) / 2).to(dtype))
+                half = half + absolute.apply(largest) * (4 * gamma(operator.fan_in + terms, dtype))
             middle, half = middle.to(inputs.lower.dtype), half.to(inputs.lower.dtype)
             return Interval(middle - half, middle + half)
         case Relu():
@@ -41,10 +45,7 @@ def forward_interval(node: Node, values: list[Interval], inputs: InputSet, loss:
 def ibp(network: Network, inputs: InputSet, known: Bounds | None = None) -> Bounds:
     """Intervals of every node that a ReLU or a maximum reads, and of the output; intersected with what is known."""
     values: list[Interval] = []
-    rounding = RoundingLoss(network, inputs)
     for i, node in enumerate(network.nodes):
-        if i:
-            rounding.extend()
-        interval = forward_interval(node, values, inputs, rounding.loss[i])
+        interval = forward_interval(node, values, inputs)
         values.append(interval.intersect(known[i]) if known is not None and i in known else interval)
     return Bounds({i: values[i] for i in (*network.bounded, network.output)}, "ibp")

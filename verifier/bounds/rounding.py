@@ -21,6 +21,7 @@ from ..network.nodes import Affine, Input, Max, Network, Relu, predecessors
 from .bounds import Bounds, Interval
 from .inputs import InputSet
 
+BLOCK = 64  # entries of an inner product that are summed in low precision
 _SLACK = 1.05  # covers the rounding of the magnitudes themselves and the curvature of gamma_n
 
 
@@ -58,14 +59,16 @@ class RoundingLoss:
         """The next node."""
         i = len(self.magnitude)
         node, dtype = self.network.nodes[i], self.network.dtype
-        unit, wide = torch.finfo(dtype).eps / 2, gamma(self.network.nodes[i].size, torch.float64)
+        unit, wide = torch.finfo(dtype).eps / 2, gamma(node.size, torch.float64)
+        if dtype != torch.float64:  # inner products are summed in blocks
+            wide += gamma(BLOCK, dtype)
         match node:
             case Affine():
                 largest = node.bias.abs().expand(len(self.magnitude[0]), -1)
                 loss = largest * (2 * unit + wide)
                 for j, operator in zip(node.inputs, node.operators, strict=True):
                     spread = operator.absolute().apply(self.magnitude[j])
-                    loss = loss + gamma(operator.roundings + self._readers[j] + 2, dtype) * spread
+                    loss = loss + gamma(operator.fan_out + self._readers[j] + 2, dtype) * spread
                     largest = largest + spread
                 largest = largest * _SLACK
             case Relu():
@@ -87,11 +90,3 @@ class RoundingLoss:
         """Learn more of the values of the node that came last."""
         known = torch.maximum(interval.lower.abs(), interval.upper.abs()).to(self.network.dtype) * _SLACK
         self.magnitude[-1] = torch.minimum(self.magnitude[-1], known)
-
-    def expand(self, count: int) -> RoundingLoss:
-        """The only member of a batch of one, repeated."""
-        result = RoundingLoss.__new__(RoundingLoss)
-        result.network, result._readers = self.network, self._readers
-        result.magnitude = [t.expand(count, -1) for t in self.magnitude]
-        result.loss = [t.expand(count, -1) for t in self.loss]
-        return result

@@ -13,6 +13,7 @@ from .state import Engine, Pair, SearchState, Settings
 ENGINES = {
     "falsify": "falsify:Falsify",
     "propagate": "propagate:Propagate",
+    "falsify-more": "falsify:FalsifyMore",
     "input-split": "branch_and_bound.input_split:InputSplit",
     "relu-split": "branch_and_bound.relu_split:ReluSplit",
     "milp": "milp:Milp",

@@ -5,34 +5,38 @@ from __future__ import annotations
 import torch
 
 from ..attacks import AttackProblem, run
+from ..attacks.base import Attack
 from ..attacks.minimal import minimal
 from ..attacks.pgd import Pgd
 from .polish import polish
 from .state import Pair, SearchState
 
 _CHUNK = 128
+_SHARE = 0.05  # of the time left, for longer attacks
 
 
 class Falsify:
-    """Moves the upper side only."""
+    """Moves the upper side only. A short attack: what it misses, bound propagation mostly proves."""
 
     name = "falsify"
+    attacks: tuple[Attack, ...] = (Pgd(steps=12, restarts=1),)
 
     def run(self, state: SearchState, deadline: float) -> None:
         """Attack every open pair, in chunks; stop at the first counterexample of a feasibility query."""
         pairs = state.open_pairs
         for begin in range(0, len(pairs), _CHUNK):
+            part = pairs[begin : begin + _CHUNK]
             if state.done or state.elapsed > deadline:
                 return
-            chunk = [(pair.region, pair.polytope) for pair in pairs[begin : begin + _CHUNK]]
-            problem = AttackProblem.build(state.network, chunk)
             if state.distances:
-                self._nearest(state, problem, pairs[begin : begin + _CHUNK], deadline)
+                problem = AttackProblem.build(state.network, [(pair.region, pair.polytope) for pair in part])
+                self._nearest(state, problem, part, deadline)
                 continue
-            for attack in (Pgd(steps=20, restarts=2), Pgd(steps=60, restarts=6)):
+            problem = AttackProblem.build(state.region_bounds.fast, [(pair.region, pair.polytope) for pair in part])
+            for attack in self.attacks:
                 result = run(attack, problem, state.settings.seed)
                 order = result.violation.argsort()[:8]
-                state.offer(result.points[order].cpu().numpy(), self.name)
+                state.offer(result.points[order].double().cpu().numpy(), self.name)
                 if state.done or state.elapsed > deadline:
                     return
 
@@ -44,3 +48,15 @@ class Falsify:
         for i in order[:3]:
             if state.elapsed < deadline:
                 polish(state, found.points[i].cpu().numpy(), pairs[i])
+
+
+class FalsifyMore(Falsify):
+    """Longer attacks with restarts, on what bound propagation left open."""
+
+    name = "falsify-more"
+    attacks = (Pgd(steps=40, restarts=6), Pgd(steps=120, restarts=12))
+
+    def run(self, state: SearchState, deadline: float) -> None:
+        """Distances have had their long attack already."""
+        if not state.distances:
+            super().run(state, min(deadline, state.elapsed + _SHARE * state.time_left))

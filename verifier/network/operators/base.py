@@ -28,8 +28,13 @@ class Operator(ABC):
 
     @property
     @abstractmethod
-    def roundings(self) -> int:
-        """Most roundings on the way to one entry of `adjoint` (and of `apply`): products and sums, in any order."""
+    def fan_in(self) -> int:
+        """Most roundings on the way to one entry of `apply`: products and sums, in any order."""
+
+    @property
+    @abstractmethod
+    def fan_out(self) -> int:
+        """Most roundings on the way to one entry of `adjoint`."""
 
     @abstractmethod
     def apply(self, x: Tensor) -> Tensor:
@@ -80,9 +85,14 @@ class Compose(Operator):
         return self.factors[-1].out_size
 
     @property
-    def roundings(self) -> int:
+    def fan_in(self) -> int:
         """Those of all factors."""
-        return sum(factor.roundings for factor in self.factors)
+        return sum(factor.fan_in for factor in self.factors)
+
+    @property
+    def fan_out(self) -> int:
+        """Those of all factors."""
+        return sum(factor.fan_out for factor in self.factors)
 
     def apply(self, x: Tensor) -> Tensor:
         """Apply the factors in order."""
@@ -128,9 +138,14 @@ class Transposed(Operator):
         return self.inner.in_size
 
     @property
-    def roundings(self) -> int:
-        """Those of the inner operator."""
-        return self.inner.roundings
+    def fan_in(self) -> int:
+        """The inner operator's on its other side."""
+        return self.inner.fan_out
+
+    @property
+    def fan_out(self) -> int:
+        """The inner operator's on its other side."""
+        return self.inner.fan_in
 
     def apply(self, x: Tensor) -> Tensor:
         """The inner adjoint."""

@@ -55,10 +55,16 @@ class Conv2d(Operator):
         return prod(self.out_shape)
 
     @property
-    def roundings(self) -> int:
-        """Products and sums over the kernel and the channels on either side."""
-        channels_out, channels_in, height, width = self.weight.shape
-        return height * width * max(int(channels_out) // self.groups, int(channels_in)) + 1
+    def fan_in(self) -> int:
+        """The kernel's entries."""
+        return int(self.weight[0].numel()) + 1
+
+    @property
+    def fan_out(self) -> int:
+        """The positions of the kernel that reach one input, in every channel."""
+        channels, _, height, width = self.weight.shape
+        reached = -(-int(height) // self.stride[0]) * -(-int(width) // self.stride[1])
+        return reached * (int(channels) // self.groups) + 1
 
     @property
     def _symmetric(self) -> bool:

@@ -29,9 +29,14 @@ class Dense(Operator):
         return self.repeat * int(self.weight.shape[0])
 
     @property
-    def roundings(self) -> int:
-        """One product and one sum for each row or column of the weight, whichever are more."""
-        return max(self.weight.shape) + 1
+    def fan_in(self) -> int:
+        """A product and a sum for each column of the weight."""
+        return int(self.weight.shape[1]) + 1
+
+    @property
+    def fan_out(self) -> int:
+        """A product and a sum for each row of the weight."""
+        return int(self.weight.shape[0]) + 1
 
     def apply(self, x: Tensor) -> Tensor:
         """Matrix product."""

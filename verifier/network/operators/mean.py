@@ -39,9 +39,14 @@ class MeanAxes(Operator):
         return tuple(a - len(self.shape) for a in self.axes)
 
     @property
-    def roundings(self) -> int:
+    def fan_in(self) -> int:
         """A sum over the members, and a division."""
         return self.count + 1
+
+    @property
+    def fan_out(self) -> int:
+        """A division."""
+        return 2
 
     def apply(self, x: Tensor) -> Tensor:
         """Mean."""

@@ -27,7 +27,12 @@ class Scale(Operator):
         return int(self.factor.shape[0])
 
     @property
-    def roundings(self) -> int:
+    def fan_in(self) -> int:
+        """One product."""
+        return 1
+
+    @property
+    def fan_out(self) -> int:
         """One product."""
         return 1
 

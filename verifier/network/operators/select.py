@@ -49,7 +49,12 @@ class Select(Operator):
         return int(self.index.shape[0])
 
     @property
-    def roundings(self) -> int:
+    def fan_in(self) -> int:
+        """Nothing is rounded."""
+        return 0
+
+    @property
+    def fan_out(self) -> int:
         """Sums over the outputs that show the same input."""
         if self.is_identity:
             return 0
