@@ -84,6 +84,16 @@ def worst_margin(network: Network, lower: np.ndarray, upper: np.ndarray, label: 
     return float(best)
 
 
+def lowest(network: Network, lower: np.ndarray, upper: np.ndarray, row: np.ndarray) -> float:
+    """min over the box of row . output."""
+    best = np.inf
+    for cell in cells(network):
+        result = linprog(row @ cell.matrix, cell.rows, cell.limit, bounds=list(zip(lower, upper, strict=True)))
+        if result.status == 0:
+            best = min(best, result.fun + row @ cell.constant)
+    return float(best)
+
+
 def nearest(network: Network, center: np.ndarray, label: int, norm: str) -> float:
     """Distance from the center to the nearest x in [0, 1]^n with another class on top or tied; inf if there is none."""
     best = np.inf

@@ -1,13 +1,20 @@
 """Bounds: sampled points lie inside, tighter methods lie inside looser ones."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from networks import KINDS, random_network, scaled
+from oracle import lowest
 
 from advverify.verifier.bounds import InputSet, crown, ibp, output_lower_bounds
 from advverify.verifier.bounds.alpha_crown import AlphaCrown, optimise
 from advverify.verifier.bounds.intermediate import tighten_intermediate
+from advverify.verifier.bounds.neuron_split import NeuronSplit
+from advverify.verifier.engines.branch_and_bound.input_split import clip
 from advverify.verifier.network.evaluate import evaluate, evaluate_all
 from advverify.verifier.network.simplify import max_to_relu
 from advverify.verifier.norms import get_norm
@@ -85,3 +92,47 @@ def test_low_precision_bounds_hold(kind: str) -> None:
         rows, offset = torch.eye(3, dtype=torch.float64)[None], torch.zeros(1, 3, dtype=torch.float64)
         best = optimise(low, inputs, rows, offset, tight, enough=torch.inf).bound
         assert (values[-1] >= best[0]).all()
+
+
+@pytest.mark.parametrize("kind", ["mlp", "residual", "conv"])
+def test_neuron_trees_come_near_the_truth(kind: str) -> None:
+    """Bounds from trees for single neurons lie between those of alpha-CROWN and the truth by brute force."""
+    for seed in range(3):
+        network = random_network(kind, seed)
+        rng = np.random.default_rng(seed)
+        center = rng.random(network.input_size)
+        region = Region(np.maximum(center - 0.6, 0), np.minimum(center + 0.6, 1))
+        inputs = InputSet.from_regions([region])
+        loose = tighten_intermediate(network, inputs, crown(network, inputs))
+        trees = NeuronSplit(seconds=20.0, gap=0.0, steps=60)
+        tight = tighten_intermediate(network, inputs, loose, trees=trees)
+        for node in network.bounded:
+            prefix = replace(network, nodes=network.nodes[: node + 1])
+            for j in range(prefix.output_size):
+                row = np.eye(prefix.output_size)[j]
+                least = lowest(prefix, region.lower, region.upper, row)
+                most = -lowest(prefix, region.lower, region.upper, -row)
+                below, above = float(tight[node].lower[0, j]), float(tight[node].upper[0, j])
+                assert float(loose[node].lower[0, j]) <= below <= least + 1e-9
+                assert most - 1e-9 <= above <= float(loose[node].upper[0, j])
+                if below < 0 < above:  # stable neurons are left as soon as their sign is known
+                    assert below >= least - 0.02 and above <= most + 0.02
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 10_000), st.integers(1, 4), st.integers(1, 3))
+def test_clipping_keeps_every_point_that_all_rows_allow(seed: int, inputs: int, rows: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.rand(*shape, generator=generator, dtype=torch.float64) * 2 - 1
+
+    lower = draw(5, inputs)
+    upper = lower + draw(5, inputs).abs()
+    coefficients, offset = draw(5, rows, inputs), draw(5, rows) * 0.5
+    low, high, empty = clip(lower, upper, coefficients, offset)
+    share = torch.rand(200, 5, inputs, generator=generator, dtype=torch.float64)
+    points = lower + share * (upper - lower)
+    allowed = ((coefficients * points.unsqueeze(2)).sum(-1) + offset <= 0).all(-1)
+    inside = ((points >= low) & (points <= high)).all(-1) & ~empty
+    assert bool((inside | ~allowed).all())

@@ -10,6 +10,7 @@ from oracle import nearest, worst_margin
 
 from advverify.verifier.api import certify, distance
 from advverify.verifier.engines import ENGINES, Settings
+from advverify.verifier.engines.branch_and_bound import relu_split
 from advverify.verifier.network.evaluate import predict
 from advverify.verifier.network.nodes import Network
 from advverify.verifier.outcome import Verdict
@@ -87,3 +88,15 @@ def test_symmetric_big_m_and_free_stable_binaries_give_the_same_answer() -> None
         settings = Settings(timeout=20, gap=5e-7, threads=1, symmetric=symmetric, fix_stable=fix)
         bracket = distance(network, image, label, "inf", settings=settings, engines=("falsify", "milp")).bracket
         assert bracket.lower == pytest.approx(truth, abs=1e-5)
+
+
+@pytest.mark.parametrize("norm", ["1", "2", "inf"])
+def test_smaller_balls_first(norm: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Distances proved on a ladder of smaller balls, without a search on the whole one before it."""
+    monkeypatch.setattr(relu_split, "_WHOLE_SHARE", 0.0)
+    for seed in range(4):
+        network, image, label = case("mlp", seed)
+        truth = nearest(network, image, label, norm)
+        bracket = distance(network, image, label, norm, settings=FAST, engines=("falsify", "relu-split")).bracket
+        assert bracket.lower <= truth + 1e-6 and bracket.upper >= truth - 1e-6
+        assert bracket.upper == bracket.lower == np.inf or bracket.gap <= 1e-5

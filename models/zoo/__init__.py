@@ -25,6 +25,7 @@ def recipes() -> dict[str, Recipe]:
 
     return {
         "digits-mlp": Recipe("mlp", {"inputs": 64, "hidden": [32, 32], "outputs": 10}),
+        "digits-deep": Recipe("mlp", {"inputs": 64, "hidden": [64, 64, 64, 64], "outputs": 10}),
         "digits-conv": Recipe("conv", {"image": IMAGE, "channels": [4, 8], "hidden": 16, "outputs": 10}),
         "digits-resnet": Recipe("resnet", {"inputs": 64, "width": 32, "blocks": 2, "hidden": 24, "outputs": 10}),
     }

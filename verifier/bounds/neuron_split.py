@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..network.evaluate import evaluate_all
-from ..network.nodes import Network
+from ..network.nodes import Network, Relu
 from .alpha_crown import AlphaCrown, Multipliers, raise_bounds
 from .backward import Start
 from .bounds import Bounds, Interval
@@ -57,7 +57,9 @@ def tighten_node(
     deadline = time.perf_counter() + seconds
     interval = bounds[node]
     neurons = torch.nonzero(interval.unstable[0]).squeeze(-1)
-    if len(neurons) == 0 or seconds <= 0:
+    relus = [other for other in network.nodes[:node] if isinstance(other, Relu)]
+    splittable = any(bool(bounds[relu.input].unstable.any()) for relu in relus)
+    if len(neurons) == 0 or seconds <= 0 or not splittable:
         return bounds
     losses = RoundingLoss.of(network, inputs, bounds).loss
     lower, upper = interval.lower.clone(), interval.upper.clone()

@@ -40,6 +40,7 @@ class Settings:
         joint: one MILP over all targets instead of one MILP a target.
         branching: score of ReLU splits (`branch_and_bound.branching`).
         beta_steps: ascent steps for each domain of the ReLU tree.
+        tightening: bound intermediate neurons harder before the ReLU tree (ablation when False).
     """
 
     timeout: float = 60.0
@@ -52,6 +53,7 @@ class Settings:
     joint: bool = False
     branching: str = "slack"
     beta_steps: int = 8
+    tightening: bool = True
 
 
 @dataclass
@@ -95,7 +97,10 @@ class NetworkJudge:
 
 @dataclass
 class SearchState:
-    """The state of one query; engines read it and move it through its methods."""
+    """The state of one query; engines read it and move it through its methods.
+
+    `focus` is for distances: an engine that looks at a smaller ball first sets it, and resets it when it is through.
+    """
 
     query: Query
     settings: Settings
@@ -108,6 +113,7 @@ class SearchState:
     statistics: dict[str, float | int | str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     listener: Callable[[TraceEvent], None] | None = None
+    focus: float = math.inf
 
     @classmethod
     def open(cls, query: Query, settings: Settings, judge: Judge) -> SearchState:
@@ -149,7 +155,7 @@ class SearchState:
         if self.distances:
             if self.count_norm:
                 return self.upper
-            return min(self.upper * (1 - 0.95 * self.settings.gap), self.limit)
+            return min(self.upper * (1 - 0.95 * self.settings.gap), self.limit, self.focus)
         if self.query.objective is Objective.FEASIBILITY:
             return 0.0
         if math.isinf(self.upper):
@@ -248,7 +254,7 @@ class SearchState:
         """The part of a region that is still of interest: for distances the ball of the best witness."""
         if not self.distances:
             return region
-        radius = self.upper - 1 if self.count_norm else min(self.upper * (1 - 0.95 * self.settings.gap), self.limit)
+        radius = self.upper - 1 if self.count_norm else self.goal
         return self.query.specification.with_radius(max(radius, 0.0)).region
 
     def inputs(self, regions: Sequence[Region]) -> InputSet:

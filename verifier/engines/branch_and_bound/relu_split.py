@@ -34,6 +34,8 @@ _PASSES = (0, 1, 4, 16, 64, 256)  # seconds of splitting for single neurons, bef
 _TIGHTENING_SHARE = 0.7  # of the time that is left
 _SHORT_SEARCH, _LONG_SEARCH = 0.3, 0.5  # of the time spent on tightening; long where few ReLUs are unstable
 _SHORTEST_SEARCH = 0.3  # seconds
+_WHOLE_SHARE, _STEP_SHARE = 0.5, 0.25  # of the time left, for distances: the whole ball first, then a smaller one
+_NARROW = 0.02  # relative width at which bisecting what is provable ends
 _REFINE_UNSTABLE = 160  # up to so many unstable ReLUs the intermediate bounds are recomputed in every domain
 
 
@@ -57,7 +59,26 @@ class ReluSplit:
         if state.count_norm:
             return
         for case in state.query.specification.cases:
+            if state.distances and np.isfinite(state.goal):
+                self._settle(state, case, state.elapsed + _WHOLE_SHARE * (deadline - state.elapsed))
+                self._approach(state, case, deadline)
             self._settle(state, case, deadline)
+
+    def _approach(self, state: SearchState, case: Case, deadline: float) -> None:
+        """Raise the lower side over smaller balls where the whole one is too hard: bisect what may be provable."""
+        ceiling = state.goal
+        try:
+            while not state.done and state.elapsed < deadline:
+                low, ceiling = state.lower, min(ceiling, state.goal)
+                if ceiling - low <= _NARROW * ceiling:
+                    return
+                state.focus = (low + ceiling) / 2
+                self._settle(state, case, state.elapsed + _STEP_SHARE * (deadline - state.elapsed))
+                if not state.done:
+                    ceiling = state.focus
+                state.focus = math.inf
+        finally:
+            state.focus = math.inf
 
     def _settle(self, state: SearchState, case: Case, deadline: float) -> None:
         """Tighten and search in turn: each pass tightens harder, and its search is short beside it, save the last."""
@@ -70,6 +91,9 @@ class ReluSplit:
             if not pairs or state.done or state.elapsed > deadline:
                 return
             began = state.elapsed
+            if not state.settings.tightening:
+                _Search(state, case, pairs, self.name, known).run(deadline)
+                return
             left = budget - spent
             known.tighten(state.search_region(case.region), min(seconds, left), _clock(state, began + left))
             spent += state.elapsed - began

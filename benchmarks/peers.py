@@ -1,0 +1,212 @@
+"""Other open tools on the same queries in the same run: OMLT + HiGHS, PySCIPOpt-ML + SCIP, Marabou (extra `[bench]`).
+
+The question is the same for all: is there an input within linf eps of an image, inside [0, 1], that some other class
+wins? Every tool gets a fresh process and the same time limit, start-up included; all but Marabou answer it with one
+MILP a target, in order, and stop at the first counterexample, as their users would.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import statistics
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from .measure import table
+
+THREADS = 2
+
+
+def advverify(model: str, lower: np.ndarray, upper: np.ndarray, label: int, limit: float) -> str:
+    """This project, on the box as a property."""
+    from advverify.verifier.api import Model, verify
+    from advverify.verifier.engines import Settings
+    from advverify.verifier.norms import get_norm
+    from advverify.verifier.specification import Case, Region, Specification, robustness
+
+    network = Model(model)
+    middle = (lower + upper) / 2
+    unsafe = robustness(middle, label, network.network.output_size, get_norm("inf"), 1.0).cases[0].unsafe
+    specification = Specification((Case(Region(lower, upper), unsafe),))
+    outcome = verify(network, specification, settings=Settings(timeout=limit, threads=THREADS))
+    return outcome.verdict.value
+
+
+def omlt_highs(model: str, lower: np.ndarray, upper: np.ndarray, label: int, limit: float) -> str:
+    """OMLT's big-M formulation, solved by HiGHS through Pyomo."""
+    import onnx
+    import pyomo.environ as pyo
+    from omlt import OmltBlock
+    from omlt.io.onnx import load_onnx_neural_network
+    from omlt.neuralnet import ReluBigMFormulation
+
+    definition = load_onnx_neural_network(
+        onnx.load(model), input_bounds={(k,): (float(a), float(b)) for k, (a, b) in enumerate(_pairs(lower, upper))}
+    )
+    program = pyo.ConcreteModel()
+    program.net = OmltBlock()
+    program.net.build_formulation(ReluBigMFormulation(definition))
+    solver = pyo.SolverFactory("highs")
+    began = time.perf_counter()
+    outputs = program.net.outputs
+    for target in (k for k in outputs if _last(k) != label):
+        left = limit - (time.perf_counter() - began)
+        if left <= 0:
+            return "timeout"
+        ours = label if isinstance(target, int) else (label,)
+        program.goal = pyo.Objective(expr=outputs[ours] - outputs[target])
+        options = {"time_limit": left, "threads": THREADS, "parallel": "on"}
+        result = solver.solve(program, load_solutions=False, options=options)
+        if str(result.solver.termination_condition) != "optimal":
+            return "timeout"
+        if float(result.problem.upper_bound if result.problem.upper_bound is not None else np.inf) < 0:
+            return "adversarial"
+        program.del_component("goal")
+    return "robust"
+
+
+def scip_ml(model: str, lower: np.ndarray, upper: np.ndarray, label: int, limit: float) -> str:
+    """PySCIPOpt-ML's formulation, solved by SCIP."""
+    import onnx
+    from pyscipopt import Model
+    from pyscipopt_ml.add_predictor import add_predictor_constr
+
+    network = onnx.load(model)
+    began = time.perf_counter()
+    classes = int(network.graph.output[0].type.tensor_type.shape.dim[-1].dim_value)
+    for target in (k for k in range(classes) if k != label):
+        left = limit - (time.perf_counter() - began)
+        if left <= 0:
+            return "timeout"
+        program = Model()
+        program.hideOutput()
+        x = np.array([[program.addVar(lb=float(a), ub=float(b)) for a, b in _pairs(lower, upper)]], dtype=object)
+        y = np.array([[program.addVar(lb=None) for _ in range(classes)]], dtype=object)
+        add_predictor_constr(program, network, x, y, unique_naming_prefix="net_")
+        program.setObjective(y[0, label] - y[0, target])
+        program.setParam("limits/time", left)
+        program.optimize()
+        if program.getStatus() != "optimal":
+            return "timeout"
+        if program.getObjVal() < 0:
+            return "adversarial"
+    return "robust"
+
+
+def marabou(model: str, lower: np.ndarray, upper: np.ndarray, label: int, limit: float) -> str:
+    """Marabou 2, one query a target."""
+    from maraboupy import Marabou, MarabouCore, MarabouUtils
+
+    began = time.perf_counter()
+    network = Marabou.read_onnx(model)
+    inputs, outputs = network.inputVars[0].flatten(), network.outputVars[0].flatten()
+    for target in (k for k in range(len(outputs)) if k != label):
+        left = limit - (time.perf_counter() - began)
+        if left <= 0:
+            return "timeout"
+        network = Marabou.read_onnx(model)
+        for variable, (a, b) in zip(inputs, _pairs(lower, upper), strict=True):
+            network.setLowerBound(variable, float(a))
+            network.setUpperBound(variable, float(b))
+        row = MarabouUtils.Equation(MarabouCore.Equation.GE)
+        row.addAddend(1.0, outputs[target])
+        row.addAddend(-1.0, outputs[label])
+        row.setScalar(0.0)
+        network.addEquation(row)
+        options = Marabou.createOptions(verbosity=0, timeoutInSeconds=max(1, int(left)), numWorkers=THREADS)
+        word = network.solve(verbose=False, options=options)[0]
+        if word == "sat":
+            return "adversarial"
+        if word != "unsat":
+            return "timeout"
+    return "robust"
+
+
+TOOLS: dict[str, Callable[[str, np.ndarray, np.ndarray, int, float], str]] = {
+    "advverify": advverify,
+    "omlt + highs": omlt_highs,
+    "pyscipopt-ml + scip": scip_ml,
+    "marabou": marabou,
+}
+
+
+def _pairs(lower: np.ndarray, upper: np.ndarray) -> list[tuple[float, float]]:
+    return list(zip(lower.tolist(), upper.tolist(), strict=True))
+
+
+def _last(index: Any) -> int:
+    return int(index[-1] if isinstance(index, tuple) else index)
+
+
+def _child(pipe: Connection, name: str, arguments: tuple[str, np.ndarray, np.ndarray, int, float]) -> None:
+    pipe.send(TOOLS[name](*arguments))
+
+
+def timed(name: str, arguments: tuple[str, np.ndarray, np.ndarray, int, float]) -> tuple[str, float]:
+    """Answer and seconds of a tool in a process of its own, killed at the limit."""
+    context = multiprocessing.get_context("spawn")
+    receive, send = context.Pipe(duplex=False)
+    process = context.Process(target=_child, args=(send, name, arguments), daemon=True)
+    began = time.perf_counter()
+    process.start()
+    send.close()
+    word = "timeout"
+    try:
+        if receive.poll(arguments[-1] + 5):
+            word = receive.recv()
+    except EOFError:
+        word = "error"
+    seconds = time.perf_counter() - began
+    process.kill()
+    process.join()
+    return word, seconds
+
+
+@click.command("peers")
+@click.option("--model", default="digits-mlp", show_default=True, help="A network of the zoo, or a path.")
+@click.option("--data", default="digits", show_default=True)
+@click.option("--take", default=10, show_default=True, help="First test images.")
+@click.option("--eps", default=0.1, show_default=True)
+@click.option("--timeout", default=60.0, show_default=True)
+@click.option("--tools", default=",".join(TOOLS), show_default=True)
+def command(model: str, data: str, take: int, eps: float, timeout: float, tools: str) -> None:
+    """The same robustness queries to every tool."""
+    from advverify.models.datasets import load_dataset
+    from advverify.models.zoo import path_of
+
+    path = str(model if Path(model).exists() else path_of(model))
+    images = load_dataset(data)
+    names = [name.strip() for name in tools.split(",")]
+    answers: dict[str, list[tuple[str, float]]] = {name: [] for name in names}
+    for index in range(take):
+        image = images.images[index].ravel().astype(np.float64)
+        box = np.clip(image - eps, 0, 1), np.clip(image + eps, 0, 1)
+        for name in names:
+            word, seconds = timed(name, (path, *box, int(images.labels[index]), timeout))
+            answers[name].append((word, seconds))
+            click.echo(f"image {index} {name}: {word} {seconds:.1f} s", err=True)
+    ours = answers.get("advverify", [])
+    rows = []
+    for name in names:
+        settled = [(k, s) for k, (word, s) in enumerate(answers[name]) if word in ("robust", "adversarial")]
+        ratios = [s / ours[k][1] for k, s in settled if ours]
+        missed = sum(ours[k][0] not in ("robust", "adversarial") for k, _ in settled) if ours else 0
+        differ = sum(ours[k][0] != answers[name][k][0] for k, _ in settled) - missed if ours else 0
+        median = f"{statistics.median(s for _, s in settled):.2f}" if settled else "-"
+        ratio = f"{statistics.median(ratios):.1f}" if ratios else "-"
+        rows.append([name, f"{len(settled)}/{take}", median, ratio, missed, differ])
+    header = [
+        "tool",
+        "settled",
+        "median s",
+        "median ratio to advverify",
+        "settled where advverify is not",
+        "contradicts",
+    ]
+    click.echo(table(header, rows))
