@@ -40,14 +40,17 @@ def advverify(model: str, lower: np.ndarray, upper: np.ndarray, label: int, limi
 
 def omlt_highs(model: str, lower: np.ndarray, upper: np.ndarray, label: int, limit: float) -> str:
     """OMLT's big-M formulation, solved by HiGHS through Pyomo."""
+    import logging
+
     import onnx
     import pyomo.environ as pyo
     from omlt import OmltBlock
     from omlt.io.onnx import load_onnx_neural_network
     from omlt.neuralnet import ReluBigMFormulation
 
+    logging.getLogger("pyomo").setLevel(logging.ERROR)
     definition = load_onnx_neural_network(
-        onnx.load(model), input_bounds={(k,): (float(a), float(b)) for k, (a, b) in enumerate(_pairs(lower, upper))}
+        onnx.load(model), input_bounds={(0, k): (float(a), float(b)) for k, (a, b) in enumerate(_pairs(lower, upper))}
     )
     program = pyo.ConcreteModel()
     program.net = OmltBlock()
@@ -59,7 +62,7 @@ def omlt_highs(model: str, lower: np.ndarray, upper: np.ndarray, label: int, lim
         left = limit - (time.perf_counter() - began)
         if left <= 0:
             return "timeout"
-        ours = label if isinstance(target, int) else (label,)
+        ours = (0, label) if isinstance(target, tuple) else label
         program.goal = pyo.Objective(expr=outputs[ours] - outputs[target])
         options = {"time_limit": left, "threads": THREADS, "parallel": "on"}
         result = solver.solve(program, load_solutions=False, options=options)
@@ -128,6 +131,45 @@ def marabou(model: str, lower: np.ndarray, upper: np.ndarray, label: int, limit:
     return "robust"
 
 
+def plain(model: Path, folder: Path) -> Path:
+    """The same network as Gemm and Relu alone on a flat input, which is all that some of the tools read."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    from advverify.verifier.network.nodes import Affine, Relu
+    from advverify.verifier.network.onnx_reader import read_onnx
+
+    network = read_onnx(model)
+    nodes, weights, last = [], [], "x"
+    for i, node in enumerate(network.nodes[1:], start=1):
+        name = f"h{i}"
+        if isinstance(node, Affine) and node.inputs == (i - 1,):
+            matrix = node.operators[0].to_sparse().toarray().astype(np.float32)
+            weights.append(numpy_helper.from_array(matrix, f"w{i}"))
+            weights.append(numpy_helper.from_array(node.bias.numpy().astype(np.float32), f"b{i}"))
+            nodes.append(
+                helper.make_node(
+                    "Gemm", [last, f"w{i}", f"b{i}"], [name], name=name, alpha=1.0, beta=1.0, transA=0, transB=1
+                )
+            )
+        elif isinstance(node, Relu) and node.input == i - 1:
+            nodes.append(helper.make_node("Relu", [last], [name], name=name))
+        else:
+            raise click.ClickException(f"{model.name} is not a chain of dense layers and ReLUs")
+        last = name
+    graph = helper.make_graph(
+        nodes,
+        model.stem,
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, network.input_size])],
+        [helper.make_tensor_value_info(last, TensorProto.FLOAT, [1, network.output_size])],
+        weights,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{model.stem}-plain.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+    return path
+
+
 TOOLS: dict[str, Callable[[str, np.ndarray, np.ndarray, int, float], str]] = {
     "advverify": advverify,
     "omlt + highs": omlt_highs,
@@ -180,7 +222,7 @@ def command(model: str, data: str, take: int, eps: float, timeout: float, tools:
     from advverify.models.datasets import load_dataset
     from advverify.models.zoo import path_of
 
-    path = str(model if Path(model).exists() else path_of(model))
+    path = str(plain(Path(model) if Path(model).exists() else path_of(model), Path("build/peers")))
     images = load_dataset(data)
     names = [name.strip() for name in tools.split(",")]
     answers: dict[str, list[tuple[str, float]]] = {name: [] for name in names}
