@@ -1,4 +1,4 @@
-"""What each part of the MILP encoding buys: `python -m benchmarks.encodings [--images 3] [--timeout 60]`.
+"""What each part of the MILP encoding buys.
 
 The same minimal-distortion queries (norm inf, digits-mlp, one target: the runner-up) in one run, each row adding one
 thing to the row before: symmetric M -> asymmetric M -> binaries of stable ReLUs fixed -> CROWN bounds -> the box of a
@@ -7,10 +7,10 @@ PGD upper bound. Ratios are of total times with time-outs counted at the limit, 
 
 from __future__ import annotations
 
-import argparse
 import statistics
 from dataclasses import dataclass
 
+import click
 import numpy as np
 import torch
 
@@ -20,12 +20,15 @@ from advverify.verifier.attacks import AttackProblem
 from advverify.verifier.attacks.minimal import minimal
 from advverify.verifier.bounds import InputSet, crown, ibp
 from advverify.verifier.encoding import Formulation, encode
+from advverify.verifier.network.evaluate import evaluate
 from advverify.verifier.network.onnx_reader import read_onnx
 from advverify.verifier.norms import get_norm
 from advverify.verifier.query import Objective
 from advverify.verifier.solvers import SolveOptions, SolverStatus
 from advverify.verifier.solvers.highs import Highs
 from advverify.verifier.specification import robustness
+
+from .measure import median, table
 
 
 @dataclass(frozen=True)
@@ -47,20 +50,18 @@ STEPS = (
 )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", type=int, default=3)
-    parser.add_argument("--timeout", type=float, default=60.0)
-    parser.add_argument("--model", default="digits-mlp")
-    arguments = parser.parse_args()
-    network, data = read_onnx(path_of(arguments.model)), load_dataset("digits")
+@click.command("encodings")
+@click.option("--images", default=3, show_default=True)
+@click.option("--timeout", default=60.0, show_default=True)
+@click.option("--model", default="digits-mlp", show_default=True)
+def command(images: int, timeout: float, model: str) -> None:
+    """Solve the same programs with more and more of the encoding."""
+    network, data = read_onnx(path_of(model)), load_dataset("digits")
     times: dict[str, list[float]] = {step.name: [] for step in STEPS}
     solved: dict[str, int] = {step.name: 0 for step in STEPS}
     binaries: dict[str, list[int]] = {step.name: [] for step in STEPS}
-    for index in range(arguments.images):
+    for index in range(images):
         image, label = data.images[index].ravel(), int(data.labels[index])
-        from advverify.verifier.network.evaluate import evaluate
-
         logits = evaluate(network, torch.tensor(image)[None])[0].numpy()
         target = int(np.argsort(np.where(np.arange(len(logits)) == label, -np.inf, logits))[-1])
         for step in STEPS:
@@ -73,22 +74,19 @@ def main() -> None:
             inputs = InputSet.from_regions([case.region])
             bounds = crown(network, inputs) if step.crown else ibp(network, inputs)
             program = encode(network, bounds, case.region, case.unsafe, Objective.MIN_DISTORTION, step.formulation)
-            result = Highs().solve(program, SolveOptions(time_limit=arguments.timeout, relative_gap=1e-4, threads=2))
-            times[step.name].append(min(result.seconds, arguments.timeout))
+            result = Highs().solve(program, SolveOptions(time_limit=timeout, relative_gap=1e-4, threads=2))
+            times[step.name].append(min(result.seconds, timeout))
             solved[step.name] += result.status is SolverStatus.OPTIMAL
             binaries[step.name].append(program.binaries)
-    print("| encoding | solved | median s | total s | binaries (median) | ratio to row above |")
-    print("|---|---|---|---|---|---|")
+    rows = []
     before = None
     for step in STEPS:
         total = sum(times[step.name])
         ratio = "-" if before is None else f"{before / total:.1f}"
-        print(
-            f"| {step.name} | {solved[step.name]}/{arguments.images} | {statistics.median(times[step.name]):.2f} "
-            f"| {total:.1f} | {statistics.median(binaries[step.name]):.0f} | {ratio} |"
+        count = f"{statistics.median(binaries[step.name]):.0f}"
+        rows.append(
+            [step.name, f"{solved[step.name]}/{images}", median(times[step.name]), f"{total:.1f}", count, ratio]
         )
         before = total
-
-
-if __name__ == "__main__":
-    main()
+    header = ["encoding", "solved", "median s", "total s", "binaries (median)", "ratio to row above"]
+    click.echo(table(header, rows))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -62,7 +63,7 @@ def search_options(timeout: float) -> Callable[[F], F]:
         click.option(
             "--solver", default="highs", show_default=True, help="Solver of the MILP engine: highs, scip, cbc."
         ),
-        click.option("--threads", type=int, default=2, show_default=True, help="Threads a query."),
+        click.option("--threads", type=int, default=None, help="Threads a query [default: 2, fewer with --jobs]."),
         click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
         click.option("--seed", type=int, default=0, show_default=True, help="Seed of attacks and solvers."),
     )
@@ -83,7 +84,9 @@ def settings_from(options: dict[str, Any]) -> Settings:
     gap = float(options.get("gap", 1e-4))
     if not 0 < gap < 1:
         raise InvalidInput(f"--gap must lie between 0 and 1, got {gap:g}")
-    threads = int(options["threads"])
+    threads = options["threads"]
+    if threads is None:  # all jobs together get no more than the machine has
+        threads = max(1, min(2, (os.cpu_count() or 1) // max(int(options.get("jobs", 1)), 1)))
     if threads < 1:
         raise InvalidInput(f"--threads must be at least 1, got {threads}")
     if options["solver"] != "highs":
