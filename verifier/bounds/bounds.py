@@ -49,6 +49,11 @@ class Bounds:
         """Whether the node has bounds."""
         return node in self.intervals
 
+    @property
+    def unstable_count(self) -> int:
+        """Number of open signs, over the whole batch."""
+        return sum(int(interval.unstable.sum()) for interval in self.intervals.values())
+
     def tighten(self, other: Bounds) -> Bounds:
         """Intersection, node by node."""
         merged = dict(self.intervals)

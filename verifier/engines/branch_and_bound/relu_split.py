@@ -34,6 +34,7 @@ _PASSES = (0, 1, 4, 16, 64, 256)  # seconds of splitting for single neurons, bef
 _TIGHTENING_SHARE = 0.7  # of the time that is left
 _SHORT_SEARCH, _LONG_SEARCH = 0.3, 0.5  # of the time spent on tightening; long where few ReLUs are unstable
 _SHORTEST_SEARCH = 0.3  # seconds
+_WORTHWHILE = 0.95  # a pass that leaves more than this share of the unstable ReLUs is the last one
 _WHOLE_SHARE, _STEP_SHARE = 0.5, 0.25  # of the time left, for distances: the whole ball first, then a smaller one
 _NARROW = 0.02  # relative width at which bisecting what is provable ends
 _REFINE_UNSTABLE = 160  # up to so many unstable ReLUs the intermediate bounds are recomputed in every domain
@@ -90,14 +91,16 @@ class ReluSplit:
             pairs = [pair for pair in state.open_pairs if pair.case is case]
             if not pairs or state.done or state.elapsed > deadline:
                 return
-            began = state.elapsed
+            began, region = state.elapsed, state.search_region(case.region)
+            before = known.of(region).unstable_count
             if not state.settings.tightening:
                 _Search(state, case, pairs, self.name, known).run(deadline)
                 return
             left = budget - spent
-            known.tighten(state.search_region(case.region), min(seconds, left), _clock(state, began + left))
+            known.tighten(region, min(seconds, left), _clock(state, began + left))
             spent += state.elapsed - began
-            last = seconds == _PASSES[-1] or spent >= 0.95 * budget
+            stalled = seconds > 0 and known.of(region).unstable_count > _WORTHWHILE * before
+            last = seconds == _PASSES[-1] or spent >= 0.95 * budget or stalled
             search = _Search(state, case, pairs, self.name, known)
             share = _LONG_SEARCH if search.refine else _SHORT_SEARCH
             search.run(deadline if last else min(deadline, state.elapsed + max(_SHORTEST_SEARCH, share * spent)))
