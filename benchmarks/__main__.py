@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-
-import click
+from advverify.cli.lazy import LazyGroup
 
 BENCHMARKS = {
     "encodings": "what each part of the MILP encoding buys",
@@ -16,29 +14,11 @@ BENCHMARKS = {
     "peers": "other open verifiers and modelling tools on the same queries, in the same run",
 }
 
-
-class Group(click.Group):
-    """Imports a benchmark when it is called."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """In the order above."""
-        return list(BENCHMARKS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The `command` of the module."""
-        if cmd_name not in BENCHMARKS:
-            return None
-        command = import_module(f"benchmarks.{cmd_name}").command
-        assert isinstance(command, click.Command)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Without importing anything."""
-        with formatter.section("Benchmarks"):
-            formatter.write_dl(list(BENCHMARKS.items()))
-
-
-main = Group(help="Measure advverify; every benchmark prints one Markdown table.")
+main = LazyGroup(
+    {name: (f"benchmarks.{name}", text) for name, text in BENCHMARKS.items()},
+    heading="Benchmarks",
+    help="Measure advverify; every benchmark prints one Markdown table.",
+)
 
 if __name__ == "__main__":
     main(prog_name="python -m benchmarks")

@@ -1,50 +1,31 @@
-"""The `advverify` command. Commands are imported only when they run, so that `--help` answers at once."""
+"""The `advverify` command."""
 
 from __future__ import annotations
 
 import sys
-from importlib import import_module
 
 import click
 
 from advverify import __version__
+from advverify.cli.lazy import LazyGroup
 from advverify.verifier.errors import AdvverifyError
 
+_COMMANDS = "advverify.cli.commands."
 COMMANDS = {
-    "certify": ("certify", "Is each image robust at eps?"),
-    "distance": ("distance", "How far is the nearest adversarial example?"),
-    "verify": ("verify", "Check a VNN-LIB property (VNN-COMP and VNN-LIB 2.1 conventions)."),
-    "info": ("info", "Layers, ReLUs and data card of a network."),
-    "export-mip": ("export_mip", "Write a query as an .mps or .lp file."),
-    "capabilities": ("capabilities", "What verify supports, for tools."),
+    "certify": (_COMMANDS + "certify", "Is each image robust at eps?"),
+    "distance": (_COMMANDS + "distance", "How far is the nearest adversarial example?"),
+    "verify": (_COMMANDS + "verify", "Check a VNN-LIB property (VNN-COMP and VNN-LIB 2.1 conventions)."),
+    "info": (_COMMANDS + "info", "Layers, ReLUs and data card of a network."),
+    "export-mip": (_COMMANDS + "export_mip", "Write a query as an .mps or .lp file."),
+    "capabilities": (_COMMANDS + "capabilities", "What verify supports, for tools."),
 }
 
-
-class LazyGroup(click.Group):
-    """Knows the names and one-line helps; imports a command's module when it is called."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """In workflow order."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import and return a command."""
-        if cmd_name not in COMMANDS:
-            return None
-        module = import_module(f"advverify.cli.commands.{COMMANDS[cmd_name][0]}")
-        command: click.Command = module.command
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The list of commands, without importing any."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
-
-
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="advverify")
-def cli() -> None:
-    """Exact robustness of ReLU networks: certificates, minimal adversarial examples, VNN-LIB properties."""
+cli = LazyGroup(
+    COMMANDS,
+    help="Exact robustness of ReLU networks: certificates, minimal adversarial examples, VNN-LIB properties.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+cli = click.version_option(__version__, prog_name="advverify")(cli)
 
 
 def main() -> None:

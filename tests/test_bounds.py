@@ -11,7 +11,8 @@ from networks import KINDS, random_network, scaled
 from oracle import lowest
 
 from advverify.verifier.bounds import InputSet, crown, ibp, output_lower_bounds
-from advverify.verifier.bounds.alpha_crown import AlphaCrown, optimise
+from advverify.verifier.bounds.alpha_crown import AlphaCrown, raise_bounds
+from advverify.verifier.bounds.backward import Start
 from advverify.verifier.bounds.intermediate import tighten_intermediate
 from advverify.verifier.bounds.neuron_split import NeuronSplit
 from advverify.verifier.engines.branch_and_bound.input_split import clip
@@ -44,7 +45,7 @@ def test_containment_and_order(kind: str, norm: str) -> None:
             assert (tight[node].upper <= loose[node].upper + 1e-9).all()
         rows, offset = torch.eye(3, dtype=torch.float64)[None], torch.zeros(1, 3, dtype=torch.float64)
         plain = output_lower_bounds(network, inputs, rows, offset, tight)
-        best = optimise(network, inputs, rows, offset, tight, enough=torch.inf).bound
+        best = raise_bounds(network, inputs, Start.output(network, rows, offset), tight, enough=torch.inf).bound
         assert (best >= plain - 1e-9).all()
         assert (values[-1] >= best[0] - 1e-9).all()
 
@@ -90,7 +91,7 @@ def test_low_precision_bounds_hold(kind: str) -> None:
             for bounds in (exact, rough, tight):
                 assert (values[node] >= bounds[node].lower).all() and (values[node] <= bounds[node].upper).all()
         rows, offset = torch.eye(3, dtype=torch.float64)[None], torch.zeros(1, 3, dtype=torch.float64)
-        best = optimise(low, inputs, rows, offset, tight, enough=torch.inf).bound
+        best = raise_bounds(low, inputs, Start.output(low, rows, offset), tight, enough=torch.inf).bound
         assert (values[-1] >= best[0]).all()
 
 

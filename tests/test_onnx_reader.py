@@ -16,6 +16,7 @@ from advverify.verifier.network.evaluate import evaluate
 from advverify.verifier.network.nodes import Affine
 from advverify.verifier.network.onnx_reader import read_model, read_onnx
 from advverify.verifier.network.onnx_runtime import OnnxJudge
+from advverify.verifier.network.operators import Conv2d
 
 IMAGE_OPS = (
     "Conv", "ConvTranspose", "BatchNormalization", "Relu", "LeakyRelu", "Clip", "Residual", "SubConst", "MulConst",
@@ -181,8 +182,21 @@ def test_random_graphs_agree_with_onnxruntime(
                 u, v = rng.normal(size=(2, operator.in_size)), rng.normal(size=(2, operator.out_size))
                 np.testing.assert_allclose(operator.apply(torch.tensor(u)).numpy(), u @ matrix.T, atol=1e-9)
                 np.testing.assert_allclose(operator.adjoint(torch.tensor(v)).numpy(), v @ matrix, atol=1e-9)
-                bound = operator.absolute().apply(torch.tensor(np.abs(u))).numpy()
+                bound = operator.absolute.apply(torch.tensor(np.abs(u))).numpy()
                 assert (bound >= np.abs(u) @ np.abs(matrix).T - 1e-9).all()
+
+
+@pytest.mark.parametrize("kernel", [1, 2, 3, 5])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("dilation", [1, 2, 3])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_fan_counts_every_term_of_a_convolution(kernel: int, stride: int, dilation: int, groups: int) -> None:
+    """Rounding losses are made of these counts: one too few would let a bound claim too much."""
+    weight = torch.ones(4, 4 // groups, kernel, kernel, dtype=torch.float64)
+    pads = (1, 0, 0, 1)
+    operator = Conv2d(weight, (4, 16, 16), (stride, stride), pads, (dilation, dilation), groups)
+    matrix = operator.to_sparse()
+    assert operator.fan_in >= matrix.getnnz(1).max() and operator.fan_out >= matrix.getnnz(0).max()
 
 
 def tiny(op: str = "Relu", weight: float = 1.0) -> onnx.ModelProto:

@@ -13,7 +13,7 @@ from .outcome import Bracket, Outcome, TraceEvent, Trust, Verdict
 from .query import Objective, Query
 
 # Share of the remaining time that an engine may use while others wait behind it.
-_SHARE = {"falsify": 0.25, "propagate": 1.0, "falsify-more": 0.1, "input-split": 0.8, "relu-split": 0.85, "milp": 1.0}
+_SHARE = {"falsify": 0.25, "propagate": 1.0, "falsify-more": 0.05, "input-split": 0.8, "relu-split": 0.85, "milp": 1.0}
 
 
 def solve(

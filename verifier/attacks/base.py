@@ -12,7 +12,7 @@ from torch import Tensor
 from ..bounds import InputSet
 from ..network.evaluate import evaluate
 from ..network.nodes import Network
-from ..specification import Polytope, Region
+from ..specification import Polytope, Region, stack_polytopes
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,7 @@ class AttackProblem:
     @classmethod
     def build(cls, network: Network, pairs: list[tuple[Region, Polytope]]) -> Self:
         """From regions and polytopes; shorter polytopes repeat their last row."""
-        most = max(len(p.offset) for _, p in pairs)
-        index = [np.minimum(np.arange(most), len(p.offset) - 1) for _, p in pairs]
-        rows = np.stack([p.matrix[i] for (_, p), i in zip(pairs, index, strict=True)])
-        offset = np.stack([-p.offset[i] for (_, p), i in zip(pairs, index, strict=True)])
+        rows, offset = stack_polytopes([polytope for _, polytope in pairs])
         inputs = InputSet.from_regions([region for region, _ in pairs], network.dtype, network.device)
 
         def as_tensor(array: np.ndarray) -> Tensor:

@@ -88,7 +88,7 @@ class _Problem:
         return _Problem(
             self.network,
             self.inputs.rows(index),
-            Start({i: w[index] for i, w in self.start.weights.items()}, self.start.offset[index]),
+            self.start.select(index),
             {i: relaxation.rows(index) for i, relaxation in self.base.items()},
             {i: mask[index] for i, mask in self.unstable.items()},
             {i: sign[index] for i, sign in self.signs.items()},
@@ -169,7 +169,7 @@ def raise_bounds(
     Args:
         network: the network.
         inputs: regions.
-        start: what to bound, (batch, rows) functions of nodes.
+        start: what to bound, (batch, rows) functions of nodes, in the network's precision and with float64 offsets.
         bounds: of what ReLUs and maxima read; splits already applied to them.
         splits: by ReLU node, (batch, size): +1 split active, -1 split inactive, 0 not split.
         known: multipliers to begin with (a parent's).
@@ -190,7 +190,6 @@ def raise_bounds(
     signs: dict[int, Tensor] = {}
     first = Multipliers()
     working = (fast or network).dtype
-    start = Start({j: w.to(network.dtype) for j, w in start.weights.items()}, start.offset.to(torch.float64))
     for i, relaxation in base.items():
         node = network.nodes[i]
         if not isinstance(node, Relu):
@@ -269,21 +268,3 @@ def _better(old: Multipliers, new: Multipliers, improved: Tensor) -> Multipliers
         {i: torch.where(mask, t, old.alpha[i]) for i, t in new.alpha.items()},
         {i: torch.where(mask, t, old.beta[i]) for i, t in new.beta.items()},
     )
-
-
-def optimise(
-    network: Network,
-    inputs: InputSet,
-    rows: Tensor,
-    offset: Tensor,
-    bounds: Bounds,
-    splits: Mapping[int, Tensor] | None = None,
-    known: Multipliers | None = None,
-    options: AlphaCrown | None = None,
-    enough: float = 0.0,
-    fast: Network | None = None,
-    losses: Sequence[Tensor] | None = None,
-) -> Optimised:
-    """`raise_bounds` for rows (batch, count, outputs) times output plus offset (batch, count)."""
-    start = Start({network.output: rows}, offset)
-    return raise_bounds(network, inputs, start, bounds, splits, known, options, enough, fast, losses)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..network.nodes import Affine, Input, Max, Network, Relu
 from .relaxation import MaxRelaxation, ReluRelaxation
-from .rounding import BLOCK
+from .rounding import BLOCK, lost
 
 Relaxation = ReluRelaxation | MaxRelaxation
 
@@ -41,6 +41,15 @@ class Start:
     weights: Mapping[int, Tensor]
     offset: Tensor
 
+    @classmethod
+    def output(cls, network: Network, rows: Tensor, offset: Tensor) -> Start:
+        """Rows (batch, rows, outputs) times the output plus offset (batch, rows)."""
+        return cls({network.output: rows.to(network.dtype)}, offset.to(torch.float64))
+
+    def select(self, index: Tensor) -> Start:
+        """Some of the batch, repeated or reordered."""
+        return Start({j: w[index] for j, w in self.weights.items()}, self.offset[index])
+
     def to(self, dtype: torch.dtype) -> Start:
         """The same in another precision."""
         return Start({j: w.to(dtype) for j, w in self.weights.items()}, self.offset.to(dtype))
@@ -64,7 +73,7 @@ def backward(
             reads: + beta for a ReLU split inactive (x <= 0), - beta for one split active (Wang et al., beta-CROWN,
             NeurIPS 2021).
         keep_outputs: also return the coefficients at the outputs of ReLUs and maxima.
-        losses: of a `RoundingLoss`, (batch, size) a node; with them the result holds in spite of rounding, and `start`
+        losses: of a `RoundingLoss`, (batch or 1, size) a node; with them the result holds in spite of rounding, and `start`
             must have a float64 offset.
     """
     pending: dict[int, Tensor] = dict(start.weights)
@@ -80,7 +89,7 @@ def backward(
             continue
         weights = pending.pop(i)
         if losses is not None:
-            loss = torch.matmul(weights.abs(), losses[i].unsqueeze(-1)).squeeze(-1).to(offset.dtype)
+            loss = lost(weights, losses[i]).to(offset.dtype)
             magnitude = magnitude + offset.abs() + loss
             offset = offset - loss
         if keep_outputs and isinstance(node, Relu | Max):
@@ -98,7 +107,7 @@ def backward(
                 if multipliers is not None and i in multipliers:
                     below = below + multipliers[i]
                     if losses is not None:
-                        offset = offset - torch.matmul(multipliers[i].abs(), losses[i].unsqueeze(-1)).squeeze(-1)
+                        offset = offset - lost(multipliers[i], losses[i])
                 accumulate(node.input, below)
             case Max():
                 bound = relaxations[i]

@@ -28,6 +28,13 @@ class Interval:
         """Some of the batch."""
         return Interval(self.lower[index], self.upper[index])
 
+    def raised(self, index: Tensor, values: Tensor) -> Interval:
+        """Neurons `index` (batch, rows) tightened by `values` (batch, 2 rows): lower bounds, then minus upper bounds."""
+        count = index.shape[1]
+        lower = torch.maximum(self.lower.gather(1, index), values[:, :count])
+        upper = torch.minimum(self.upper.gather(1, index), -values[:, count:])
+        return self.intersect(Interval(self.lower.scatter(1, index, lower), self.upper.scatter(1, index, upper)))
+
     @property
     def unstable(self) -> Tensor:
         """Which ReLUs reading this node may be in either phase; (batch, size)."""
@@ -49,10 +56,19 @@ class Bounds:
         """Whether the node has bounds."""
         return node in self.intervals
 
-    @property
-    def unstable_count(self) -> int:
-        """Number of open signs, over the whole batch."""
-        return sum(int(interval.unstable.sum()) for interval in self.intervals.values())
+    def unstable_count(self, network: Network) -> int:
+        """Number of open signs of what ReLUs read, over the whole batch."""
+        read = {node.input for node in network.nodes if isinstance(node, Relu)}
+        return sum(int(self[j].unstable.sum()) for j in read)
+
+    def unstable_relus(self, network: Network, before: int | None = None) -> dict[int, Tensor]:
+        """By ReLU node (before a node), which of its ReLUs may be in either phase; (batch, size)."""
+        result: dict[int, Tensor] = {}
+        for i in network.relus:
+            node = network.nodes[i]
+            if isinstance(node, Relu) and (before is None or i < before):
+                result[i] = self[node.input].unstable
+        return result
 
     def tighten(self, other: Bounds) -> Bounds:
         """Intersection, node by node."""

@@ -1,9 +1,11 @@
-"""Which ReLU to split: scores (batch, N) over all ReLUs in node order, higher is better, -1 where there is nothing to split.
+"""Which ReLU to split: scores (batch, N) over all ReLUs in node order, higher is better.
 
-slack   how much of the relaxation's error at the bound's own minimiser a ReLU accounts for; these errors sum up to
-the gap between bound and network there
-babsr   Bunel et al., "Branch and Bound for Piecewise Linear Neural Network Verification", JMLR 2020: how much the
-bound changes, to first order, when the relaxation of one ReLU becomes exact
+-1 where there is nothing to split.
+
+    slack   how much of the relaxation's error at the bound's own minimiser a ReLU accounts for; these errors sum up
+            to the gap between bound and network there
+    babsr   Bunel et al., "Branch and Bound for Piecewise Linear Neural Network Verification", JMLR 2020: how much the
+            bound changes, to first order, when the relaxation of one ReLU becomes exact
 """
 
 from __future__ import annotations

@@ -21,8 +21,6 @@ from .relaxation import relax_max, relax_relu
 from .rounding import RoundingLoss
 
 MEMORY_ENTRIES = 1 << 24  # largest coefficient tensor of one backward pass: 128 MiB in float64
-
-
 _FORWARD_INPUTS = 20  # up to so many inputs, forward linear bounds cost next to nothing
 _GROUP = 128  # members of a batch that are bounded together
 
@@ -87,8 +85,7 @@ def _tighten(
     losses: Sequence[Tensor],
 ) -> Interval:
     """Backward passes for the neurons of a node that are open in at least one member of the batch."""
-    feeds_max = any(isinstance(n, Max) and n.input == node for n in network.nodes)
-    open_ = torch.ones_like(interval.lower, dtype=torch.bool) if feeds_max else interval.unstable
+    open_ = wanted_neurons(network, node, interval)
     lower, upper = interval.lower.clone(), interval.upper.clone()
     largest = max(n.size for n in network.nodes[: node + 1])
     counts = open_.sum(-1)
@@ -98,19 +95,25 @@ def _tighten(
         whole = len(members) == len(inputs)
         some = inputs if whole else inputs.rows(members)
         relaxed_some = relaxed if whole else {i: r.rows(members) for i, r in relaxed.items()}
-        losses_some = losses if whole else [loss.expand(len(inputs), -1)[members] for loss in losses]
+        losses_some = losses if whole else [loss if len(loss) == 1 else loss[members] for loss in losses]
+        part = interval if whole else interval.rows(members)
         order = selected(open_ if whole else open_[members])
         chunk = max(1, MEMORY_ENTRIES // (2 * len(members) * largest))
         for begin in range(0, order.shape[1], chunk):
             index = order[:, begin : begin + chunk]
             start = both_sides(network, node, index, losses_some[node])
             form = backward(network, start, relaxed_some, losses=losses_some)
-            values = some.minimum(form.coefficients, form.offset)
-            count, rows = index.shape[1], torch.arange(len(inputs)) if whole else members
-            at = (rows.unsqueeze(1), index)
-            lower[at] = torch.maximum(lower[at], values[:, :count])
-            upper[at] = torch.minimum(upper[at], -values[:, count:])
-    return interval.intersect(Interval(lower, upper))
+            part = part.raised(index, some.minimum(form.coefficients, form.offset))
+        where = slice(None) if whole else members
+        lower[where], upper[where] = part.lower, part.upper
+    return Interval(lower, upper)
+
+
+def wanted_neurons(network: Network, node: int, interval: Interval) -> Tensor:
+    """Mask (batch, size) of the neurons whose bounds matter: open signs, and everything that a maximum reads."""
+    if any(isinstance(n, Max) and n.input == node for n in network.nodes):
+        return torch.ones_like(interval.lower, dtype=torch.bool)
+    return interval.unstable
 
 
 def selected(mask: Tensor) -> Tensor:
@@ -139,8 +142,8 @@ def both_sides(network: Network, node: int, index: Tensor, loss: Tensor) -> Star
         offset = target.bias[index].to(torch.float64)
     else:
         weights[node] = _one_hot(network, node, index)
-    lost = loss.expand(len(index), -1).gather(1, index).to(torch.float64)
-    return Start({j: torch.cat([w, -w], 1) for j, w in weights.items()}, torch.cat([offset - lost, -offset - lost], 1))
+    less = loss.expand(len(index), -1).gather(1, index).to(torch.float64)
+    return Start({j: torch.cat([w, -w], 1) for j, w in weights.items()}, torch.cat([offset - less, -offset - less], 1))
 
 
 def _one_hot(network: Network, node: int, index: Tensor) -> Tensor:
@@ -158,8 +161,7 @@ def output_form(
 ) -> LinearForm:
     """Linear lower bound on rows (batch, count, outputs) times output plus offset (batch, count); `losses` as in `crown`."""
     losses = losses or RoundingLoss.of(network, inputs, bounds).loss
-    start = Start({network.output: rows.to(network.dtype)}, offset)
-    return backward(network, start, relaxations(network, bounds), losses=losses)
+    return backward(network, Start.output(network, rows, offset), relaxations(network, bounds), losses=losses)
 
 
 def output_lower_bounds(network: Network, inputs: InputSet, rows: Tensor, offset: Tensor, bounds: Bounds) -> Tensor:

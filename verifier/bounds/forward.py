@@ -67,7 +67,7 @@ def _affine(node: Affine, bands: list[_Band], size: Tensor) -> _Band:
     dtype = node.bias.dtype
     lower = upper = lost = None
     for j, operator in zip(node.inputs, node.operators, strict=True):
-        band, absolute = bands[j], operator.absolute()
+        band, absolute = bands[j], operator.absolute
         center, spread = operator.apply((band.lower + band.upper) / 2), absolute.apply((band.upper - band.lower) / 2)
         largest = ((band.lower.abs() + band.upper.abs()) * size).sum(1)
         loss = gamma(operator.fan_in + band.lower.shape[1] + 8, dtype) * 2 * absolute.apply(largest)

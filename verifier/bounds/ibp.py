@@ -25,7 +25,7 @@ def forward_interval(node: Node, values: list[Interval], inputs: InputSet) -> In
             middle = node.bias.expand(len(inputs), -1)
             half = middle.abs() * (4 * gamma(terms, dtype))
             for j, operator in zip(node.inputs, node.operators, strict=True):
-                before, absolute = values[j], operator.absolute()
+                before, absolute = values[j], operator.absolute
                 largest = torch.maximum(before.lower.abs(), before.upper.abs()).to(dtype)
                 middle = middle + operator.apply(((before.lower + before.upper) / 2).to(dtype))
                 half = half + absolute.apply(((before.upper - before.lower) / 2).to(dtype))

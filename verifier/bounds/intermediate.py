@@ -12,12 +12,11 @@ import time
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
 
 from ..network.nodes import Affine, Max, Network, Relu, predecessors
 from .alpha_crown import AlphaCrown, raise_bounds
-from .bounds import Bounds, Interval
-from .crown import MEMORY_ENTRIES, both_sides, selected
+from .bounds import Bounds
+from .crown import MEMORY_ENTRIES, both_sides, selected, wanted_neurons
 from .inputs import InputSet
 from .neuron_split import NeuronSplit, tighten_node
 from .rounding import RoundingLoss
@@ -47,35 +46,23 @@ def tighten_intermediate(
     deadline = time.perf_counter() + (0.0 if trees is None else trees.seconds)
     nodes = [i for i in network.bounded if isinstance(network.nodes[i], Affine) and _behind_nonlinearity(network, i)]
     for position, node in enumerate(nodes):
-        feeds_max = any(isinstance(n, Max) and n.input == node for n in network.nodes)
-        interval = bounds[node]
-        open_ = torch.ones_like(interval.lower, dtype=torch.bool) if feeds_max else interval.unstable
-        order = selected(open_)
+        order = selected(wanted_neurons(network, node, bounds[node]))
+        losses = RoundingLoss.of(network, inputs, bounds).loss
         size = sum(n.size for n in network.nodes[: node + 1] if not isinstance(n, Affine))
         chunk = max(1, MEMORY_ENTRIES // (2 * len(inputs) * size))
         for begin in range(0, order.shape[1], chunk):
             if stop():
                 return bounds
             index = order[:, begin : begin + chunk]
-            losses = RoundingLoss.of(network, inputs, bounds).loss
             start = both_sides(network, node, index, losses[node])
             best = raise_bounds(
                 network, inputs, start, bounds, options=options, enough=torch.inf, fast=fast, losses=losses
             )
-            tightened = _interval(bounds[node], index, best.bound)
-            bounds = bounds.tighten(Bounds({node: tightened}, "alpha-crown"))
+            bounds = bounds.tighten(Bounds({node: bounds[node].raised(index, best.bound)}, "alpha-crown"))
         if trees is not None:
             left = deadline - time.perf_counter()
-            bounds = tighten_node(network, inputs, bounds, node, left / (len(nodes) - position), trees, fast)
+            bounds = tighten_node(network, inputs, bounds, node, left / (len(nodes) - position), trees, fast, losses)
     return bounds
-
-
-def _interval(old: Interval, index: Tensor, values: Tensor) -> Interval:
-    """An interval with the neurons `index` (batch, rows) tightened; `values` are their lower and minus upper bounds."""
-    count = index.shape[1]
-    lower = old.lower.scatter(1, index, torch.maximum(old.lower.gather(1, index), values[:, :count]))
-    upper = old.upper.scatter(1, index, torch.minimum(old.upper.gather(1, index), -values[:, count:]))
-    return Interval(lower, upper)
 
 
 def _behind_nonlinearity(network: Network, node: int) -> bool:

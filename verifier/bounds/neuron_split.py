@@ -10,19 +10,21 @@ bounds of every later layer are made of them.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..network.evaluate import evaluate_all
-from ..network.nodes import Network, Relu
+from ..network.nodes import Network
 from .alpha_crown import AlphaCrown, Multipliers, raise_bounds
 from .backward import Start
 from .bounds import Bounds, Interval
 from .branching import slack
 from .crown import both_sides
 from .inputs import InputSet
+from .relu_columns import ReluColumns
 from .rounding import RoundingLoss
 
 _LEAF_ENTRIES = 1 << 26  # most multipliers remembered at once
@@ -51,17 +53,20 @@ def tighten_node(
     seconds: float,
     options: NeuronSplit | None = None,
     fast: Network | None = None,
+    losses: Sequence[Tensor] | None = None,
 ) -> Bounds:
-    """Bounds with the open neurons of one node tightened for so many seconds; for one region (a batch of one)."""
+    """Bounds with the open neurons of one node tightened for so many seconds; for one region (a batch of one).
+
+    `losses` are those of a `RoundingLoss` of this region or of a larger one; computed where not given.
+    """
     options = options or NeuronSplit()
     deadline = time.perf_counter() + seconds
     interval = bounds[node]
     neurons = torch.nonzero(interval.unstable[0]).squeeze(-1)
-    relus = [other for other in network.nodes[:node] if isinstance(other, Relu)]
-    splittable = any(bool(bounds[relu.input].unstable.any()) for relu in relus)
+    splittable = any(bool(mask.any()) for mask in bounds.unstable_relus(network, node).values())
     if len(neurons) == 0 or seconds <= 0 or not splittable:
         return bounds
-    losses = RoundingLoss.of(network, inputs, bounds).loss
+    losses = losses or RoundingLoss.of(network, inputs, bounds).loss
     lower, upper = interval.lower.clone(), interval.upper.clone()
     parts = neurons.split(max(1, options.batch // 4))
     for k, part in enumerate(parts):
@@ -88,21 +93,19 @@ class _Forest:
         neurons: Tensor,
         options: NeuronSplit,
         fast: Network | None,
-        losses: list[Tensor],
+        losses: Sequence[Tensor],
     ) -> None:
         self.network, self.inputs, self.bounds, self.node, self.neurons = network, inputs, bounds, node, neurons
         self.options, self.fast, self.losses = options, fast, losses
-        self.relus = [i for i in network.relus if i < node]
-        self.sizes = [network.nodes[i].size for i in self.relus]
         start = both_sides(network, node, neurons.unsqueeze(0), losses[node])
         self.start = Start({j: w[0].unsqueeze(1) for j, w in start.weights.items()}, start.offset[0].unsqueeze(1))
-        reading = [bounds[network.nodes[i].input].unstable[0] for i in self.relus]  # type: ignore[union-attr]
-        self.columns = torch.nonzero(torch.cat(reading)).squeeze(-1)  # what is remembered of phases and multipliers
+        unstable = torch.cat([mask[0] for mask in bounds.unstable_relus(network, node).values()])
+        self.columns = ReluColumns(network, node, torch.nonzero(unstable).squeeze(-1))
         self.leaves = 0
         trees = 2 * len(neurons)
-        self.phases = torch.zeros(trees, 0, len(self.columns), dtype=torch.int8)
-        self.alpha = torch.zeros(trees, 0, len(self.columns))
-        self.beta = torch.zeros(trees, 0, len(self.columns))
+        self.phases = torch.zeros(trees, 0, self.columns.count, dtype=torch.int8)
+        self.alpha = torch.zeros(trees, 0, self.columns.count)
+        self.beta = torch.zeros(trees, 0, self.columns.count)
         self.bound = torch.zeros(trees, 0, dtype=torch.float64)
         self.branch = torch.zeros(trees, 0, dtype=torch.long)
         self.attained = torch.full((trees,), torch.inf, dtype=torch.float64)
@@ -154,38 +157,29 @@ class _Forest:
             multipliers = None if known is None else (known[0][part], known[1][part])
             self._bound(tree[part], leaf[part], phases[part], multipliers, floor[part])
 
-    def _by_node(self, columns: Tensor) -> dict[int, Tensor]:
-        """Values (count, columns) spread over all ReLUs, by node."""
-        whole = columns.new_zeros(len(columns), sum(self.sizes))
-        whole[:, self.columns] = columns
-        return dict(zip(self.relus, whole.split(self.sizes, -1), strict=True))
-
     def _bound(
         self, tree: Tensor, leaf: Tensor, phases: Tensor, known: tuple[Tensor, Tensor] | None, floor: Tensor
     ) -> None:
         """Bound leaves with the given phases and write them down."""
         count = len(tree)
         inputs = self.inputs.expand(count)
-        by_node = self._by_node(phases)
+        by_node = self.columns.by_node(phases)
         bounds = self.bounds.expand(count).clipped(self.network, by_node)
-        start = Start({j: w[tree] for j, w in self.start.weights.items()}, self.start.offset[tree])
         multipliers = None
         if known is not None:
-            alpha, beta = (self._by_node(t) for t in known)
-            multipliers = Multipliers(
-                {i: t.unsqueeze(1) for i, t in alpha.items()}, {i: t.unsqueeze(1) for i, t in beta.items()}
-            )
+            alpha, beta = (self.columns.by_node(t.unsqueeze(1)) for t in known)
+            multipliers = Multipliers(alpha, beta)
         best = raise_bounds(
             self.network,
             inputs,
-            start,
+            self.start.select(tree),
             bounds,
             by_node,
             multipliers,
             AlphaCrown(steps=self.options.steps),
             0.0,
             self.fast,
-            [loss.expand(count, -1) for loss in self.losses],
+            self.losses,
         )
         found = best.multipliers
         with torch.no_grad():
@@ -194,12 +188,12 @@ class _Forest:
             self._execute(tree, values[self.node])
         weights = {i: w[:, 0] for i, w in best.form.at_output.items()}
         scores = slack(self.network, bounds, weights, {i: a[:, 0] for i, a in found.alpha.items()}, values, self.node)
-        highest, branch = scores[:, self.columns].max(-1)
+        highest, branch = scores[:, self.columns.chosen].max(-1)
         self.bound[tree, leaf] = torch.maximum(best.bound[:, 0], floor)
         self.phases[tree, leaf] = phases
         self.branch[tree, leaf] = torch.where(highest >= 0, branch, -1)
-        self.alpha[tree, leaf] = self._flat(found.alpha, count)
-        self.beta[tree, leaf] = self._flat(found.beta, count)
+        self.alpha[tree, leaf] = self.columns.flat(found.alpha, (count, 1))[:, 0]
+        self.beta[tree, leaf] = self.columns.flat(found.beta, (count, 1))[:, 0]
 
     def _execute(self, tree: Tensor, values: Tensor) -> None:
         """Note the lowest values that the trees' functions really take."""
@@ -208,13 +202,6 @@ class _Forest:
         value = values[torch.arange(len(tree)), neuron].to(torch.float64)
         value = torch.where(tree < half, value, -value)
         self.attained.scatter_reduce_(0, tree, value, "amin")
-
-    def _flat(self, by_node: dict[int, Tensor], count: int) -> Tensor:
-        parts = [
-            by_node[i][:, 0].to(torch.float32) if i in by_node else torch.zeros(count, size)
-            for i, size in zip(self.relus, self.sizes, strict=True)
-        ]
-        return torch.cat(parts, -1)[:, self.columns]
 
 
 def _longer(values: Tensor, more: int, fill: float) -> Tensor:

@@ -31,6 +31,16 @@ def gamma(terms: int, dtype: torch.dtype) -> float:
     return terms * unit / (1 - terms * unit)
 
 
+def lost(weights: Tensor, loss: Tensor) -> Tensor:
+    """What a step with coefficients `weights` (batch, rows, size) may lose; (batch, rows).
+
+    `loss` is (batch, size), or (1, size) where one region's losses serve a batch of its parts.
+    """
+    if len(loss) == 1:
+        return torch.matmul(weights.abs(), loss[0])
+    return torch.matmul(weights.abs(), loss.unsqueeze(-1)).squeeze(-1)
+
+
 class RoundingLoss:
     """For every node, the vector (batch, size) whose product with |coefficients on the node| bounds the step's loss."""
 
@@ -67,7 +77,7 @@ class RoundingLoss:
                 largest = node.bias.abs().expand(len(self.magnitude[0]), -1)
                 loss = largest * (2 * unit + wide)
                 for j, operator in zip(node.inputs, node.operators, strict=True):
-                    spread = operator.absolute().apply(self.magnitude[j])
+                    spread = operator.absolute.apply(self.magnitude[j])
                     loss = loss + gamma(operator.fan_out + self._readers[j] + 2, dtype) * spread
                     largest = largest + spread
                 largest = largest * _SLACK

@@ -12,7 +12,6 @@ from .polish import polish
 from .state import Pair, SearchState
 
 _CHUNK = 128
-_SHARE = 0.05  # of the time left, for longer attacks
 
 
 class Falsify:
@@ -59,4 +58,4 @@ class FalsifyMore(Falsify):
     def run(self, state: SearchState, deadline: float) -> None:
         """Distances have had their long attack already."""
         if not state.distances:
-            super().run(state, min(deadline, state.elapsed + _SHARE * state.time_left))
+            super().run(state, deadline)

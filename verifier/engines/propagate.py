@@ -1,6 +1,7 @@
 """Bound propagation for all open pairs at once, each step for what the cheaper ones left open.
 
-CROWN; then alpha-CROWN on the outputs. For distances CROWN is also run on a ladder of smaller balls, which gives a lower side where the full ball gives none.
+CROWN; then alpha-CROWN on the outputs. For distances CROWN is also run on a ladder of smaller balls, which gives a
+lower side where the full ball gives none.
 """
 
 from __future__ import annotations
@@ -10,25 +11,12 @@ import torch
 from torch import Tensor
 
 from ..bounds import InputSet, crown
-from ..bounds.alpha_crown import AlphaCrown, optimise
-from ..bounds.backward import LinearForm
+from ..bounds.alpha_crown import AlphaCrown, raise_bounds
+from ..bounds.backward import LinearForm, Start
 from ..specification import Region
 from .state import Pair, SearchState
 
 _LADDER = (0.9, 0.75, 0.6, 0.45, 0.3, 0.2, 0.1, 0.05)
-
-
-def stacked_rows(state: SearchState, pairs: list[Pair]) -> tuple[Tensor, Tensor]:
-    """Rows (pairs, most rows, outputs) and offsets (pairs, most rows) of C y - d; short polytopes repeat a row."""
-    most = max(len(pair.polytope.offset) for pair in pairs)
-    index = [np.minimum(np.arange(most), len(pair.polytope.offset) - 1) for pair in pairs]
-    rows = np.stack([pair.polytope.matrix[i] for pair, i in zip(pairs, index, strict=True)])
-    offset = np.stack([-pair.polytope.offset[i] for pair, i in zip(pairs, index, strict=True)])
-    network = state.network
-    return (
-        torch.from_numpy(rows).to(network.device, network.dtype),
-        torch.from_numpy(offset).to(network.device, network.dtype),
-    )
 
 
 def value_of(state: SearchState, bound: Tensor, form: LinearForm, inputs: InputSet) -> Tensor:
@@ -61,10 +49,8 @@ class Propagate:
                     step(state, region, pairs)
 
     def _crown(self, state: SearchState, region: Region, pairs: list[Pair]) -> None:
-        bounds = state.bounds(region)
         if "unstable_relus" not in state.statistics:
-            relus = {state.network.nodes[i].input for i in state.network.relus}  # type: ignore[union-attr]
-            state.statistics["unstable_relus"] = sum(int(bounds[i].unstable.sum()) for i in relus)
+            state.statistics["unstable_relus"] = state.bounds(region).unstable_count(state.network)
         self._bound(state, region, pairs, AlphaCrown(steps=0))
 
     def _ladder(self, state: SearchState, region: Region, pairs: list[Pair]) -> None:
@@ -76,17 +62,11 @@ class Propagate:
         inputs, network = state.inputs(balls), state.region_bounds.working
         with torch.no_grad():
             bounds = crown(network, inputs)
-            rows, offset = stacked_rows(state, pairs)
+            rows, offset = state.rows(pairs)
             for k, pair in enumerate(pairs):
                 count = len(balls)
-                best = optimise(
-                    network,
-                    inputs,
-                    rows[k].expand(count, -1, -1),
-                    offset[k].expand(count, -1),
-                    bounds,
-                    options=AlphaCrown(steps=0),
-                )
+                start = Start.output(network, rows[k].expand(count, -1, -1), offset[k].expand(count, -1))
+                best = raise_bounds(network, inputs, start, bounds, options=AlphaCrown(steps=0))
                 values = torch.minimum(
                     value_of(state, best.bound, best.form, inputs), torch.tensor(radii, dtype=torch.float64)
                 )
@@ -104,16 +84,15 @@ class Propagate:
         for begin in range(0, len(pairs), chunk):
             part = pairs[begin : begin + chunk]
             inputs = state.inputs([region]).expand(len(part))
-            rows, offset = stacked_rows(state, part)
-            best = optimise(
+            rows, offset = state.rows(part)
+            best = raise_bounds(
                 known.working,
                 inputs,
-                rows,
-                offset,
+                Start.output(known.working, rows, offset),
                 bounds.expand(len(part)),
                 options=options,
                 fast=known.fast,
-                losses=[loss.expand(len(part), -1) for loss in losses],
+                losses=losses,
             )
             values = value_of(state, best.bound, best.form, inputs)
             for pair, value in zip(part, values.tolist(), strict=True):

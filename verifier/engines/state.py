@@ -15,13 +15,16 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..bounds import Bounds, InputSet
+from ..bounds.branching import SCORES
+from ..errors import InvalidInput
 from ..network.evaluate import evaluate
 from ..network.nodes import Network
 from ..outcome import Bracket, TraceEvent
 from ..query import Objective, Query
-from ..specification import Case, Polytope, Region
+from ..specification import Case, Polytope, Region, stack_polytopes
 from .region_bounds import RegionBounds
 
 
@@ -38,7 +41,7 @@ class Settings:
         symmetric: symmetric big-M (ablation).
         fix_stable: leave out binaries of stable ReLUs (ablation when False).
         joint: one MILP over all targets instead of one MILP a target.
-        branching: score of ReLU splits (`branch_and_bound.branching`).
+        branching: score of ReLU splits, one of `bounds.branching.SCORES`.
         beta_steps: ascent steps for each domain of the ReLU tree.
         tightening: bound intermediate neurons harder before the ReLU tree (ablation when False).
     """
@@ -54,6 +57,15 @@ class Settings:
     branching: str = "slack"
     beta_steps: int = 8
     tightening: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse names that no table knows.
+
+        Raises:
+            InvalidInput: there is no such branching score.
+        """
+        if self.branching not in SCORES:
+            raise InvalidInput(f"unknown branching score '{self.branching}': choose among {', '.join(SCORES)}")
 
 
 @dataclass
@@ -256,6 +268,12 @@ class SearchState:
             return region
         radius = self.upper - 1 if self.count_norm else self.goal
         return self.query.specification.with_radius(max(radius, 0.0)).region
+
+    def rows(self, pairs: Sequence[Pair]) -> tuple[Tensor, Tensor]:
+        """What is unsafe at or below 0: rows (pairs, most rows, outputs) of the output plus offsets (pairs, most rows)."""
+        matrix, offset = stack_polytopes([pair.polytope for pair in pairs])
+        dtype, device = self.network.dtype, self.network.device
+        return torch.from_numpy(matrix).to(device, dtype), torch.from_numpy(offset).to(device, dtype)
 
     def inputs(self, regions: Sequence[Region]) -> InputSet:
         """A batch of regions on the network's device."""

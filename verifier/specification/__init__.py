@@ -2,6 +2,6 @@
 
 from .region import NormBall, Region
 from .robustness import robustness
-from .specification import Case, Polytope, Specification
+from .specification import Case, Polytope, Specification, stack_polytopes
 
-__all__ = ["Case", "NormBall", "Polytope", "Region", "Specification", "robustness"]
+__all__ = ["Case", "NormBall", "Polytope", "Region", "Specification", "robustness", "stack_polytopes"]

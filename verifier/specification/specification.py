@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -32,6 +33,14 @@ class Polytope:
     def violation(self, y: np.ndarray) -> float:
         """max over rows of C y - d: at most 0 inside."""
         return float((self.matrix @ y - self.offset).max())
+
+
+def stack_polytopes(polytopes: Sequence[Polytope]) -> tuple[np.ndarray, np.ndarray]:
+    """Rows (polytopes, most rows, outputs) and offsets (polytopes, most rows) of C y - d; short ones repeat a row."""
+    most = max(len(polytope.offset) for polytope in polytopes)
+    index = [np.minimum(np.arange(most), len(polytope.offset) - 1) for polytope in polytopes]
+    matrix = np.stack([polytope.matrix[i] for polytope, i in zip(polytopes, index, strict=True)])
+    return matrix, np.stack([-polytope.offset[i] for polytope, i in zip(polytopes, index, strict=True)])
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,6 @@ from ...bounds.crown import output_form
 from ...network.evaluate import evaluate
 from ...query import Objective
 from ...specification import Case
-from ..propagate import stacked_rows
 from ..state import Pair, SearchState
 
 MOST_INPUTS = 20
@@ -52,7 +51,7 @@ class _Search:
         self.state, self.pairs, self.name = state, pairs, name
         self.working = state.region_bounds.working
         self.losses = state.region_bounds.losses(case.region)
-        self.rows, self.offset = stacked_rows(state, pairs)
+        self.rows, self.offset = state.rows(pairs)
         whole = state.inputs([case.region])
         count = len(pairs)
         self.lower, self.upper = whole.lower.repeat(count, 1), whole.upper.repeat(count, 1)
@@ -83,10 +82,9 @@ class _Search:
         state.count("nodes", len(lower))
         inputs = InputSet(lower, upper)
         rows, offset = self.rows[pair], self.offset[pair]
-        losses = [loss.expand(len(lower), -1) for loss in self.losses]
         with torch.no_grad():
-            bounds = crown(self.working, inputs, losses=losses)
-            form = output_form(self.working, inputs, rows, offset, bounds, losses)
+            bounds = crown(self.working, inputs, losses=self.losses)
+            form = output_form(self.working, inputs, rows, offset, bounds, self.losses)
             bound = inputs.minimum(form.coefficients, form.offset)
             value = torch.maximum(bound.amax(-1), floor)
             open_ = ~self._beyond(value)

@@ -16,15 +16,17 @@ import torch
 from torch import Tensor
 
 from ...bounds import Bounds, crown
-from ...bounds.alpha_crown import AlphaCrown, Multipliers, Optimised, optimise
+from ...bounds.alpha_crown import AlphaCrown, Multipliers, Optimised, raise_bounds
+from ...bounds.backward import Start
 from ...bounds.branching import babsr, slack
+from ...bounds.relu_columns import ReluColumns
 from ...network.evaluate import evaluate_all
 from ...network.nodes import Relu
 from ...network.simplify import max_to_relu
 from ...query import Objective
 from ...specification import Case
 from ..polish import polish
-from ..propagate import stacked_rows, value_of
+from ..propagate import value_of
 from ..region_bounds import RegionBounds
 from ..state import Pair, SearchState
 from .leaf import LeafSolver
@@ -59,13 +61,16 @@ class ReluSplit:
         """Case by case."""
         if state.count_norm:
             return
+        known = state.region_bounds
+        if state.network.has_max:
+            known = RegionBounds(max_to_relu(state.network))
         for case in state.query.specification.cases:
             if state.distances and np.isfinite(state.goal):
-                self._settle(state, case, state.elapsed + _WHOLE_SHARE * (deadline - state.elapsed))
-                self._approach(state, case, deadline)
-            self._settle(state, case, deadline)
+                self._settle(state, case, known, state.elapsed + _WHOLE_SHARE * (deadline - state.elapsed))
+                self._approach(state, case, known, deadline)
+            self._settle(state, case, known, deadline)
 
-    def _approach(self, state: SearchState, case: Case, deadline: float) -> None:
+    def _approach(self, state: SearchState, case: Case, known: RegionBounds, deadline: float) -> None:
         """Raise the lower side over smaller balls where the whole one is too hard: bisect what may be provable."""
         ceiling = state.goal
         try:
@@ -74,17 +79,15 @@ class ReluSplit:
                 if ceiling - low <= _NARROW * ceiling:
                     return
                 state.focus = (low + ceiling) / 2
-                self._settle(state, case, state.elapsed + _STEP_SHARE * (deadline - state.elapsed))
+                self._settle(state, case, known, state.elapsed + _STEP_SHARE * (deadline - state.elapsed))
                 if not state.done:
                     ceiling = state.focus
                 state.focus = math.inf
         finally:
             state.focus = math.inf
 
-    def _settle(self, state: SearchState, case: Case, deadline: float) -> None:
+    def _settle(self, state: SearchState, case: Case, known: RegionBounds, deadline: float) -> None:
         """Tighten and search in turn: each pass tightens harder, and its search is short beside it, save the last."""
-        network = max_to_relu(state.network) if state.network.has_max else state.network
-        known = RegionBounds(network) if state.network.has_max else state.region_bounds
         budget = _TIGHTENING_SHARE * max(deadline - state.elapsed, 0.0)
         spent = 0.0
         for seconds in _PASSES:
@@ -92,14 +95,14 @@ class ReluSplit:
             if not pairs or state.done or state.elapsed > deadline:
                 return
             began, region = state.elapsed, state.search_region(case.region)
-            before = known.of(region).unstable_count
+            before = known.of(region).unstable_count(known.network)
             if not state.settings.tightening:
                 _Search(state, case, pairs, self.name, known).run(deadline)
                 return
             left = budget - spent
             known.tighten(region, min(seconds, left), _clock(state, began + left))
             spent += state.elapsed - began
-            stalled = seconds > 0 and known.of(region).unstable_count > _WORTHWHILE * before
+            stalled = seconds > 0 and known.of(region).unstable_count(known.network) > _WORTHWHILE * before
             last = seconds == _PASSES[-1] or spent >= 0.95 * budget or stalled
             search = _Search(state, case, pairs, self.name, known)
             share = _LONG_SEARCH if search.refine else _SHORT_SEARCH
@@ -119,15 +122,13 @@ class _Search:
     def __init__(self, state: SearchState, case: Case, pairs: list[Pair], name: str, known: RegionBounds) -> None:
         self.state, self.case, self.name, self.known = state, case, name, known
         self.network = known.network
-        self.exact_leaves = not state.network.has_max
-        self.relus = self.network.relus
-        self.sizes = [self.network.nodes[i].size for i in self.relus]
+        self.columns = ReluColumns(self.network)
         self.tree: Tree[Domain] = Tree(pairs)
-        self.rows, self.offset = stacked_rows(state, pairs)
+        self.rows, self.offset = state.rows(pairs)
         self.leaves = LeafSolver(state)
         self.radius = math.nan
         self._refresh()
-        self.batch = int(min(1024, max(8, 400_000 // max(sum(self.sizes), 1))))
+        self.batch = int(min(1024, max(8, 400_000 // max(self.columns.count, 1))))
 
     def _refresh(self) -> None:
         """Root bounds at the present search region."""
@@ -139,16 +140,14 @@ class _Search:
         self.inputs = self.state.inputs([region])
         self.root = self.known.of(region)
         self.losses = self.known.losses(region)
-        reading = [self.root[self.network.nodes[i].input] for i in self.relus]  # type: ignore[union-attr]
-        self.unstable = torch.cat([interval.unstable[0] for interval in reading])
-        self.refine = int(self.unstable.sum()) <= _REFINE_UNSTABLE
+        self.refine = self.root.unstable_count(self.network) <= _REFINE_UNSTABLE
 
     def run(self, deadline: float) -> None:
         """Split until the case is settled or time is out."""
         state = self.state
-        total = sum(self.sizes)
         roots = [
-            Domain(torch.zeros(total, dtype=torch.int8), torch.zeros(0), torch.zeros(0), -1) for _ in self.tree.pairs
+            Domain(torch.zeros(self.columns.count, dtype=torch.int8), torch.zeros(0), torch.zeros(0), -1)
+            for _ in self.tree.pairs
         ]
         self._bound(
             list(enumerate(roots)), [-math.inf if not state.distances else 0.0] * len(roots), AlphaCrown(steps=20)
@@ -175,9 +174,6 @@ class _Search:
         if not self.tree.heap:
             self.tree.report(state, self.name)
 
-    def _split(self, flat: Tensor) -> dict[int, Tensor]:
-        return dict(zip(self.relus, flat.split(self.sizes, -1), strict=True))
-
     def _bound(self, domains: list[tuple[int, Domain]], floors: list[float], options: AlphaCrown) -> None:
         """Bound domains; close, solve or queue each of them."""
         phases = torch.stack([domain.phases for _, domain in domains])
@@ -186,7 +182,7 @@ class _Search:
         if domains[0][1].alpha.numel():
             alpha = torch.stack([domain.alpha for _, domain in domains])
             beta = torch.stack([domain.beta for _, domain in domains])
-            known = Multipliers(self._split(alpha), self._split(beta))
+            known = Multipliers(self.columns.by_node(alpha), self.columns.by_node(beta))
         bounds, best = self._optimise(phases, pairs, known, options)
         values = value_of(self.state, best.bound, best.form, self.inputs.expand(len(domains)))
         self._branch_and_queue(domains, floors, bounds, best, values)
@@ -197,24 +193,23 @@ class _Search:
         """Bounds of domains (count, N) of pairs (count,)."""
         state, count = self.state, len(phases)
         inputs = self.inputs.expand(count)
-        by_node = self._split(phases)
+        by_node = self.columns.by_node(phases)
         bounds = self.root.expand(count).clipped(self.network, by_node)
         if self.refine and bool((phases != 0).any()):
             with torch.no_grad():
                 bounds = crown(self.known.working, inputs, bounds)
         enough = 0.0 if state.query.objective is not Objective.MAX_MARGIN else state.goal
-        return bounds, optimise(
+        return bounds, raise_bounds(
             self.known.working,
             inputs,
-            self.rows[pairs],
-            self.offset[pairs],
+            Start.output(self.known.working, self.rows[pairs], self.offset[pairs]),
             bounds,
             by_node,
             known,
             options,
             enough,
             self.known.fast,
-            [loss.expand(count, -1) for loss in self.losses],
+            self.losses,
         )
 
     def _branch_and_queue(
@@ -235,8 +230,8 @@ class _Search:
         branch = scores.argmax(-1)
         settled = (scores.amax(-1) < 0).tolist()
         size = best.form.coefficients.shape[1]
-        alpha = self._flat(best.multipliers.alpha, count, size)
-        beta = self._flat(best.multipliers.beta, count, size)
+        alpha = self.columns.flat(best.multipliers.alpha, (count, size))
+        beta = self.columns.flat(best.multipliers.beta, (count, size))
         goal, numbers, branches = state.goal, values.tolist(), branch.tolist()
         for k, (pair, domain) in enumerate(domains):
             value = max(numbers[k], floors[k])
@@ -247,13 +242,6 @@ class _Search:
             else:
                 fresh = Domain(domain.phases, alpha[k].clone(), beta[k].clone(), branches[k])
                 self.tree.push(pair, value, fresh)
-
-    def _flat(self, by_node: dict[int, Tensor], count: int, rows: int) -> Tensor:
-        """Multipliers of all ReLUs side by side, (count, rows, N), float32."""
-        parts = []
-        for i, size in zip(self.relus, self.sizes, strict=True):
-            parts.append(by_node[i].to(torch.float32) if i in by_node else torch.zeros(count, rows, size))
-        return torch.cat(parts, -1)
 
     def _candidates(self, domains: list[tuple[int, Domain]], points: Tensor, outputs: Tensor) -> None:
         """Offer the minimisers that turn out to be unsafe; for distances, polish them."""
@@ -278,11 +266,11 @@ class _Search:
     def _leaf(self, pair: int, domain: Domain, bounds: Bounds, row: int, value: float) -> None:
         """All phases known: solve exactly. A leaf that cannot be solved leaves its pair open for other engines."""
         state = self.state
-        if not self.exact_leaves:
+        if state.network.has_max:
             self.tree.close(pair, value)
             return
         phases: dict[int, np.ndarray] = {}
-        for i, split in self._split(domain.phases).items():
+        for i, split in self.columns.by_node(domain.phases).items():
             node = self.network.nodes[i]
             assert isinstance(node, Relu)
             interval = bounds[node.input]

@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Self
+from functools import cached_property
+from typing import TYPE_CHECKING, Self
 
-import scipy.sparse as sp
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    import scipy.sparse as sp
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,9 +47,14 @@ class Operator(ABC):
     def adjoint(self, y: Tensor) -> Tensor:
         """A^T y, for y of shape (..., out_size); returns (..., in_size)."""
 
-    @abstractmethod
+    @cached_property
     def absolute(self) -> Operator:
         """An operator whose entries are at least |A|'s; exactly |A| for everything but `Compose`."""
+        return self._absolute()
+
+    @abstractmethod
+    def _absolute(self) -> Operator:
+        """Makes what `absolute` keeps."""
 
     @abstractmethod
     def to_sparse(self) -> sp.csr_matrix:
@@ -106,15 +114,17 @@ class Compose(Operator):
             y = factor.adjoint(y)
         return y
 
-    def absolute(self) -> Operator:
+    def _absolute(self) -> Operator:
         """Product of the |A_k|: at least |A| entry by entry, equal to it where nothing cancels.
 
         An interval propagated through it is therefore valid, and exact for selections, scalings and pooling.
         """
-        return Compose(tuple(factor.absolute() for factor in self.factors))
+        return Compose(tuple(factor.absolute for factor in self.factors))
 
     def to_sparse(self) -> sp.csr_matrix:
         """Product of the sparse factors."""
+        import scipy.sparse as sp
+
         matrix = self.factors[0].to_sparse()
         for factor in self.factors[1:]:
             matrix = factor.to_sparse() @ matrix
@@ -155,10 +165,12 @@ class Transposed(Operator):
         """The inner map."""
         return self.inner.apply(y)
 
-    def absolute(self) -> Operator:
+    def _absolute(self) -> Operator:
         """|A^T| = |A|^T."""
-        return Transposed(self.inner.absolute())
+        return Transposed(self.inner.absolute)
 
     def to_sparse(self) -> sp.csr_matrix:
         """Transpose of the inner matrix."""
+        import scipy.sparse as sp
+
         return sp.csr_matrix(self.inner.to_sparse().T)

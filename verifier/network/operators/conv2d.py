@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
+from math import ceil, gcd, prod
+from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .base import Operator
+
+if TYPE_CHECKING:
+    import scipy.sparse as sp
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,10 +64,14 @@ class Conv2d(Operator):
 
     @property
     def fan_out(self) -> int:
-        """The positions of the kernel that reach one input, in every channel."""
-        channels, _, height, width = self.weight.shape
-        reached = -(-int(height) // self.stride[0]) * -(-int(width) // self.stride[1])
-        return reached * (int(channels) // self.groups) + 1
+        """The positions of the kernel that reach one input, in every channel.
+
+        Along an axis the offsets k * dilation of those that do agree modulo the stride.
+        """
+        reached = 1
+        for size, stride, dilation in zip(self.weight.shape[2:], self.stride, self.dilation, strict=True):
+            reached *= ceil(int(size) / (stride // gcd(stride, dilation)))
+        return reached * (int(self.weight.shape[0]) // self.groups) + 1
 
     @property
     def _symmetric(self) -> bool:
@@ -107,12 +114,14 @@ class Conv2d(Operator):
             x = F.pad(x, (-left, extra[1] - right, -top, extra[0] - bottom))
         return x.reshape(*lead, self.in_size)
 
-    def absolute(self) -> Conv2d:
+    def _absolute(self) -> Conv2d:
         """Absolute weights."""
         return Conv2d(self.weight.abs(), self.in_shape, self.stride, self.pads, self.dilation, self.groups)
 
     def to_sparse(self) -> sp.csr_matrix:
         """Rows by unfolding the array of input positions (0 marks the padding)."""
+        import scipy.sparse as sp
+
         channels, height, width = self.in_shape
         out_channels, rows, columns = self.out_shape
         kernel = (int(self.weight.shape[2]), int(self.weight.shape[3]))

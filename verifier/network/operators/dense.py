@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import scipy.sparse as sp
 import torch
 from torch import Tensor
 
 from .base import Operator
+
+if TYPE_CHECKING:
+    import scipy.sparse as sp
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,11 +55,13 @@ class Dense(Operator):
         rows = y.unflatten(-1, (self.repeat, int(self.weight.shape[0])))
         return torch.matmul(rows, self.weight).flatten(-2)
 
-    def absolute(self) -> Dense:
+    def _absolute(self) -> Dense:
         """Absolute weights."""
         return Dense(self.weight.abs(), self.repeat)
 
     def to_sparse(self) -> sp.csr_matrix:
         """Block diagonal of the weight."""
+        import scipy.sparse as sp
+
         block = sp.csr_matrix(self.weight.double().cpu().numpy())
         return sp.csr_matrix(sp.kron(sp.identity(self.repeat), block)) if self.repeat > 1 else block

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
+from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.sparse as sp
 from torch import Tensor
 
 from .base import Operator
+
+if TYPE_CHECKING:
+    import scipy.sparse as sp
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,12 +63,14 @@ class MeanAxes(Operator):
         spread = (y / self.count).reshape(*lead, *kept).expand(*lead, *self.shape)
         return spread.reshape(*lead, self.in_size)
 
-    def absolute(self) -> MeanAxes:
+    def _absolute(self) -> MeanAxes:
         """Itself: its entries are not negative."""
         return self
 
     def to_sparse(self) -> sp.csr_matrix:
         """1/count at every member of a mean."""
+        import scipy.sparse as sp
+
         kept = tuple(1 if a in self.axes else n for a, n in enumerate(self.shape))
         rows = np.broadcast_to(np.arange(self.out_size).reshape(kept), self.shape).ravel()
         data = np.full(self.in_size, 1.0 / self.count)

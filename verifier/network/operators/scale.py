@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import scipy.sparse as sp
 from torch import Tensor
 
 from .base import Operator
+
+if TYPE_CHECKING:
+    import scipy.sparse as sp
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,10 +47,12 @@ class Scale(Operator):
         """Entrywise product (a diagonal matrix is symmetric)."""
         return y * self.factor
 
-    def absolute(self) -> Scale:
+    def _absolute(self) -> Scale:
         """Absolute factors."""
         return Scale(self.factor.abs())
 
     def to_sparse(self) -> sp.csr_matrix:
         """Diagonal matrix."""
+        import scipy.sparse as sp
+
         return sp.csr_matrix(sp.diags(self.factor.double().cpu().numpy()))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 from torch import Tensor
 
 from .base import Operator
+
+if TYPE_CHECKING:
+    import scipy.sparse as sp
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,12 +76,14 @@ class Select(Operator):
         kept = y * (self.index >= 0).to(y.dtype) if self.has_gaps else y
         return y.new_zeros((*y.shape[:-1], self.size)).index_add(-1, self.index.clamp(min=0), kept)
 
-    def absolute(self) -> Select:
+    def _absolute(self) -> Select:
         """Itself: its entries are 0 and 1."""
         return self
 
     def to_sparse(self) -> sp.csr_matrix:
         """0/1 matrix."""
+        import scipy.sparse as sp
+
         index = self.index.cpu().numpy()
         rows = np.flatnonzero(index >= 0)
         return sp.csr_matrix((np.ones(len(rows)), (rows, index[rows])), shape=(self.out_size, self.size))
