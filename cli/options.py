@@ -98,10 +98,10 @@ def settings_from(options: dict[str, Any]) -> Settings:
 
 def engines_from(text: str) -> tuple[str, ...]:
     """Engine names; unknown ones are refused."""
-    from advverify.verifier.engines import get_engines
+    from advverify.verifier.engines import choose_engines
 
     names = tuple(name.strip() for name in text.split(",") if name.strip())
-    get_engines(names)
+    choose_engines(names)
     return names
 
 

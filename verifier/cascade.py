@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import torch
 
-from .engines import Engine, Settings, get_engines
+from .engines import Settings, choose_engines, get_engine
 from .engines.state import Judge, NetworkJudge, SearchState
 from .outcome import Bracket, Outcome, TraceEvent, Trust, Verdict
 from .query import Objective, Query
@@ -36,7 +36,7 @@ def solve(
     torch.set_num_threads(settings.threads)
     state = SearchState.open(query, settings, judge or NetworkJudge(query.network))
     state.listener = listener
-    chosen = get_engines(engines)
+    chosen = choose_engines(engines)
     interrupted = ""
     try:
         run_engines(state, chosen)
@@ -57,14 +57,14 @@ class Interrupted(KeyboardInterrupt):
         self.outcome = outcome
 
 
-def run_engines(state: SearchState, engines: list[Engine]) -> None:
+def run_engines(state: SearchState, names: list[str]) -> None:
     """Each engine in turn, until the state is done."""
-    for position, engine in enumerate(engines):
+    for position, name in enumerate(names):
         if state.done or state.time_left <= 0:
             return
-        last = position == len(engines) - 1
-        share = 1.0 if last else _SHARE[engine.name]
-        engine.run(state, state.elapsed + share * state.time_left)
+        last = position == len(names) - 1
+        share = 1.0 if last else _SHARE[name]
+        get_engine(name).run(state, state.elapsed + share * state.time_left)
 
 
 def conclude(state: SearchState, reason: str = "") -> Outcome:

@@ -19,11 +19,11 @@ ENGINES = {
     "milp": "milp:Milp",
 }
 
-__all__ = ["ENGINES", "Engine", "Pair", "SearchState", "Settings", "get_engines"]
+__all__ = ["ENGINES", "Engine", "Pair", "SearchState", "Settings", "choose_engines", "get_engine"]
 
 
-def get_engines(names: tuple[str, ...] = ()) -> list[Engine]:
-    """Engines by name, in the cascade's order; all of them where no names are given.
+def choose_engines(names: tuple[str, ...] = ()) -> list[str]:
+    """Names in the cascade's order; all of them where no names are given.
 
     Raises:
         InvalidInput: there is no such engine.
@@ -31,9 +31,11 @@ def get_engines(names: tuple[str, ...] = ()) -> list[Engine]:
     for name in names:
         if name not in ENGINES:
             raise InvalidInput(f"unknown engine '{name}': choose among {', '.join(ENGINES)}")
-    chosen = [name for name in ENGINES if not names or name in names]
-    engines: list[Engine] = []
-    for name in chosen:
-        module, attribute = ENGINES[name].split(":")
-        engines.append(getattr(import_module(f".{module}", __package__), attribute)())
-    return engines
+    return [name for name in ENGINES if not names or name in names]
+
+
+def get_engine(name: str) -> Engine:
+    """An engine by name, imported when it is its turn: most queries are settled by the first two."""
+    module, attribute = ENGINES[name].split(":")
+    engine: Engine = getattr(import_module(f".{module}", __package__), attribute)()
+    return engine

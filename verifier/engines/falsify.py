@@ -8,7 +8,6 @@ from ..attacks import AttackProblem, run
 from ..attacks.base import Attack
 from ..attacks.minimal import minimal
 from ..attacks.pgd import Pgd
-from .polish import polish
 from .state import Pair, SearchState
 
 _CHUNK = 128
@@ -44,6 +43,8 @@ class Falsify:
         order = [int(i) for i in found.distance.argsort() if bool(torch.isfinite(found.distance[i]))]
         for i in order:
             state.offer(found.points[i].cpu().numpy(), self.name)
+        from .polish import polish  # brings the MILP encoding with it
+
         for i in order[:3]:
             if state.elapsed < deadline:
                 polish(state, found.points[i].cpu().numpy(), pairs[i])
