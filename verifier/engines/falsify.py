@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from ..attacks import AttackProblem, run
@@ -11,6 +12,8 @@ from ..attacks.pgd import Pgd
 from .state import Pair, SearchState
 
 _CHUNK = 128
+_WEAK, _STRONG = Pgd(steps=25, restarts=2), Pgd(steps=40, restarts=4)  # for distances
+_BEYOND = (0.0, 1e-6, 1e-5, 1e-4)  # relative steps over the boundary
 
 
 class Falsify:
@@ -22,15 +25,16 @@ class Falsify:
     def run(self, state: SearchState, deadline: float) -> None:
         """Attack every open pair, in chunks; stop at the first counterexample of a feasibility query."""
         pairs = state.open_pairs
+        # Rounding every entry to float32 would change all of them, which norm 0 counts.
+        network = state.network if state.count_norm else state.region_bounds.fast
         for begin in range(0, len(pairs), _CHUNK):
             part = pairs[begin : begin + _CHUNK]
             if state.done or state.elapsed > deadline:
                 return
+            problem = AttackProblem.build(network, [(pair.region, pair.polytope) for pair in part])
             if state.distances:
-                problem = AttackProblem.build(state.network, [(pair.region, pair.polytope) for pair in part])
                 self._nearest(state, problem, part, deadline)
                 continue
-            problem = AttackProblem.build(state.region_bounds.fast, [(pair.region, pair.polytope) for pair in part])
             for attack in self.attacks:
                 result = run(attack, problem, state.settings.seed)
                 order = result.violation.argsort()[:8]
@@ -39,15 +43,26 @@ class Falsify:
                     return
 
     def _nearest(self, state: SearchState, problem: AttackProblem, pairs: list[Pair], deadline: float) -> None:
-        found = minimal(problem, seed=state.settings.seed)
-        order = [int(i) for i in found.distance.argsort() if bool(torch.isfinite(found.distance[i]))]
-        for i in order:
-            state.offer(found.points[i].cpu().numpy(), self.name)
-        from .polish import polish  # brings the MILP encoding with it
+        from .polish import polish, worth_polishing  # brings the MILP encoding with it
 
+        polished = worth_polishing(state)  # then a weak attack will do
+        found = minimal(problem, attack=_WEAK if polished else _STRONG, seed=state.settings.seed)
+        order = [int(i) for i in found.distance.argsort() if bool(torch.isfinite(found.distance[i]))]
+        points = found.points.double().cpu().numpy()
+        for i in order:
+            self._offer_ray(state, points[i])
         for i in order[:3]:
-            if state.elapsed < deadline:
-                polish(state, found.points[i].cpu().numpy(), pairs[i])
+            if polished and state.elapsed < deadline:
+                polish(state, points[i], pairs[i])
+
+    def _offer_ray(self, state: SearchState, point: np.ndarray) -> None:
+        """A point at the boundary as float32 sees it; where the judge disagrees, points a little farther out."""
+        (case,) = state.query.specification.cases
+        assert case.region.ball is not None
+        center = case.region.ball.center
+        for beyond in _BEYOND:
+            if state.offer(center + (1 + beyond) * (point - center), self.name):
+                return
 
 
 class FalsifyMore(Falsify):

@@ -1,6 +1,6 @@
-"""Polishing: inside one cell of the network - the inputs that share a point's ReLU pattern - the nearest unsafe point is
+"""Polishing: the nearest unsafe point inside one cell of the network, the inputs that share a point's ReLU pattern.
 
-the solution of an LP (norms inf and 1) or a convex QP (norm 2): the "fix b" upper bound of the MIP.
+It is the solution of an LP (norms inf and 1) or a convex QP (norm 2): the "fix b" upper bound of the MIP.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from ..solvers import SolveOptions
 from ..solvers.highs import Highs
 from .state import Pair, SearchState
 
+_MOST_RELUS = 1500
 # How far beyond the boundary to aim, so that the judge's arithmetic agrees.
 _INSIDE = {4: (1e-6, 1e-5, 1e-4), 8: (1e-9, 1e-8, 1e-7)}
 
@@ -37,9 +38,14 @@ def cell_program(state: SearchState, program: MixedIntegerProgram, point: np.nda
     return program.fixed(np.concatenate(columns), np.concatenate(phases))
 
 
+def worth_polishing(state: SearchState) -> bool:
+    """Whether the LP of a cell is small enough to be solved again and again."""
+    return state.network.relu_count <= _MOST_RELUS
+
+
 def polish(state: SearchState, point: np.ndarray, pair: Pair, rounds: int = 4) -> None:
     """Walk from a point to the nearest unsafe point of its cell, and on from there while that pays."""
-    if state.count_norm or not state.distances:
+    if state.count_norm or not state.distances or not worth_polishing(state):
         return
     for _ in range(rounds):
         before = state.upper
