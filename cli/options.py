@@ -66,6 +66,12 @@ def search_options(timeout: float) -> Callable[[F], F]:
         click.option("--threads", type=int, default=None, help="Threads a query [default: 2, fewer with --jobs]."),
         click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
         click.option("--seed", type=int, default=0, show_default=True, help="Seed of attacks and solvers."),
+        click.option(
+            "--proofs",
+            type=click.Path(path_type=Path),
+            default=None,
+            help="Write a proof of each verdict to this folder.",
+        ),
     )
 
 
@@ -93,7 +99,15 @@ def settings_from(options: dict[str, Any]) -> Settings:
         get_solver(options["solver"])
     if options["device"] == "cuda":
         raise InvalidInput("--device cuda: the engines run on the CPU in this version; use --device cpu or auto")
-    return Settings(timeout=timeout, gap=gap, threads=threads, seed=int(options["seed"]), solver=options["solver"])
+    proofs = options["proofs"]
+    if proofs is not None:
+        try:
+            proofs.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InvalidInput(f"--proofs {proofs}: not a folder that can be written to ({error.strerror})") from error
+    return Settings(
+        timeout=timeout, gap=gap, threads=threads, seed=int(options["seed"]), solver=options["solver"], proofs=proofs
+    )
 
 
 def engines_from(text: str) -> tuple[str, ...]:

@@ -37,6 +37,20 @@ def test_certify_and_json(tmp_path: Path) -> None:
     assert lines[1]["trust"] == "checked" and ((witness >= 0) & (witness <= 1)).all()
 
 
+def test_proofs_are_written_and_checked(tmp_path: Path) -> None:
+    out, folder = tmp_path / "o.jsonl", tmp_path / "proofs"
+    options = ["--images", "0:2", "--out", str(out), "--proofs", str(folder)]
+    done = run("certify", "zoo:digits-mlp", "--eps", "0.03", *options)
+    assert done.returncode == 0 and "checked" in done.stdout and "solver" not in done.stdout
+    proofs = [json.loads(line)["proof"] for line in out.read_text().splitlines()]
+    valid = run("check", proofs[0], "zoo:digits-mlp")
+    assert valid.returncode == 0 and valid.stdout.startswith("valid: no input of the box within inf-norm 0.03")
+    other = run("check", proofs[0], "zoo:digits-deep")
+    assert other.returncode == 1 and other.stdout.startswith("not valid: the proof is about another model")
+    missing = run("check", "nowhere.proof", "zoo:digits-mlp")
+    assert missing.returncode == 2 and len(missing.stderr.strip().splitlines()) == 1
+
+
 def test_distance_in_two_processes() -> None:
     done = run("distance", "zoo:digits-mlp", "--images", "0:2", "--jobs", "2")
     assert done.returncode == 0 and "2 brackets closed" in done.stdout

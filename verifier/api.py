@@ -86,7 +86,17 @@ def _ask(
         stop.outcome.labels.update(labels)
         raise
     outcome.labels.update(labels)
-    return outcome
+    return _proved(query, outcome, settings)
+
+
+def _proved(query: Query, outcome: Outcome, settings: Settings | None) -> Outcome:
+    """With a proof, where the settings name a folder for proofs."""
+    if settings is None or settings.proofs is None:
+        return outcome
+    from .proof.attach import attach
+
+    seconds = settings.timeout if settings.proof_seconds is None else settings.proof_seconds
+    return attach(query, outcome, settings.proofs, seconds, dict(outcome.labels))
 
 
 def certify(
@@ -181,4 +191,4 @@ def verify(
     if not isinstance(specification, Specification):
         specification = read_vnnlib(specification, model.network.input_size, model.network.output_size)
     query = Query(model.network, specification, Objective.FEASIBILITY, model.path)
-    return solve(query, settings, engines, model.judge, listener)
+    return _proved(query, solve(query, settings, engines, model.judge, listener), settings)

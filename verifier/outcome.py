@@ -81,6 +81,7 @@ class Outcome:
         reason: why an unknown is unknown; empty otherwise.
         labels: model, data, index, label, prediction, norm, eps, target and so on, for the JSON line.
         statistics: counts of the engines (unstable ReLUs, nodes, solves).
+        proof: file of a proof of the verdict, or of a distance's lower side, that the checker accepted.
     """
 
     verdict: Verdict
@@ -92,6 +93,7 @@ class Outcome:
     reason: str = ""
     labels: dict[str, Any] = field(default_factory=dict)
     statistics: dict[str, Any] = field(default_factory=dict)
+    proof: str | None = None
 
     def to_json(self) -> str:
         """One line of JSON, without NaN or infinity (they are written as null)."""
@@ -105,7 +107,7 @@ class Outcome:
             "trust": self.trust.value,
             "engine": self.engine,
             "seconds": round(self.seconds, 4),
-            "proof": None,
+            "proof": self.proof,
             "witness": witness,
             "reason": self.reason,
             "statistics": self.statistics,
@@ -145,6 +147,7 @@ class Outcome:
             record["reason"],
             {k: v for k, v in record.items() if k not in own},
             record["statistics"],
+            record["proof"],
         )
 
 

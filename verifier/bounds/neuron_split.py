@@ -73,7 +73,7 @@ def tighten_node(
         left = deadline - time.perf_counter()
         if left <= 0:
             break
-        forest = _Forest(network, inputs, bounds, node, part, options, fast, losses)
+        forest = Forest(network, inputs, bounds, node, part, options, fast, losses)
         forest.grow(time.perf_counter() + left / (len(parts) - k))
         values = forest.value
         lower[0, part] = torch.maximum(lower[0, part], values[: len(part)])
@@ -81,7 +81,7 @@ def tighten_node(
     return bounds.tighten(Bounds({node: Interval(lower, upper)}, "neuron-split"))
 
 
-class _Forest:
+class Forest:
     """One tree for each side of each neuron; leaves in tensors (trees, leaves, ...)."""
 
     def __init__(

@@ -75,6 +75,11 @@ class RegionBounds:
         self._losses = [*self._losses[-_KEPT:], (region, losses)]
         return losses
 
+    def learn(self, region: Region, bounds: Bounds) -> None:
+        """Bounds of all nodes that were proved elsewhere; from now on these count, and nothing that was known before."""
+        self._losses = [entry for entry in self._losses if not _same(entry[0], region)]
+        self._remember(region, bounds)
+
     def _remember(self, region: Region, bounds: Bounds) -> None:
         others = [entry for entry in self._known if not _same(entry[0], region)]
         self._known = [*others[-_KEPT:], (region, bounds)]

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -44,6 +45,8 @@ class Settings:
         branching: score of ReLU splits, one of `bounds.branching.SCORES`.
         beta_steps: ascent steps for each domain of the ReLU tree.
         tightening: bound intermediate neurons harder before the ReLU tree (ablation when False).
+        proofs: folder for proofs; none are written without it.
+        proof_seconds: limit for finding one, on top of `timeout`; as long as `timeout` where None.
     """
 
     timeout: float = 60.0
@@ -57,6 +60,8 @@ class Settings:
     branching: str = "slack"
     beta_steps: int = 8
     tightening: bool = True
+    proofs: Path | None = None
+    proof_seconds: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse names that no table knows.

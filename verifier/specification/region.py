@@ -44,6 +44,11 @@ class Region:
             raise InvalidInput(f"the radius must be a number >= 0, got {self.ball.radius}")
 
     @property
+    def norm(self) -> str | None:
+        """Name of the ball's norm, if there is a ball."""
+        return None if self.ball is None else self.ball.norm.name
+
+    @property
     def size(self) -> int:
         """Number of inputs."""
         return len(self.lower)

@@ -1,0 +1,59 @@
+"""Tiny random networks as ONNX files, for what reads files: proofs and their checker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+FILE_KINDS = ("mlp", "residual", "conv")
+
+
+def write_network(path: Path, kind: str, seed: int) -> Path:
+    """At most 9 ReLUs, 3 outputs, 3 or 9 inputs in [0, 1]."""
+    rng = np.random.default_rng(seed)
+    nodes: list[onnx.NodeProto] = []
+    weights: list[onnx.TensorProto] = []
+
+    def constant(array: np.ndarray) -> str:
+        name = f"w{len(weights)}"
+        weights.append(numpy_helper.from_array(array.astype(np.float32), name))
+        return name
+
+    def add(op: str, inputs: list[str], **attributes: object) -> str:
+        name = f"h{len(nodes)}"
+        nodes.append(helper.make_node(op, inputs, [name], **attributes))
+        return name
+
+    def dense(x: str, rows: int, columns: int, scale: float = 1.0) -> str:
+        weight, bias = rng.normal(size=(rows, columns)) * scale, rng.normal(size=rows) * 0.3
+        if rng.random() < 0.5:
+            return add("Gemm", [x, constant(weight), constant(bias)], transB=1)
+        return add("Add", [add("MatMul", [x, constant(weight.T)]), constant(bias)])
+
+    shape: list[int | str] = ["n", 3]
+    if kind == "mlp":
+        h = add("Relu", [dense("x", 4, 3)])
+        h = add("Relu", [dense(h, 3, 4)])
+        out = dense(h, 3, 3)
+    elif kind == "residual":
+        h = dense("x", 3, 3)
+        for _ in range(2):
+            h = add("Add", [h, dense(add("Relu", [dense(h, 3, 3)]), 3, 3, 0.7)])
+        out = dense(h, 3, 3)
+    else:
+        shape = ["n", 1, 3, 3]
+        kernel, bias = rng.normal(size=(2, 1, 2, 2)), rng.normal(size=2) * 0.3
+        h = add("Conv", ["x", constant(kernel), constant(bias)], strides=[1, 1], pads=[0, 0, 0, 0])
+        out = dense(add("Flatten", [add("Relu", [h])]), 3, 8)
+    graph = helper.make_graph(
+        nodes,
+        kind,
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info(out, TensorProto.FLOAT, None)],
+        weights,
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path

@@ -1,0 +1,355 @@
+"""Proofs: what the checker accepts is true, by brute force, whatever was done to the file; and true proofs pass."""
+
+import io
+import json
+import zipfile
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import numpy_helper
+from onnx_networks import FILE_KINDS, write_network
+from oracle import lowest, nearest
+
+from advverify.models.zoo import names, path_of
+from advverify.verifier.api import certify, distance
+from advverify.verifier.engines import Settings
+from advverify.verifier.network.evaluate import evaluate, predict
+from advverify.verifier.network.onnx_reader import read_onnx
+from advverify.verifier.norms import get_norm
+from advverify.verifier.outcome import Trust, Verdict
+from advverify.verifier.proof.checker import Rejected, check
+from advverify.verifier.proof.checker.arithmetic import Region, Relaxation
+from advverify.verifier.proof.checker.network import Network
+from advverify.verifier.proof.prover import Unproved, prove
+from advverify.verifier.query import Objective, Query
+from advverify.verifier.specification import robustness
+
+
+@cache
+def folder() -> Path:
+    return Path(mkdtemp())
+
+
+@cache
+def subject(kind: str, seed: int) -> tuple[Path, np.ndarray, int]:
+    """A network, an image, and its class."""
+    path = write_network(folder() / f"{kind}{seed}.onnx", kind, seed)
+    network = read_onnx(path)
+    image = np.random.default_rng(1000 + seed).random(network.input_size)
+    return path, image, int(predict(network, torch.tensor(image)[None]))
+
+
+def query(kind: str, seed: int, norm: str, radius: float) -> Query:
+    path, image, label = subject(kind, seed)
+    specification = robustness(image, label, 3, get_norm(norm), radius)
+    return Query(read_onnx(path), specification, Objective.FEASIBILITY, path)
+
+
+@cache
+def truth(kind: str, seed: int, norm: str) -> float:
+    path, image, label = subject(kind, seed)
+    return nearest(read_onnx(path), image, label, norm)
+
+
+def values_of(network: Network, x: np.ndarray) -> list[np.ndarray]:
+    """A plain forward pass over the checker's nodes."""
+    values = [x]
+    for node in network.nodes[1:]:
+        if node.relu >= 0:
+            values.append(np.maximum(values[node.relu], 0))
+        else:
+            values.append(node.bias + sum(term.apply(values[j]) for j, term in node.terms))
+    return values
+
+
+@pytest.mark.parametrize("name", names())
+def test_checker_reads_the_zoo_as_the_verifier_does(name: str) -> None:
+    network, checked = read_onnx(path_of(name)), Network(onnx.load(str(path_of(name))))
+    x = np.random.default_rng(0).random((3, network.input_size))
+    ours = evaluate(network, torch.from_numpy(x)).numpy()
+    np.testing.assert_allclose(values_of(checked, x)[-1], ours, atol=1e-9)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.integers(0, 10_000),
+    st.sampled_from([(3, 1, 1, 1), (2, 2, 1, 1), (2, 1, 2, 1), (3, 2, 2, 1), (2, 1, 1, 2), (3, 2, 1, 2)]),
+)
+def test_convolutions_equal_their_definition(seed: int, shape: tuple[int, int, int, int]) -> None:
+    from advverify.verifier.proof.checker.network import Convolution
+
+    kernel, stride, dilation, group = shape
+    rng = np.random.default_rng(seed)
+    weight, pads = rng.normal(size=(4, 4 // group, kernel, kernel)), [1, 0, 0, 1]
+    ours = Convolution(weight, (4, 7, 6), [stride] * 2, pads, [dilation] * 2, group)
+    x, y = rng.normal(size=(2, 4 * 7 * 6)), rng.normal(size=(2, int(np.prod(ours.out_shape))))
+    padded = torch.nn.functional.pad(torch.from_numpy(x.reshape(2, 4, 7, 6)), (0, 1, 1, 0))
+    truth = torch.nn.functional.conv2d(padded, torch.from_numpy(weight), None, stride, 0, dilation, group)
+    np.testing.assert_allclose(ours.apply(x), truth.flatten(1).numpy(), atol=1e-12)
+    assert np.sum(ours.apply(x) * y) == pytest.approx(np.sum(x * ours.transposed(y)))  # the adjoint
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 10_000), st.sampled_from(["inf", "2", "1", "0"]), st.floats(0.0, 1.5))
+def test_minimum_over_a_region_is_a_lower_bound_and_near(seed: int, norm: str, radius: float) -> None:
+    rng = np.random.default_rng(seed)
+    n = 4
+    center = rng.random(n)
+    radius = float(int(radius * 2)) if norm == "0" else radius
+    region = Region.of(np.zeros(n), np.ones(n), norm, center, radius)
+    a = rng.normal(size=(3, n))
+    offset = rng.normal(size=3)
+    bound = region.minimum(a, offset, np.abs(offset))
+    ball = get_norm(norm)
+    room = torch.from_numpy(np.where(a > 0, center, 1 - center))
+    moves = ball.moves(torch.from_numpy(a), room, torch.full((3,), radius, dtype=torch.float64)).numpy()
+    best = (a * center).sum(-1) - (np.abs(a) * moves).sum(-1) + offset
+    assert (bound <= best + 1e-15).all() and (bound >= best - 1e-6).all()
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.sampled_from(FILE_KINDS), st.integers(0, 4), st.integers(0, 10_000), st.floats(0.01, 0.6))
+def test_any_multipliers_give_lower_bounds(kind: str, seed: int, draw: int, eps: float) -> None:
+    """Random slopes, random splits with random multipliers: the minimum over a tree's leaves is never too high."""
+    path, image, _ = subject(kind, seed)
+    rng = np.random.default_rng(draw)
+    network = Network(onnx.load(str(path)))
+    lower, upper = np.maximum(image - eps, 0), np.minimum(image + eps, 1)
+    relaxation = Relaxation(network, Region(lower, upper))
+    bounds = relaxation.crown(relaxation.start())
+    row = rng.normal(size=3)
+    least = lowest(read_onnx(path), lower, upper, row)
+    k = int(rng.integers(len(network.relus)))
+    neuron = int(rng.integers(bounds.lower[k].shape[1]))
+    leaves = []
+    for sign in (1, -1):
+        phases = [np.zeros_like(b, dtype=np.int8) for b in bounds.lower]
+        phases[k][0, neuron] = sign
+        betas = np.zeros_like(bounds.lower[k])
+        betas[0, neuron] = -sign * rng.exponential()
+        slopes = {r: rng.random(b.shape) * 3 - 1 for r, b in enumerate(bounds.lower)}
+        split = bounds.split(phases)
+        if rng.random() < 0.5:
+            split = relaxation.crown(split)
+        start = {len(network.nodes) - 1: row[None]}
+        leaves.append(relaxation.lower_bounds(start, np.zeros(1), split, np.zeros(1, int), slopes, {k: betas})[0])
+    assert min(leaves) <= least + 1e-9  # the oracle's own tolerance
+
+
+@pytest.mark.parametrize("kind", FILE_KINDS)
+def test_rounding_is_accounted_for(kind: str) -> None:
+    """Large biases that cancel: intervals and CROWN still hold for values computed in higher precision."""
+    for seed in range(3):
+        path, image, _ = subject(kind, seed)
+        model = onnx.load(str(path))
+        for tensor in model.graph.initializer:
+            array = numpy_helper.to_array(tensor)
+            if array.ndim == 1:
+                tensor.CopyFrom(numpy_helper.from_array(array * np.float32(1e6), tensor.name))
+        network = Network(model)
+        region = Region(np.maximum(image - 1e-9, 0), np.minimum(image + 1e-9, 1))
+        relaxation = Relaxation(network, region)
+        bounds = relaxation.crown(relaxation.start())
+        for node in network.nodes:
+            for _, term in node.terms:
+                if hasattr(term, "weight"):
+                    term.weight = term.weight.astype(np.longdouble)
+        share = np.random.default_rng(seed).random((50, len(image))).astype(np.longdouble)
+        values = values_of(network, region.lower + share * (region.upper - region.lower))
+        for k, i in enumerate(network.relus):
+            read = values[network.nodes[i].relu]
+            assert (read >= bounds.lower[k]).all() and (read <= bounds.upper[k]).all()
+
+
+@pytest.mark.parametrize("norm", ["inf", "2", "1"])
+@pytest.mark.parametrize("kind", FILE_KINDS)
+def test_true_statements_are_proved_and_false_ones_are_not(kind: str, norm: str, tmp_path: Path) -> None:
+    for seed in range(2):
+        exact = truth(kind, seed, norm)
+        radius = 0.98 * exact if np.isfinite(exact) else 0.4
+        path = subject(kind, seed)[0]
+        prove(query(kind, seed, norm, radius), path, 20.0).save(tmp_path / "p.proof")
+        report = check(tmp_path / "p.proof", path)
+        assert report.leaves >= 1 and f"{norm}-norm" in report.statement
+        if np.isfinite(exact):
+            with pytest.raises(Unproved):
+                prove(query(kind, seed, norm, 1.02 * exact), path, 1.0)
+
+
+def test_outcomes_carry_their_proofs(tmp_path: Path) -> None:
+    path, image, label = subject("mlp", 3)
+    exact = truth("mlp", 3, "inf")
+    options = Settings(timeout=10, gap=1e-3, proofs=tmp_path)
+    outcome = certify(path, image, label, "inf", 0.9 * exact, settings=options)
+    assert outcome.verdict is Verdict.ROBUST and outcome.trust is Trust.CHECKED and outcome.proof is not None
+    check(outcome.proof, path)
+    nearby = distance(path, image, label, "inf", settings=options)
+    assert nearby.trust is Trust.CHECKED and nearby.proof is not None
+    assert nearby.bracket.lower == pytest.approx(exact, rel=2e-3)
+    assert f"{nearby.bracket.lower!r} of" in check(nearby.proof, path).statement
+    network = read_onnx(path)
+    assert certify(network, image, label, "inf", 0.9 * exact, settings=options).trust is Trust.SOLVER
+
+
+def test_few_inputs_are_proved_by_halving_boxes(tmp_path: Path) -> None:
+    q = query("mlp", 0, "inf", 0.95 * min(truth("mlp", 0, "inf"), 0.5))
+    proof = prove(q, subject("mlp", 0)[0], 20.0)
+    kinds = {step["kind"] for step in proof.header["cases"][0]["steps"]}
+    assert kinds <= {"crown", "goals", "boxes"}
+
+
+# -- corruption ---------------------------------------------------------------------------------------------------
+
+
+def unpack(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    with zipfile.ZipFile(path) as archive:
+        header = json.loads(archive.read("header.json"))
+        names = [name for name in archive.namelist() if name.endswith(".npy")]
+        return header, {n[:-4]: np.lib.format.read_array(io.BytesIO(archive.read(n))) for n in names}
+
+
+def repack(path: Path, header: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("header.json", json.dumps(header))
+        for name, array in arrays.items():
+            buffer = io.BytesIO()
+            np.lib.format.write_array(buffer, array)
+            archive.writestr(f"{name}.npy", buffer.getvalue())
+
+
+@cache
+def base(kind: str, seed: int, boxes: bool) -> tuple[Path, float, float]:
+    """A proof that needs splits, the radius it proves, and the exact distance."""
+    exact = truth(kind, seed, "inf")
+    radius = (0.9 if boxes else 0.999) * exact
+    path = folder() / f"{kind}{seed}{boxes}.proof"
+    from advverify.verifier.proof import prover
+
+    few = prover._FEW_INPUTS
+    prover._FEW_INPUTS = 20 if boxes else 0
+    try:
+        prove(query(kind, seed, "inf", radius), subject(kind, seed)[0], 20.0).save(path)
+    finally:
+        prover._FEW_INPUTS = few
+    return path, radius, exact
+
+
+@cache
+def least(model: Path, low: bytes, high: bytes, row: bytes) -> float:
+    """Brute force, once a statement."""
+    return lowest(read_onnx(model), np.frombuffer(low), np.frombuffer(high), np.frombuffer(row))
+
+
+def corrupt(rng: np.random.Generator, header: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    """One random change to an array of the proof, keeping its type."""
+    name = str(rng.choice(sorted(arrays)))
+    array = arrays[name].copy()
+    if array.size == 0:
+        return
+    place = tuple(int(rng.integers(n)) for n in array.shape)
+    match int(rng.integers(5)):
+        case 0:
+            factor = rng.choice([0.5, 2.0, -1.0])
+            array[place] = array[place] ^ 1 if array.dtype.kind in "iu" else array[place] * factor
+        case 1:
+            array[place] = np.array(rng.integers(-2, 3)).astype(array.dtype)
+        case 2:
+            array = np.delete(array, place[0], axis=0)
+        case 3:
+            array = array[::-1].copy()
+        case _:
+            array = rng.permutation(array)
+    arrays[name] = array
+
+
+@pytest.mark.parametrize("boxes", [False, True])
+def test_corruptions(boxes: bool, tmp_path: Path) -> None:
+    """What is accepted is true, by brute force: on a radius that is proved, and on one beyond the exact distance."""
+    rng = np.random.default_rng(0)
+    path = tmp_path / "c.proof"
+    accepted = 0
+    for round_ in range(240):
+        kind, seed = [("conv", 0), ("conv", 4), ("mlp", 3), ("conv", 1)][round_ % 4 if not boxes else 2]
+        source, _, exact = base(kind, seed, boxes)
+        model, image, label = subject(kind, seed)
+        header, arrays = unpack(source)
+        false = round_ % 5 == 0
+        if false:
+            header["cases"][0]["radius"] = exact * 1.002
+        for _ in range(int(rng.integers(0 if false else 1, 4))):
+            corrupt(rng, header, arrays)
+        repack(path, header, arrays)
+        try:
+            check(path, model)
+        except Rejected:
+            continue
+        accepted += 1  # then the statement, as it now stands, must be true
+        lower, upper, center = arrays["0.lower"], arrays["0.upper"], arrays["0.center"]
+        radius = header["cases"][0]["radius"]
+        low, high = np.maximum(lower, center - radius), np.minimum(upper, center + radius)
+        for p in range(header["cases"][0]["polytopes"]):
+            matrix, offset = arrays[f"0.matrix.{p}"], arrays[f"0.offset.{p}"]
+            assert any(
+                least(model, low.tobytes(), high.tobytes(), r.tobytes()) > d - 1e-9
+                for r, d in zip(matrix, offset, strict=True)
+            )
+    assert 0 < accepted < 200
+
+
+def test_what_must_be_there(tmp_path: Path) -> None:
+    """A dropped leaf, goal or step, another model, a swapped side: each is rejected, and says why."""
+    source, _, _ = base("conv", 4, False)
+    model, path = subject("conv", 4)[0], tmp_path / "c.proof"
+    header, arrays = unpack(source)
+    goals = next(s for s, step in enumerate(header["cases"][0]["steps"]) if step["kind"] == "goals")
+
+    def rejected(reason: str, change: dict[str, np.ndarray] | None = None, steps: list[Any] | None = None) -> None:
+        changed = json.loads(json.dumps(header))
+        if steps is not None:
+            changed["cases"][0]["steps"] = steps
+        repack(path, changed, {**arrays, **(change or {})})
+        with pytest.raises(Rejected, match=reason):
+            check(path, model)
+
+    check(source, model)
+    codes = arrays[f"0.{goals}.codes"]
+    rejected("ends before its leaves", {f"0.{goals}.codes": np.append(codes, np.int32(0))})
+    rejected("nothing excludes", steps=header["cases"][0]["steps"][:goals])
+    rejected("no kind of step", steps=[{"kind": "trust me"}])
+    rejected("no such neuron", {f"0.{goals}.codes": np.where(codes >= 0, 10_000, codes).astype(np.int32)})
+    rejected("holds NaN", {"0.center": arrays["0.center"] * np.nan})
+    rejected("type", {f"0.{goals}.slopes": arrays[f"0.{goals}.slopes"].astype(np.float64)})
+    with pytest.raises(Rejected, match="another model"):
+        check(source, subject("conv", 1)[0])
+    altered = tmp_path / "m.onnx"
+    content = bytearray(model.read_bytes())
+    content[-40] ^= 1
+    altered.write_bytes(bytes(content))
+    with pytest.raises(Rejected, match="another model"):
+        check(source, altered)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.binary(max_size=300), st.booleans(), st.integers(0, 10_000))
+def test_noise_is_rejected_without_a_traceback(noise: bytes, inside: bool, place: int) -> None:
+    source = base("mlp", 0, False)[0]
+    path = folder() / "noise.proof"
+    content = bytearray(source.read_bytes())
+    if inside:
+        begin = place % len(content)
+        content[begin : begin + len(noise)] = noise
+    else:
+        content = bytearray(noise)
+    path.write_bytes(bytes(content))
+    try:
+        check(path, subject("mlp", 0)[0])
+    except Rejected as error:
+        assert "\n" not in str(error)

@@ -1,0 +1,259 @@
+"""Branch and bound over ReLU phases with batched beta-CROWN bounds, one queue for all pairs of a case.
+
+Wang et al., "Beta-CROWN", NeurIPS 2021. For distances every domain carries the radius up to which its own linear
+bound stays positive; the tree is searched best-first on that radius, so the lower side rises all the time, and when
+a closer witness shrinks the ball every value stays valid.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ...bounds import Bounds, crown
+from ...bounds.alpha_crown import AlphaCrown, Multipliers, Optimised, raise_bounds
+from ...bounds.backward import Start
+from ...bounds.branching import babsr, slack
+from ...bounds.relu_columns import ReluColumns
+from ...bounds.rounding import RoundingLoss
+from ...network.evaluate import evaluate_all
+from ...network.nodes import Relu
+from ...query import Objective
+from ...specification import Case
+from ..polish import polish
+from ..propagate import value_of
+from ..region_bounds import RegionBounds
+from ..state import Pair, SearchState
+from .leaf import LeafSolver
+from .tree import Tree
+
+_WIDTHS = ((32, 16), (256, 8), (2048, 4))  # up to so many splits, so many ReLUs are tried out
+_REFINE_UNSTABLE = 160  # up to so many unstable ReLUs the intermediate bounds are recomputed in every domain
+
+
+@dataclass
+class Domain:
+    """Phases (N,) int8 over all ReLUs in node order, multipliers of the last bound, and the ReLUs to split next.
+
+    `value` is what is proved on the domain in the units of the query, `bound` the lower bound on its violation, attained
+    by `row` of its polytope; `implied` are the phases of all ReLUs where none is open.
+    """
+
+    phases: Tensor
+    alpha: Tensor
+    beta: Tensor
+    branches: list[int]
+    value: float
+    bound: float
+    row: int = 0
+    implied: Tensor | None = None
+
+
+class ReluSearch:
+    """The tree of one case.
+
+    Attributes:
+        enough: bound on the violation at which a domain of a feasibility query counts as proved; above 0 it leaves room
+            for a checker's own arithmetic.
+        closed: when set to a list, every domain that needs no more work is written down here, with its pair's number.
+    """
+
+    def __init__(self, state: SearchState, case: Case, pairs: list[Pair], name: str, known: RegionBounds) -> None:
+        self.state, self.case, self.name, self.known = state, case, name, known
+        self.network = known.network
+        self.columns = ReluColumns(self.network)
+        self.tree: Tree[Domain] = Tree(pairs)
+        self.rows, self.offset = state.rows(pairs)
+        self.leaves = LeafSolver(state)
+        self.enough = 0.0
+        self.closed: list[tuple[int, Domain]] | None = None
+        self.radius = math.nan
+        self._refresh()
+        self.batch = int(min(1024, max(8, 400_000 // max(self.columns.count, 1))))
+
+    def _refresh(self) -> None:
+        """Root bounds at the present search region."""
+        region = self.state.search_region(self.case.region)
+        radius = -1.0 if region.ball is None else region.ball.radius
+        if radius == self.radius:
+            return
+        self.radius = radius
+        self.inputs = self.state.inputs([region])
+        self.root = self.known.of(region)
+        self.losses = self.known.losses(region)
+        self.fast_losses = RoundingLoss.of(self.known.fast, self.inputs, self.root).loss
+        self.refine = self.root.unstable_count(self.network) <= _REFINE_UNSTABLE
+
+    def run(self, deadline: float) -> None:
+        """Split until the case is settled or time is out."""
+        state = self.state
+        lowest = 0.0 if state.distances else -math.inf
+        empty = torch.zeros(0)
+        whole = Domain(torch.zeros(self.columns.count, dtype=torch.int8), empty, empty, [], lowest, -math.inf)
+        pairs = list(range(len(self.tree.pairs)))
+        for pair, root in zip(pairs, self._bound(pairs, [whole] * len(pairs), AlphaCrown(steps=20)), strict=True):
+            self._queue(pair, root)
+        self.tree.report(state, self.name)
+        batch, splits = 8, 0
+        while self.tree.heap and not state.done and state.elapsed < deadline:
+            width = next((width for until, width in _WIDTHS if splits < until), 1)
+            taken = self.tree.pop(max(1, batch // (2 * width)), state.goal)
+            if not taken:
+                break
+            batch, splits = min(2 * batch, self.batch), splits + len(taken)
+            self._split(taken, width)
+            self.tree.report(state, self.name)
+            self._refresh()
+        if not self.tree.heap:
+            self.tree.report(state, self.name)
+
+    def _split(self, taken: list[tuple[float, int, Domain]], width: int) -> None:
+        """Bound the children of each domain for its `width` best ReLUs, and queue those of the best one."""
+        children: list[Domain] = []
+        pairs: list[int] = []
+        for _, pair, domain in taken:
+            for branch in domain.branches[:width]:
+                for sign in (1, -1):
+                    phases = domain.phases.clone()
+                    phases[branch] = sign
+                    children.append(replace(domain, phases=phases))
+                    pairs.append(pair)
+        self.state.count("nodes", len(children))
+        fresh = self._bound(pairs, children, AlphaCrown(steps=self.state.settings.beta_steps))
+        begin = 0
+        for _, pair, domain in taken:
+            options = [fresh[k : k + 2] for k in range(begin, begin + 2 * len(domain.branches[:width]), 2)]
+            begin += 2 * len(options)
+            for child in max(options, key=lambda two: self._gain(domain, two)):
+                self._queue(pair, child)
+
+    def _gain(self, parent: Domain, children: list[Domain]) -> float:
+        """Product of what the bounds of both children gain, up to where a domain is settled."""
+        gains = [max(min(child.bound, self._target) - parent.bound, 1e-9) for child in children]
+        return gains[0] * gains[1]
+
+    @property
+    def _target(self) -> float:
+        """The bound on the violation at which a domain is settled."""
+        return self.state.goal if self.state.query.objective is Objective.MAX_MARGIN else self.enough
+
+    def _queue(self, pair: int, domain: Domain) -> None:
+        """Close, solve or queue a domain."""
+        value = domain.value
+        feasibility = self.state.query.objective is Objective.FEASIBILITY
+        settled = value > self.enough if feasibility else value >= self.state.goal
+        if not settled and domain.implied is None:
+            self.tree.push(pair, value, domain)
+            return
+        if self.closed is not None:
+            self.closed.append((pair, domain))
+        if settled:
+            self.tree.close(pair, value)
+        else:
+            self._leaf(pair, domain, domain.implied)
+
+    def _bound(self, pairs: list[int], domains: list[Domain], options: AlphaCrown) -> list[Domain]:
+        """The same domains with bounds, multipliers and the ReLUs to split next."""
+        phases, which = torch.stack([domain.phases for domain in domains]), torch.tensor(pairs)
+        known = None
+        if domains[0].alpha.numel():
+            alpha = torch.stack([domain.alpha for domain in domains])
+            beta = torch.stack([domain.beta for domain in domains])
+            known = Multipliers(self.columns.by_node(alpha), self.columns.by_node(beta))
+        bounds, best = self._optimise(phases, which, known, options)
+        values = value_of(self.state, best.bound, best.form, self.inputs.expand(len(domains))).tolist()
+        lower, chosen = best.bound.max(-1)
+        points = best.point[torch.arange(len(domains)), chosen]
+        with torch.no_grad():
+            evaluated = evaluate_all(self.known.fast, points.to(self.known.fast.dtype))
+        self._candidates(which, points, evaluated[-1])
+        scores = self._scores(bounds, best, chosen, evaluated)
+        highest, order = scores.topk(min(_WIDTHS[0][1], scores.shape[-1]), -1)
+        numbers, branches = (highest >= 0).sum(-1).tolist(), order.tolist()
+        violations, rows = lower.tolist(), chosen.tolist()
+        lead = (len(domains), best.form.coefficients.shape[1])
+        alpha, beta = self.columns.flat(best.multipliers.alpha, lead), self.columns.flat(best.multipliers.beta, lead)
+        fresh = []
+        for k, domain in enumerate(domains):
+            fresh.append(
+                Domain(
+                    domain.phases,
+                    alpha[k].clone(),
+                    beta[k].clone(),
+                    branches[k][: numbers[k]],
+                    max(values[k], domain.value),
+                    violations[k],
+                    rows[k],
+                    self._implied(domain.phases, bounds, k) if numbers[k] == 0 else None,
+                )
+            )
+        return fresh
+
+    def _optimise(
+        self, phases: Tensor, pairs: Tensor, known: Multipliers | None, options: AlphaCrown
+    ) -> tuple[Bounds, Optimised]:
+        """Bounds of domains (count, N) of pairs (count,)."""
+        count = len(phases)
+        inputs = self.inputs.expand(count)
+        by_node = self.columns.by_node(phases)
+        bounds = self.root.expand(count).clipped(self.network, by_node)
+        if self.refine and bool((phases != 0).any()):
+            with torch.no_grad():
+                bounds = crown(self.known.fast, inputs, bounds, self.fast_losses)
+        return bounds, raise_bounds(
+            self.known.working,
+            inputs,
+            Start.output(self.known.working, self.rows[pairs], self.offset[pairs]),
+            bounds,
+            by_node,
+            known,
+            options,
+            self._target,
+            self.known.fast,
+            self.losses,
+        )
+
+    def _candidates(self, pairs: Tensor, points: Tensor, outputs: Tensor) -> None:
+        """Offer the minimiser that is most unsafe, if one is; for distances, polish it."""
+        state = self.state
+        outputs = outputs.to(self.rows.dtype)
+        violation = torch.matmul(self.rows[pairs], outputs.unsqueeze(-1)).squeeze(-1) + self.offset[pairs]
+        worst = violation.amax(-1)
+        best = int(worst.argmin())
+        threshold = 0.0 if state.query.objective is not Objective.MAX_MARGIN else state.upper
+        if float(worst[best]) < threshold and state.offer(points[best].numpy(), self.name) and state.distances:
+            polish(state, points[best].numpy(), self.tree.pairs[int(pairs[best])])
+
+    def _scores(self, bounds: Bounds, best: Optimised, chosen: Tensor, evaluated: list[Tensor]) -> Tensor:
+        pick = torch.arange(len(chosen))
+        weights = {i: weight[pick, chosen] for i, weight in best.form.at_output.items()}
+        if self.state.settings.branching == "babsr":
+            return babsr(self.known.working, bounds, weights)
+        alpha = {i: slopes[pick, chosen] for i, slopes in best.multipliers.alpha.items()}
+        return slack(self.known.working, bounds, weights, alpha, evaluated)
+
+    def _implied(self, phases: Tensor, bounds: Bounds, row: int) -> Tensor:
+        """Phases with those filled in that the bounds of one domain imply; all of them where nothing is open."""
+        signs = {i: torch.where(bounds[self._read(i)].lower[row : row + 1] >= 0, 1, -1) for i in self.columns.relus}
+        implied = torch.cat(list(signs.values()), -1)[0].to(torch.int8)
+        return torch.where(phases != 0, phases, implied)
+
+    def _read(self, relu: int) -> int:
+        node = self.network.nodes[relu]
+        assert isinstance(node, Relu)
+        return node.input
+
+    def _leaf(self, pair: int, domain: Domain, implied: Tensor | None) -> None:
+        """All phases known: solve exactly. A leaf that cannot be solved leaves its pair open for other engines."""
+        state = self.state
+        if state.network.has_max or implied is None:
+            self.tree.close(pair, domain.value)
+            return
+        phases = {i: split.numpy() for i, split in self.columns.by_node(implied).items()}
+        proved, point = self.leaves.solve(self.tree.pairs[pair], phases)
+        if point is not None and state.offer(point, self.name) and state.distances:
+            polish(state, point, self.tree.pairs[pair])
+        self.tree.close(pair, max(proved, domain.value))

@@ -1,0 +1,66 @@
+"""The proof of an outcome: written, read back by the checker, and named in the outcome; only then is it `checked`."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..outcome import Outcome, Trust, Verdict
+from ..query import Objective, Query
+from .checker import Rejected, check
+from .prover import Unproved, prove
+
+_LEEWAY = 1e-4  # an open distance is proved at so much less, relatively: at the bound itself the worst leaf has no room
+
+
+def attach(query: Query, outcome: Outcome, directory: Path, seconds: float, about: dict[str, Any]) -> Outcome:
+    """Prove what the outcome claims: that a region is safe, or the lower side of a distance.
+
+    Returns the outcome with `proof`, the file, and trust `checked` where the checker accepted it; else the same outcome,
+    with the reason in the statistic `no_proof`. The lower side of a distance becomes the radius that was proved.
+    """
+    radius = _radius(query, outcome)
+    claims = outcome.verdict is Verdict.ROBUST or (radius is not None and radius > 0)
+    if not claims:
+        return outcome
+    model = query.model
+    if model is None:
+        return _without(outcome, "the network has no ONNX file that a checker could read")
+    began = time.perf_counter()
+    if radius is not None:
+        query = replace(query, specification=query.specification.with_radius(radius))
+    path = directory / f"{query.key[:24]}.proof"
+    try:
+        prove(query, model, seconds, about).save(path)
+        proved = time.perf_counter()
+        report = check(path, model)
+    except (Unproved, Rejected) as error:
+        return _without(outcome, str(error))
+    statistics = {
+        **outcome.statistics,
+        "proof_seconds": round(proved - began, 4),
+        "check_seconds": round(time.perf_counter() - proved, 4),
+        "proof_leaves": report.leaves,
+    }
+    bracket = outcome.bracket
+    if radius is not None and not math.isinf(radius):
+        lower = radius + 1 if query.specification.region.norm == "0" else radius
+        bracket = replace(bracket, lower=min(lower, bracket.lower))
+    return replace(outcome, bracket=bracket, trust=Trust.CHECKED, proof=str(path), statistics=statistics)
+
+
+def _radius(query: Query, outcome: Outcome) -> float | None:
+    """The radius at which a distance's lower side is proved; None where no distance was asked for."""
+    if query.objective is not Objective.MIN_DISTORTION or outcome.verdict is Verdict.MISCLASSIFIED:
+        return None
+    lower, closed = outcome.bracket.lower, outcome.verdict is not Verdict.UNKNOWN
+    if query.specification.region.norm == "0":
+        return max(math.ceil(lower) - 1, 0)
+    return lower if closed else lower * (1 - _LEEWAY)
+
+
+def _without(outcome: Outcome, reason: str) -> Outcome:
+    return replace(outcome, statistics={**outcome.statistics, "no_proof": reason})

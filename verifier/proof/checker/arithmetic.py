@@ -1,0 +1,242 @@
+"""Lower bounds on linear functions of a ReLU network's values, in float64 with every rounding accounted for.
+
+A backward pass carries coefficients from a node to the input; each ReLU is replaced by a line below or above it (any
+slope in [0, 1] is valid below), each split constraint enters with a multiplier >= 0 (weak duality: any is valid). The
+coefficients, once computed, are taken as exact; what a step may have lost is at most gamma_n |a| |A| X with X a bound
+on the magnitude of what is read (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1). No constant is
+a matter of taste: n counts roundings, in any order of summation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .network import Array, Network, Rejected
+
+UNIT = 2.0**-53
+_SAFE = 1.0 + 1e-6  # covers the roundings of the error terms themselves
+_UNDERFLOW = 1e-250  # what results too small to be rounded relatively may add up to
+_ENTRIES = 1 << 23  # coefficients on one node in one pass
+
+
+def gamma(terms: int) -> float:
+    """n u / (1 - n u)."""
+    return terms * UNIT / (1 - terms * UNIT)
+
+
+@dataclass
+class Region:
+    """A box, intersected with a ball around `center` of norm "1", "2" or "0" (or with none: a linf ball is a box)."""
+
+    lower: Array
+    upper: Array
+    norm: str = "inf"
+    center: Array | None = None
+    radius: float = np.inf
+
+    @classmethod
+    def of(cls, lower: Array, upper: Array, norm: str, center: Array | None, radius: float) -> Region:
+        """From the statement; the box is cut to the ball's bounding box, rounded outwards."""
+        if center is None:
+            return cls(lower, upper)
+        if norm != "0" and np.isfinite(radius):
+            lower = np.maximum(lower, np.nextafter(center - radius, -np.inf))
+            upper = np.minimum(upper, np.nextafter(center + radius, np.inf))
+        return cls(lower, upper, norm, center, radius)
+
+    def half(self, dimension: int, threshold: float, above: bool) -> Region:
+        """The part on one side of a hyperplane x[dimension] = threshold, which belongs to both."""
+        lower, upper = self.lower.copy(), self.upper.copy()
+        if above:
+            lower[dimension] = max(lower[dimension], threshold)
+        else:
+            upper[dimension] = min(upper[dimension], threshold)
+        return Region(lower, upper, self.norm, self.center, self.radius)
+
+    def minimum(self, a: Array, offset: Array, magnitude: Array) -> Array:
+        """Lower bounds of a x + offset over the region, a (rows, n); `magnitude` bounds the terms of `offset`."""
+        size = np.maximum(np.abs(self.lower), np.abs(self.upper))
+        terms = np.abs(a) @ size
+        if self.norm in ("inf", "") or self.center is None or not np.isfinite(self.radius):
+            value = np.where(a > 0, a * self.lower, a * self.upper).sum(-1) + offset
+            return np.asarray(value - gamma(a.shape[1] + 4) * _SAFE * (terms + magnitude))
+        low, high = np.minimum(self.lower - self.center, 0.0), np.maximum(self.upper - self.center, 0.0)
+        room, w = np.where(a > 0, -low, high), np.abs(a)
+        if self.norm == "0":
+            count = min(int(self.radius), a.shape[1])
+            gains = np.sort(w * room, axis=-1)[:, a.shape[1] - count :]
+            change = -gains.sum(-1)
+            paid = gains.sum(-1)
+        else:  # a = inner + outer; the ball pays for outer by its dual norm, the box for inner
+            outer = self._outer(w, room)
+            inner = w - outer
+            ball = self.radius * (outer.max(-1) if self.norm == "1" else np.sqrt((outer * outer).sum(-1)))
+            paid = (inner * room).sum(-1) + ball
+            change = -paid
+        value = a @ self.center + change + offset
+        terms = 2 * terms + np.abs(a) @ np.abs(self.center) + paid
+        return np.asarray(value - gamma(3 * a.shape[1] + 16) * _SAFE * (terms + magnitude))
+
+    def _outer(self, w: Array, room: Array) -> Array:
+        """The share of |a| that is paid by the ball; any entries of [0, |a|] are valid, these come near the best."""
+        if self.norm == "1":
+            order = np.argsort(-w, axis=-1)
+            spent = np.cumsum(np.take_along_axis(room, order, -1), -1)
+            first = np.minimum((spent < self.radius).sum(-1), w.shape[1] - 1)
+            level = np.take_along_axis(np.take_along_axis(w, order, -1), first[:, None], -1)
+            level = np.where(spent[:, -1:] <= self.radius, 0.0, level)
+            return np.asarray(np.minimum(w, level))
+        low, high = np.full((len(w), 1), 1e-12), np.full((len(w), 1), 1e12)
+        for _ in range(60):  # bisection for t: the best move is min(room, t |a|)
+            middle = np.sqrt(low * high)
+            moved = np.minimum(room, middle * w)
+            inside = (moved * moved).sum(-1, keepdims=True) <= self.radius**2
+            low, high = np.where(inside, middle, low), np.where(inside, high, middle)
+        return np.asarray(np.minimum(w, room / low))
+
+
+@dataclass
+class Bounds:
+    """lower <= value <= upper of what each ReLU reads, by ReLU number; each (members, size)."""
+
+    lower: list[Array]
+    upper: list[Array]
+
+    def split(self, phases: list[NDArray[np.int8]]) -> Bounds:
+        """Cut to phases (members, size) by ReLU number: +1 active, -1 inactive, 0 open."""
+        lower = [np.where(p > 0, np.maximum(b, 0.0), b) for p, b in zip(phases, self.lower, strict=True)]
+        upper = [np.where(p < 0, np.minimum(b, 0.0), b) for p, b in zip(phases, self.upper, strict=True)]
+        return Bounds(lower, upper)
+
+
+class Relaxation:
+    """Rounding losses on one region, and the passes that use them; every part of the region may use it too."""
+
+    def __init__(self, network: Network, region: Region) -> None:
+        """One pass of magnitudes."""
+        self.network, self.region = network, region
+        self.intervals: list[tuple[Array, Array]] = []
+        self.loss: list[Array] = []
+        largest: list[Array] = []
+        for i, node in enumerate(network.nodes):
+            if i == 0:
+                low, high = region.lower, region.upper
+                loss = np.zeros(node.size)
+            elif node.relu >= 0:
+                low, high = (np.maximum(side, 0.0) for side in self.intervals[node.relu])
+                loss = largest[node.relu] * gamma(node.size + network.readers[node.relu] + 8)
+            else:
+                spread = np.abs(node.bias) + node.bias_error
+                loss = node.bias_error + spread * gamma(node.size + 4)
+                middle, half = node.bias, node.bias_error
+                for j, term in node.terms:
+                    (below, above), absolute = self.intervals[j], term.absolute()
+                    middle = middle + term.apply((below + above) / 2)
+                    half = half + absolute.apply((above - below) / 2)
+                    reached = absolute.apply(largest[j])
+                    spread = spread + reached
+                    loss = loss + gamma(term.backward_terms + network.readers[j] + 4) * reached
+                half = half + _SAFE * gamma(max((t.forward_terms for _, t in node.terms), default=0) + 12) * spread
+                low, high = middle - half, middle + half
+            self.intervals.append((low, high))
+            largest.append(np.maximum(np.abs(low), np.abs(high)) * _SAFE)
+            self.loss.append(loss * _SAFE)
+
+    def lower_bounds(
+        self,
+        start: Mapping[int, Array],
+        offset: Array,
+        bounds: Bounds,
+        owner: NDArray[np.int64],
+        slopes: Mapping[int, Array] | None = None,
+        betas: Mapping[int, Array] | None = None,
+        region: Region | None = None,
+    ) -> Array:
+        """Lower bounds (rows,) of sums of start[node] (rows, size) times value plus offset (rows,).
+
+        Args:
+            start: coefficients by node.
+            offset: constants.
+            bounds: of ReLU inputs, by member; splits applied.
+            owner: (rows,) the member whose bounds a row uses.
+            slopes: by ReLU number, lower slopes (rows, size), NaN for the default; clipped to [0, 1].
+            betas: by ReLU number, signed multipliers (rows, size) on what the ReLU reads: >= 0 where it is split
+                inactive, <= 0 where active. Signs are the caller's to check.
+            region: a part of this relaxation's region.
+        """
+        number = {i: k for k, i in enumerate(self.network.relus)}
+        pending, magnitude = dict(start), np.abs(offset)
+        for i in range(max(pending), 0, -1):
+            if i not in pending:
+                continue
+            a, node = pending.pop(i), self.network.nodes[i]
+            lost = np.abs(a) @ self.loss[i]
+            offset = offset - lost
+            magnitude = magnitude + lost
+            if node.relu < 0:
+                step = a @ node.bias
+                for j, term in node.terms:
+                    part = term.transposed(a)
+                    pending[j] = pending[j] + part if j in pending else part
+            else:
+                k = number[i]
+                low, high = bounds.lower[k], bounds.upper[k]
+                if len(low) > 1:
+                    low, high = low[owner], high[owner]
+                below, above, shift = relax(low, high)
+                if slopes is not None and k in slopes:
+                    chosen = np.clip(slopes[k], 0.0, 1.0)
+                    below = np.where((low < 0) & (high > 0) & ~np.isnan(chosen), chosen, below)
+                step = (np.minimum(a, 0.0) * shift).sum(-1)
+                a = a * np.where(a < 0, above, below)
+                if betas is not None and k in betas:
+                    a = a + betas[k]
+                    lost = np.abs(betas[k]) @ self.loss[i]
+                    offset, magnitude = offset - lost, magnitude + lost
+                pending[node.relu] = pending[node.relu] + a if node.relu in pending else a
+            offset, magnitude = offset + step, magnitude + np.abs(step)
+        coefficients = pending.get(0, np.zeros((len(offset), self.network.nodes[0].size)))
+        magnitude = magnitude * (1 + gamma(8 * len(self.network.nodes)) * _SAFE)
+        value = (region or self.region).minimum(coefficients, offset, 4 * len(self.network.nodes) * magnitude)
+        if not np.isfinite(value).all():
+            raise Rejected("a bound is not a finite number")
+        return value - _UNDERFLOW
+
+    def crown(self, bounds: Bounds, region: Region | None = None) -> Bounds:
+        """Backward passes for every open neuron, ReLU by ReLU, with the default slopes; for each member."""
+        result = Bounds([], [])
+        for k, i in enumerate(self.network.relus):
+            read = self.network.nodes[i].relu
+            lower, upper = bounds.lower[k].copy(), bounds.upper[k].copy()
+            members, neurons = np.nonzero((lower < 0) & (upper > 0))
+            size = max(node.size for node in self.network.nodes[: i + 1])
+            chunk = max(1, _ENTRIES // size)
+            for begin in range(0, len(members), chunk):
+                owner, index = members[begin : begin + chunk], neurons[begin : begin + chunk]
+                for sign, side in ((1.0, lower), (-1.0, upper)):
+                    start = np.zeros((len(index), self.network.nodes[read].size))
+                    start[np.arange(len(index)), index] = sign
+                    value = self.lower_bounds({read: start}, np.zeros(len(index)), result, owner, region=region)
+                    side[owner, index] = (np.maximum if sign > 0 else np.minimum)(side[owner, index], sign * value)
+            result.lower.append(np.minimum(lower, upper))
+            result.upper.append(np.maximum(lower, upper))
+        return result
+
+    def start(self) -> Bounds:
+        """Intervals of what ReLUs read, as bounds of one member."""
+        read = [self.network.nodes[i].relu for i in self.network.relus]
+        return Bounds([self.intervals[j][0][None] for j in read], [self.intervals[j][1][None] for j in read])
+
+
+def relax(low: Array, high: Array) -> tuple[Array, Array, Array]:
+    """Default lower slope, upper slope and upper offset of ReLUs on [low, high]; the upper line holds as rounded."""
+    down, up = np.minimum(low, 0.0), np.maximum(high, 0.0)
+    slope = np.where(low >= 0, 1.0, np.where(high <= 0, 0.0, up / np.maximum(up - down, 1e-300)))
+    shift = np.maximum(-slope * down, (1 - slope) * up) * (1 + 8 * UNIT)
+    shift = np.where((low >= 0) | (high <= 0), 0.0, shift)
+    below = np.where(low >= 0, 1.0, np.where(high <= 0, 0.0, (up > -down).astype(np.float64)))
+    return below, slope, shift

@@ -1,0 +1,341 @@
+"""Whether a proof file proves its statement for a model: steps through the file, says "valid" or what fails first.
+
+A proof is a zip archive of numpy arrays and a JSON header:
+
+    format, version    "advverify-proof", 1
+    model_sha256       of the ONNX file
+    about              words for people (image, label, data set); nothing is concluded from it
+    cases              a list; for each case c
+
+        norm, radius       of the ball, or null; arrays c.lower, c.upper (the box), c.center
+        polytopes          their number; arrays c.matrix.p, c.offset.p: unsafe is matrix y <= offset, every row
+        steps              in order:
+            {"kind": "crown"}                       CROWN bounds of every open neuron, computed here
+            {"kind": "lemmas", "relu": k, ...}      bounds on neurons that ReLU number k reads
+            {"kind": "goals", ...}                  some row of a polytope is positive wherever the tree leads
+            {"kind": "boxes", "polytope": p, ...}   the same by halving the input box
+
+Lemmas and goals are trees over ReLU phases in preorder, step s of case c in arrays c.s.*:
+
+    codes     one entry a node: the neuron (counted over all ReLUs) whose sign is split, active child first, or -1: leaf
+    columns   neurons whose lower slopes are given; slopes (leaves, columns), in 1/65535
+    betas     one multiplier for each split on the way to each leaf, leaf by leaf, root first
+    neurons, sides     lemmas, one a tree: -1 bounds from above, +1 from below
+    polytopes          goals, one a tree; rows (leaves,): the row that is positive there
+    refine    in the header: CROWN once more in every leaf
+
+Boxes: dimensions (one entry a node, -1: leaf) and thresholds; the lower half comes first.
+
+The statement is proved when every case has a goal (or boxes) for every polytope. Every tree covers all inputs by its
+form; multipliers are clipped to where they are valid; so whatever the arrays hold, what is accepted is true.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from .arithmetic import Region, Relaxation
+from .network import Array, Network, Rejected
+
+FORMAT, VERSION = "advverify-proof", 1
+_LARGEST = 1 << 32  # bytes of a file when unpacked
+_HEADER = 1 << 24
+_LEAVES = 64  # leaves that are refined together
+
+
+@dataclass
+class Report:
+    """What was proved, in words, and how much work it was."""
+
+    statement: str
+    leaves: int
+    lemmas: int
+
+
+class Source(Protocol):
+    """Where arrays come from."""
+
+    def get(self, name: str, dtype: type, shape: tuple[int | None, ...]) -> NDArray[Any]:
+        """An array of a type and shape (None: any length)."""
+
+
+class Arrays:
+    """The arrays of a file, read one by one; nothing in it is trusted."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            archive = zipfile.ZipFile(path)
+            if sum(info.file_size for info in archive.infolist()) > _LARGEST:
+                raise Rejected("the file unpacks to more than 4 GiB")
+            with archive.open("header.json") as stream:
+                self.header = json.loads(stream.read(_HEADER))
+        except Rejected:
+            raise
+        except Exception as error:  # zip, zlib and json fail in a dozen ways on what is not a proof
+            raise Rejected(f"not a proof file ({_line(error)})") from error
+        self.archive = archive
+
+    def get(self, name: str, dtype: type, shape: tuple[int | None, ...]) -> NDArray[Any]:
+        """An array of a type and shape (None: any length)."""
+        try:
+            with self.archive.open(f"{name}.npy") as stream:
+                array = np.lib.format.read_array(stream, allow_pickle=False)
+        except Exception as error:  # as above, and npy headers
+            raise Rejected(f"array {name} cannot be read ({_line(error)})") from error
+        right = array.ndim == len(shape) and all(n in (None, m) for n, m in zip(shape, array.shape, strict=True))
+        if array.dtype != np.dtype(dtype) or not right:
+            raise Rejected(f"array {name} has type {array.dtype} and shape {array.shape}")
+        if array.dtype.kind == "f" and np.isnan(array).any():
+            raise Rejected(f"array {name} holds NaN")
+        return array
+
+
+@np.errstate(all="ignore")  # what overflows is not finite, and nothing follows from it
+def check(proof: str | Path, model: str | Path) -> Report:
+    """Check a proof.
+
+    Raises:
+        Rejected: the first thing that fails.
+    """
+    arrays = Arrays(Path(proof))
+    header = arrays.header
+    try:
+        if header["format"] != FORMAT or header["version"] != VERSION:
+            raise Rejected(f"the file is not of format {FORMAT} {VERSION}")
+        content = Path(model).read_bytes()
+        if hashlib.sha256(content).hexdigest() != header["model_sha256"]:
+            raise Rejected("the proof is about another model: the SHA-256 of the ONNX file differs")
+        network = Network(onnx.load_model_from_string(content))
+        if not header["cases"]:
+            raise Rejected("the proof holds no case")
+        cases = [Case(network, arrays, f"{c}", entry) for c, entry in enumerate(header["cases"])]
+        for case in cases:
+            case.run()
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError, OverflowError, OSError) as error:
+        raise Rejected(f"the file is malformed ({_line(error)})") from error
+    statement = "; ".join(case.statement for case in cases)
+    return Report(statement, sum(case.leaves for case in cases), sum(case.lemmas for case in cases))
+
+
+def _line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0][:200]
+
+
+class Case:
+    """One region and its unsafe polytopes."""
+
+    def __init__(self, network: Network, arrays: Source, name: str, entry: dict[str, Any]) -> None:
+        self.network, self.arrays, self.name, self.entry = network, arrays, name, entry
+        n = network.nodes[0].size
+        lower, upper = (arrays.get(f"{name}.{side}", np.float64, (n,)) for side in ("lower", "upper"))
+        norm, center, radius = entry["norm"], None, np.inf
+        if norm is not None:
+            if norm not in ("0", "1", "2", "inf"):
+                raise Rejected(f"there is no norm {norm}")
+            center, radius = arrays.get(f"{name}.center", np.float64, (n,)), float(entry["radius"])
+            if not radius >= 0:
+                raise Rejected("the radius is not a number >= 0")
+        if (lower > upper).any() or not (np.isfinite(lower).all() and np.isfinite(upper).all()):
+            raise Rejected("the input box is empty or not finite")
+        self.region = Region.of(lower, upper, norm or "inf", center, radius)
+        outputs = network.nodes[-1].size
+        self.unsafe: list[tuple[Array, Array]] = []
+        for p in range(int(entry["polytopes"])):
+            matrix = arrays.get(f"{name}.matrix.{p}", np.float64, (None, outputs))
+            self.unsafe.append((matrix, arrays.get(f"{name}.offset.{p}", np.float64, (len(matrix),))))
+        ball = "" if norm is None else f" within {norm}-norm {radius!r} of the center"
+        self.statement = f"no input of the box{ball} reaches any of {len(self.unsafe)} unsafe sets"
+        self.sizes = [network.nodes[i].size for i in network.relus]
+        self.first = np.concatenate([[0], np.cumsum(self.sizes)]).astype(np.int64)
+        self.leaves = self.lemmas = self.done = 0
+        self.excluded: set[int] = set()
+        self.relaxation = Relaxation(network, self.region)
+        self.bounds = self.relaxation.start()
+
+    def run(self) -> None:
+        """All steps; then every polytope must be excluded."""
+        while self.done < len(self.entry["steps"]):
+            self.step()
+        missing = sorted(set(range(len(self.unsafe))) - self.excluded)
+        if missing:
+            raise Rejected(f"case {self.name}: nothing excludes unsafe set {missing[0]}")
+
+    @np.errstate(all="ignore")
+    def step(self) -> None:
+        """The next step."""
+        step, name = self.entry["steps"][self.done], f"{self.name}.{self.done}"
+        self.done += 1
+        match step["kind"]:
+            case "crown":
+                self.bounds = self.relaxation.crown(self.bounds)
+            case "lemmas":
+                self._lemmas(name, step)
+            case "goals":
+                self.excluded |= self._goals(name, step)
+            case "boxes":
+                self.excluded.add(self._boxes(name, step))
+            case kind:
+                raise Rejected(f"step {name}: there is no kind of step {kind}")
+
+    def _lemmas(self, name: str, step: dict[str, Any]) -> None:
+        k = int(step["relu"])
+        if not 0 <= k < len(self.sizes):
+            raise Rejected(f"step {name}: there is no ReLU {k}")
+        trees = Trees(self, name, bool(step["refine"]))
+        neurons = self.arrays.get(f"{name}.neurons", np.int32, (trees.count,))
+        sides = self.arrays.get(f"{name}.sides", np.int8, (trees.count,))
+        if ((neurons < 0) | (neurons >= self.sizes[k])).any() or (np.abs(sides) != 1).any():
+            raise Rejected(f"step {name}: a lemma is about no neuron or side")
+        read = self.network.nodes[self.network.relus[k]].relu
+
+        def start(leaves: NDArray[np.int64]) -> tuple[int, Array, Array]:
+            rows = np.zeros((len(leaves), self.sizes[k]))
+            tree = trees.tree[leaves]
+            rows[np.arange(len(leaves)), neurons[tree]] = sides[tree]
+            return read, rows, np.zeros(len(leaves))
+
+        values = trees.values(start)
+        lower, upper = self.bounds.lower[k].copy(), self.bounds.upper[k].copy()
+        below = sides > 0
+        np.maximum.at(lower[0], neurons[below], values[below])
+        np.minimum.at(upper[0], neurons[~below], -values[~below])
+        self.bounds.lower[k], self.bounds.upper[k] = np.minimum(lower, upper), np.maximum(lower, upper)
+        self.lemmas += trees.count
+
+    def _goals(self, name: str, step: dict[str, Any]) -> set[int]:
+        trees = Trees(self, name, bool(step["refine"]))
+        polytopes = self.arrays.get(f"{name}.polytopes", np.int32, (trees.count,))
+        rows = self.arrays.get(f"{name}.rows", np.int32, (len(trees.tree),))
+        if ((polytopes < 0) | (polytopes >= len(self.unsafe))).any():
+            raise Rejected(f"step {name}: a goal is about no unsafe set")
+        for leaf, tree in enumerate(trees.tree):
+            if not 0 <= rows[leaf] < len(self.unsafe[polytopes[tree]][1]):
+                raise Rejected(f"step {name}: leaf {leaf} names no row")
+
+        def start(leaves: NDArray[np.int64]) -> tuple[int, Array, Array]:
+            chosen = [(self.unsafe[polytopes[trees.tree[leaf]]], rows[leaf]) for leaf in leaves]
+            coefficients = np.stack([matrix[row] for (matrix, _), row in chosen])
+            return len(self.network.nodes) - 1, coefficients, np.array([-offset[row] for (_, offset), row in chosen])
+
+        values = trees.values(start)
+        failed = np.flatnonzero(values <= 0)
+        if len(failed):
+            tree = int(failed[0])
+            raise Rejected(f"step {name}: unsafe set {polytopes[tree]} is not excluded (bound {values[tree]:.6g})")
+        return set(polytopes.tolist())
+
+    def _boxes(self, name: str, step: dict[str, Any]) -> int:
+        polytope = int(step["polytope"])
+        if not 0 <= polytope < len(self.unsafe):
+            raise Rejected(f"step {name}: boxes are about no unsafe set")
+        dimensions = self.arrays.get(f"{name}.dimensions", np.int32, (None,))
+        thresholds = self.arrays.get(f"{name}.thresholds", np.float64, (len(dimensions),))
+        open_ = [self.region]
+        for dimension, threshold in zip(dimensions.tolist(), thresholds.tolist(), strict=True):
+            if not open_:
+                raise Rejected(f"step {name}: the tree goes on after its end")
+            region = open_.pop()
+            if dimension < 0:
+                if box_bound(self.network, region, self.unsafe[polytope]) <= 0:
+                    raise Rejected(f"step {name}: unsafe set {polytope} is not excluded on a box")
+                self.leaves += 1
+            elif dimension < len(region.lower):
+                open_ += [region.half(dimension, threshold, True), region.half(dimension, threshold, False)]
+            else:
+                raise Rejected(f"step {name}: there is no input {dimension}")
+        if open_:
+            raise Rejected(f"step {name}: the tree ends before its boxes do")
+        return polytope
+
+
+def box_bound(network: Network, region: Region, polytope: tuple[Array, Array]) -> float:
+    """Best lower bound over a polytope's rows of matrix y - offset on a region, by CROWN with default slopes."""
+    if (region.lower > region.upper).any():
+        return np.inf
+    relaxation, (matrix, offset) = Relaxation(network, region), polytope
+    bounds = relaxation.crown(relaxation.start())
+    owner = np.zeros(len(matrix), dtype=np.int64)
+    return float(relaxation.lower_bounds({len(network.nodes) - 1: matrix}, -offset, bounds, owner).max())
+
+
+class Trees:
+    """Trees over ReLU phases, their leaves and multipliers.
+
+    Attributes:
+        count: number of trees.
+        tree: (leaves,) the tree of each leaf.
+    """
+
+    def __init__(self, case: Case, name: str, refine: bool) -> None:
+        self.case, self.refine = case, refine
+        total = int(case.first[-1])
+        codes = case.arrays.get(f"{name}.codes", np.int32, (None,))
+        self.columns = case.arrays.get(f"{name}.columns", np.int32, (None,))
+        if ((codes < -1) | (codes >= total)).any() or ((self.columns < 0) | (self.columns >= total)).any():
+            raise Rejected(f"step {name}: there is no such neuron")
+        self.paths: list[list[tuple[int, int]]] = []
+        owners: list[int] = []
+        self.count = 0
+        open_: list[list[tuple[int, int]]] = []
+        for code in codes.tolist():
+            if not open_:
+                open_.append([])
+                self.count += 1
+            path = open_.pop()
+            if code < 0:
+                self.paths.append(path)
+                owners.append(self.count - 1)
+            else:
+                open_ += [[*path, (code, -1)], [*path, (code, 1)]]
+        if open_ or not self.count:
+            raise Rejected(f"step {name}: a tree ends before its leaves do")
+        self.tree = np.array(owners, dtype=np.int64)
+        self.slopes = case.arrays.get(f"{name}.slopes", np.uint16, (len(owners), len(self.columns)))
+        length = sum(len(path) for path in self.paths)
+        betas = case.arrays.get(f"{name}.betas", np.float32, (length,))
+        self.betas = np.split(np.maximum(betas, 0).astype(np.float64), np.cumsum([len(p) for p in self.paths])[:-1])
+        if not np.isfinite(betas).all():
+            raise Rejected(f"step {name}: a multiplier is not finite")
+        case.leaves += len(owners)
+
+    def values(self, start: Any) -> Array:
+        """For each tree the lowest bound of its leaves; `start(leaves)` says what is bounded: node, rows, offsets."""
+        result = np.full(self.count, np.inf)
+        largest = max(node.size for node in self.case.network.nodes)
+        chunk = max(1, min(_LEAVES if self.refine else 1024, (1 << 23) // largest))
+        for begin in range(0, len(self.tree), chunk):
+            leaves = np.arange(begin, min(begin + chunk, len(self.tree)))
+            node, rows, offset = start(leaves)
+            np.minimum.at(result, self.tree[leaves], self._bounds(leaves, node, rows, offset))
+        return result
+
+    def _bounds(self, leaves: NDArray[np.int64], node: int, rows: Array, offset: Array) -> Array:
+        case, total = self.case, int(self.case.first[-1])
+        phases = np.zeros((len(leaves), total), dtype=np.int8)
+        signed = np.zeros((len(leaves), total))
+        for position, leaf in enumerate(leaves):
+            for (neuron, sign), beta in zip(self.paths[leaf], self.betas[leaf], strict=True):
+                phases[position, neuron] = sign
+                signed[position, neuron] = -sign * beta
+        slopes = np.full((len(leaves), total), np.nan)
+        slopes[:, self.columns] = self.slopes[leaves] / 65535.0
+        cut = case.first[1:-1]
+        by_relu = np.split(phases, cut, axis=1)
+        bounds, split = case.bounds, bool(phases.any())
+        if split:
+            bounds = bounds.split(by_relu)
+            if self.refine:
+                bounds = case.relaxation.crown(bounds)
+        betas = {k: part for k, part in enumerate(np.split(signed, cut, axis=1)) if part.any()}
+        chosen = dict(enumerate(np.split(slopes, cut, axis=1)))
+        owner = np.arange(len(leaves)) if split else np.zeros(len(leaves), dtype=np.int64)
+        return case.relaxation.lower_bounds({node: rows}, offset, bounds, owner, chosen, betas)

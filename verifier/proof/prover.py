@@ -1,0 +1,290 @@
+"""Turns a verdict into a proof: finds the trees and multipliers that the checker needs to come to it by itself.
+
+The prover works with the checker's own bounds - each step that is written is evaluated by the checker's code at once -
+so a statement that goes through here is accepted later. First CROWN and one bound for each unsafe set; then a tree over
+ReLU phases; where that is too large, lemmas on intermediate neurons (alpha-CROWN, then trees for single neurons, longer
+each time); halved input boxes for networks with few inputs.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..bounds import Bounds, InputSet, Interval
+from ..bounds.alpha_crown import AlphaCrown, raise_bounds
+from ..bounds.crown import both_sides
+from ..bounds.neuron_split import Forest, NeuronSplit
+from ..bounds.relu_columns import ReluColumns
+from ..bounds.rounding import RoundingLoss
+from ..engines.branch_and_bound.relu_search import Domain, ReluSearch
+from ..engines.region_bounds import RegionBounds
+from ..engines.state import NetworkJudge, SearchState, Settings
+from ..network.nodes import Network, Relu
+from ..query import Objective, Query
+from ..specification import Case, Specification
+from .checker.check import Case as CheckedCase
+from .checker.check import box_bound
+from .checker.network import Network as CheckedNetwork
+from .checker.network import Rejected
+from .file import ProofFile
+from .leaf_duals import leaf_duals
+from .trees import Leaves, pack
+
+_PASSES = (None, 0.0, 1.0, 4.0, 16.0, 64.0)  # before each search: no lemmas, alpha-CROWN, seconds of neuron trees
+_SEARCH_SHARE = 0.5  # of the time spent on lemmas
+_SHORTEST_SEARCH = 1.0
+_ENOUGH = (1e-6, 1e-3)  # violation that a leaf must reach, relative to 1: room for the checker's own arithmetic
+_FEW_INPUTS = 20
+_TREE_SHARE = 0.2  # of the time, with few inputs, before boxes are halved
+_LEMMA_ROWS = 256
+
+
+class Unproved(Exception):
+    """Why there is no proof."""
+
+
+def prove(query: Query, model: Path, seconds: float, about: dict[str, Any] | None = None) -> ProofFile:
+    """A proof that no input of any region of a query reaches its unsafe set; the objective does not matter.
+
+    Args:
+        query: regions and unsafe sets; for a distance, balls of the radius to be proved.
+        model: the ONNX file.
+        seconds: when to give up.
+        about: words for people, kept in the header.
+
+    Raises:
+        Unproved: the checker does not read this network, or time is out.
+    """
+    deadline = time.perf_counter() + seconds
+    content = Path(model).read_bytes()
+    proof = ProofFile(query.network.sha256, about or {})
+    try:
+        network = CheckedNetwork(onnx.load_model_from_string(content))
+        sizes = [network.nodes[i].size for i in network.relus]
+        if sizes != [query.network.nodes[i].size for i in query.network.relus]:
+            raise Unproved("the checker reads only ReLUs as nonlinearities; this network has others")
+        for case in query.specification.cases:
+            entry = proof.add_case(case)
+            checked = CheckedCase(network, proof, str(len(proof.header["cases"]) - 1), entry)
+            _Prover(query.network, case, proof, checked, deadline).run()
+    except Rejected as error:
+        raise Unproved(f"the checker objects: {error}") from error
+    return proof
+
+
+class _Prover:
+    """One case."""
+
+    def __init__(self, network: Network, case: Case, proof: ProofFile, checked: CheckedCase, deadline: float) -> None:
+        self.network, self.case, self.proof, self.checked, self.deadline = network, case, proof, checked, deadline
+        self.known = RegionBounds(network)
+        self.columns = ReluColumns(network)
+        self.inputs = InputSet.from_regions([case.region])
+
+    def run(self) -> None:
+        """Pass after pass, each with stronger lemmas and a longer search."""
+        self._add({"kind": "crown"}, {})
+        region = self.case.region
+        if self.network.input_size <= _FEW_INPUTS and (region.ball is None or region.ball.norm.name == "inf"):
+            now = time.perf_counter()
+            if self._goals(now + _TREE_SHARE * (self.deadline - now)):
+                return
+            for polytope in range(len(self.case.unsafe)):
+                self._boxes(polytope)
+            return
+        spent = 0.0
+        for seconds in _PASSES:
+            began = time.perf_counter()
+            if seconds is not None:
+                self._lemmas(seconds)
+            spent += time.perf_counter() - began
+            last = seconds == _PASSES[-1]
+            limit = self.deadline if last else time.perf_counter() + max(_SHORTEST_SEARCH, _SEARCH_SHARE * spent)
+            if self._goals(min(limit, self.deadline)):
+                return
+            if time.perf_counter() > self.deadline:
+                break
+        raise Unproved("no proof within the time limit")
+
+    def _add(self, step: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
+        """Write a step down and let the checker take it; a rejected step is taken back."""
+        entry = self.proof.header["cases"][-1]
+        self.proof.add_step(step, arrays)
+        try:
+            self.checked.step()
+        except Rejected:
+            entry["steps"].pop()
+            self.checked.done -= 1
+            raise
+
+    def _bounds(self) -> Bounds:
+        """What the checker has proved so far."""
+        intervals: dict[int, Interval] = {}
+        for k, i in enumerate(self.network.relus):
+            node = self.network.nodes[i]
+            assert isinstance(node, Relu)
+            found = Interval(
+                torch.from_numpy(self.checked.bounds.lower[k]), torch.from_numpy(self.checked.bounds.upper[k])
+            )
+            intervals[node.input] = intervals[node.input].intersect(found) if node.input in intervals else found
+        return Bounds(intervals, "checked")
+
+    def _goals(self, limit: float) -> bool:
+        """Searches over ReLU phases; whether one came to an end that the checker accepts."""
+        for enough in _ENOUGH:
+            search = self._search(limit, enough)
+            if search is None:
+                return False
+            try:
+                self._write(search)
+            except Rejected:
+                continue  # a leaf had too little room for the checker's arithmetic
+            return True
+        return False
+
+    def _search(self, limit: float, enough: float) -> ReluSearch | None:
+        """A finished search, or None where time ran out."""
+        specification = Specification((self.case,))
+        query = Query(self.network, specification, Objective.FEASIBILITY)
+        settings = Settings(timeout=max(limit - time.perf_counter(), 0.01))
+        state = SearchState.open(query, settings, NetworkJudge(self.network))
+        self.known.learn(self.case.region, self._bounds())
+        search = ReluSearch(state, self.case, state.pairs, "proof", self.known)
+        search.enough, search.closed = enough, []
+        search.run(settings.timeout)
+        return None if search.tree.heap or state.witness is not None else search
+
+    def _write(self, search: ReluSearch) -> None:
+        """The leaves of a finished search as goals."""
+        assert search.closed is not None
+        domains = [domain for _, domain in search.closed]
+        pick = torch.tensor([domain.row for domain in domains])
+        lines = torch.arange(len(domains))
+        leaves = Leaves(
+            np.array([pair for pair, _ in search.closed]),
+            torch.stack([domain.phases for domain in domains]).numpy(),
+            torch.stack([domain.alpha for domain in domains])[lines, pick].numpy(),
+            torch.stack([domain.beta for domain in domains])[lines, pick].numpy(),
+            pick.numpy().astype(np.int32),
+        )
+        self._finish(search.closed, leaves)
+        arrays = pack(leaves, self._unstable(self.columns))
+        arrays["polytopes"] = np.arange(len(search.tree.pairs), dtype=np.int32)
+        split = bool((leaves.phases != 0).any())
+        self._add({"kind": "goals", "refine": search.refine and split}, arrays)
+
+    def _finish(self, closed: list[tuple[int, Domain]], leaves: Leaves) -> None:
+        """Exact multipliers where all phases are known but ascent has not come to an end."""
+        for k, (pair, domain) in enumerate(closed):
+            if domain.bound <= 0 and domain.implied is not None:
+                split = np.flatnonzero(leaves.phases[k])
+                row = self.checked.unsafe[pair][0][domain.row]
+                phases = domain.implied.numpy()
+                leaves.betas[k, split] = leaf_duals(self.checked.network, self.checked.region, phases, split, row)
+
+    def _unstable(self, columns: ReluColumns, before: int | None = None) -> NDArray[np.int64]:
+        """Numbers of the neurons (before a node) whose sign is open."""
+        masks = self._bounds().unstable_relus(self.network, before)
+        flat = torch.cat([mask[0] for mask in masks.values()]) if masks else torch.zeros(0, dtype=torch.bool)
+        return torch.nonzero(flat).squeeze(-1).numpy()
+
+    def _lemmas(self, seconds: float) -> None:
+        """Bounds on the open neurons of every layer, in order; `seconds` of trees for single neurons, or none."""
+        end = min(time.perf_counter() + seconds, self.deadline)
+        for k, i in enumerate(self.network.relus):
+            node = self.network.nodes[i]
+            assert isinstance(node, Relu)
+            bounds = self._bounds()
+            neurons = torch.nonzero(bounds[node.input].unstable[0]).squeeze(-1)
+            if len(self._unstable(self.columns, i)) == 0 or len(neurons) == 0:
+                continue
+            losses = RoundingLoss.of(self.known.working, self.inputs, bounds).loss
+            parts = neurons.split(_LEMMA_ROWS)
+            for p, part in enumerate(parts):
+                if time.perf_counter() > self.deadline:
+                    return
+                if seconds > 0:
+                    left = (end - time.perf_counter()) / (len(self.network.relus) - k) / (len(parts) - p)
+                    self._trees(k, i, part, bounds, losses, left)
+                else:
+                    self._ascents(k, i, part, bounds, losses)
+
+    def _ascents(self, k: int, relu: int, neurons: Tensor, bounds: Bounds, losses: list[Tensor]) -> None:
+        """One leaf for each side of each neuron."""
+        node = self.network.nodes[relu]
+        assert isinstance(node, Relu)
+        start = both_sides(self.known.working, node.input, neurons[None], losses[node.input])
+        best = raise_bounds(
+            self.known.working,
+            self.inputs,
+            start,
+            bounds,
+            options=AlphaCrown(steps=10),
+            enough=torch.inf,
+            fast=self.known.fast,
+            losses=losses,
+        )
+        count = 2 * len(neurons)
+        slopes = self.columns.flat(best.multipliers.alpha, (1, count))[0].numpy()
+        empty = np.zeros((count, self.columns.count))
+        tree, rows = np.arange(count), np.zeros(count, np.int32)
+        leaves = Leaves(tree, empty.astype(np.int8), slopes, empty.astype(np.float32), rows)
+        self._lemma(k, relu, neurons, leaves)
+
+    def _trees(self, k: int, relu: int, neurons: Tensor, bounds: Bounds, losses: list[Tensor], seconds: float) -> None:
+        """A tree for each side of each neuron."""
+        node = self.network.nodes[relu]
+        assert isinstance(node, Relu)
+        forest = Forest(
+            self.known.working, self.inputs, bounds, node.input, neurons, NeuronSplit(), self.known.fast, losses
+        )
+        forest.grow(time.perf_counter() + max(seconds, 0.0))
+        tree, leaf = torch.nonzero(torch.isfinite(forest.bound), as_tuple=True)
+
+        def spread(columns: Tensor) -> NDArray[Any]:
+            by_node = forest.columns.by_node(columns[tree, leaf])
+            return self.columns.flat(by_node, (len(tree),)).numpy()
+
+        phases = spread(forest.phases).astype(np.int8)
+        rows = np.zeros(len(tree), np.int32)
+        self._lemma(k, relu, neurons, Leaves(tree.numpy(), phases, spread(forest.alpha), spread(forest.beta), rows))
+
+    def _lemma(self, k: int, relu: int, neurons: Tensor, leaves: Leaves) -> None:
+        arrays = pack(leaves, self._unstable(self.columns, relu))
+        del arrays["rows"]
+        half = len(neurons)
+        arrays["neurons"] = np.tile(neurons.numpy(), 2).astype(np.int32)
+        arrays["sides"] = np.repeat(np.array([1, -1], dtype=np.int8), half)
+        self._add({"kind": "lemmas", "relu": k, "refine": False}, arrays)
+
+    def _boxes(self, polytope: int) -> None:
+        """Halve the input box until CROWN settles every part, depth first."""
+        unsafe = self.checked.unsafe[polytope]
+        dimensions: list[int] = []
+        thresholds: list[float] = []
+        open_ = [self.checked.region]
+        while open_:
+            if time.perf_counter() > self.deadline:
+                raise Unproved("no proof within the time limit")
+            region = open_.pop()
+            if box_bound(self.checked.network, region, unsafe) > 0:
+                dimensions.append(-1)
+                thresholds.append(0.0)
+                continue
+            side = int((region.upper - region.lower).argmax())
+            middle = float((region.lower[side] + region.upper[side]) / 2)
+            if not region.lower[side] < middle < region.upper[side]:
+                raise Unproved("a box became too small to be halved")
+            dimensions.append(side)
+            thresholds.append(middle)
+            open_ += [region.half(side, middle, True), region.half(side, middle, False)]
+        arrays = {"dimensions": np.array(dimensions, dtype=np.int32), "thresholds": np.array(thresholds)}
+        self._add({"kind": "boxes", "polytope": polytope}, arrays)

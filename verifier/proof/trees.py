@@ -1,0 +1,69 @@
+"""Leaves of a search as the arrays of a proof: trees in preorder, slopes, and multipliers along each path."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Leaves:
+    """Leaves of several trees; neurons are counted over all ReLUs in node order.
+
+    Attributes:
+        tree: (leaves,) number of the tree, from 0.
+        phases: (leaves, neurons) int8: +1 split active, -1 inactive, 0 not split.
+        slopes: (leaves, neurons) lower slopes.
+        betas: (leaves, neurons) multipliers, used where a neuron is split.
+        rows: (leaves,) the row of the polytope that is bounded; zeros for neurons.
+    """
+
+    tree: NDArray[np.int64]
+    phases: NDArray[np.int8]
+    slopes: NDArray[np.float32]
+    betas: NDArray[np.float32]
+    rows: NDArray[np.int32]
+
+
+def pack(leaves: Leaves, columns: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    """Arrays `codes`, `columns`, `slopes`, `betas` and `rows`, with slopes for the neurons `columns` only.
+
+    Raises:
+        ValueError: the leaves of some tree do not come from splitting one neuron at a time.
+    """
+    codes: list[int] = []
+    order: list[int] = []
+    betas: list[float] = []
+    for tree in range(int(leaves.tree.max()) + 1):
+        open_: list[tuple[NDArray[np.int64], list[int]]] = [(np.flatnonzero(leaves.tree == tree), [])]
+        while open_:
+            members, path = open_.pop()
+            split = (leaves.phases[members] != 0).all(0)
+            split[path] = False
+            if len(members) == 1 and not split.any():
+                codes.append(-1)
+                order.append(int(members[0]))
+                betas += leaves.betas[members[0], path].tolist()
+                continue
+            if not split.any():
+                raise ValueError(f"tree {tree} does not split one neuron at a time")
+            neuron = int(split.argmax())
+            codes.append(neuron)
+            active = leaves.phases[members, neuron] > 0
+            if active.all() or not active.any():
+                raise ValueError(f"tree {tree} lacks one side of a split")
+            open_ += [(members[~active], [*path, neuron]), (members[active], [*path, neuron])]
+    slopes = np.rint(np.clip(leaves.slopes[order][:, columns], 0, 1) * SCALE).astype(np.uint16)
+    return {
+        "codes": np.array(codes, dtype=np.int32),
+        "columns": columns.astype(np.int32),
+        "slopes": slopes,
+        "betas": np.array(betas, dtype=np.float32),
+        "rows": leaves.rows[order].astype(np.int32),
+    }
+
+
+SCALE = 65535
