@@ -11,6 +11,7 @@ BENCHMARKS = {
     "vnncomp": "VNN-COMP folders in one process: verdicts, times and nodes",
     "branching": "scores of ReLU splits against each other",
     "scaling": "time against images, ReLUs and eps, as a table and a plot",
+    "proofs": "how many robust verdicts carry an accepted proof, and what it costs",
     "peers": "other open verifiers and modelling tools on the same queries, in the same run",
 }
 

@@ -20,7 +20,7 @@ from .network import Array, Network, Rejected
 UNIT = 2.0**-53
 _SAFE = 1.0 + 1e-6  # covers the roundings of the error terms themselves
 _UNDERFLOW = 1e-250  # what results too small to be rounded relatively may add up to
-_ENTRIES = 1 << 23  # coefficients on one node in one pass
+_ENTRIES = 1 << 18  # coefficients on one node in one pass: what a cache holds
 
 
 def gamma(terms: int) -> float:

@@ -311,7 +311,7 @@ class Trees:
         """For each tree the lowest bound of its leaves; `start(leaves)` says what is bounded: node, rows, offsets."""
         result = np.full(self.count, np.inf)
         largest = max(node.size for node in self.case.network.nodes)
-        chunk = max(1, min(_LEAVES if self.refine else 1024, (1 << 23) // largest))
+        chunk = max(1, min(_LEAVES if self.refine else 1024, (1 << 20) // largest))
         for begin in range(0, len(self.tree), chunk):
             leaves = np.arange(begin, min(begin + chunk, len(self.tree)))
             node, rows, offset = start(leaves)
