@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-FILE_KINDS = ("mlp", "residual", "conv")
+FILE_KINDS = ("mlp", "residual", "conv", "pool")
 
 
 def write_network(path: Path, kind: str, seed: int) -> Path:
@@ -43,6 +43,12 @@ def write_network(path: Path, kind: str, seed: int) -> Path:
         for _ in range(2):
             h = add("Add", [h, dense(add("Relu", [dense(h, 3, 3)]), 3, 3, 0.7)])
         out = dense(h, 3, 3)
+    elif kind == "pool":
+        shape = ["n", 1, 3, 3]
+        kernel, bias = rng.normal(size=(1, 1, 2, 2)), rng.normal(size=1) * 0.3
+        h = add("Conv", ["x", constant(kernel), constant(bias)])
+        h = add("MaxPool", [h if seed % 2 else add("Relu", [h])], kernel_shape=[2, 1], strides=[1, 1])
+        out = dense(add("Relu", [dense(add("Flatten", [h]), 3, 2)]), 3, 3)
     else:
         shape = ["n", 1, 3, 3]
         kernel, bias = rng.normal(size=(2, 1, 2, 2)), rng.normal(size=2) * 0.3

@@ -71,6 +71,24 @@ class MixedIntegerProgram:
             row_upper=np.concatenate([self.row_upper, upper]),
         )
 
+    def elastic(self) -> Self:
+        """Minimise the largest violation of a row: always feasible; above 0 where this program is infeasible."""
+        below, above = np.isfinite(self.row_lower), np.isfinite(self.row_upper)
+        ones = np.concatenate([np.ones((int(below.sum()), 1)), -np.ones((int(above.sum()), 1))])
+        matrix = sp.hstack([sp.vstack([self.matrix[below], self.matrix[above]]), sp.csr_matrix(ones)])
+        return replace(
+            self,
+            matrix=sp.csr_matrix(matrix),
+            row_lower=np.concatenate([self.row_lower[below], np.full(int(above.sum()), -np.inf)]),
+            row_upper=np.concatenate([np.full(int(below.sum()), np.inf), self.row_upper[above]]),
+            col_lower=np.append(self.col_lower, 0.0),
+            col_upper=np.append(self.col_upper, np.inf),
+            cost=np.append(np.zeros(len(self.cost)), 1.0),
+            integer=np.append(self.integer, False),
+            hessian=None,
+            offset=0.0,
+        )
+
     def violation(self, x: np.ndarray) -> float:
         """Largest violation of a row or column bound by the point x, integrality included."""
         activity = self.matrix @ x

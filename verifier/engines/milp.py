@@ -1,7 +1,7 @@
 """The MILP engine: big-M programs in HiGHS (or another solver), one a target or one for all.
 
-A MILP's word alone is never a `robust`: HiGHS has called feasible big-M models infeasible out of presolve, so that
-answer counts only when a second solve without presolve agrees. Norm 2 goes by outer approximation: MILPs with tangents
+A MILP's "infeasible" alone is never a `robust`: HiGHS has called feasible big-M models infeasible out of presolve, so
+that answer counts only when the elastic program, which is feasible whatever a solver says, has a positive optimum. Norm 2 goes by outer approximation: MILPs with tangents
 of the ball, a new one at each solution.
 """
 
@@ -20,6 +20,8 @@ from ..solvers import Progress, SolveOptions, SolveResult, SolverStatus, get_sol
 from ..specification import NormBall, Polytope, Region
 from .polish import polish
 from .state import Pair, SearchState
+
+INFEASIBLE_BY = 5e-9  # least violation of a row: five times the tolerance of the solvers
 
 
 class Milp:
@@ -92,18 +94,21 @@ class Milp:
         return result
 
     def _second_opinion(self, state: SearchState, program: MixedIntegerProgram, deadline: float) -> bool:
-        """Whether a solve without presolve agrees that there is nothing."""
-        limit = max(deadline - state.elapsed, 1.0)
-        options = SolveOptions(time_limit=limit, presolve=False, threads=state.settings.threads)
-        again = get_solver(state.settings.solver).solve(program, options)
+        """Whether every input violates some row of an infeasible program by more than the solver's tolerances."""
+
+        def enough(event: Progress) -> bool:
+            return event.dual > INFEASIBLE_BY
+
+        options = SolveOptions(
+            time_limit=max(deadline - state.elapsed, 1.0), threads=state.settings.threads, progress=enough
+        )
+        again = get_solver(state.settings.solver).solve(program.elastic(), options)
         state.count("second_opinions")
-        if again.status is SolverStatus.INFEASIBLE:
+        if again.status is not SolverStatus.INFEASIBLE and again.dual_bound > INFEASIBLE_BY:
             return True
         if again.point is not None:
             state.offer(again.point[program.columns.inputs], self.name)
-            state.notes.append("the solver called a feasible program infeasible; its answer was discarded")
-        else:
-            state.notes.append("no second opinion on an infeasible MILP within the time limit")
+        state.notes.append("a MILP called infeasible was not confirmed by its elastic form; the answer was discarded")
         return False
 
     def _offer(self, state: SearchState, point: np.ndarray, pairs: list[Pair]) -> None:

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..bounds import Bounds, InputSet, Interval
+from ..bounds import Bounds, InputSet, Interval, ibp
 from ..bounds.alpha_crown import AlphaCrown, raise_bounds
 from ..bounds.crown import both_sides
 from ..bounds.neuron_split import Forest, NeuronSplit
@@ -27,7 +27,7 @@ from ..bounds.rounding import RoundingLoss
 from ..engines.branch_and_bound.relu_search import Domain, ReluSearch
 from ..engines.region_bounds import RegionBounds
 from ..engines.state import NetworkJudge, SearchState, Settings
-from ..network.nodes import Network, Relu
+from ..network.nodes import Max, Network, Relu
 from ..query import Objective, Query
 from ..specification import Case, Specification
 from .checker.check import Case as CheckedCase
@@ -43,7 +43,7 @@ _SEARCH_SHARE = 0.5  # of the time spent on lemmas
 _SHORTEST_SEARCH = 1.0
 _ENOUGH = (1e-6, 1e-3)  # violation that a leaf must reach, relative to 1: room for the checker's own arithmetic
 _FEW_INPUTS = 20
-_TREE_SHARE = 0.2  # of the time, with few inputs, before boxes are halved
+_TREE_SECONDS = 2.0  # with few inputs, before boxes are halved
 _LEMMA_ROWS = 256
 
 
@@ -94,8 +94,7 @@ class _Prover:
         self._add({"kind": "crown"}, {})
         region = self.case.region
         if self.network.input_size <= _FEW_INPUTS and (region.ball is None or region.ball.norm.name == "inf"):
-            now = time.perf_counter()
-            if self._goals(now + _TREE_SHARE * (self.deadline - now)):
+            if self._goals(min(time.perf_counter() + _TREE_SECONDS, self.deadline)):
                 return
             for polytope in range(len(self.case.unsafe)):
                 self._boxes(polytope)
@@ -135,7 +134,19 @@ class _Prover:
                 torch.from_numpy(self.checked.bounds.lower[k]), torch.from_numpy(self.checked.bounds.upper[k])
             )
             intervals[node.input] = intervals[node.input].intersect(found) if node.input in intervals else found
+        self._add_maxima(intervals)
         return Bounds(intervals, "checked")
+
+    def _add_maxima(self, intervals: dict[int, Interval]) -> None:
+        """What maxima read: ReLUs of known bounds, or affine nodes, whose intervals are computed."""
+        for node in self.network.nodes:
+            if isinstance(node, Max) and node.input not in intervals:
+                source = self.network.nodes[node.input]
+                if isinstance(source, Relu):
+                    read = intervals[source.input]
+                    intervals[node.input] = Interval(read.lower.clamp(min=0), read.upper.clamp(min=0))
+                else:
+                    intervals[node.input] = ibp(self.network, self.inputs)[node.input]
 
     def _goals(self, limit: float) -> bool:
         """Searches over ReLU phases; whether one came to an end that the checker accepts."""
@@ -184,7 +195,7 @@ class _Prover:
     def _finish(self, closed: list[tuple[int, Domain]], leaves: Leaves) -> None:
         """Exact multipliers where all phases are known but ascent has not come to an end."""
         for k, (pair, domain) in enumerate(closed):
-            if domain.bound <= 0 and domain.implied is not None:
+            if domain.bound <= 0 and domain.implied is not None and not self.network.has_max:
                 split = np.flatnonzero(leaves.phases[k])
                 row = self.checked.unsafe[pair][0][domain.row]
                 phases = domain.implied.numpy()
@@ -275,11 +286,13 @@ class _Prover:
             if time.perf_counter() > self.deadline:
                 raise Unproved("no proof within the time limit")
             region = open_.pop()
-            if box_bound(self.checked.network, region, unsafe) > 0:
+            bound, pull = box_bound(self.checked.network, region, unsafe)
+            if bound > 0:
                 dimensions.append(-1)
                 thresholds.append(0.0)
                 continue
-            side = int((region.upper - region.lower).argmax())
+            strength = pull.max(0)
+            side = int((np.maximum(strength, 0.1 * strength.max()) * (region.upper - region.lower)).argmax())
             middle = float((region.lower[side] + region.upper[side]) / 2)
             if not region.lower[side] < middle < region.upper[side]:
                 raise Unproved("a box became too small to be halved")

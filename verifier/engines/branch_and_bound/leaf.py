@@ -10,6 +10,7 @@ from ...encoding import MixedIntegerProgram, encode
 from ...query import Objective
 from ...solvers import SolveOptions, SolverStatus
 from ...solvers.highs import Highs
+from ..milp import INFEASIBLE_BY
 from ..state import Pair, SearchState
 
 
@@ -35,7 +36,7 @@ class LeafSolver:
     def solve(self, pair: Pair, phases: dict[int, np.ndarray]) -> tuple[float, np.ndarray | None]:
         """Proved value of the leaf and its best input; `phases` has +1, -1 or 0 a neuron, by ReLU node.
 
-        An infeasible leaf counts only when HiGHS says so with and without presolve; a failed solve proves nothing.
+        An infeasible leaf counts only when its elastic form agrees (see `engines.milp`); a failed solve proves nothing.
         """
         program = self._program(pair)
         columns, values = [], []
@@ -49,8 +50,9 @@ class LeafSolver:
         result = Highs().solve(fixed, SolveOptions(time_limit=limit))
         self.state.count("leaf_solves")
         if result.status is SolverStatus.INFEASIBLE:
-            second = Highs().solve(fixed, SolveOptions(time_limit=limit, presolve=False))
-            return (math.inf, None) if second.status is SolverStatus.INFEASIBLE else (-math.inf, None)
+            second = Highs().solve(fixed.elastic(), SolveOptions(time_limit=limit))
+            empty = second.status is SolverStatus.OPTIMAL and second.objective > INFEASIBLE_BY
+            return (math.inf if empty else -math.inf), None
         if result.status is not SolverStatus.OPTIMAL or result.point is None:
             return -math.inf, None
         point = result.point[program.columns.inputs]

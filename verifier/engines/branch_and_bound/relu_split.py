@@ -29,7 +29,7 @@ class ReluSplit:
 
     def run(self, state: SearchState, deadline: float) -> None:
         """Case by case."""
-        if state.count_norm:
+        if state.count_norm or not (state.network.relus or state.network.has_max):
             return
         known = state.region_bounds
         if state.network.has_max:

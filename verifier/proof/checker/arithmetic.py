@@ -129,6 +129,12 @@ class Relaxation:
             elif node.relu >= 0:
                 low, high = (np.maximum(side, 0.0) for side in self.intervals[node.relu])
                 loss = largest[node.relu] * gamma(node.size + network.readers[node.relu] + 8)
+            elif node.pool >= 0:
+                low, high = (side[node.windows].max(-1) for side in self.intervals[node.pool])
+                overlap = int(np.bincount(node.windows.ravel()).max())
+                loss = largest[node.pool][node.windows].max(-1) * gamma(
+                    node.size + overlap + network.readers[node.pool] + 8
+                )
             else:
                 spread = np.abs(node.bias) + node.bias_error
                 loss = node.bias_error + spread * gamma(node.size + 4)
@@ -156,7 +162,25 @@ class Relaxation:
         betas: Mapping[int, Array] | None = None,
         region: Region | None = None,
     ) -> Array:
-        """Lower bounds (rows,) of sums of start[node] (rows, size) times value plus offset (rows,).
+        """The minimum over the region of what `lower_lines` gives, (rows,)."""
+        coefficients, offset, magnitude = self.lower_lines(start, offset, bounds, owner, slopes, betas)
+        value = (region or self.region).minimum(coefficients, offset, magnitude)
+        if not np.isfinite(value).all():
+            raise Rejected("a bound is not a finite number")
+        return value - _UNDERFLOW
+
+    def lower_lines(
+        self,
+        start: Mapping[int, Array],
+        offset: Array,
+        bounds: Bounds,
+        owner: NDArray[np.int64],
+        slopes: Mapping[int, Array] | None = None,
+        betas: Mapping[int, Array] | None = None,
+    ) -> tuple[Array, Array, Array]:
+        """Coefficients (rows, inputs), offsets and magnitudes of linear functions of the input that lie below sums.
+
+        The sums are of start[node] (rows, size) times value, plus offset (rows,).
 
         Args:
             start: coefficients by node.
@@ -166,7 +190,6 @@ class Relaxation:
             slopes: by ReLU number, lower slopes (rows, size), NaN for the default; clipped to [0, 1].
             betas: by ReLU number, signed multipliers (rows, size) on what the ReLU reads: >= 0 where it is split
                 inactive, <= 0 where active. Signs are the caller's to check.
-            region: a part of this relaxation's region.
         """
         number = {i: k for k, i in enumerate(self.network.relus)}
         pending, magnitude = dict(start), np.abs(offset)
@@ -177,7 +200,13 @@ class Relaxation:
             lost = np.abs(a) @ self.loss[i]
             offset = offset - lost
             magnitude = magnitude + lost
-            if node.relu < 0:
+            if node.pool >= 0:
+                low, high = self._read(node.pool, bounds)
+                if len(low) > 1:
+                    low, high = low[owner], high[owner]
+                part, step = self._pool(a, node.windows, low, high)
+                pending[node.pool] = pending[node.pool] + part if node.pool in pending else part
+            elif node.relu < 0:
                 step = a @ node.bias
                 for j, term in node.terms:
                     part = term.transposed(a)
@@ -201,10 +230,33 @@ class Relaxation:
             offset, magnitude = offset + step, magnitude + np.abs(step)
         coefficients = pending.get(0, np.zeros((len(offset), self.network.nodes[0].size)))
         magnitude = magnitude * (1 + gamma(8 * len(self.network.nodes)) * _SAFE)
-        value = (region or self.region).minimum(coefficients, offset, 4 * len(self.network.nodes) * magnitude)
-        if not np.isfinite(value).all():
-            raise Rejected("a bound is not a finite number")
-        return value - _UNDERFLOW
+        return coefficients, offset, 4 * len(self.network.nodes) * magnitude
+
+    def _read(self, j: int, bounds: Bounds) -> tuple[Array, Array]:
+        """Bounds (members or 1, size) of what a maximum reads: of ReLUs those that are proved, else intervals."""
+        if self.network.nodes[j].relu < 0:
+            return self.intervals[j][0][None], self.intervals[j][1][None]
+        k = self.network.relus.index(j)
+        return np.maximum(bounds.lower[k], 0.0), np.maximum(bounds.upper[k], 0.0)
+
+    @staticmethod
+    def _pool(a: Array, windows: NDArray[np.int64], low: Array, high: Array) -> tuple[Array, Array]:
+        """Coefficients on the members of maxima, and constants.
+
+        A maximum is at least its member of largest lower bound, and equal to it where that beats all other members; else
+        it is at most the largest upper bound.
+        """
+        below, above = low[:, windows], high[:, windows]
+        best = below.argmax(-1)
+        member = np.take_along_axis(np.broadcast_to(windows, below.shape), best[..., None], -1)[..., 0]
+        others = np.where(windows == member[..., None], -np.inf, above).max(-1)
+        sure = np.take_along_axis(below, best[..., None], -1)[..., 0] >= others
+        step = (np.where(sure, 0.0, np.minimum(a, 0.0)) * above.max(-1)).sum(-1)
+        kept = np.where(sure, a, np.maximum(a, 0.0))
+        part = np.zeros((len(a), low.shape[1]))
+        rows = np.broadcast_to(np.arange(len(a))[:, None], kept.shape)
+        np.add.at(part, (rows, np.broadcast_to(member, kept.shape)), kept)
+        return part, step
 
     def crown(self, bounds: Bounds, region: Region | None = None) -> Bounds:
         """Backward passes for every open neuron, ReLU by ReLU, with the default slopes; for each member."""

@@ -245,7 +245,7 @@ class Case:
                 raise Rejected(f"step {name}: the tree goes on after its end")
             region = open_.pop()
             if dimension < 0:
-                if box_bound(self.network, region, self.unsafe[polytope]) <= 0:
+                if box_bound(self.network, region, self.unsafe[polytope])[0] <= 0:
                     raise Rejected(f"step {name}: unsafe set {polytope} is not excluded on a box")
                 self.leaves += 1
             elif dimension < len(region.lower):
@@ -257,14 +257,21 @@ class Case:
         return polytope
 
 
-def box_bound(network: Network, region: Region, polytope: tuple[Array, Array]) -> float:
-    """Best lower bound over a polytope's rows of matrix y - offset on a region, by CROWN with default slopes."""
+def box_bound(network: Network, region: Region, polytope: tuple[Array, Array]) -> tuple[float, Array]:
+    """Best lower bound over a polytope's rows of matrix y - offset on a region, by CROWN with default slopes.
+
+    Also returns how much each row's bound depends on each input, (rows, inputs).
+    """
     if (region.lower > region.upper).any():
-        return np.inf
+        return np.inf, np.zeros((1, len(region.lower)))
     relaxation, (matrix, offset) = Relaxation(network, region), polytope
     bounds = relaxation.crown(relaxation.start())
     owner = np.zeros(len(matrix), dtype=np.int64)
-    return float(relaxation.lower_bounds({len(network.nodes) - 1: matrix}, -offset, bounds, owner).max())
+    lines = relaxation.lower_lines({len(network.nodes) - 1: matrix}, -offset, bounds, owner)
+    value = region.minimum(*lines)
+    if not np.isfinite(value).all():
+        raise Rejected("a bound is not a finite number")
+    return float(value.max()), np.abs(lines[0])
 
 
 class Trees:

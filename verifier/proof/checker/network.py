@@ -143,7 +143,9 @@ Linear = Dense | Gather | Scale | Convolution
 
 @dataclass
 class Node:
-    """The input (no terms), an affine node (`terms` of a source and a map, `bias`), or the ReLU of node `relu`.
+    """The input (no terms), an affine node (`terms` of a source and a map, `bias`), the ReLU of node `relu`,
+
+    or the maxima over `windows` (size, members) of node `pool`.
 
     `bias_error` bounds how far the bias is from what the file says.
     """
@@ -153,6 +155,12 @@ class Node:
     bias: Array = field(default_factory=lambda: np.zeros(0))
     bias_error: Array = field(default_factory=lambda: np.zeros(0))
     relu: int = -1
+    pool: int = -1
+    windows: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 0), np.int64))
+
+    def reads(self) -> list[int]:
+        """The nodes that this one reads, once for each term."""
+        return [self.relu] if self.relu >= 0 else [self.pool] if self.pool >= 0 else [j for j, _ in self.terms]
 
 
 @dataclass
@@ -190,7 +198,7 @@ class Network:
         self.relus = [i for i, node in enumerate(self.nodes) if node.relu >= 0]
         self.readers = [0] * len(self.nodes)
         for node in self.nodes:
-            for j in [node.relu] if node.relu >= 0 else [j for j, _ in node.terms]:
+            for j in node.reads():
                 self.readers[j] += 1
 
     def _add(
@@ -270,6 +278,28 @@ class Network:
     def _globalaveragepool(self, operands: list[Any], attributes: dict[str, Any]) -> Stream:
         return self._averagepool(operands, {"kernel_shape": operands[0].shape[2:]})
 
+    def _maxpool(self, operands: list[Any], attributes: dict[str, Any]) -> Stream:
+        x, kernel = operands[0], list(attributes["kernel_shape"])
+        if (
+            len(x.shape) != 4
+            or len(kernel) != 2
+            or attributes.get("ceil_mode", 0)
+            or attributes.get("storage_order", 0)
+        ):
+            raise Rejected("MaxPool of this form is not one that the checker reads")
+        if any(d != 1 for d in attributes.get("dilations", (1, 1))):
+            raise Rejected("MaxPool with dilations is not one that the checker reads")
+        pads, strides = list(attributes.get("pads", [0] * 4)), list(attributes.get("strides", (1, 1)))
+        positions = np.arange(prod(x.shape)).reshape(x.shape[1:])
+        padded = np.pad(positions, [(0, 0), (pads[0], pads[2]), (pads[1], pads[3])], constant_values=-1)
+        views = np.lib.stride_tricks.sliding_window_view(padded, kernel, axis=(1, 2))[:, :: strides[0], :: strides[1]]
+        windows = views.reshape(-1, prod(kernel))
+        if (windows.max(-1) < 0).any():
+            raise Rejected("MaxPool with a window of padding alone is not one that the checker reads")
+        windows = np.where(windows < 0, windows.max(-1, keepdims=True), windows)
+        self.nodes.append(Node(len(windows), pool=x.node, windows=windows))
+        return Stream(len(self.nodes) - 1, (1, *views.shape[:3]))
+
     def _batchnormalization(self, operands: list[Any], attributes: dict[str, Any]) -> Stream:
         x, (scale, shift, mean, variance) = operands[0], (np.asarray(o, dtype=np.float64) for o in operands[1:5])
         factor = scale / np.sqrt(variance + attributes.get("epsilon", 1e-5))
@@ -337,6 +367,7 @@ READERS = {
     "GlobalAveragePool": Network._globalaveragepool,
     "Identity": Network._identity,
     "MatMul": Network._matmul,
+    "MaxPool": Network._maxpool,
     "Mul": Network._mul,
     "Relu": Network._relu,
     "Reshape": Network._reshape,
