@@ -11,7 +11,7 @@ import numpy as np
 from .cascade import Interrupted, solve
 from .engines import Settings
 from .engines.state import Judge, NetworkJudge
-from .errors import InvalidInput
+from .errors import InvalidInput, InvalidModel
 from .network.nodes import Network
 from .network.onnx_reader import read_onnx
 from .network.onnx_runtime import OnnxJudge
@@ -36,6 +36,20 @@ class Model:
             self.path = Path(path)
             self.network = read_onnx(path)
             self.judge = OnnxJudge(path)
+            self._compare()
+
+    def _compare(self) -> None:
+        """Run one input through the network as it was read and through onnxruntime.
+
+        Raises:
+            InvalidModel: the two disagree by more than float32 explains.
+        """
+        if self.network.notes:  # weights of a range where float32 may be anything
+            return
+        x = np.random.default_rng(0).random((1, self.network.input_size))
+        theirs, ours = self.judge.run(x), NetworkJudge(self.network).run(x.astype(self.judge.dtype))
+        if ours.shape != theirs.shape or not np.allclose(ours, theirs, rtol=1e-2, atol=1e-2 * (1 + np.abs(ours).max())):
+            raise InvalidModel(f"{self.path}: onnxruntime computes something else than what was read; please report it")
 
     def predict(self, image: np.ndarray) -> int:
         """Class of one image, by the judge."""
@@ -59,6 +73,7 @@ def _ask(
     margin: float,
     valid: tuple[float, float],
     channels: int,
+    executed: bool,
     settings: Settings | None,
     engines: tuple[str, ...],
     listener: Callable[[TraceEvent], None] | None,
@@ -75,11 +90,11 @@ def _ask(
         margin=margin,
     )
     prediction = model.predict(image)
-    labels = {"label": label, "prediction": prediction, "norm": str(norm), "target": target}
+    labels = {"label": label, "prediction": prediction, "norm": str(norm), "target": target, "executed": executed}
     if prediction != label and (target is None or prediction == target):
         flat = np.asarray(image, dtype=np.float64).ravel()
         return Outcome(Verdict.MISCLASSIFIED, Bracket(0.0, 0.0, flat), Trust.CHECKED, "judge", 0.0, labels=labels)
-    query = Query(model.network, specification, objective, model.path)
+    query = Query(model.network, specification, objective, model.path, executed)
     try:
         outcome = solve(query, settings, engines, model.judge, listener)
     except Interrupted as stop:
@@ -110,6 +125,7 @@ def certify(
     margin: float = 0.0,
     valid: tuple[float, float] = (0.0, 1.0),
     channels: int = 1,
+    executed: bool = False,
     exact_margin: bool = False,
     settings: Settings | None = None,
     engines: tuple[str, ...] = (),
@@ -127,6 +143,7 @@ def certify(
         margin: confidence by which an adversarial example must win.
         valid: range of every input.
         channels: for norm 0, tie so many colour channels to one pixel.
+        executed: robust also under the rounding errors of any execution of the file in its own precision (float32).
         exact_margin: close the bracket of the worst margin instead of stopping at its sign (the maximal adversarial
             loss is minus that margin).
         settings: time limit, gap, threads, seed.
@@ -140,7 +157,20 @@ def certify(
         raise InvalidInput(f"eps must be a number >= 0, got {eps}")
     objective = Objective.MAX_MARGIN if exact_margin else Objective.FEASIBILITY
     outcome = _ask(
-        model, image, label, norm, eps, objective, target, margin, valid, channels, settings, engines, listener
+        model,
+        image,
+        label,
+        norm,
+        eps,
+        objective,
+        target,
+        margin,
+        valid,
+        channels,
+        executed,
+        settings,
+        engines,
+        listener,
     )
     outcome.labels["eps"] = eps
     return outcome
@@ -157,6 +187,7 @@ def distance(
     margin: float = 0.0,
     valid: tuple[float, float] = (0.0, 1.0),
     channels: int = 1,
+    executed: bool = False,
     settings: Settings | None = None,
     engines: tuple[str, ...] = (),
     listener: Callable[[TraceEvent], None] | None = None,
@@ -168,7 +199,20 @@ def distance(
     """
     objective = Objective.MIN_DISTORTION
     outcome = _ask(
-        model, image, label, norm, limit, objective, target, margin, valid, channels, settings, engines, listener
+        model,
+        image,
+        label,
+        norm,
+        limit,
+        objective,
+        target,
+        margin,
+        valid,
+        channels,
+        executed,
+        settings,
+        engines,
+        listener,
     )
     outcome.labels["eps"] = None if math.isinf(limit) else limit
     return outcome
@@ -178,11 +222,14 @@ def verify(
     model: str | Path | Network | Model,
     specification: str | Path | Specification,
     *,
+    executed: bool = False,
     settings: Settings | None = None,
     engines: tuple[str, ...] = (),
     listener: Callable[[TraceEvent], None] | None = None,
 ) -> Outcome:
     """Does the network satisfy a property (a VNN-LIB file, or a `Specification`)? robust = unsat, adversarial = sat.
+
+    `executed` as in `certify`.
 
     Raises:
         InvalidSpecification: the property cannot be read.
@@ -190,5 +237,5 @@ def verify(
     model = model if isinstance(model, Model) else Model(model)
     if not isinstance(specification, Specification):
         specification = read_vnnlib(specification, model.network.input_size, model.network.output_size)
-    query = Query(model.network, specification, Objective.FEASIBILITY, model.path)
+    query = Query(model.network, specification, Objective.FEASIBILITY, model.path, executed)
     return _proved(query, solve(query, settings, engines, model.judge, listener), settings)

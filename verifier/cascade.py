@@ -9,8 +9,14 @@ import torch
 
 from .engines import Settings, choose_engines, get_engine
 from .engines.state import Judge, NetworkJudge, SearchState
+from .errors import AdvverifyError
 from .outcome import Bracket, Outcome, TraceEvent, Trust, Verdict
 from .query import Objective, Query
+
+# Out of memory, or numbers that a solver or a factorisation cannot cope with; anything else is a bug and shows as one.
+_FAILURES = (MemoryError, RuntimeError, ArithmeticError)
+
+_SMALL = 100  # ReLUs up to which a second thread costs more than it brings
 
 # Share of the remaining time that an engine may use while others wait behind it.
 _SHARE = {"falsify": 0.25, "propagate": 1.0, "falsify-more": 0.05, "input-split": 0.8, "relu-split": 0.85, "milp": 1.0}
@@ -33,12 +39,14 @@ def solve(
         listener: hears every move of the bracket.
     """
     settings = settings or Settings()
-    torch.set_num_threads(settings.threads)
+    torch.set_num_threads(1 if query.network.relu_count <= _SMALL else settings.threads)
     state = SearchState.open(query, settings, judge or NetworkJudge(query.network))
     state.listener = listener
     chosen = choose_engines(engines)
     interrupted = ""
     try:
+        if query.executed:
+            _exclude_roundings(state)
         run_engines(state, chosen)
     except KeyboardInterrupt:
         interrupted = "interrupted"
@@ -46,6 +54,20 @@ def solve(
     if interrupted:
         raise Interrupted(outcome)
     return outcome
+
+
+def _exclude_roundings(state: SearchState) -> None:
+    """Prove for any execution of the file: widen the unsafe sets, for distances no farther out than an attack reaches."""
+    from .proof.execution import widen
+
+    radius = None
+    if state.distances:
+        get_engine("falsify").run(state, 0.5 * state.time_left)
+        radius = min(state.limit, state.upper)
+    excluded, error = widen(state.query, radius)
+    state.exclude(excluded)
+    state.statistics["execution_error"] = error
+    state.notes.append(f"executions may be off by up to {error:.2g}, which counts against the proof")
 
 
 class Interrupted(KeyboardInterrupt):
@@ -64,7 +86,13 @@ def run_engines(state: SearchState, names: list[str]) -> None:
             return
         last = position == len(names) - 1
         share = 1.0 if last else _SHARE[name]
-        get_engine(name).run(state, state.elapsed + share * state.time_left)
+        try:
+            get_engine(name).run(state, state.elapsed + share * state.time_left)
+        except AdvverifyError:
+            raise
+        except _FAILURES as error:  # what was proved so far stands, and the other engines go on
+            state.count("failures")
+            state.notes.append(f"{name} failed ({type(error).__name__}: {error})")
 
 
 def conclude(state: SearchState, reason: str = "") -> Outcome:
@@ -88,7 +116,9 @@ def conclude(state: SearchState, reason: str = "") -> Outcome:
         verdict = Verdict.ROBUST
     else:
         verdict = Verdict.UNKNOWN
-    if verdict is Verdict.UNKNOWN:
+    if verdict is Verdict.UNKNOWN and not state.distances and state.lower > 0:
+        reason = f"robust in exact arithmetic, but an execution of the file comes to a margin of {bracket.upper:.3g}"
+    elif verdict is Verdict.UNKNOWN:
         left = len(state.open_pairs)
         timed_out = state.time_left <= 0
         reason = reason or (

@@ -12,7 +12,7 @@ import numpy as np
 from .network.nodes import Network
 from .specification import Specification
 
-KEY_VERSION = 1
+KEY_VERSION = 2
 
 
 class Objective(Enum):
@@ -32,17 +32,21 @@ class Query:
         specification: regions and unsafe sets; for MIN_DISTORTION one case with a ball, whose radius limits the search.
         objective: what is asked.
         model: the ONNX file that judges counterexamples; None for networks built in memory, judged by themselves.
+        executed: whether the outputs meant are those of any execution of the file in its own floating point, rather than
+            those of exact arithmetic on its weights.
     """
 
     network: Network
     specification: Specification
     objective: Objective
     model: Path | None = None
+    executed: bool = False
 
     @property
     def key(self) -> str:
         """Content hash; leaves out everything that cannot change the answer (threads, devices, paths)."""
-        digest = hashlib.sha256(f"{KEY_VERSION}:{self.network.sha256}:{self.objective.value}".encode())
+        words = f"{KEY_VERSION}:{self.network.sha256}:{self.objective.value}:{self.executed}"
+        digest = hashlib.sha256(words.encode())
 
         def feed(*arrays: np.ndarray) -> None:
             for array in arrays:

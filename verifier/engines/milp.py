@@ -34,7 +34,7 @@ class Milp:
         if any("is not trusted" in note for note in state.network.notes):
             state.notes.append("the MILP engine is not trusted on weights of this range")
             return
-        for case in state.query.specification.cases:
+        for case in state.excluded.cases:
             pairs = sorted((p for p in state.open_pairs if p.case is case), key=lambda p: p.lower)
             groups = [pairs] if state.settings.joint and pairs else [[pair] for pair in pairs]
             for group in groups:

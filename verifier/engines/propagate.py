@@ -41,7 +41,7 @@ class Propagate:
 
     def run(self, state: SearchState, deadline: float) -> None:
         """Case by case."""
-        for case in state.query.specification.cases:
+        for case in state.excluded.cases:
             region = state.search_region(case.region)
             for step in (self._crown, self._ladder, self._alpha):
                 pairs = [pair for pair in state.open_pairs if pair.case is case]

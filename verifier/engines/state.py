@@ -25,7 +25,7 @@ from ..network.evaluate import evaluate
 from ..network.nodes import Network
 from ..outcome import Bracket, TraceEvent
 from ..query import Objective, Query
-from ..specification import Case, Polytope, Region, stack_polytopes
+from ..specification import Case, Polytope, Region, Specification, stack_polytopes
 from .region_bounds import RegionBounds
 
 
@@ -116,6 +116,7 @@ class NetworkJudge:
 class SearchState:
     """The state of one query; engines read it and move it through its methods.
 
+    `excluded` is what has to be proved unreachable: the query's specification, or one with larger unsafe sets (`widen`).
     `focus` is for distances: an engine that looks at a smaller ball first sets it, and resets it when it is through.
     """
 
@@ -123,6 +124,7 @@ class SearchState:
     settings: Settings
     judge: Judge
     started: float
+    excluded: Specification
     pairs: list[Pair]
     upper: float = math.inf
     witness: np.ndarray | None = None
@@ -135,9 +137,15 @@ class SearchState:
     @classmethod
     def open(cls, query: Query, settings: Settings, judge: Judge) -> SearchState:
         """All pairs open, nothing known."""
-        lowest = 0.0 if query.objective is Objective.MIN_DISTORTION else -math.inf
-        pairs = [Pair(case, polytope, lowest) for case in query.specification.cases for polytope in case.unsafe]
-        return cls(query, settings, judge, time.perf_counter(), pairs)
+        state = cls(query, settings, judge, time.perf_counter(), query.specification, [])
+        state.exclude(query.specification)
+        return state
+
+    def exclude(self, specification: Specification) -> None:
+        """Set what has to be proved unreachable; nothing is proved yet. Witnesses stay those of the query."""
+        lowest = 0.0 if self.distances else -math.inf
+        self.excluded = specification
+        self.pairs = [Pair(case, polytope, lowest) for case in specification.cases for polytope in case.unsafe]
 
     # -- where the search stands -------------------------------------------------------------------------------------
 

@@ -33,7 +33,7 @@ class ProofFile:
         }
         self.arrays: dict[str, NDArray[Any]] = {}
 
-    def add_case(self, case: Case) -> dict[str, Any]:
+    def add_case(self, case: Case, executed: bool) -> dict[str, Any]:
         """Write down a region and its unsafe set; returns the entry, whose steps are empty."""
         name, region, ball = str(len(self.header["cases"])), case.region, case.region.ball
         if ball is not None and math.isinf(ball.radius):
@@ -48,6 +48,7 @@ class ProofFile:
             "norm": None if ball is None else ball.norm.name,
             "radius": None if ball is None else float(ball.radius),
             "polytopes": len(case.unsafe),
+            "executed": executed,
             "steps": [],
         }
         self.header["cases"].append(entry)

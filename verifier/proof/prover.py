@@ -9,6 +9,7 @@ each time); halved input boxes for networks with few inputs.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,9 +73,10 @@ def prove(query: Query, model: Path, seconds: float, about: dict[str, Any] | Non
         if sizes != [query.network.nodes[i].size for i in query.network.relus]:
             raise Unproved("the checker reads only ReLUs as nonlinearities; this network has others")
         for case in query.specification.cases:
-            entry = proof.add_case(case)
+            entry = proof.add_case(case, query.executed)
             checked = CheckedCase(network, proof, str(len(proof.header["cases"]) - 1), entry)
-            _Prover(query.network, case, proof, checked, deadline).run()
+            unsafe = [replace(p, offset=offset) for p, (_, offset) in zip(case.unsafe, checked.unsafe, strict=True)]
+            _Prover(query.network, replace(case, unsafe=tuple(unsafe)), proof, checked, deadline).run()
     except Rejected as error:
         raise Unproved(f"the checker objects: {error}") from error
     return proof
@@ -91,7 +93,8 @@ class _Prover:
 
     def run(self) -> None:
         """Pass after pass, each with stronger lemmas and a longer search."""
-        self._add({"kind": "crown"}, {})
+        if not self.checked.entry["executed"]:  # else the checker has done so already
+            self._add({"kind": "crown"}, {})
         region = self.case.region
         if self.network.input_size <= _FEW_INPUTS and (region.ball is None or region.ball.norm.name == "inf"):
             if self._goals(min(time.perf_counter() + _TREE_SECONDS, self.deadline)):

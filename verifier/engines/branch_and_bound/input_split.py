@@ -33,7 +33,7 @@ class InputSplit:
         """Case by case."""
         if state.distances or state.network.input_size > MOST_INPUTS:
             return
-        for case in state.query.specification.cases:
+        for case in state.excluded.cases:
             pairs = [pair for pair in state.open_pairs if pair.case is case]
             region = case.region
             if region.ball is not None and region.ball.norm.name != "inf":

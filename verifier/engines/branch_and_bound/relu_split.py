@@ -34,7 +34,7 @@ class ReluSplit:
         known = state.region_bounds
         if state.network.has_max:
             known = RegionBounds(max_to_relu(state.network))
-        for case in state.query.specification.cases:
+        for case in state.excluded.cases:
             if state.distances and np.isfinite(state.goal):
                 self._settle(state, case, known, state.elapsed + _WHOLE_SHARE * (deadline - state.elapsed))
                 self._approach(state, case, known, deadline)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from .network import Array, Network, Rejected
 
 UNIT = 2.0**-53
-_SAFE = 1.0 + 1e-6  # covers the roundings of the error terms themselves
+SAFE = 1.0 + 1e-6  # covers the roundings of the error terms themselves
 _UNDERFLOW = 1e-250  # what results too small to be rounded relatively may add up to
 _ENTRIES = 1 << 18  # coefficients on one node in one pass: what a cache holds
 
@@ -63,7 +63,7 @@ class Region:
         terms = np.abs(a) @ size
         if self.norm in ("inf", "") or self.center is None or not np.isfinite(self.radius):
             value = np.where(a > 0, a * self.lower, a * self.upper).sum(-1) + offset
-            return np.asarray(value - gamma(a.shape[1] + 4) * _SAFE * (terms + magnitude))
+            return np.asarray(value - gamma(a.shape[1] + 4) * SAFE * (terms + magnitude))
         low, high = np.minimum(self.lower - self.center, 0.0), np.maximum(self.upper - self.center, 0.0)
         room, w = np.where(a > 0, -low, high), np.abs(a)
         if self.norm == "0":
@@ -79,7 +79,7 @@ class Region:
             change = -paid
         value = a @ self.center + change + offset
         terms = 2 * terms + np.abs(a) @ np.abs(self.center) + paid
-        return np.asarray(value - gamma(3 * a.shape[1] + 16) * _SAFE * (terms + magnitude))
+        return np.asarray(value - gamma(3 * a.shape[1] + 16) * SAFE * (terms + magnitude))
 
     def _outer(self, w: Array, room: Array) -> Array:
         """The share of |a| that is paid by the ball; any entries of [0, |a|] are valid, these come near the best."""
@@ -146,11 +146,11 @@ class Relaxation:
                     reached = absolute.apply(largest[j])
                     spread = spread + reached
                     loss = loss + gamma(term.backward_terms + network.readers[j] + 4) * reached
-                half = half + _SAFE * gamma(max((t.forward_terms for _, t in node.terms), default=0) + 12) * spread
+                half = half + SAFE * gamma(max((t.forward_terms for _, t in node.terms), default=0) + 12) * spread
                 low, high = middle - half, middle + half
             self.intervals.append((low, high))
-            largest.append(np.maximum(np.abs(low), np.abs(high)) * _SAFE)
-            self.loss.append(loss * _SAFE)
+            largest.append(np.maximum(np.abs(low), np.abs(high)) * SAFE)
+            self.loss.append(loss * SAFE)
 
     def lower_bounds(
         self,
@@ -229,7 +229,7 @@ class Relaxation:
                 pending[node.relu] = pending[node.relu] + a if node.relu in pending else a
             offset, magnitude = offset + step, magnitude + np.abs(step)
         coefficients = pending.get(0, np.zeros((len(offset), self.network.nodes[0].size)))
-        magnitude = magnitude * (1 + gamma(8 * len(self.network.nodes)) * _SAFE)
+        magnitude = magnitude * (1 + gamma(8 * len(self.network.nodes)) * SAFE)
         return coefficients, offset, 4 * len(self.network.nodes) * magnitude
 
     def _read(self, j: int, bounds: Bounds) -> tuple[Array, Array]:

@@ -9,6 +9,7 @@ A proof is a zip archive of numpy arrays and a JSON header:
 
         norm, radius       of the ball, or null; arrays c.lower, c.upper (the box), c.center
         polytopes          their number; arrays c.matrix.p, c.offset.p: unsafe is matrix y <= offset, every row
+        executed           whether y is what any execution in the file's own precision gives (see `execution`), or exact
         steps              in order:
             {"kind": "crown"}                       CROWN bounds of every open neuron, computed here
             {"kind": "lemmas", "relu": k, ...}      bounds on neurons that ReLU number k reads
@@ -44,6 +45,7 @@ import onnx
 from numpy.typing import NDArray
 
 from .arithmetic import Region, Relaxation
+from .execution import execution_error
 from .network import Array, Network, Rejected
 
 FORMAT, VERSION = "advverify-proof", 1
@@ -160,6 +162,13 @@ class Case:
         self.excluded: set[int] = set()
         self.relaxation = Relaxation(network, self.region)
         self.bounds = self.relaxation.start()
+        if entry["executed"]:
+            self.bounds = self.relaxation.crown(self.bounds)
+            self.unsafe = [
+                (matrix, widened(offset, execution_error(self.relaxation, self.bounds, matrix)))
+                for matrix, offset in self.unsafe
+            ]
+            self.statement += " in any execution"
 
     def run(self) -> None:
         """All steps; then every polytope must be excluded."""
@@ -255,6 +264,11 @@ class Case:
         if open_:
             raise Rejected(f"step {name}: the tree ends before its boxes do")
         return polytope
+
+
+def widened(offset: Array, error: Array) -> Array:
+    """Offsets of unsafe sets that hold all outputs within an error of the unsafe ones."""
+    return np.asarray(np.nextafter(offset + error, np.inf))
 
 
 def box_bound(network: Network, region: Region, polytope: tuple[Array, Array]) -> tuple[float, Array]:

@@ -147,13 +147,14 @@ class Node:
 
     or the maxima over `windows` (size, members) of node `pool`.
 
-    `bias_error` bounds how far the bias is from what the file says.
+    `bias_error` bounds how far the bias is from what the file says; `bias_size` the numbers that it is the sum of.
     """
 
     size: int
     terms: list[tuple[int, Linear]] = field(default_factory=list)
     bias: Array = field(default_factory=lambda: np.zeros(0))
     bias_error: Array = field(default_factory=lambda: np.zeros(0))
+    bias_size: Array = field(default_factory=lambda: np.zeros(0))
     relu: int = -1
     pool: int = -1
     windows: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 0), np.int64))
@@ -176,6 +177,9 @@ class Network:
 
     def __init__(self, model: onnx.ModelProto) -> None:
         graph = model.graph
+        constants = [a.t for node in graph.node for a in node.attribute]
+        if any(t.external_data or t.data_location for t in [*graph.initializer, *constants]):
+            raise Rejected("weights in files of their own are not read: the hash of the model would not cover them")
         values: dict[str, Any] = {t.name: np.asarray(numpy_helper.to_array(t)) for t in graph.initializer}
         entries = [v for v in graph.input if v.name not in values]
         if len(entries) != 1 or len(graph.output) != 1:
@@ -185,6 +189,7 @@ class Network:
         if not shape or min(shape) < 1 or (len(shape) > 1 and shape[0] != 1):
             raise Rejected("the model's input has no fixed shape for a batch of one")
         self.nodes = [Node(prod(shape))]
+        self.double = entries[0].type.tensor_type.elem_type == onnx.TensorProto.DOUBLE
         values[entries[0].name] = Stream(0, shape)
         for node in graph.node:
             attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
@@ -202,11 +207,13 @@ class Network:
                 self.readers[j] += 1
 
     def _add(
-        self, terms: list[tuple[int, Linear]], bias: Array | None, shape: tuple[int, ...], error: Array | None = None
+        self, terms: list[tuple[int, Linear]], bias: Array | None, shape: tuple[int, ...], parts: Array | None = None
     ) -> Stream:
+        """An affine node; `parts` adds up the absolute values of numbers that the bias was computed from, in 8 roundings."""
         size = prod(shape)
         flat = np.zeros(size) if bias is None else bias.astype(np.float64).ravel()
-        self.nodes.append(Node(size, terms, flat, np.zeros(size) if error is None else error.ravel()))
+        error = np.zeros(size) if parts is None else 8 * 2.0**-53 * parts.ravel()
+        self.nodes.append(Node(size, terms, flat, error, np.abs(flat) if parts is None else parts.ravel()))
         return Stream(len(self.nodes) - 1, shape)
 
     def _pick(self, x: Stream, positions: NDArray[np.int64]) -> Stream:
@@ -306,8 +313,8 @@ class Network:
         shape = [1, -1] + [1] * (len(x.shape) - 2)
         full = np.broadcast_to(factor.reshape(shape), x.shape).ravel()
         bias = np.broadcast_to((shift - mean * factor).reshape(shape), x.shape)
-        error = np.broadcast_to((8 * 2.0**-53 * (np.abs(shift) + np.abs(mean * factor))).reshape(shape), x.shape)
-        return self._add([(x.node, Scale(full, roundings=4))], bias, x.shape, error)
+        parts = np.broadcast_to((np.abs(shift) + np.abs(mean * factor)).reshape(shape), x.shape)
+        return self._add([(x.node, Scale(full, roundings=4))], bias, x.shape, parts)
 
     def _add_like(self, operands: list[Any], sign: float) -> Stream:
         a, b = operands

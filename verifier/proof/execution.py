@@ -1,0 +1,67 @@
+"""Robust in exact arithmetic is not robust in execution: unsafe sets widened by what floating point may add.
+
+The error bounds are the checker's own (`checker.execution`), so a proof for a widened specification is one that it accepts.
+Source of the problem: Jia & Rinard, "Exploiting Verified Neural Networks via Floating Point Numerical Error", SAS 2021.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from ..errors import InvalidInput
+from ..query import Query
+from ..specification import Case, Specification
+from .checker.arithmetic import Region, Relaxation
+from .checker.check import widened
+from .checker.execution import execution_error
+from .checker.network import Network, Rejected
+
+
+def widen(query: Query, radius: float | None = None) -> tuple[Specification, float]:
+    """The query's specification with every output unsafe that an execution could take for an unsafe one.
+
+    Args:
+        query: with the ONNX file.
+        radius: of the ball; the specification's own by default. Errors grow with it.
+
+    Returns:
+        The specification (at that radius), and the largest error of all its rows.
+
+    Raises:
+        InvalidInput: there is no file, or its errors cannot be bounded.
+    """
+    if query.model is None:
+        raise InvalidInput("a network that has no ONNX file has no float32 execution; save it first")
+    specification = query.specification if radius is None else query.specification.with_radius(radius)
+    try:
+        network = _network(str(query.model), query.network.sha256)
+        cases, errors = zip(*(_widened(network, case) for case in specification.cases), strict=True)
+    except Rejected as refusal:
+        raise InvalidInput(f"the float32 errors of {query.model} cannot be bounded: {refusal}") from refusal
+    return Specification(cases), max(errors)
+
+
+@lru_cache(maxsize=8)
+def _network(path: str, sha256: str) -> Network:
+    """The checker's reading of a file, once for each content."""
+    return Network(onnx.load_model_from_string(Path(path).read_bytes()))
+
+
+def _widened(network: Network, case: Case) -> tuple[Case, float]:
+    region, ball = case.region, case.region.ball
+    center, norm, limit = (None, "inf", np.inf) if ball is None else (ball.center, ball.norm.name, ball.radius)
+    relaxation = Relaxation(network, Region.of(region.lower, region.upper, norm, center, limit))
+    bounds = relaxation.crown(relaxation.start())
+    sizes = [len(polytope.offset) for polytope in case.unsafe]
+    errors = execution_error(relaxation, bounds, np.concatenate([polytope.matrix for polytope in case.unsafe]))
+    parts = np.split(errors, np.cumsum(sizes)[:-1])
+    unsafe = tuple(
+        replace(polytope, offset=widened(polytope.offset, part))
+        for polytope, part in zip(case.unsafe, parts, strict=True)
+    )
+    return Case(region, unsafe), float(errors.max())
