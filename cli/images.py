@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,7 +14,9 @@ import numpy as np
 from advverify.verifier.errors import InvalidInput
 
 from .options import data_for, engines_from, images_from, model_path, settings_from
+from .results import ResultFile, key_of
 from .table import console, outcome_table, reasons, summary
+from .workers import answers
 
 if TYPE_CHECKING:
     from advverify.verifier.outcome import Outcome
@@ -50,6 +51,7 @@ def run_images(options: dict[str, Any], ask: Ask, title: str, distances: bool) -
         "channels": model.network.input_shape[0]
         if options["tie_channels"] and len(model.network.input_shape) == 3
         else 1,
+        "executed": options["float32"],
         "settings": settings,
         "engines": engines,
     }
@@ -57,62 +59,63 @@ def run_images(options: dict[str, Any], ask: Ask, title: str, distances: bool) -
         (str(path), data.images[i], int(data.labels[i]), {**common, **options["extra"]}) for i in indices
     ]
     labels = {"model": options["model"], "model_sha256": model.network.sha256, "data": options["data"] or data.name}
-    outcomes: list[Outcome] = []
+    asked = {k: v for k, v in {**common, **options["extra"]}.items() if k != "settings"}
+    asked |= {name: getattr(settings, name) for name in ("timeout", "gap", "seed", "solver")}
+    asked |= {"command": title, "model": model.network.sha256, "proofs": settings.proofs is not None}
+    keys = [key_of(asked, image, label) for _, image, label, _ in tasks]
+    sink = None if options["out"] is None else ResultFile(options["out"])
+    known = {} if sink is None else {i: sink.done[key] for i, key in enumerate(keys) if key in sink.done}
+    if known:
+        click.echo(f"{len(known)} of {len(tasks)} images are in {options['out']} already", err=True)
+    outcomes = dict(known)
+    todo = [i for i in range(len(tasks)) if i not in known]
+
+    def keep(position: int, outcome: Outcome) -> None:
+        outcome.labels.update({**labels, "index": indices[position], "key": keys[position]})
+        outcomes[position] = outcome
+        if sink is not None:
+            sink.write(outcome)
+
     interrupted = False
-    sink = _open(options["out"])
+    position = iter(todo)
     try:
         with click.progressbar(
-            length=len(tasks), file=sys.stderr, label="images", hidden=len(tasks) < 2 or not sys.stderr.isatty()
+            length=len(todo), file=sys.stderr, label="images", hidden=len(todo) < 2 or not sys.stderr.isatty()
         ) as bar:
-            for index, outcome in zip(indices, _answers(ask, tasks, jobs), strict=False):
-                outcome.labels.update({**labels, "index": index})
-                outcomes.append(outcome)
-                if sink is not None:
-                    sink.write(outcome.to_json() + "\n")
-                    sink.flush()
+            for outcome in answers(ask, [tasks[i] for i in todo], jobs, _lost):
+                keep(next(position), outcome)
                 bar.update(1)
     except KeyboardInterrupt as stop:
         interrupted = True
         partial = getattr(stop, "outcome", None)
         if partial is not None:
-            partial.labels.update({**labels, "index": indices[len(outcomes)]})
-            outcomes.append(partial)
-            if sink is not None:
-                sink.write(partial.to_json() + "\n")
+            keep(next(position), partial)
     finally:
         if sink is not None:
             sink.close()
+    shown = [outcomes[i] for i in sorted(outcomes)]
     screen = console()
-    screen.print(outcome_table(outcomes, title.format(model=options["model"]), distances))
-    screen.print(summary(outcomes, distances, settings.gap))
-    for line in reasons(outcomes):
+    screen.print(outcome_table(shown, title.format(model=options["model"]), distances))
+    screen.print(summary(shown, distances, settings.gap))
+    for line in reasons(shown):
         screen.print(line, style="yellow")
     if interrupted:
         click.echo(
-            f"advverify: interrupted after {len(outcomes)} of {len(tasks)} images; the table shows what is done",
+            f"advverify: interrupted after {len(shown)} of {len(tasks)} images; the table shows what is done",
             err=True,
         )
         return 130
     return 0
 
 
-def _open(path: Path | None) -> Any:
-    if path is None:
-        return None
-    try:
-        return path.open("a", encoding="utf-8")
-    except OSError as error:
-        raise InvalidInput(f"--out {path}: cannot be written ({error.strerror})") from error
+def _lost(task: Task) -> Outcome:
+    """The answer to an image whose worker died: killed for its memory, or crashed."""
+    from advverify.verifier.outcome import Bracket, Outcome, Trust, Verdict
 
-
-def _answers(ask: Ask, tasks: list[Task], jobs: int) -> Iterator[Outcome]:
-    if jobs == 1:
-        yield from map(ask, tasks)
-        return
-    import multiprocessing
-
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(ask, tasks)
+    reason = "the worker process died twice: out of memory, or a crash in a solver"
+    label, norm = task[2], str(task[3]["norm"])
+    bracket = Bracket(-math.inf, math.inf)
+    return Outcome(Verdict.UNKNOWN, bracket, Trust.SOLVER, "", 0.0, (), reason, {"label": label, "norm": norm})
 
 
 _models: dict[str, Any] = {}

@@ -67,6 +67,11 @@ def search_options(timeout: float) -> Callable[[F], F]:
         click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
         click.option("--seed", type=int, default=0, show_default=True, help="Seed of attacks and solvers."),
         click.option(
+            "--float32",
+            is_flag=True,
+            help="Robust also under the rounding of any execution in the file's own precision.",
+        ),
+        click.option(
             "--proofs",
             type=click.Path(path_type=Path),
             default=None,

@@ -1,8 +1,10 @@
 """Every command end to end, and bad input: one clear line and exit status 2."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -104,3 +106,49 @@ def test_bad_input_is_one_line(arguments: list[str], message: str) -> None:
     done = run(*arguments)
     assert done.returncode == 2 and message in done.stderr
     assert "Traceback" not in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
+    out = tmp_path / "o.jsonl"
+    arguments = ["distance", "zoo:digits-mlp", "--images", "0:12", "--out", str(out)]
+    process = subprocess.Popen([sys.executable, "-m", "advverify.cli", *arguments], stdout=subprocess.DEVNULL)
+    while not (out.is_file() and out.read_bytes().count(b"\n") >= 3):
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    before = out.read_bytes()
+    out.write_bytes(before + b'{"schema": 1, "mod')  # as if killed in the middle of a line
+    done = run(*arguments)
+    kept = before.count(b"\n")
+    assert done.returncode == 0 and f"{kept} of 12 images are in" in done.stderr
+    lines = out.read_bytes()
+    assert lines.startswith(before) and [json.loads(line)["index"] for line in lines.splitlines()] == list(range(12))
+    other = run(*arguments, "--gap", "0.01")
+    assert other.returncode == 0 and "already" not in other.stderr and out.read_bytes().count(b"\n") == 24
+
+
+def test_interrupt_keeps_what_is_done(tmp_path: Path) -> None:
+    out = tmp_path / "o.jsonl"
+    command = [sys.executable, "-m", "advverify.cli", "distance", "zoo:digits-deep", "--images", "0:3"]
+    process = subprocess.Popen([*command, "--out", str(out)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not out.is_file():
+        time.sleep(0.02)
+    time.sleep(1.5)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130 and "interrupted" in stderr and "Traceback" not in stderr
+    assert "digits-deep" in stdout or not out.read_text()
+
+
+def test_a_file_of_something_else_is_not_touched(tmp_path: Path) -> None:
+    out = tmp_path / "notes.txt"
+    out.write_text("my notes")
+    done = run("certify", "zoo:digits-mlp", "--eps", "0.1", "--images", "0", "--out", str(out))
+    assert done.returncode == 2 and "choose another file" in done.stderr and out.read_text() == "my notes"
+
+
+def test_verify_writes_a_proof(tmp_path: Path) -> None:
+    safe = write_property(tmp_path / "safe.vnnlib", 0, 0.01, "(assert (>= Y_0 1000))")
+    proof = tmp_path / "p.proof"
+    assert run("verify", "zoo:digits-mlp", str(safe), "--proof", str(proof)).returncode == 0
+    assert run("check", str(proof), "zoo:digits-mlp").returncode == 0

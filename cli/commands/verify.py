@@ -22,12 +22,16 @@ _WORDS = {"robust": "unsat", "adversarial": "sat", "unknown": "unknown"}
 @click.argument("files", nargs=-1, required=True, metavar="MODEL SPEC | SPEC --network NAME=MODEL")
 @click.option("--network", "networks", multiple=True, metavar="NAME=MODEL", help="VNN-LIB 2.1: the network of a name.")
 @click.option("--result", type=click.Path(path_type=Path), default=None, help="VNN-COMP result file.")
+@click.option(
+    "--proof", type=click.Path(path_type=Path), default=None, help="Write the proof of an unsat to this file."
+)
 @click.option("--serialise-assignments", type=click.Path(path_type=Path), default=None, metavar="DIR")
 @search_options(300.0)
 def command(
     files: tuple[str, ...],
     networks: tuple[str, ...],
     result: Path | None,
+    proof: Path | None,
     serialise_assignments: Path | None,
     **options: Any,
 ) -> int:
@@ -36,6 +40,10 @@ def command(
     `verify MODEL SPEC [--result FILE]` follows VNN-COMP; `verify SPEC --network NAME=MODEL` follows VNN-LIB 2.1.
     """
     standard = bool(networks)
+    if proof is not None:
+        if options["proofs"] is not None:
+            raise InvalidInput("give --proof FILE or --proofs DIR, not both")
+        options["proofs"] = proof.parent
     model_name, spec = _files(files, networks)
     try:
         model, outcome = _check(model_name, spec, options)
@@ -43,6 +51,11 @@ def command(
         if result is not None:
             result.write_text("error\n")
         raise
+    if proof is not None:
+        if outcome.proof is not None:
+            Path(outcome.proof).replace(proof)
+        elif outcome.verdict.value == "robust":
+            click.echo(f"no proof: {outcome.statistics.get('no_proof')}", err=True)
     word = _WORDS[outcome.verdict.value]
     if word == "unknown" and outcome.reason.startswith("time limit"):
         word = "timed-out" if standard else "timeout"
@@ -75,7 +88,7 @@ def _check(model_name: str, spec: str, options: dict[str, Any]) -> tuple[Model, 
 
     settings, engines = settings_from(options), engines_from(options["engines"])
     model = Model(model_path(model_name))
-    return model, verify(model, spec, settings=settings, engines=engines)
+    return model, verify(model, spec, executed=options["float32"], settings=settings, engines=engines)
 
 
 def _assignments(model: Model, outcome: Outcome) -> list[str]:

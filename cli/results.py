@@ -1,0 +1,71 @@
+"""The file of `--out`: one JSON line an image, kept whole through kills, and read back so that a rerun goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from advverify.verifier.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from advverify.verifier.outcome import Outcome
+
+INTERRUPTED = "interrupted"
+
+
+def key_of(parts: dict[str, Any], image: np.ndarray, label: int) -> str:
+    """Hash of everything that an answer depends on: model, image, label and options."""
+    digest = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode())
+    digest.update(np.ascontiguousarray(image, dtype=np.float64).tobytes())
+    digest.update(str(label).encode())
+    return digest.hexdigest()[:32]
+
+
+class ResultFile:
+    """Appends outcomes; `done` holds those that were there before, by key."""
+
+    def __init__(self, path: Path) -> None:
+        """Read what is there; a last line that a kill cut short is taken off.
+
+        Raises:
+            InvalidInput: not a file that can be written, or one that holds something else.
+        """
+        self.path, self.done = path, dict[str, "Outcome"]()
+        try:
+            self._stream = path.open("a+b")
+            self._stream.seek(0)
+            self._read(self._stream.read())
+        except OSError as error:
+            raise InvalidInput(f"--out {path}: cannot be written ({error.strerror})") from error
+
+    def _read(self, content: bytes) -> None:
+        from advverify.verifier.outcome import Outcome
+
+        whole = content.rfind(b"\n") + 1
+        for number, line in enumerate(content[:whole].splitlines(), start=1):
+            try:
+                outcome = Outcome.from_json(line.decode())
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise InvalidInput(
+                    f"--out {self.path}: line {number} is not a result of this version; choose another file"
+                ) from error
+            key = outcome.labels.get("key")
+            if key is not None and not outcome.reason.startswith(INTERRUPTED):
+                self.done[key] = outcome
+        if whole < len(content):
+            if not content[whole:].startswith(b"{"):
+                raise InvalidInput(f"--out {self.path}: holds something other than results; choose another file")
+            self._stream.truncate(whole)
+
+    def write(self, outcome: Outcome) -> None:
+        """Append a line; it is on its way to the disk when this returns."""
+        self._stream.write(outcome.to_json().encode() + b"\n")
+        self._stream.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._stream.close()
