@@ -5,7 +5,14 @@ Every class also inherits the builtin that a Python programmer would expect to c
 
 
 class AdvverifyError(Exception):
-    """Base of every error that advverify raises on purpose; the command line prints its text and exits with 2."""
+    """Base of every error that advverify raises on purpose; the command line prints its text and exits with 2.
+
+    The text is one line: what a broken file smuggles into it, line breaks or terminal codes, is shown escaped.
+    """
+
+    def __init__(self, message: str) -> None:
+        """Escape what is not printable."""
+        super().__init__("".join(c if c.isprintable() else repr(c)[1:-1] for c in message))
 
 
 class InvalidInput(AdvverifyError, ValueError):

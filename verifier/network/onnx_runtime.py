@@ -24,6 +24,7 @@ class OnnxJudge:
         """
         import onnxruntime
 
+        self.path = path
         model = load_model(path)
         initial = {init.name for init in model.graph.initializer}
         value = next(v for v in model.graph.input if v.name not in initial)
@@ -43,10 +44,18 @@ class OnnxJudge:
         self.dtype = np.dtype(np.float64 if port.type == "tensor(double)" else np.float32)
 
     def run(self, x: np.ndarray) -> np.ndarray:
-        """Outputs (batch, outputs) as float64 for inputs (batch, inputs), which are cast to the file's precision."""
+        """Outputs (batch, outputs) as float64 for inputs (batch, inputs), which are cast to the file's precision.
+
+        Raises:
+            InvalidModel: onnxruntime cannot execute the file.
+        """
         rows = np.asarray(x).reshape(len(x), -1).astype(self.dtype)
         outputs = []
         for row in rows:  # one by one: the answer must be that of a single execution, whatever the batch axis does
-            result = self._session.run(None, {self._name: row.reshape(self.shape)})[0]
+            try:
+                result = self._session.run(None, {self._name: row.reshape(self.shape)})[0]
+            except Exception as error:  # as above
+                reason = str(error).splitlines()[0]
+                raise InvalidModel(f"{self.path}: onnxruntime cannot execute the file ({reason})") from error
             outputs.append(np.asarray(result, dtype=np.float64).ravel())
         return np.stack(outputs)

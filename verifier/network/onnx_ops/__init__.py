@@ -6,6 +6,7 @@ Operands are numpy arrays (constants) or `Stream`s (values that depend on the ne
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -16,6 +17,13 @@ from ...errors import UnsupportedOperator
 from ..builder import NetworkBuilder
 from ..operators import Select
 
+LARGEST_VALUE = 1 << 23  # entries of a value: twice the largest of VGG-16, far beyond what can be verified
+
+
+def fits(shape: Sequence[int]) -> bool:
+    """Whether a value of this shape has entries, and not too many of them."""
+    return all(n >= 1 for n in shape) and prod(shape) <= LARGEST_VALUE
+
 
 @dataclass(frozen=True)
 class Stream:
@@ -23,6 +31,15 @@ class Stream:
 
     node: int
     shape: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse shapes that no honest file has.
+
+        Raises:
+            ValueError: an empty or enormous value.
+        """
+        if not fits(self.shape):
+            raise ValueError(f"a value of shape {list(self.shape)}")
 
     @property
     def positions(self) -> np.ndarray:
@@ -47,6 +64,15 @@ class Context:
     def unsupported(self, why: str) -> UnsupportedOperator:
         """An error that names the node."""
         return UnsupportedOperator(f"{self.origin}: {self.label}: {why}")
+
+    def limit(self, shape: Sequence[int]) -> None:
+        """Check a shape before anything of its size is made.
+
+        Raises:
+            UnsupportedOperator: the result would be empty or enormous.
+        """
+        if not fits(shape):
+            raise self.unsupported(f"the result would have shape {list(shape)}")
 
     def constant(self, value: Value | None, what: str) -> np.ndarray:
         """A constant operand.

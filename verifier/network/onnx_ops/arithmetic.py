@@ -18,9 +18,11 @@ def _expand(context: Context, x: Stream, shape: tuple[int, ...]) -> Stream:
 
 def _shape(context: Context, left: Value, right: Value) -> tuple[int, ...]:
     try:
-        return tuple(np.broadcast_shapes(left.shape, right.shape))
+        shape = tuple(np.broadcast_shapes(left.shape, right.shape))
     except ValueError:
         raise context.unsupported(f"shapes {left.shape} and {right.shape} do not broadcast") from None
+    context.limit(shape)
+    return shape
 
 
 def _combine(context: Context, left: Value | None, right: Value | None, sign: float) -> Stream:

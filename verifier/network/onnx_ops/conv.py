@@ -36,6 +36,8 @@ def window(
             begin.append(small if auto == "SAME_UPPER" else large)
             end.append(large if auto == "SAME_UPPER" else small)
     pads = ([0] * lift + begin) + ([0] * lift + end)
+    if min((*stride, *dilation), default=0) < 1 or min(pads) < 0 or len(stride) + len(dilation) + len(pads) != 8:
+        raise context.unsupported("strides and dilations must be at least 1, pads at least 0, one for each side")
     return (stride[0], stride[1]), (pads[0], pads[1], pads[2], pads[3]), (dilation[0], dilation[1])
 
 
@@ -57,6 +59,7 @@ def conv(context: Context, node: onnx.NodeProto, operands: list[Value | None], a
     image = _image(context, x)
     stride, pads, dilation = window(context, attributes, weight.shape[2:], x.shape[2:])
     operator = Conv2d(tensor(_kernel(weight)), image, stride, pads, dilation, int(attributes.get("group", 1)))
+    context.limit(operator.out_shape)
     channels, height, width = operator.out_shape
     shape = (1, channels, width) if len(x.shape) == 3 else (1, channels, height, width)
     return _biased(context, x, operator, operands, shape)
@@ -81,6 +84,7 @@ def conv_transpose(
         for a in (0, 1)
     ]
     out_image = (kernel.shape[1] * groups, sides[0], sides[1])
+    context.limit(out_image)
     inner = Conv2d(tensor(kernel), out_image, stride, pads, dilation, groups)
     if inner.out_shape != maps:
         raise context.unsupported(

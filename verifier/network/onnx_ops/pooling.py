@@ -33,9 +33,10 @@ def _windows(
     stride, pads, dilation = window(context, attributes, shape, x.shape[2:])
     kernel = (1, shape[0]) if len(shape) == 1 else (shape[0], shape[1])
     ceil = bool(attributes.get("ceil_mode", 0))
+    counts = [_pooled_side(image[1 + a], kernel[a], stride[a], dilation[a], pads[a], pads[a + 2], ceil) for a in (0, 1)]
+    context.limit((image[0], *counts, *kernel))
     axes = []
-    for a in (0, 1):
-        count = _pooled_side(image[1 + a], kernel[a], stride[a], dilation[a], pads[a], pads[a + 2], ceil)
+    for a, count in enumerate(counts):
         start = np.arange(count) * stride[a] - pads[a]
         axes.append(start[:, None] + np.arange(kernel[a]) * dilation[a])
     rows, columns = axes

@@ -127,7 +127,9 @@ def gather(context: Context, node: onnx.NodeProto, operands: list[Value | None],
     """Entries at constant positions along an axis."""
     x = _first(context, node, operands)
     index = context.constant(operands[1], "the indices of Gather").astype(np.int64)
-    return context.select(x, np.take(x.positions, index, axis=int(attributes.get("axis", 0))))
+    axis = int(attributes.get("axis", 0))
+    context.limit((index.size, prod(x.shape) // x.shape[axis]))
+    return context.select(x, np.take(x.positions, index, axis=axis))
 
 
 def concat(context: Context, node: onnx.NodeProto, operands: list[Value | None], attributes: dict[str, Any]) -> Stream:
@@ -137,6 +139,7 @@ def concat(context: Context, node: onnx.NodeProto, operands: list[Value | None],
     offsets = np.cumsum([0] + [part.shape[axis] for part in parts])
     total = list(parts[0].shape)
     total[axis] = int(offsets[-1])
+    context.limit(total)
     positions = np.arange(prod(total)).reshape(total)
     inputs: list[int] = []
     operators: list[Operator] = []
@@ -166,6 +169,7 @@ def pad(context: Context, node: onnx.NodeProto, operands: list[Value | None], at
     crop = tuple(slice(-min(b, 0), n + min(a, 0)) for n, b, a in zip(x.shape, before, after, strict=True))
     widths = [(max(b, 0), max(a, 0)) for b, a in zip(before, after, strict=True)]
     positions = x.positions[crop]
+    context.limit([n + sum(w) for n, w in zip(positions.shape, widths, strict=True)])
     if mode == "constant":
         positions = np.pad(positions, widths, constant_values=-1)
         if value != 0.0 and (positions < 0).any():
@@ -184,4 +188,6 @@ def expand(context: Context, node: onnx.NodeProto, operands: list[Value | None],
     """Broadcast to a constant shape."""
     x = _first(context, node, operands)
     wanted = tuple(int(v) for v in context.constant(operands[1], "the shape of Expand").ravel())
-    return context.select(x, np.broadcast_to(x.positions, np.broadcast_shapes(x.shape, wanted)))
+    shape = np.broadcast_shapes(x.shape, wanted)
+    context.limit(shape)
+    return context.select(x, np.broadcast_to(x.positions, shape))

@@ -37,6 +37,20 @@ class Conv2d(Operator):
     dilation: tuple[int, int] = (1, 1)
     groups: int = 1
 
+    def __post_init__(self) -> None:
+        """Check what belongs together.
+
+        Raises:
+            ValueError: groups, channels or kernel do not fit the image.
+        """
+        outer, inner, *kernel = self.weight.shape
+        if self.groups < 1 or outer % self.groups or inner * self.groups != self.in_shape[0] or min(kernel) < 1:
+            raise ValueError(
+                f"a kernel of shape {list(self.weight.shape)} in {self.groups} groups on {list(self.in_shape)}"
+            )
+        if min(self.out_shape) < 1:
+            raise ValueError(f"a kernel of shape {list(self.weight.shape)} does not fit into {list(self.in_shape)}")
+
     @property
     def out_shape(self) -> tuple[int, int, int]:
         """(out channels, height, width) of the result."""

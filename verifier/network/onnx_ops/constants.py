@@ -1,0 +1,82 @@
+"""Folding of what does not depend on the input, by onnx's own reference evaluator.
+
+Only operators that shape arithmetic and parameters need, and only results of a size that can be told beforehand: a file
+must not be able to run loops or fill the memory.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+import onnx
+
+from ...errors import UnsupportedOperator
+from . import LARGEST_VALUE, Context, Value
+
+_ELEMENTWISE = frozenset(
+    "Abs Add And Cast Ceil Clip Div Equal Exp Floor Greater GreaterOrEqual Less LessOrEqual Log Max Min Mod Mul Neg Not "
+    "Or Pow Reciprocal Round Sign Sqrt Sub Sum Where".split()
+)
+_SMALLER = frozenset(  # results no larger than all operands together
+    "Concat Constant Dropout Flatten Identity ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum Reshape Shape Size "
+    "Slice Split Squeeze Transpose Unsqueeze".split()
+)
+
+
+def fold(context: Context, node: onnx.NodeProto, operands: list[Value | None]) -> list[Value]:
+    """The constants that a node on constants computes.
+
+    Raises:
+        UnsupportedOperator: not an operator that is folded, too large a result, or one that the evaluator refuses.
+    """
+    from onnx.reference import ReferenceEvaluator
+
+    feeds = {name: np.asarray(v) for name, v in zip(node.input, operands, strict=True) if v is not None}
+    try:
+        if _size(node, list(feeds.values())) > LARGEST_VALUE:
+            raise MemoryError("its result is too large")
+        infos = [
+            onnx.helper.make_tensor_value_info(name, onnx.helper.np_dtype_to_tensor_dtype(a.dtype), a.shape)
+            for name, a in feeds.items()
+        ]
+        outputs = [onnx.helper.make_empty_tensor_value_info(name) for name in node.output if name]
+        graph = onnx.helper.make_graph([node], "constant", infos, outputs)
+        model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", context.opset)])
+        results = [np.asarray(value) for value in ReferenceEvaluator(model).run(None, feeds)]
+    except Exception as error:  # the reference evaluator raises whatever numpy raises
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        message = f"{context.origin}: {context.label}: constant {node.op_type} could not be evaluated ({reason})"
+        raise UnsupportedOperator(message) from error
+    if any(value.dtype.kind not in "fiub" for value in results):
+        raise context.unsupported(f"constant {node.op_type} is not made of numbers")
+    return list(results)
+
+
+def _size(node: onnx.NodeProto, operands: list[np.ndarray]) -> int:
+    """Entries of the result, at most.
+
+    Raises:
+        ValueError: an operator that is not folded.
+    """
+    if any(a.type in (a.GRAPH, a.GRAPHS) for a in node.attribute):
+        raise ValueError("it has a graph inside")
+    kind = node.op_type
+    if kind in _ELEMENTWISE:
+        return prod(np.broadcast_shapes(*(a.shape for a in operands)))
+    if kind in _SMALLER:
+        return sum(a.size for a in operands)
+    if kind == "ConstantOfShape":
+        return prod(int(n) for n in operands[0].ravel())
+    if kind == "Expand":
+        return prod(np.broadcast_shapes(operands[0].shape, tuple(int(n) for n in operands[1].ravel())))
+    if kind == "Tile":
+        return operands[0].size * prod(int(n) for n in operands[1].ravel())
+    if kind == "Range":
+        start, limit, step = (float(a) for a in operands)
+        return max(int((limit - start) / step) + 1, 0)
+    if kind == "Gather":
+        return operands[1].size * operands[0].size
+    if kind in ("MatMul", "Gemm"):
+        return prod(operands[0].shape[:-1]) * operands[1].size
+    raise ValueError("this operator is not folded")
