@@ -29,7 +29,16 @@ class Pgd:
         """Best point of all restarts for each problem."""
         count, restarts = len(problem), self.restarts
         batch = problem.rows_of(torch.arange(count, device=problem.network.device).repeat_interleave(restarts))
-        x = batch.project(_starts(batch, restarts, generator))
+        best, lowest = self.descend(batch, _starts(batch, restarts, generator), restarts)
+        winner = lowest.view(count, restarts).argmin(-1)
+        return best.view(count, restarts, -1)[torch.arange(count, device=best.device), winner]
+
+    def descend(self, batch: AttackProblem, starts: Tensor, group: int = 1) -> tuple[Tensor, Tensor]:
+        """The best point of each descent and its violation, from starts (B, n).
+
+        With `stop_at_success` it ends when each `group` of consecutive problems has an unsafe point.
+        """
+        x = batch.project(starts)
         best = x.clone()
         lowest = torch.full((len(batch),), torch.inf, dtype=x.dtype, device=x.device)
         velocity = torch.zeros_like(x)
@@ -41,7 +50,7 @@ class Pgd:
                 better = value < lowest
                 lowest = torch.where(better, value, lowest)
                 best = torch.where(better.unsqueeze(-1), x, best)
-                if self.stop_at_success and bool((lowest.view(count, restarts).amin(-1) < 0).all()):
+                if self.stop_at_success and bool((lowest.view(-1, group).amin(-1) < 0).all()):
                     break
             if step == self.steps:
                 break
@@ -50,8 +59,7 @@ class Pgd:
                 scale = gradient.abs().sum(-1, keepdim=True).clamp(min=1e-300)
                 velocity = self.momentum * velocity + gradient / scale
                 x = batch.project(x + self.first_step * ratio**step * _direction(batch, x, -velocity))
-        winner = lowest.view(count, restarts).argmin(-1)
-        return best.view(count, restarts, -1)[torch.arange(count, device=x.device), winner]
+        return best, lowest
 
 
 def _starts(batch: AttackProblem, restarts: int, generator: torch.Generator) -> Tensor:

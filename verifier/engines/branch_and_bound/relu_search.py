@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ...attacks import AttackProblem
+from ...attacks.pgd import Pgd
 from ...bounds import Bounds, crown
 from ...bounds.alpha_crown import AlphaCrown, Multipliers, Optimised, raise_bounds
 from ...bounds.backward import Start
@@ -31,6 +33,7 @@ from .leaf import LeafSolver
 from .tree import Tree
 
 _WIDTHS = ((32, 16), (256, 8), (2048, 4))  # up to so many splits, so many ReLUs are tried out
+_DESCENTS, _DESCENT = 8, Pgd(steps=10, first_step=0.1)  # points of each batch of domains from which attacks start
 _REFINE_UNSTABLE = 160  # up to so many unstable ReLUs the intermediate bounds are recomputed in every domain
 
 
@@ -217,15 +220,26 @@ class ReluSearch:
         )
 
     def _candidates(self, pairs: Tensor, points: Tensor, outputs: Tensor) -> None:
-        """Offer the minimiser that is most unsafe, if one is; for distances, polish it."""
+        """Offer the minimiser that is most unsafe; for distances, polish it; else descend from the best ones."""
         state = self.state
         outputs = outputs.to(self.rows.dtype)
         violation = torch.matmul(self.rows[pairs], outputs.unsqueeze(-1)).squeeze(-1) + self.offset[pairs]
         worst = violation.amax(-1)
+        if not state.distances:
+            lowest = worst.argsort()[:_DESCENTS]
+            points, worst = self._descend(pairs[lowest], points[lowest])
         best = int(worst.argmin())
         threshold = 0.0 if state.query.objective is not Objective.MAX_MARGIN else state.upper
         if float(worst[best]) < threshold and state.offer(points[best].numpy(), self.name) and state.distances:
             polish(state, points[best].numpy(), self.tree.pairs[int(pairs[best])])
+
+    def _descend(self, pairs: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Where short attacks from some points end, and their violations."""
+        fast = self.known.fast
+        inputs = self.inputs.expand(len(pairs)).to(fast.dtype)
+        problem = AttackProblem(fast, inputs, self.rows[pairs].to(fast.dtype), self.offset[pairs].to(fast.dtype))
+        ends, worst = _DESCENT.descend(problem, points.to(fast.dtype), len(pairs))
+        return ends.to(points.dtype), worst
 
     def _scores(self, bounds: Bounds, best: Optimised, chosen: Tensor, evaluated: list[Tensor]) -> Tensor:
         pick = torch.arange(len(chosen))
