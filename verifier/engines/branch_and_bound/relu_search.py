@@ -32,7 +32,8 @@ from ..state import Pair, SearchState
 from .leaf import LeafSolver
 from .tree import Tree
 
-_WIDTHS = ((32, 16), (256, 8), (2048, 4))  # up to so many splits, so many ReLUs are tried out
+# Strong branching for large trees: up to so many splits, so many ReLUs are tried out.
+STRONG = ((32, 16), (256, 8), (2048, 4))
 _DESCENTS, _DESCENT = 8, Pgd(steps=10, first_step=0.1)  # points of each batch of domains from which attacks start
 _REFINE_UNSTABLE = 160  # up to so many unstable ReLUs the intermediate bounds are recomputed in every domain
 
@@ -61,6 +62,7 @@ class ReluSearch:
     Attributes:
         enough: bound on the violation at which a domain of a feasibility query counts as proved; above 0 it leaves room
             for a checker's own arithmetic.
+        widths: of strong branching, `STRONG` or none.
         closed: when set to a list, every domain that needs no more work is written down here, with its pair's number.
     """
 
@@ -73,6 +75,7 @@ class ReluSearch:
         self.leaves = LeafSolver(state)
         self.enough = 0.0
         self.closed: list[tuple[int, Domain]] | None = None
+        self.widths: tuple[tuple[int, int], ...] = ()
         self.radius = math.nan
         self._refresh()
         self.batch = int(min(1024, max(8, 400_000 // max(self.columns.count, 1))))
@@ -102,7 +105,7 @@ class ReluSearch:
         self.tree.report(state, self.name)
         batch, splits = 8, 0
         while self.tree.heap and not state.done and state.elapsed < deadline:
-            width = next((width for until, width in _WIDTHS if splits < until), 1)
+            width = next((width for until, width in self.widths if splits < until), 1)
             taken = self.tree.pop(max(1, batch // (2 * width)), state.goal)
             if not taken:
                 break
@@ -174,7 +177,8 @@ class ReluSearch:
             evaluated = evaluate_all(self.known.fast, points.to(self.known.fast.dtype))
         self._candidates(which, points, evaluated[-1])
         scores = self._scores(bounds, best, chosen, evaluated)
-        highest, order = scores.topk(min(_WIDTHS[0][1], scores.shape[-1]), -1)
+        most = max((width for _, width in self.widths), default=1)
+        highest, order = scores.topk(min(most, scores.shape[-1]), -1)
         numbers, branches = (highest >= 0).sum(-1).tolist(), order.tolist()
         violations, rows = lower.tolist(), chosen.tolist()
         lead = (len(domains), best.form.coefficients.shape[1])

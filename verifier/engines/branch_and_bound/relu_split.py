@@ -11,7 +11,7 @@ from ...network.simplify import max_to_relu
 from ...specification import Case
 from ..region_bounds import RegionBounds
 from ..state import SearchState
-from .relu_search import ReluSearch
+from .relu_search import STRONG, ReluSearch
 
 _PASSES = (0, 1, 4, 16, 64, 256)  # seconds of splitting for single neurons, before each search
 _TIGHTENING_SHARE = 0.7  # of the time that is left
@@ -67,7 +67,9 @@ class ReluSplit:
             began, region = state.elapsed, state.search_region(case.region)
             before = known.of(region).unstable_count(known.network)
             if not state.settings.tightening:
-                ReluSearch(state, case, pairs, self.name, known).run(deadline)
+                search = ReluSearch(state, case, pairs, self.name, known)
+                search.widths = STRONG
+                search.run(deadline)
                 return
             left = budget - spent
             known.tighten(region, min(seconds, left), _clock(state, began + left))
@@ -75,6 +77,7 @@ class ReluSplit:
             stalled = seconds > 0 and known.of(region).unstable_count(known.network) > _WORTHWHILE * before
             last = seconds == _PASSES[-1] or spent >= 0.95 * budget or stalled
             search = ReluSearch(state, case, pairs, self.name, known)
+            search.widths = STRONG if last else ()
             share = _LONG_SEARCH if search.refine else _SHORT_SEARCH
             search.run(deadline if last else min(deadline, state.elapsed + max(_SHORTEST_SEARCH, share * spent)))
             if last:
