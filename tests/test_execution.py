@@ -37,17 +37,19 @@ def errors(network: Network, center: np.ndarray, radius: float) -> np.ndarray:
 
 
 def batch_normalised(path: Path) -> Path:
-    """A convolution with a batch normalisation that a runtime folds into it, a pool and a residual."""
+    """A convolution with a batch normalisation that a runtime folds into it, padding, a pool and a residual."""
     rng = np.random.default_rng(5)
-    shapes = {"k": (4, 2, 3, 3), "b": (4,), "s": (4,), "t": (4,), "m": (4,), "w": (64, 3)}
+    shapes = {"k": (4, 2, 3, 3), "b": (4,), "s": (4,), "t": (4,), "m": (4,), "w": (144, 3)}
     weights = [numpy_helper.from_array(rng.normal(size=v).astype(SINGLE), name) for name, v in shapes.items()]
+    weights.append(numpy_helper.from_array(np.array([0, 0, 1, 1, 0, 0, 1, 1]), "z"))
     weights.append(numpy_helper.from_array((0.1 + rng.random(4)).astype(SINGLE), "v"))
     nodes = [
         helper.make_node("Conv", ["x", "k", "b"], ["c"], pads=[1, 1, 1, 1]),
         helper.make_node("BatchNormalization", ["c", "s", "t", "m", "v"], ["n"]),
         helper.make_node("Relu", ["n"], ["r"]),
         helper.make_node("Add", ["r", "n"], ["a"]),
-        helper.make_node("AveragePool", ["a"], ["p"], kernel_shape=[2, 2], strides=[1, 1]),
+        helper.make_node("Pad", ["a", "z"], ["d"]),
+        helper.make_node("AveragePool", ["d"], ["p"], kernel_shape=[2, 2], strides=[1, 1]),
         helper.make_node("Relu", ["p"], ["q"]),
         helper.make_node("Flatten", ["q"], ["f"]),
         helper.make_node("MatMul", ["f", "w"], ["y"]),

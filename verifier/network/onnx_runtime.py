@@ -34,9 +34,11 @@ class OnnxJudge:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # what goes wrong is raised; it need not be printed too
         try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"], enable_fallback=0
+            )
         except Exception as error:  # onnxruntime has no exception tree of its own
             raise InvalidModel(f"{path}: onnxruntime refuses the file ({str(error).splitlines()[0]})") from error
         port = self._session.get_inputs()[0]

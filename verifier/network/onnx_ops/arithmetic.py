@@ -27,7 +27,8 @@ def _shape(context: Context, left: Value, right: Value) -> tuple[int, ...]:
 
 def _combine(context: Context, left: Value | None, right: Value | None, sign: float) -> Stream:
     """left + sign * right."""
-    assert left is not None and right is not None
+    if left is None or right is None:
+        raise context.unsupported("an operand is missing")
     shape = _shape(context, left, right)
     if isinstance(left, Stream) and isinstance(right, Stream):
         a, b = _expand(context, left, shape), _expand(context, right, shape)

@@ -357,6 +357,16 @@ class Network:
         target = [x.shape[k] if v == 0 else v for k, v in enumerate(target)]
         return Stream(x.node, np.empty(x.shape, dtype=np.bool_).reshape(target).shape)
 
+    def _pad(self, operands: list[Any], attributes: dict[str, Any]) -> Stream:
+        x, value = operands[0], operands[2] if len(operands) > 2 else attributes.get("value", 0.0)
+        pads = [int(v) for v in (attributes["pads"] if "pads" in attributes else np.ravel(operands[1]))]
+        rank = len(x.shape)
+        if attributes.get("mode", b"constant") != b"constant" or np.any(value) or min(pads) < 0 or len(operands) > 3:
+            raise Rejected("Pad of this form is not one that the checker reads")
+        positions = np.arange(prod(x.shape)).reshape(x.shape)
+        widths = list(zip(pads[:rank], pads[rank:], strict=True))
+        return self._pick(x, np.pad(positions, widths, constant_values=-1))
+
     def _transpose(self, operands: list[Any], attributes: dict[str, Any]) -> Stream:
         x = operands[0]
         return self._pick(x, np.arange(prod(x.shape)).reshape(x.shape).transpose(attributes.get("perm")))
@@ -376,6 +386,7 @@ READERS = {
     "MatMul": Network._matmul,
     "MaxPool": Network._maxpool,
     "Mul": Network._mul,
+    "Pad": Network._pad,
     "Relu": Network._relu,
     "Reshape": Network._reshape,
     "Sub": Network._sub,
