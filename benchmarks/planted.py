@@ -1,9 +1,10 @@
-"""Counterexamples that are there but hard to find: planted by training, or built so that the distance is known exactly.
+"""Counterexamples that are there but hard to find: planted in trained networks, or built so that d* is known exactly.
 
-Planted, after SoundnessBench (Zhou et al. 2024): a network is trained to be wrong, by a small margin, at one point of a
-ball, and right at whatever projected gradient descent finds in that ball. Built, in the spirit of networks with analytic
-ground truth: class 1 has a needle, 1 - sum_i |x_i - c| / w, which is flat outside a small l1 ball around c, so gradients
-say nothing; its linf distance from the center is c - x - w (1 - t) / n, with t the level that class 1 must exceed.
+Planted, after SoundnessBench (Zhou et al. 2024): a network is trained to be right all over a ball, then a needle is grafted
+on it, h relu(1 - sum_i |x_i - p_i| / w), which lifts another class a little above at one point p of the ball and is flat
+outside a small l1 ball around p, so that gradients say nothing. Built, in the spirit of networks with analytic ground
+truth: a needle alone. Its nearest unsafe point has the linf distance c - x - w (1 - t) / n from a center with equal
+entries x, with the needle at equal entries c, and t the level that it must exceed.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from .measure import table
 
 KINDS = ("mlp", "conv")
 _SHOWN = (Verdict.ROBUST, Verdict.ADVERSARIAL, Verdict.UNKNOWN)
-_MARGIN = 0.02  # by which a planted point is wrong
+_ABOVE, _WIDTH = 0.05, 0.15  # how far the needle's tip wins, and its l1 radius as a share of eps times inputs
 
 
 @dataclass
@@ -42,61 +43,48 @@ class Planted:
     point: np.ndarray
 
 
-def build(kind: str) -> tuple[nn.Module, tuple[int, ...]]:
-    """A small network and the shape of its inputs."""
-    if kind == "mlp":
-        return nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 16), nn.ReLU(), nn.Linear(16, 3)), (8,)
-    layers = [nn.Conv2d(1, 4, 2), nn.ReLU(), nn.Flatten(), nn.Linear(36, 16), nn.ReLU(), nn.Linear(16, 3)]
-    return nn.Sequential(*layers), (1, 4, 4)
+def plant(kind: str, seed: int, eps: float, folder: Path) -> Planted:
+    """Train a network of two hidden layers to be right in a ball, and graft a needle on it; `conv` reads x and 1 - x."""
+    torch.manual_seed(seed)
+    shape, count = ((10,), 10) if kind == "mlp" else ((1, 3, 3), 9)
+    center = 0.3 + 0.4 * torch.rand(count)
+    point = center + 0.95 * eps * (2 * torch.rand(count) - 1)
+    first, second, last = nn.Linear(count, 24), nn.Linear(24, 16), nn.Linear(16, 3)
+    base = nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), last)
+    optimiser = torch.optim.Adam(base.parameters(), lr=5e-3)
+    for _ in range(300):
+        logits = base(center + eps * (2 * torch.rand(64, count) - 1))
+        loss = torch.relu(0.5 + logits[:, 1:].amax(1) - logits[:, 0]).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    with torch.no_grad():
+        logits = base(point)
+        height = float(logits[0] - logits[1]) + _ABOVE
+        sides, width = torch.cat([torch.eye(count), -torch.eye(count)]), _WIDTH * eps * count
+        one = _linear(torch.cat([first.weight, sides]), torch.cat([first.bias, -sides @ point]))
+        two = _linear(
+            torch.block_diag(second.weight, torch.full((1, 2 * count), -1 / width)),
+            torch.cat([second.bias, torch.ones(1)]),
+        )
+        out = _linear(torch.cat([last.weight, torch.tensor([[0.0], [height], [0.0]])], 1), last.bias)
+        head: list[nn.Module] = [nn.Flatten()]
+        if kind == "conv":
+            both = nn.Conv2d(1, 2, 1)
+            both.weight.copy_(torch.tensor([1.0, -1.0]).reshape(2, 1, 1, 1))
+            assert both.bias is not None
+            both.bias.copy_(torch.tensor([0.0, 1.0]))
+            head = [both, nn.ReLU(), nn.Flatten()]
+            one = _linear(torch.cat([one.weight / 2, -one.weight / 2], 1), one.bias + one.weight.sum(1) / 2)
+    path = folder / f"{kind}-{seed}-{eps}.onnx"
+    write_onnx(nn.Sequential(*head, one, nn.ReLU(), two, nn.ReLU(), out), shape, {}, path)
+    return Planted(path, center.double().numpy(), 0, eps, point.double().numpy())
 
 
-def plant(kind: str, seed: int, eps: float, folder: Path, rounds: int = 30) -> Planted:
-    """Train until the point is wrong and the attacks find nothing; tries further seeds where training fails.
-
-    Raises:
-        RuntimeError: no seed of ten succeeded.
-    """
-    for attempt in range(10):
-        torch.manual_seed(1000 * seed + attempt)
-        network, shape = build(kind)
-        center = torch.rand(1, *shape)
-        corner = torch.where(torch.rand_like(center) < 0.5, -1.0, 1.0)
-        point = (center + eps * corner * (0.97 + 0.03 * torch.rand_like(center))).clamp(0, 1)
-        optimiser = torch.optim.Adam(network.parameters(), lr=5e-3)
-        found = center.expand(64, *shape)
-        for _ in range(rounds):
-            found = torch.cat([found, _attack(network, center, eps)])[-512:]
-            for _ in range(40):
-                random = (center + eps * (2 * torch.rand(64, *shape) - 1)).clamp(0, 1)
-                right = torch.relu(0.2 + _wrong(network, torch.cat([found, random]))).mean()
-                planted = torch.relu(_MARGIN - _wrong(network, point)).mean()
-                optimiser.zero_grad()
-                (right + 20 * planted).backward()
-                optimiser.step()
-            if bool(_wrong(network, point) > _MARGIN / 2) and bool((_wrong(network, found) < 0).all()):
-                break
-        if bool(_wrong(network, point) > _MARGIN / 2) and bool(_wrong(network, center) < 0):
-            path = folder / f"{kind}-{seed}-{eps}.onnx"
-            write_onnx(network, shape, {}, path)
-            flat = [t.detach().double().numpy().ravel() for t in (center, point)]
-            return Planted(path, flat[0], 0, float(np.abs(flat[1] - flat[0]).max()) * (1 + 1e-6), flat[1])
-    raise RuntimeError(f"no counterexample could be planted in a network of kind {kind}")
-
-
-def _wrong(network: nn.Module, x: Tensor) -> Tensor:
-    """Best other logit minus that of class 0."""
-    logits = network(x)
-    wrong: Tensor = logits[:, 1:].amax(1) - logits[:, 0]
-    return wrong
-
-
-def _attack(network: nn.Module, center: Tensor, eps: float) -> Tensor:
-    x = (center + eps * (2 * torch.rand(64, *center.shape[1:]) - 1)).clamp(0, 1)
-    for _ in range(30):
-        x = x.detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(_wrong(network, x).sum(), x)
-        x = torch.clamp(torch.minimum(torch.maximum(x + 0.1 * eps * gradient.sign(), center - eps), center + eps), 0, 1)
-    return x.detach()
+def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
+    layer = nn.Linear(weight.shape[1], weight.shape[0])
+    layer.weight.data, layer.bias.data = weight.detach().clone(), bias.detach().clone()
+    return layer
 
 
 @dataclass

@@ -13,12 +13,14 @@ from benchmarks.planted import KINDS, engine_sets, needle, plant, words
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_planted_by_training(kind: str, tmp_path: Path) -> None:
-    subject = plant(kind, 3, 0.1, tmp_path, rounds=10)
+    subject = plant(kind, 3, 0.1, tmp_path)
     assert Model(subject.path).predict(subject.point) != subject.label
     assert np.abs(subject.point - subject.center).max() <= subject.eps
-    said = list(words(subject, 5.0))
+    said = list(words(subject, 2.0))
     assert all(verdict is not Verdict.ROBUST for _, verdict in said), said
-    assert ("all", Verdict.ADVERSARIAL) in said
+    assert ("falsify", Verdict.ADVERSARIAL) not in said  # it is well hidden
+    settings = Settings(timeout=60)
+    assert certify(subject.path, subject.center, 0, "inf", subject.eps, settings=settings).verdict is Verdict.ADVERSARIAL
 
 
 @pytest.mark.parametrize("kind", KINDS)

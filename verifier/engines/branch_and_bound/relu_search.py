@@ -104,9 +104,9 @@ class ReluSearch:
             self._queue(pair, root)
         self.tree.report(state, self.name)
         batch, splits = 8, 0
-        while self.tree.heap and not state.done and state.elapsed < deadline:
+        while self.tree.heap and not self._done and state.elapsed < deadline:
             width = next((width for until, width in self.widths if splits < until), 1)
-            taken = self.tree.pop(max(1, batch // (2 * width)), state.goal)
+            taken = self.tree.pop(max(1, batch // (2 * width)), max(state.goal, self.enough))
             if not taken:
                 break
             batch, splits = min(2 * batch, self.batch), splits + len(taken)
@@ -140,6 +140,11 @@ class ReluSearch:
         """Product of what the bounds of both children gain, up to where a domain is settled."""
         gains = [max(min(child.bound, self._target) - parent.bound, 1e-9) for child in children]
         return gains[0] * gains[1]
+
+    @property
+    def _done(self) -> bool:
+        """Whether the query is settled; a search for more than that goes on to the end of its tree."""
+        return self.state.done and (self.enough == 0 or self.state.witness is not None)
 
     @property
     def _target(self) -> float:
