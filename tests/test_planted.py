@@ -20,7 +20,9 @@ def test_planted_by_training(kind: str, tmp_path: Path) -> None:
     assert all(verdict is not Verdict.ROBUST for _, verdict in said), said
     assert ("falsify", Verdict.ADVERSARIAL) not in said  # it is well hidden
     settings = Settings(timeout=60)
-    assert certify(subject.path, subject.center, 0, "inf", subject.eps, settings=settings).verdict is Verdict.ADVERSARIAL
+    assert (
+        certify(subject.path, subject.center, 0, "inf", subject.eps, settings=settings).verdict is Verdict.ADVERSARIAL
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
