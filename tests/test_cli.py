@@ -130,7 +130,14 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
 def test_interrupt_keeps_what_is_done(tmp_path: Path) -> None:
     out = tmp_path / "o.jsonl"
     command = [sys.executable, "-m", "advverify.cli", "distance", "zoo:digits-deep", "--images", "0:3"]
-    process = subprocess.Popen([*command, "--out", str(out)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*command, "--out", str(out)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's background jobs ignore the signal, and so would whatever they start.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     while not out.is_file():
         time.sleep(0.02)
     time.sleep(1.5)
