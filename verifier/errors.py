@@ -42,3 +42,7 @@ class SolverUnavailable(AdvverifyError, RuntimeError):
 
 class SolverFailure(AdvverifyError, RuntimeError):
     """A solver that stopped without a usable answer."""
+
+
+class TrainingDiverged(AdvverifyError, ArithmeticError):
+    """A training whose loss is no number any more."""

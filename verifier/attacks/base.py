@@ -1,9 +1,13 @@
-"""What an attack gets, what it returns, and the re-evaluation that no attack can skip."""
+"""What an attack gets, what it returns, and the re-evaluation that no attack can skip.
+
+A problem is a batch of regions with something to find in each: a point of an unsafe polytope (`AttackProblem`), or any
+misclassified point (`classification.ClassificationProblem`). Attacks use nothing but the protocol `Problem`.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
@@ -13,6 +17,34 @@ from ..bounds import InputSet
 from ..network.evaluate import evaluate
 from ..network.nodes import Network
 from ..specification import Polytope, Region, stack_polytopes
+
+
+class Problem(Protocol):
+    """What gradient attacks need to know."""
+
+    @property
+    def inputs(self) -> InputSet:
+        """The regions, a batch of B."""
+
+    def __len__(self) -> int:
+        """Batch size."""
+
+    def violation(self, x: Tensor) -> Tensor:
+        """(B,): negative where the points (B, n) are what is looked for."""
+
+    def losses(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What gradient attacks lower, (B,), and the violation."""
+
+    def rows_of(self, index: Tensor) -> Self:
+        """Some of the batch, repeated or reordered."""
+
+
+def project(inputs: InputSet, x: Tensor) -> Tensor:
+    """Into ball ∩ box, entry by entry no farther from the center than before."""
+    if not inputs.is_box:
+        assert inputs.norm is not None and inputs.center is not None and inputs.radius is not None
+        x = inputs.center + inputs.norm.project(x - inputs.center, inputs.radius)
+    return torch.minimum(torch.maximum(x, inputs.lower), inputs.upper)
 
 
 @dataclass(frozen=True)
@@ -51,27 +83,24 @@ class AttackProblem:
         y = evaluate(self.network, x)
         return (torch.matmul(self.rows, y.unsqueeze(-1)).squeeze(-1) + self.offset).amax(-1)
 
-    def rows_of(self, index: Tensor) -> AttackProblem:
+    def losses(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The violation is what descends."""
+        violation = self.violation(x)
+        return violation, violation
+
+    def rows_of(self, index: Tensor) -> Self:
         """Some of the batch, repeated or reordered."""
-        return AttackProblem(self.network, self.inputs.rows(index), self.rows[index], self.offset[index])
+        return type(self)(self.network, self.inputs.rows(index), self.rows[index], self.offset[index])
 
     def with_radius(self, radius: Tensor) -> AttackProblem:
         """The same problems with smaller balls."""
         return AttackProblem(self.network, self.inputs.with_radius(radius), self.rows, self.offset)
 
-    def project(self, x: Tensor) -> Tensor:
-        """Into ball ∩ box, entry by entry no farther from the center than before."""
-        inputs = self.inputs
-        if not inputs.is_box:
-            assert inputs.norm is not None and inputs.center is not None and inputs.radius is not None
-            x = inputs.center + inputs.norm.project(x - inputs.center, inputs.radius)
-        return torch.minimum(torch.maximum(x, inputs.lower), inputs.upper)
-
 
 class Attack(Protocol):
     """Proposes one point for every problem of a batch."""
 
-    def __call__(self, problem: AttackProblem, generator: torch.Generator) -> Tensor:
+    def __call__(self, problem: Any, generator: torch.Generator) -> Tensor:
         """Points (B, n)."""
 
 
@@ -88,9 +117,9 @@ class AttackResult:
         return self.violation < 0
 
 
-def run(attack: Attack, problem: AttackProblem, seed: int = 0) -> AttackResult:
+def run(attack: Attack, problem: Problem, seed: int = 0) -> AttackResult:
     """Run an attack, bring its points into their regions and evaluate them afresh."""
-    generator = torch.Generator(device=problem.network.device).manual_seed(seed)
-    points = problem.project(attack(problem, generator).detach())
+    generator = torch.Generator(device=problem.inputs.lower.device).manual_seed(seed)
+    points = project(problem.inputs, attack(problem, generator).detach())
     with torch.no_grad():
         return AttackResult(points, problem.violation(points))

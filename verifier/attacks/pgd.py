@@ -11,12 +11,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .base import AttackProblem
+from ..bounds import InputSet
+from .base import Problem, project
 
 
 @dataclass(frozen=True)
 class Pgd:
-    """Options: gradient steps, random restarts (the first starts at the center), step sizes relative to the radius."""
+    """Options: gradient steps, restarts, step sizes relative to the radius.
+
+    The first restart begins at the center, unless `random_start`; the others at random points.
+    """
 
     steps: int = 40
     restarts: int = 4
@@ -24,28 +28,29 @@ class Pgd:
     last_step: float = 0.01
     momentum: float = 0.7
     stop_at_success: bool = True
+    random_start: bool = False
 
-    def __call__(self, problem: AttackProblem, generator: torch.Generator) -> Tensor:
+    def __call__(self, problem: Problem, generator: torch.Generator) -> Tensor:
         """Best point of all restarts for each problem."""
         count, restarts = len(problem), self.restarts
-        batch = problem.rows_of(torch.arange(count, device=problem.network.device).repeat_interleave(restarts))
-        best, lowest = self.descend(batch, _starts(batch, restarts, generator), restarts)
+        batch = problem.rows_of(torch.arange(count, device=problem.inputs.lower.device).repeat_interleave(restarts))
+        best, lowest = self.descend(batch, _starts(batch.inputs, self.random_start, restarts, generator), restarts)
         winner = lowest.view(count, restarts).argmin(-1)
         return best.view(count, restarts, -1)[torch.arange(count, device=best.device), winner]
 
-    def descend(self, batch: AttackProblem, starts: Tensor, group: int = 1) -> tuple[Tensor, Tensor]:
+    def descend(self, batch: Problem, starts: Tensor, group: int = 1) -> tuple[Tensor, Tensor]:
         """The best point of each descent and its violation, from starts (B, n).
 
         With `stop_at_success` it ends when each `group` of consecutive problems has an unsafe point.
         """
-        x = batch.project(starts)
+        x = project(batch.inputs, starts)
         best = x.clone()
         lowest = torch.full((len(batch),), torch.inf, dtype=x.dtype, device=x.device)
         velocity = torch.zeros_like(x)
         ratio = (self.last_step / self.first_step) ** (1 / max(self.steps - 1, 1))
         for step in range(self.steps + 1):
             x = x.detach().requires_grad_(True)
-            value = batch.violation(x)
+            loss, value = batch.losses(x)
             with torch.no_grad():
                 better = value < lowest
                 lowest = torch.where(better, value, lowest)
@@ -54,27 +59,27 @@ class Pgd:
                     break
             if step == self.steps:
                 break
-            (gradient,) = torch.autograd.grad(value.sum(), x)
+            (gradient,) = torch.autograd.grad(loss.sum(), x)
             with torch.no_grad():
                 scale = gradient.abs().sum(-1, keepdim=True).clamp(min=1e-300)
                 velocity = self.momentum * velocity + gradient / scale
-                x = batch.project(x + self.first_step * ratio**step * _direction(batch, x, -velocity))
+                x = project(batch.inputs, x + self.first_step * ratio**step * ball_step(batch.inputs, x, -velocity))
         return best, lowest
 
 
-def _starts(batch: AttackProblem, restarts: int, generator: torch.Generator) -> Tensor:
+def _starts(inputs: InputSet, random_start: bool, restarts: int, generator: torch.Generator) -> Tensor:
     """Center (or middle of the box) for the first restart of each problem, random points for the others."""
-    inputs = batch.inputs
     middle = (inputs.lower + inputs.upper) / 2 if inputs.center is None else inputs.center
     noise = torch.rand(middle.shape, generator=generator, dtype=middle.dtype, device=middle.device)
     x = inputs.lower + noise * (inputs.upper - inputs.lower)
-    first = torch.arange(len(batch), device=x.device) % restarts == 0
+    if random_start:
+        return x
+    first = torch.arange(len(inputs), device=x.device) % restarts == 0
     return torch.where(first.unsqueeze(-1), middle, x)
 
 
-def _direction(batch: AttackProblem, x: Tensor, descent: Tensor) -> Tensor:
-    """Step of the size of the region along `descent`."""
-    inputs = batch.inputs
+def ball_step(inputs: InputSet, x: Tensor, descent: Tensor) -> Tensor:
+    """The step from x along `descent` (B, n) that is steepest in the regions' norm, of the size of the region."""
     half = (inputs.upper - inputs.lower) / 2
     if inputs.is_box or inputs.norm is None or inputs.norm.name == "0":
         return descent.sign() * half
