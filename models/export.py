@@ -12,17 +12,19 @@ import onnx
 import torch
 from torch import nn
 
+from .folding import fold
+
 OPSET = 17
 
 
 def to_onnx(network: nn.Module, image_shape: tuple[int, ...], card: dict[str, Any]) -> bytes:
-    """The network as an ONNX file with a free batch dimension; `card` goes into the metadata, one entry a key."""
+    """The network, folded to plain layers, as an ONNX file with a free batch dimension; `card` goes into the metadata, one entry a key."""
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         # The TorchScript exporter is deprecated, but needs no further package and gives plain Gemm/Conv/Relu/Add.
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            network.eval(),
+            fold(network),
             (torch.zeros(1, *image_shape),),
             buffer,  # type: ignore[arg-type]  # a stream is fine for the TorchScript exporter
             dynamo=False,

@@ -1,7 +1,11 @@
-"""Network architectures as torch modules, all piecewise linear; one family a file, one line in `ARCHITECTURES`."""
+"""Network architectures as torch modules, all piecewise linear; one family a file, one line in `ARCHITECTURES`.
+
+Each file's `STABILITY` says what is proved of its networks. `models.folding` turns any of them into plain layers.
+"""
 
 from __future__ import annotations
 
+import inspect
 from importlib import import_module
 from typing import Any
 
@@ -12,18 +16,54 @@ from advverify.verifier.errors import InvalidInput
 ARCHITECTURES = {
     "mlp": "mlp:mlp",
     "conv": "conv:conv",
+    "lenet": "lenet:lenet",
     "resnet": "resnet:resnet",
+    "antisymmetric": "antisymmetric:antisymmetric",
+    "hamiltonian": "hamiltonian:hamiltonian",
+    "leapfrog": "leapfrog:leapfrog",
+    "cpl": "lipschitz:convex_potential",
+    "sll": "lipschitz:sll",
+    "lipschitz-mlp": "lipschitz:lipschitz_mlp",
 }
 
 
-def build(name: str, **options: Any) -> nn.Module:
-    """A freshly initialised network.
+def _find(name: str) -> tuple[Any, Any]:
+    """Module and constructor of an architecture.
 
     Raises:
         InvalidInput: there is no such architecture.
     """
     if name not in ARCHITECTURES:
         raise InvalidInput(f"unknown architecture '{name}': choose {', '.join(ARCHITECTURES)}")
-    module, function = ARCHITECTURES[name].split(":")
-    network: nn.Module = getattr(import_module(f".{module}", __package__), function)(**options)
+    file, function = ARCHITECTURES[name].split(":")
+    module = import_module(f".{file}", __package__)
+    return module, getattr(module, function)
+
+
+def build(name: str, **options: Any) -> nn.Module:
+    """A freshly initialised network.
+
+    Raises:
+        InvalidInput: there is no such architecture, or it does not take these options.
+    """
+    constructor = _find(name)[1]
+    known = inspect.signature(constructor).parameters
+    unknown = [option for option in options if option not in known]
+    if unknown:
+        raise InvalidInput(f"architecture {name} has no option '{unknown[0]}': choose {', '.join(known)}")
+    missing = [p.name for p in known.values() if p.default is p.empty and p.name not in options]
+    if missing:
+        raise InvalidInput(f"architecture {name} needs the option '{missing[0]}'")
+    try:
+        network: nn.Module = constructor(**options)
+    except (TypeError, ValueError, RuntimeError) as error:
+        if isinstance(error, InvalidInput):
+            raise
+        raise InvalidInput(f"architecture {name}: impossible options {options} ({error})") from error
     return network
+
+
+def stability(name: str) -> str:
+    """What is proved of an architecture's networks."""
+    text: str = _find(name)[0].STABILITY
+    return text

@@ -1,0 +1,161 @@
+"""What all residual networks share: a block s <- S s + W relu(K s + b), and a lift before and a head behind the blocks.
+
+A family (plain, antisymmetric, Hamiltonian, ...) says what S, K, b and W are as functions of its parameters. Training,
+folding to plain layers and bounds through live parameters read nothing else.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from advverify.verifier.errors import InvalidInput
+
+from . import linear_maps
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Weights of a block; S is the identity where `skip` is None, and W where `outer` is None."""
+
+    inner: Tensor
+    bias: Tensor
+    outer: Tensor | None = None
+    skip: Tensor | None = None
+
+
+class ResidualBlock(nn.Module, ABC):
+    """s <- S s + W relu(K s + b)."""
+
+    @abstractmethod
+    def terms(self) -> Terms:
+        """The weights at present, differentiable in the parameters."""
+
+    def forward(self, state: Tensor) -> Tensor:
+        """One step."""
+        terms = self.terms()
+        hidden = torch.relu(linear_maps.apply(terms.inner, state, terms.bias))
+        if terms.outer is not None:
+            hidden = linear_maps.apply(terms.outer, hidden)
+        return (state if terms.skip is None else linear_maps.apply(terms.skip, state)) + hidden
+
+    def fold(self) -> FoldedBlock:
+        """The block as plain layers."""
+        return FoldedBlock(self.terms())
+
+    def smooth(self) -> tuple[Tensor, ...]:
+        """Parameters that should change little from block to block (Haber & Ruthotto); none by default."""
+        return ()
+
+
+class FoldedBlock(nn.Module):
+    """A residual block of plain Linear or Conv2d layers, for export and analysis."""
+
+    def __init__(self, terms: Terms) -> None:
+        """Detach the weights."""
+        super().__init__()
+        self.inner = linear_maps.as_layer(terms.inner, terms.bias)
+        self.outer = None if terms.outer is None else linear_maps.as_layer(terms.outer, None)
+        self.skip = None if terms.skip is None else linear_maps.as_layer(terms.skip, None)
+
+    def forward(self, state: Tensor) -> Tensor:
+        """One step."""
+        hidden = torch.relu(self.inner(state))
+        if self.outer is not None:
+            hidden = self.outer(hidden)
+        kept: Tensor = state if self.skip is None else self.skip(state)
+        return kept + hidden
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Where the blocks of a residual network live.
+
+    Attributes:
+        image: (channels, height, width) of the input.
+        width: of the state: features of a fully connected network, channels of a convolutional one.
+        kernel: side of the kernels, or None for a fully connected network.
+        stride: of the lift, convolutional networks only.
+        pool: side of the mean pooling before the head, convolutional networks only.
+    """
+
+    image: tuple[int, int, int]
+    width: int
+    kernel: int | None
+    stride: int = 1
+    pool: int = 1
+
+    @classmethod
+    def of(cls, image: list[int], width: int | None, channels: int | None, stride: int, pool: int) -> Shape:
+        """From the options of a recipe: `width` for a fully connected network or `channels` for a convolutional one.
+
+        Raises:
+            InvalidInput: both or neither, or sizes that cannot be.
+        """
+        if (width is None) == (channels is None):
+            raise InvalidInput("give `width` (fully connected) or `channels` (convolutional), one of the two")
+        size = width if width is not None else channels
+        assert size is not None
+        if len(image) != 3 or min(*image, size, stride, pool) < 1:
+            raise InvalidInput(f"impossible shape: image {image}, width {size}, stride {stride}, pool {pool}")
+        kernel = None if width is not None else 3
+        shape = cls((image[0], image[1], image[2]), size, kernel, stride, pool)
+        if kernel is not None and (shape.sides[0] % pool or shape.sides[1] % pool):
+            raise InvalidInput(f"images of {shape.sides[0]}x{shape.sides[1]} cannot be pooled by {pool}")
+        return shape
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Height and width of the state's images."""
+        return -(-self.image[1] // self.stride), -(-self.image[2] // self.stride)
+
+    @property
+    def features(self) -> int:
+        """Inputs of the head."""
+        if self.kernel is None:
+            return self.width
+        return self.width * (self.sides[0] // self.pool) * (self.sides[1] // self.pool)
+
+
+def even(width: int, family: str) -> int:
+    """Half of a state of two parts.
+
+    Raises:
+        InvalidInput: an odd width.
+    """
+    if width % 2:
+        raise InvalidInput(f"{family}: the state has two halves, so its width must be even, got {width}")
+    return width // 2
+
+
+def residual_network(shape: Shape, blocks: int, outputs: int, block: Callable[[], nn.Module]) -> nn.Sequential:
+    """Lift, `blocks` blocks, head; the lift and the head are unconstrained.
+
+    Raises:
+        InvalidInput: no blocks or no outputs.
+    """
+    check_depth(blocks, outputs)
+    layers: list[nn.Module]
+    if shape.kernel is None:
+        channels, height, width = shape.image
+        layers = [nn.Flatten(), nn.Linear(channels * height * width, shape.width)]
+    else:
+        layers = [nn.Conv2d(shape.image[0], shape.width, shape.kernel, stride=shape.stride, padding=1)]
+    layers += [block() for _ in range(blocks)]
+    if shape.kernel is not None:
+        layers += [*([nn.AvgPool2d(shape.pool)] if shape.pool > 1 else []), nn.Flatten()]
+    return nn.Sequential(*layers, nn.Linear(shape.features, outputs))
+
+
+def check_depth(blocks: int, outputs: int) -> None:
+    """Refuse networks of nothing.
+
+    Raises:
+        InvalidInput: no blocks or fewer than two outputs.
+    """
+    if blocks < 1 or outputs < 2:
+        raise InvalidInput(f"a residual network needs blocks >= 1 and outputs >= 2, got {blocks} and {outputs}")
