@@ -11,11 +11,12 @@ from .base import Dataset
 DATASETS = {
     "digits": "digits:load",
     "mnist": "mnist:load",
+    "fashion-mnist": "mnist:load_fashion",
     "cifar10": "cifar10:load",
     "npz": "npz:load",
 }
 
-CHOICES = "digits, mnist:DIR (idx files), cifar10:DIR (batches, class folders or zips), npz:FILE"
+CHOICES = "digits, mnist:DIR or fashion-mnist:DIR (idx files), cifar10:DIR (batches, class folders or zips), npz:FILE"
 
 __all__ = ["CHOICES", "DATASETS", "Dataset", "load_dataset"]
 

@@ -1,9 +1,10 @@
-"""CIFAR-10 from its binary or Python batches, or from folders or zips of class-named images."""
+"""CIFAR-10 from its binary or Python batches, or from folders or zips of class-named images; fetched where missing."""
 
 from __future__ import annotations
 
 import io
 import pickle
+import tarfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,13 @@ import numpy as np
 from advverify.verifier.errors import InvalidInput
 
 from .base import Dataset
+from .fetch import Source, fetch
 
+_ARCHIVE = Source(
+    "cifar-10-binary.tar.gz",
+    "c32a1d4ab5d03f1284b67883e8d87530",
+    ("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",),
+)
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _BATCHES = {"train": [f"data_batch_{i}" for i in range(1, 6)], "test": ["test_batch"]}
 
@@ -26,19 +33,43 @@ def load(place: str, split: str) -> Dataset:
         InvalidInput: none of the layouts is there, or a file is broken.
     """
     folder = Path(place)
+    standard = _standard(folder, split)
+    if standard is not None:
+        return standard
+    found = list(_named_images(folder, split))
+    if found:
+        images = np.stack([image for image, _ in found]).transpose(0, 3, 1, 2)
+        return Dataset.from_bytes("cifar10", images, np.array([label for _, label in found]))
+    try:
+        _unpack(fetch(_ARCHIVE, folder), folder / "cifar-10-batches-bin")
+    except InvalidInput as error:
+        raise InvalidInput(
+            f"{folder}: holds no CIFAR-10: needs {_BATCHES[split][0]}.bin or {_BATCHES[split][0]} of the standard "
+            f"distribution, or {split}/<class>/*.png or .jpg as a folder or inside a {split}*.zip ({error})"
+        ) from error
+    standard = _standard(folder, split)
+    assert standard is not None
+    return standard
+
+
+def _standard(folder: Path, split: str) -> Dataset | None:
+    """From the batches of either standard distribution, where they are."""
     for root in (folder, folder / "cifar-10-batches-bin", folder / "cifar-10-batches-py"):
         if all((root / f"{name}.bin").is_file() for name in _BATCHES[split]):
             return _from_binary([root / f"{name}.bin" for name in _BATCHES[split]])
         if all((root / name).is_file() for name in _BATCHES[split]):
             return _from_python([root / name for name in _BATCHES[split]])
-    found = list(_named_images(folder, split))
-    if found:
-        images = np.stack([image for image, _ in found]).transpose(0, 3, 1, 2)
-        return Dataset.from_bytes("cifar10", images, np.array([label for _, label in found]))
-    raise InvalidInput(
-        f"{folder}: holds no CIFAR-10: needs {_BATCHES[split][0]}.bin or {_BATCHES[split][0]} of the standard distribution, "
-        f"or {split}/<class>/*.png or .jpg as a folder or inside a {split}*.zip"
-    )
+    return None
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    """The batches, and nothing else, of the fetched archive."""
+    folder.mkdir(exist_ok=True)
+    with tarfile.open(archive) as pack:
+        for name in (f"{stem}.bin" for stems in _BATCHES.values() for stem in stems):
+            content = pack.extractfile(f"cifar-10-batches-bin/{name}")
+            assert content is not None, "the archive's hash was checked"
+            (folder / name).write_bytes(content.read())
 
 
 def _from_binary(paths: list[Path]) -> Dataset:

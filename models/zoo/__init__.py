@@ -1,6 +1,6 @@
-"""The shipped networks: small, trained by the recipes below, with their data cards in the ONNX metadata.
+"""The shipped networks: small, each trained by its recipe in `recipes/`, with its data card in the ONNX metadata.
 
-`python -m advverify.models.zoo` retrains all of them into this folder.
+`python -m advverify.models.zoo` retrains them into this folder.
 """
 
 from __future__ import annotations
@@ -13,22 +13,10 @@ from advverify.verifier.errors import InvalidInput
 if TYPE_CHECKING:
     from torch import nn
 
-    from ..train import Recipe
+    from ..recipe import Recipe
 
 FOLDER = Path(__file__).parent
-IMAGE = (1, 8, 8)
-
-
-def recipes() -> dict[str, Recipe]:
-    """Recipe of every shipped network."""
-    from ..train import Recipe
-
-    return {
-        "digits-mlp": Recipe("mlp", {"inputs": 64, "hidden": [32, 32], "outputs": 10}),
-        "digits-deep": Recipe("mlp", {"inputs": 64, "hidden": [64, 64, 64, 64], "outputs": 10}),
-        "digits-conv": Recipe("conv", {"image": IMAGE, "channels": [4, 8], "hidden": 16, "outputs": 10}),
-        "digits-resnet": Recipe("resnet", {"inputs": 64, "width": 32, "blocks": 2, "hidden": 24, "outputs": 10}),
-    }
+RECIPES = FOLDER / "recipes"
 
 
 def names() -> list[str]:
@@ -47,20 +35,29 @@ def path_of(name: str) -> Path:
     return FOLDER / f"{name}.onnx"
 
 
-def retrain(name: str) -> tuple[nn.Module, dict[str, Any]]:
-    """Train a network by its recipe; returns it with its data card."""
-    from ..datasets import load_dataset
-    from ..train import accuracy, train
+def recipe_of(name: str) -> Recipe:
+    """Recipe of a shipped network.
 
-    recipe = recipes()[name]
-    training, test = load_dataset(recipe.data, "train"), load_dataset(recipe.data, "test")
-    network = train(recipe, training)
-    card = {
-        "name": name,
-        "data": recipe.data,
-        "data_sha256": training.sha256,
-        "recipe": recipe.as_dict(),
-        "accuracy": round(accuracy(network, test), 4),
-        "train_accuracy": round(accuracy(network, training), 4),
-    }
-    return network, card
+    Raises:
+        InvalidInput: there is none of that name.
+    """
+    from ..recipe import read_recipe
+
+    path = RECIPES / f"{name}.toml"
+    if not path.is_file():
+        choices = sorted(p.stem for p in RECIPES.glob("*.toml"))
+        raise InvalidInput(f"the zoo has no recipe '{name}': choose {', '.join(choices)}")
+    return read_recipe(path)
+
+
+def retrain(name: str, place: str | None = None) -> tuple[nn.Sequential, dict[str, Any]]:
+    """Train a network by its recipe; returns it with its data card. `place` as in `mnist:DIR`, where the data need one."""
+    from ..card import make_card
+    from ..datasets import load_dataset
+    from ..train import train
+
+    recipe = recipe_of(name)
+    source = place or recipe.data.name
+    training, test = load_dataset(source, "train"), load_dataset(source, "test")
+    network = train(recipe, training).network
+    return network, make_card(network, recipe, training, test)

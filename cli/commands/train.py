@@ -1,0 +1,83 @@
+"""`advverify train`: a network from a recipe."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from advverify.verifier.errors import InvalidInput
+
+from ..table import console
+
+
+@click.command("train")
+@click.argument("recipe")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The ONNX file to write.")
+@click.option("--data", default=None, help="Where the recipe's data are: mnist:DIR, cifar10:DIR [default: its name].")
+@click.option("--seed", type=int, default=None, help="Another seed than the recipe's.")
+@click.option(
+    "--work", type=click.Path(path_type=Path), default=None, help="Checkpoint and metrics [default: OUT.training]."
+)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="cpu", show_default=True)
+def command(recipe: str, out: Path, data: str | None, seed: int | None, work: Path | None, device: str) -> int:
+    """Train the network of RECIPE (a TOML file or zoo:NAME) and write it with its data card.
+
+    A training that was stopped goes on from its last checkpoint when it is started again.
+    """
+    from advverify.models.card import make_card
+    from advverify.models.datasets import load_dataset
+    from advverify.models.export import write_onnx
+    from advverify.models.recipe import read_recipe
+    from advverify.models.train import train
+    from advverify.models.zoo import recipe_of
+
+    chosen = recipe_of(recipe.removeprefix("zoo:")) if recipe.startswith("zoo:") else read_recipe(recipe)
+    if seed is not None:
+        chosen = replace(chosen, training=replace(chosen.training, seed=seed))
+    source = data or chosen.data.name
+    if source.partition(":")[0] != chosen.data.name:
+        raise InvalidInput(f"--data {source}: the recipe trains on {chosen.data.name}")
+    if not out.absolute().parent.is_dir():
+        raise InvalidInput(f"--out {out}: there is no folder {out.absolute().parent}; create it first")
+    folder = work or out.with_name(out.name + ".training")
+    images, test = load_dataset(source, "train"), load_dataset(source, "test")
+    epochs = chosen.training.epochs
+    hidden = not sys.stderr.isatty()
+    with click.progressbar(range(epochs), label="epochs", file=sys.stderr, hidden=hidden) as bar:
+
+        def show(record: dict[str, Any]) -> None:
+            bar.label = f"loss {record['loss']:.3f}"
+            bar.update(record["epoch"] - bar.pos)
+
+        trained = train(chosen, images, test, folder=folder, device=_device(device), listener=show)
+    card = make_card(trained.network, chosen, images, test)
+    write_onnx(trained.network, test.images.shape[1:], card, out)
+    screen = console()
+    certified = card.get("certified")
+    screen.print(f"{out}: test accuracy {card['accuracy']}, training {card['train_accuracy']}", markup=False)
+    if certified is not None:
+        screen.print(
+            f"bound propagation alone certifies {100 * certified['share']:.0f} % of {certified['images']} test images "
+            f"at norm {certified['norm']}, eps {certified['eps']:g}",
+            markup=False,
+        )
+    if "lipschitz_l2" in card:
+        screen.print(f"l2 Lipschitz constant before the head: {card['lipschitz_l2']:.7f}", markup=False)
+    return 0
+
+
+def _device(name: str) -> str:
+    """cpu or cuda.
+
+    Raises:
+        InvalidInput: there is no GPU.
+    """
+    import torch
+
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InvalidInput("--device cuda: torch finds no GPU here; use --device cpu")
+    return "cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu"

@@ -1,0 +1,1 @@
+"""Recipes of the shipped networks, TOML files."""
