@@ -6,12 +6,12 @@ import statistics
 from pathlib import Path
 
 import click
-import torch
 
 from advverify.models.datasets import load_dataset
 from advverify.models.export import write_onnx
-from advverify.models.train import Recipe, train
-from advverify.models.zoo import IMAGE, path_of
+from advverify.models.recipe import Architecture, Recipe
+from advverify.models.train import train
+from advverify.models.zoo import path_of
 from advverify.verifier.api import Model, certify
 from advverify.verifier.engines import Settings
 from advverify.verifier.outcome import Verdict
@@ -53,10 +53,9 @@ def command(take: int, timeout: float, plot: Path | None, work: Path) -> None:
     work.mkdir(parents=True, exist_ok=True)
     training = load_dataset("digits", "train")
     for width in (16, 32, 64, 128, 256):
-        torch.manual_seed(0)
-        recipe = Recipe("mlp", {"inputs": 64, "hidden": [width, width, width], "outputs": 10})
+        recipe = Recipe(Architecture("mlp", {"inputs": 64, "hidden": [width, width, width], "outputs": 10}))
         path = work / f"mlp-{width}.onnx"
-        write_onnx(train(recipe, training), IMAGE, {"data": "digits"}, path)
+        write_onnx(train(recipe, training).network, (1, 8, 8), {"data": "digits"}, path)
         record("ReLUs", 3 * width, Model(path), take, 0.05)
     click.echo(table(["grows", "value", "images", "median s", "total s", "open"], rows))
     if plot is not None:

@@ -82,7 +82,7 @@ def run_images(options: dict[str, Any], ask: Ask, title: str, distances: bool) -
         with click.progressbar(
             length=len(todo), file=sys.stderr, label="images", hidden=len(todo) < 2 or not sys.stderr.isatty()
         ) as bar:
-            for outcome in answers(ask, [tasks[i] for i in todo], jobs, _lost):
+            for outcome in answers(ask, [tasks[i] for i in todo], jobs, lost):
                 keep(next(position), outcome)
                 bar.update(1)
     except KeyboardInterrupt as stop:
@@ -108,7 +108,7 @@ def run_images(options: dict[str, Any], ask: Ask, title: str, distances: bool) -
     return 0
 
 
-def _lost(task: Task) -> Outcome:
+def lost(task: Task) -> Outcome:
     """The answer to an image whose worker died: killed for its memory, or crashed."""
     from advverify.verifier.outcome import Bracket, Outcome, Trust, Verdict
 

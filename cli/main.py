@@ -19,6 +19,8 @@ COMMANDS = {
     "certify": (_COMMANDS + "certify", "Is each image robust at eps?"),
     "distance": (_COMMANDS + "distance", "How far is the nearest adversarial example?"),
     "verify": (_COMMANDS + "verify", "Check a VNN-LIB property (VNN-COMP and VNN-LIB 2.1 conventions)."),
+    "train": (_COMMANDS + "train", "Train a network by a recipe."),
+    "compare": (_COMMANDS + "compare", "Certified radii of several networks, with statistics and pictures."),
     "check": (_COMMANDS + "check", "Is a proof valid for a model?"),
     "info": (_COMMANDS + "info", "Layers, ReLUs and data card of a network."),
     "export-mip": (_COMMANDS + "export_mip", "Write a query as an .mps or .lp file."),

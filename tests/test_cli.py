@@ -96,7 +96,7 @@ def test_info_export_capabilities(tmp_path: Path) -> None:
         (["certify", "zoo:digits-mlp", "--eps", "0.1", "--target", "10"], "target 10 must be"),
         (["certify", "zoo:digits-mlp", "--eps", "0.1", "--solver", "nope"], "unknown solver"),
         (["certify", "zoo:digits-mlp", "--eps", "0.1", "--valid-range", "0", "0.1"], "outside the valid range"),
-        (["distance", "zoo:digits-mlp", "--data", "mnist:/nowhere"], "needs the file"),
+        (["distance", "zoo:digits-mlp", "--data", "mnist:/nowhere"], "no such folder"),
         (["verify", "zoo:digits-mlp"], "takes MODEL and SPEC"),
         (["certify", "zoo:digits-mlp"], "Missing option '--eps'"),
         (["frobnicate"], "No such command"),

@@ -1,0 +1,79 @@
+"""Figures as PNG files; on a white ground in both themes of a page, colours safe for colour-blind readers."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from advverify.verifier.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from advverify.models.comparison.compare import Comparison
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999933")
+
+
+def require_report() -> None:
+    """Refuse before anything is computed where the packages of the extra [report] are missing.
+
+    Raises:
+        InvalidInput: says what to install.
+    """
+    from importlib.util import find_spec
+
+    missing = [name for name in ("matplotlib", "jinja2") if find_spec(name) is None]
+    if missing:
+        raise InvalidInput(f"pages and pictures need {' and '.join(missing)}: pip install 'advverify[report]'")
+
+
+def _plt() -> Any:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    return plt
+
+
+def radius_curves(comparison: Comparison, path: Path) -> None:
+    """Share of images robust beyond each radius: between what is proved and what an attack leaves."""
+    plt = _plt()
+    figure, axis = plt.subplots(figsize=(7, 4.2), layout="constrained")
+    groups = list(dict.fromkeys(n.group for n in comparison.networks))
+    shown: set[str] = set()
+    for network in comparison.networks:
+        radii, proved, attacked = comparison.curve(network)
+        colour = COLOURS[groups.index(network.group) % len(COLOURS)]
+        label = network.name if len(groups) == len(comparison.networks) else network.group
+        axis.fill_between(radii, 100 * proved, 100 * attacked, color=colour, alpha=0.25, linewidth=0, step="post")
+        axis.plot(radii, 100 * proved, color=colour, drawstyle="steps-post", label=None if label in shown else label)
+        shown.add(label)
+    axis.set(xlabel=f"radius, norm {comparison.norm}", ylabel="certified images, %", ylim=(-2, 102), xlim=(0, None))
+    axis.grid(alpha=0.3)
+    axis.legend(frameon=False)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def scatter(comparison: Comparison, path: Path) -> None:
+    """Each image's bracket on the first network against the others'."""
+    plt = _plt()
+    first, others = comparison.networks[0], comparison.networks[1:]
+    largest = max((u for n in comparison.networks for u in n.upper if math.isfinite(u)), default=1.0) * 1.05
+    figure, axis = plt.subplots(figsize=(5.2, 5), layout="constrained")
+    axis.plot([0, largest], [0, largest], color="#888888", linewidth=1)
+    for k, network in enumerate(others):
+        x = [(lo + min(hi, largest)) / 2 for lo, hi in zip(first.lower, first.upper, strict=True)]
+        y = [(lo + min(hi, largest)) / 2 for lo, hi in zip(network.lower, network.upper, strict=True)]
+        spread = [(min(hi, largest) - lo) / 2 for lo, hi in zip(network.lower, network.upper, strict=True)]
+        across = [(min(hi, largest) - lo) / 2 for lo, hi in zip(first.lower, first.upper, strict=True)]
+        colour = COLOURS[(k + 1) % len(COLOURS)]
+        axis.errorbar(x, y, spread, across, fmt="o", markersize=3.5, color=colour, alpha=0.7, label=network.name)
+    axis.set(
+        xlim=(0, largest), ylim=(0, largest), xlabel=f"radius of {first.name}", ylabel="radius of the other network"
+    )
+    axis.grid(alpha=0.3)
+    axis.legend(frameon=False)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)

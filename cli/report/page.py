@@ -1,0 +1,45 @@
+"""HTML pages from templates; everything that is inserted is escaped, and nothing is loaded from elsewhere."""
+
+from __future__ import annotations
+
+import base64
+import math
+from pathlib import Path
+from typing import Any
+
+
+def render(template: str, **values: Any) -> str:
+    """A page as text."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    folder = Path(__file__).parent / "templates"
+    environment = Environment(
+        loader=FileSystemLoader(folder),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(number=number, percent=percent, picture=picture, p=p_value)
+    text: str = environment.get_template(template).render(**values)
+    return text
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A few significant digits; a dash for what is not known."""
+    return "–" if value is None or not math.isfinite(value) else f"{value:.{digits}g}"
+
+
+def percent(value: float | None) -> str:
+    """A share as per cent; a dash for what is not known."""
+    return "–" if value is None or not math.isfinite(value) else f"{100 * value:.1f} %"
+
+
+def p_value(value: float) -> str:
+    """Two significant digits, and no false precision far out."""
+    return "< 1e-6" if value < 1e-6 else f"{value:.2g}"
+
+
+def picture(path: Path) -> str:
+    """A PNG file as a data address."""
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()

@@ -1,0 +1,145 @@
+"""Statistics of brackets, the sanity linter, and `advverify compare` from end to end."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_cli import run
+
+from advverify.models.card import pairs_of
+from advverify.models.comparison import statistics
+from advverify.models.comparison.attacks import NAMES, attacked
+from advverify.models.comparison.sanity import Evaluation, lint, lint_bounds
+from advverify.models.datasets import load_dataset
+from advverify.models.lipschitz import certificate
+from advverify.models.zoo import path_of
+from advverify.verifier.api import Model, distance
+from advverify.verifier.engines import Settings
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=30))
+def test_the_median_lies_in_its_bracket(values: list[tuple[float, float, float]]) -> None:
+    lower, exact, upper = zip(*(sorted(v) for v in values), strict=True)
+    low, high = statistics.median_bracket(lower, upper)
+    assert low <= float(np.median(exact)) <= high
+
+
+def test_open_brackets_decide_nothing() -> None:
+    a = np.array([0.1, 0.2, 0.0]), np.array([0.11, 0.3, math.inf])
+    b = np.array([0.2, 0.25, 0.5]), np.array([0.21, 0.35, 0.6])
+    pair = statistics.paired("a", "b", a, b)
+    assert (pair.larger, pair.smaller, pair.undecided) == (0, 1, 2) and pair.wilcoxon == 1.0
+    far = statistics.paired("a", "b", (np.full(12, 0.1), np.full(12, 0.1)), (np.full(12, 0.2), np.full(12, 0.21)))
+    assert far.smaller == 12 and far.sign < 0.001 and far.wilcoxon < 0.01 and far.ratio < 1
+
+
+def test_permutation_test_counts_all_relabellings() -> None:
+    assert statistics.permutation_test([1, 2, 3, 4, 5], [11, 12, 13, 14, 15]) == pytest.approx(2 / 252)
+    with pytest.raises(ValueError, match="too many"):
+        statistics.permutation_test(list(range(20)), list(range(20)))
+
+
+def evaluation(attack: str, eps: float, robust: float, clean: float = 0.9) -> Evaluation:
+    return Evaluation("n", attack, "inf", eps, robust, clean, 1000)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([evaluation("pgd", 0.1, 0.95)], "above clean accuracy"),
+        ([evaluation("fgsm", 0.1, 0.4), evaluation("pgd", 0.1, 0.6)], "one-step attack fgsm"),
+        ([evaluation("noise", 0.1, 0.4), evaluation("pgd", 0.1, 0.6)], "black-box attack noise"),
+        ([evaluation("pgd", 0.1, 0.4), evaluation("pgd", 0.2, 0.6)], "more images survive"),
+        ([evaluation("pgd", 1.0, 0.3)], "whole input range"),
+    ],
+)
+def test_the_linter_names_what_is_off(rows: list[Evaluation], message: str) -> None:
+    found = lint(rows)
+    assert len(found) == 1 and message in found[0]
+
+
+def test_the_linter_is_silent_on_a_sound_evaluation() -> None:
+    rows = [evaluation("noise", 0.1, 0.8), evaluation("fgsm", 0.1, 0.5), evaluation("pgd", 0.1, 0.3)]
+    assert lint([*rows, evaluation("pgd", 0.2, 0.1), evaluation("pgd", 1.0, 0.0)]) == []
+
+
+def test_bounds_that_contradict_attacks_are_named() -> None:
+    assert lint_bounds("n", 0, 0.1, 0.2, [0.15], 0.05) == []
+    assert "succeeds at 0.05, inside the proved 0.1" in lint_bounds("n", 0, 0.1, 0.2, [0.05, 0.3], None)[0]
+    assert "certificate 0.3 above" in lint_bounds("n", 0, 0.1, 0.2, [], 0.3)[0]
+    assert "above upper side" in lint_bounds("n", 0, 0.3, 0.2, [], None)[0]
+
+
+def test_attacks_get_stronger_in_their_order() -> None:
+    data, model = load_dataset("digits"), Model(path_of("digits-resnet-plain"))
+    robust = [
+        attacked(model.network, data.images[:100], data.labels[:100], "inf", 0.08, name).accuracy for name in NAMES
+    ]
+    assert robust[0] > robust[1] >= robust[2] > 0
+
+
+def test_certificates_lie_below_exact_distances() -> None:
+    """l2 certificate <= proved lower side's true distance <= attack's distance, on every sample."""
+    data = load_dataset("digits")
+    for name in ("digits-resnet-cpl", "digits-resnet-cpl-adv"):
+        model = Model(path_of(name))
+        pairs = pairs_of(dict(model.network.metadata))
+        assert pairs is not None
+        for i in range(4):
+            image, label = data.images[i], int(data.labels[i])
+            logits = model.judge.run(image.reshape(1, -1))[0].astype(np.float64)
+            bound = certificate(logits, label, pairs)
+            outcome = distance(model, image, label, "2", settings=Settings(timeout=30, gap=0.05))
+            assert 0 < bound <= outcome.bracket.upper
+            assert bound <= outcome.bracket.lower * 1.06 or outcome.bracket.relative_gap > 0.05
+
+
+def test_compare_writes_page_pictures_and_numbers(tmp_path: Path) -> None:
+    out = tmp_path / "c"
+    arguments = ["compare", "zoo:digits-mlp", "zoo:digits-resnet-cpl", "--images", "0:6", "--eps-grid", "0.05,0.1"]
+    done = run(*arguments, "--out", str(out))
+    assert done.returncode == 0 and "sanity: nothing is off" in done.stdout, done.stderr
+    record = json.loads((out / "comparison.json").read_text())
+    assert [row["network"] for row in record["networks"]] == ["zoo:digits-mlp", "zoo:digits-resnet-cpl"]
+    assert all(row["closed"] == 1 for row in record["networks"]) and record["sanity"] == []
+    for row in record["networks"]:
+        for cell in row["at"]:
+            assert cell["certified_accuracy"] <= cell["pgd_accuracy"] + 1e-9
+    page = (out / "index.html").read_text()
+    assert page.count("data:image/png;base64") == 2 and "http" not in page.replace("http-equiv", "")
+    for name in ("curves.png", "scatter.png"):
+        assert (out / name).read_bytes()[:4] == b"\x89PNG"
+    again = run(*arguments, "--out", str(out))
+    assert again.returncode == 0 and "12 of 12 brackets are in" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["zoo:digits-mlp", "zoo:digits-mlp"], "named twice"),
+        (["zoo:digits-mlp", "--eps-grid", "a"], "takes radii"),
+        (["zoo:digits-mlp", "zoo:mnist-resnet-cpl"], "takes 784 values"),
+        (["zoo:digits-mlp", "--gap", "2"], "--gap must lie"),
+    ],
+)
+def test_compare_refuses(arguments: list[str], message: str) -> None:
+    done = run("compare", *arguments)
+    assert done.returncode == 2 and message in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+def test_train_from_the_command_line(tmp_path: Path) -> None:
+    recipe, out = tmp_path / "r.toml", tmp_path / "n.onnx"
+    recipe.write_text(
+        'name = "tiny"\n[architecture]\nname = "mlp"\ninputs = 64\nhidden = [8]\noutputs = 10\n'
+        "[training]\nepochs = 2\n[card]\nimages = 5\n"
+    )
+    done = run("train", str(recipe), "--out", str(out), "--seed", "4")
+    assert done.returncode == 0 and "test accuracy" in done.stdout, done.stderr
+    shown = run("info", str(out)).stdout
+    assert "seed: 4" in shown and "name: tiny" in shown
+    assert "of another recipe" in run("train", str(recipe), "--out", str(out)).stderr
+    assert "trains on digits" in run("train", str(recipe), "--out", str(out), "--data", "mnist:/x").stderr
