@@ -317,7 +317,8 @@ def _write(result: Comparison, out: Path) -> None:
     adjusted = holm([pair.wilcoxon for pair in result.pairs])
     page = render(
         "compare.html",
-        title=f"Certified radii, norm {result.norm}: " + ", ".join(dict.fromkeys(n.name for n in result.networks)),
+        title=f"Certified radii, norm {result.norm}: "
+        + ", ".join(dict.fromkeys(n.group if result.groups else n.name for n in result.networks)),
         comparison=result,
         rows=rows,
         grid=result.grid,

@@ -1,0 +1,57 @@
+"""Every study runs from end to end, on fewer epochs, seeds and images."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from advverify.models.datasets import Dataset, load_dataset
+from advverify.models.recipe import Recipe, read_recipe
+from examples import cure_against_adversarial_training, evaluation, robust_training, stable_against_plain
+
+
+def short(name: str) -> Recipe:
+    chosen = read_recipe(evaluation.RECIPES / f"{name}.toml")
+    return replace(
+        chosen,
+        training=replace(chosen.training, epochs=1),
+        data=replace(chosen.data, limit=128),
+        card=replace(chosen.card, images=2),
+    )
+
+
+def few(name: str, split: str) -> Dataset:
+    data = load_dataset(name, split)
+    return Dataset(data.name, data.images[:60], data.labels[:60])
+
+
+def test_robust_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(evaluation, "RESULTS", tmp_path)
+    monkeypatch.setattr(robust_training, "recipe", short)
+    monkeypatch.setattr(robust_training, "load_dataset", few)
+    robust_training.main.main(["--data", "digits"], standalone_mode=False)
+    shown = capsys.readouterr().out
+    assert "the one-step attack fgsm (47.9 % survive) is stronger than pgd (58.0 %)" in shown
+    assert (tmp_path / "robust-training-digits" / "pca.png").is_file()
+
+
+def test_cure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "RESULTS", tmp_path)
+    monkeypatch.setattr(cure_against_adversarial_training, "recipe", short)
+    monkeypatch.setattr(cure_against_adversarial_training, "load_dataset", few)
+    cure_against_adversarial_training.main.main([], standalone_mode=False)
+    assert "cost against standard" in (tmp_path / "cure-digits" / "README.md").read_text()
+
+
+def test_stable_against_plain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stable_against_plain, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(stable_against_plain, "FAMILIES", ("plain", "cpl"))
+    arguments = ["--seeds", "2", "--images", "0:2", "--work", str(tmp_path / "work")]
+    stable_against_plain.main.main(arguments, standalone_mode=False)
+    page = (tmp_path / "results" / "stable-against-plain-norm-inf" / "index.html").read_text()
+    assert "Groups of seeds" in page and "digits-resnet-cpl" in page
+
+
+@pytest.mark.parametrize("path", sorted(evaluation.RECIPES.glob("*.toml")), ids=lambda p: p.stem)
+def test_recipes_can_be_read(path: Path) -> None:
+    assert read_recipe(path).name == path.stem
