@@ -1,0 +1,221 @@
+"""`advverify attack`: what each attack finds, how far away, and how far that is from the exact minimum."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+
+from advverify.verifier.errors import InvalidInput
+
+from ..options import data_for, images_from, model_path
+from ..table import console, number
+
+if TYPE_CHECKING:
+    from advverify.verifier.attacks import Entry
+    from advverify.verifier.attacks.classification import ClassificationProblem
+    from advverify.verifier.attacks.measure import Measured
+
+_DEFAULT_EPS = {"inf": 0.1, "2": 1.0, "1": 4.0, "0": 4.0}
+
+
+@click.command("attack")
+@click.argument("model")
+@click.option("--attack", "names", default="all", show_default=True, help="Comma-separated attacks, or all.")
+@click.option("--norm", type=click.Choice(["0", "1", "2", "inf"]), default=None, help="Only this norm [default: all].")
+@click.option("--eps", type=float, default=None, help="Radius [default: the closest adversarial example is sought].")
+@click.option("--data", default=None, help="digits, mnist:DIR, cifar10:DIR or npz:FILE [default: the model's own].")
+@click.option("--images", default="0:100", show_default=True, help="Images of the test set: 7, 0:100 or 0:100:5.")
+@click.option("--target", type=int, default=None, help="The class that must win [default: any but the label].")
+@click.option("--loss", type=click.Choice(["margin", "cross-entropy", "houdini"]), default="margin", show_default=True)
+@click.option("--source", default=None, help="Attack this network instead and try what it finds (transfer).")
+@click.option(
+    "--exact", type=click.Path(exists=True, path_type=Path), default=None, help="Lines of `distance --out`: brackets."
+)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), default=None, help="Write one JSON line an attack.")
+def command(names: str, out: Path | None, **options: Any) -> int:
+    """Run attacks on images that MODEL (a path or zoo:NAME) classifies rightly.
+
+    Every point is evaluated afresh and checked by onnxruntime; distances are those of successes. With --exact the table
+    shows the median ratio to the exact distance, and an attack below a proved lower side is an error (exit status 1).
+    """
+    import torch
+
+    from advverify.verifier.api import Model
+    from advverify.verifier.attacks import ATTACKS
+
+    chosen = list(ATTACKS) if names == "all" else [name.strip() for name in names.split(",") if name.strip()]
+    for name in chosen:
+        if name not in ATTACKS:
+            raise InvalidInput(f"unknown attack '{name}': choose all, {', '.join(ATTACKS)}")
+    eps = options["eps"]
+    if eps is not None and (math.isnan(eps) or eps <= 0):
+        raise InvalidInput(f"--eps must be a number above 0, got {eps:g}")
+    model = Model(model_path(options["model"]))
+    data = data_for(model, options["data"])
+    indices = [i for i in images_from(options["images"], len(data)) if model.predict(data.images[i]) == data.labels[i]]
+    if options["target"] is not None:
+        indices = [i for i in indices if data.labels[i] != options["target"]]
+    if not indices:
+        raise InvalidInput("no image of these is classified rightly, so there is nothing to attack")
+    known = {} if options["exact"] is None else _brackets(options["exact"], model.network.sha256)
+    x = torch.from_numpy(data.images[indices].reshape(len(indices), -1))
+    y = torch.from_numpy(data.labels[indices])
+    shape = tuple(data.images.shape[1:])
+    rows = []
+    for name in chosen:
+        for norm in ATTACKS[name].norms or ("inf",):
+            if options["norm"] in (None, norm) and not (ATTACKS[name].kind == "spatial" and options["norm"]):
+                problem, found = _run(model, name, norm, x, y, shape, options)
+                rows.append(_record(model, name, norm, problem, found, indices, known, eps))
+    if not rows:
+        raise InvalidInput(f"none of these attacks knows the norm {options['norm']}")
+    _show(rows, ATTACKS, f"{options['model']}, {len(indices)} images of {data.name}", bool(known))
+    if out is not None:
+        _write(rows, out)
+    wrong = [row for row in rows if row["below"]]
+    for row in wrong:
+        click.echo(
+            f"advverify: {row['attack']}, norm {row['norm']}: images {row['below']} are attacked below their proved distance: "
+            "a bug in one of the two, please report it",
+            err=True,
+        )
+    return 1 if wrong else 0
+
+
+def _brackets(path: Path, sha256: str) -> dict[tuple[int, str], tuple[float, float]]:
+    """(index, norm) to bracket, from the lines of `distance --out` about this model."""
+    known: dict[tuple[int, str], tuple[float, float]] = {}
+    try:
+        for line in path.read_text().splitlines():
+            record = json.loads(line)
+            if (
+                record["model_sha256"] == sha256
+                and record.get("target") is None
+                and record["verdict"] != "misclassified"
+            ):
+                upper = math.inf if record["upper"] is None else float(record["upper"])
+                known[int(record["index"]), str(record["norm"])] = (float(record["lower"] or 0.0), upper)
+    except (ValueError, KeyError, TypeError) as error:
+        raise InvalidInput(f"--exact {path}: not the lines of `advverify distance --out` ({error})") from error
+    if not known:
+        raise InvalidInput(f"--exact {path}: holds no brackets of this model")
+    return known
+
+
+def _run(
+    model: Any, name: str, norm: str, x: Any, y: Any, shape: tuple[int, ...], options: dict[str, Any]
+) -> tuple[ClassificationProblem, Measured]:
+    import torch
+
+    from advverify.verifier.attacks import ATTACKS, make_attack
+    from advverify.verifier.attacks.classification import ClassificationProblem
+    from advverify.verifier.attacks.measure import closest, within
+    from advverify.verifier.attacks.transfer import Transfer
+    from advverify.verifier.network.evaluate import evaluate
+    from advverify.verifier.network.onnx_reader import read_onnx
+    from advverify.verifier.norms import get_norm
+
+    eps, ball = options["eps"], ATTACKS[name].kind in ("ball", "universal")
+    forward = lambda points: evaluate(model.network, points)  # noqa: E731
+    targets = None if options["target"] is None else torch.full_like(y, options["target"])
+    attack = make_attack(name, shape)
+    if options["source"] is not None:
+        source = read_onnx(model_path(options["source"]))
+        if (source.input_size, source.output_size) != (model.network.input_size, model.network.output_size):
+            raise InvalidInput(f"--source {options['source']}: has other inputs or outputs than the model")
+        attack = Transfer(lambda points: evaluate(source, points), attack)
+    if ball and (eps is not None or ATTACKS[name].kind == "universal"):
+        radius = eps if eps is not None else _DEFAULT_EPS[norm]
+        problem = ClassificationProblem.balls(forward, x, y, get_norm(norm), radius, options["loss"], targets)
+        return problem, within(attack, problem, options["seed"])
+    problem = ClassificationProblem.unbounded(forward, x, y, get_norm(norm), options["loss"], targets)
+    return problem, closest(name, attack, problem, options["seed"])
+
+
+def _record(
+    model: Any,
+    name: str,
+    norm: str,
+    problem: ClassificationProblem,
+    found: Measured,
+    indices: list[int],
+    known: dict[tuple[int, str], tuple[float, float]],
+    eps: float | None,
+) -> dict[str, Any]:
+    """Everything the table shows; successes that onnxruntime does not confirm do not count."""
+    import torch
+
+    from advverify.verifier.norms import get_norm
+
+    logits = torch.from_numpy(model.judge.run(found.points.numpy()))
+    confirmed = found.success & (problem.margin(logits) < 0)
+    delta = found.points - problem.images
+    own = get_norm(norm).length(delta)
+    if eps is not None:
+        confirmed &= own <= eps * (1 + 1e-9)
+    lengths = {n: get_norm(n).length(delta)[confirmed] for n in ("0", "1", "2", "inf")}
+    # What the judge was given is the point in the file's precision, and so is its distance.
+    exact = get_norm(norm).length(found.points.to(torch.float32).double() - problem.images)
+    ratios, below = [], []
+    for k, index in enumerate(indices):
+        bracket = known.get((index, norm))
+        if bracket is None or not bool(confirmed[k]) or problem.targets is not None:
+            continue
+        if math.isfinite(bracket[1]) and bracket[1] > 0:
+            ratios.append(float(own[k]) / bracket[1])
+        if float(exact[k]) < bracket[0] * (1 - 1e-9):
+            below.append(index)
+    squares = problem.images.square().sum(1).clamp(min=1e-12)
+    return {
+        "attack": name,
+        "norm": norm,
+        "eps": eps,
+        "images": len(indices),
+        "success": float(confirmed.double().mean()),
+        "median": {n: float(v.median()) if len(v) else math.inf for n, v in lengths.items()},
+        "rmse": float((delta.square().sum(1) / squares).mean()),
+        "seconds": found.seconds,
+        "ratio": float(np.median(ratios)) if ratios else math.nan,
+        "below": below,
+    }
+
+
+def _show(rows: list[dict[str, Any]], attacks: dict[str, Entry], title: str, exact: bool) -> None:
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", header_style="bold")
+    names = ["attack", "norm", "kind", "box", "paper", "success", "l0", "l1", "l2", "linf", "rMSE", "s"]
+    for name in names + (["to exact"] if exact else []):
+        table.add_column(name, justify="left" if name in ("attack", "kind", "box", "paper") else "right", no_wrap=True)
+    for row in rows:
+        entry, median = attacks[row["attack"]], row["median"]
+        cells = [row["attack"], row["norm"] if entry.norms else "-", entry.kind, entry.knowledge, entry.paper]
+        cells += [f"{100 * row['success']:.0f} %", *(_short(median[n]) for n in ("0", "1", "2", "inf"))]
+        cells += [_short(row["rmse"]), f"{row['seconds']:.1f}"]
+        table.add_row(*cells, *([_short(row["ratio"])] if exact else []))
+    from rich.console import Console
+
+    screen = console()
+    (screen if screen.is_terminal else Console(highlight=False, width=160)).print(table)
+
+
+def _short(value: float) -> str:
+    return number(value) if not math.isfinite(value) else f"{value:.3g}"
+
+
+def _write(rows: list[dict[str, Any]], out: Path) -> None:
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    try:
+        out.write_text("".join(json.dumps(plain(row)) + "\n" for row in rows))
+    except OSError as error:
+        raise InvalidInput(f"--out {out}: cannot be written ({error.strerror})") from error
