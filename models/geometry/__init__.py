@@ -1,0 +1,1 @@
+"""Geometry of decision boundaries: cross-sections, curvature, normals, subspaces (Moosavi-Dezfooli, Fawzi, Frossard)."""

@@ -1,0 +1,64 @@
+"""Networks made of networks: restricted to an affine subspace, or applied to many images with one perturbation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from .activations import clip
+from .builder import NetworkBuilder
+from .nodes import Affine, Input, Max, Network, Relu
+from .operators import Dense, Select
+
+
+def _copy(builder: NetworkBuilder, network: Network, start: int) -> int:
+    """Append a network that reads node `start`; returns its output."""
+    place = {0: start}
+    for i, node in enumerate(network.nodes[1:], start=1):
+        match node:
+            case Affine():
+                builder.nodes.append(replace(node, inputs=tuple(place[j] for j in node.inputs)))
+            case Relu() | Max():
+                builder.nodes.append(replace(node, input=place[node.input]))
+            case Input():
+                raise AssertionError("the input is node 0")
+        place[i] = len(builder.nodes) - 1
+    return place[network.output]
+
+
+def restricted(network: Network, origin: np.ndarray, basis: np.ndarray) -> Network:
+    """v -> network(origin + basis v), for origin (n,) and basis (n, m)."""
+    builder = NetworkBuilder((int(basis.shape[1]),))
+    matrix = torch.from_numpy(np.array(basis, dtype=np.float64))
+    start = builder.affine([0], [Dense(matrix)], np.asarray(origin, dtype=np.float64), "subspace")
+    return builder.finish(_copy(builder, network, start))
+
+
+def with_one_perturbation(
+    network: Network, images: np.ndarray, labels: np.ndarray, valid: tuple[float, float] | None
+) -> Network:
+    """delta -> for every image, the largest f_k - f_label over the other classes k at image + delta; (images,).
+
+    Args:
+        network: a classifier.
+        images: (count, n).
+        labels: (count,).
+        valid: range to which image + delta is clipped; None leaves it.
+    """
+    size, classes = images.shape[1], network.output_size
+    builder = NetworkBuilder((size,))
+    inputs, operators = [], []
+    for k, (image, label) in enumerate(zip(images, labels, strict=True)):
+        moved = builder.affine([0], [Select.identity(size)], np.asarray(image, dtype=np.float64), f"image{k}")
+        if valid is not None:
+            moved = builder.activation(moved, clip(*valid), f"valid{k}")
+        others = [c for c in range(classes) if c != label]
+        rows = torch.zeros(classes - 1, classes, dtype=torch.float64)
+        rows[torch.arange(classes - 1), torch.tensor(others)] = 1.0
+        rows[:, int(label)] = -1.0
+        differences = builder.affine([_copy(builder, network, moved)], [Dense(rows)], None, f"margins{k}")
+        inputs.append(builder.maximum(differences, np.arange(classes - 1)[None], f"worst{k}"))
+        operators.append(Dense(torch.eye(len(images), dtype=torch.float64)[:, k : k + 1]))
+    return builder.finish(builder.affine(inputs, operators, None, "worst"))  # type: ignore[arg-type]

@@ -1,0 +1,66 @@
+"""The smallest perturbation that fools the network on all of a few images at once, exactly: one query."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from .api import Model
+from .cascade import solve
+from .engines import Settings
+from .errors import InvalidInput
+from .network.compose import with_one_perturbation
+from .network.nodes import Network
+from .norms import get_norm
+from .outcome import Outcome
+from .query import Objective, Query
+from .specification import Case, NormBall, Polytope, Region, Specification
+
+
+def universal_distance(
+    model: str | Path | Network | Model,
+    images: np.ndarray,
+    labels: np.ndarray,
+    norm: str | float = "inf",
+    *,
+    limit: float = 1.0,
+    clip: bool = True,
+    valid: tuple[float, float] = (0.0, 1.0),
+    settings: Settings | None = None,
+    engines: tuple[str, ...] = (),
+) -> Outcome:
+    """Bracket of min ||delta|| such that every image + delta is misclassified; the witness is delta.
+
+    Args:
+        model: path, `Model` or network.
+        images: (count, ...), all rightly classified.
+        labels: (count,).
+        norm: of delta.
+        limit: largest radius of interest.
+        clip: image + delta is clipped to the valid range, entry by entry; else delta is free.
+        valid: the range.
+        settings: limits.
+        engines: names of the engines to use.
+
+    Raises:
+        InvalidInput: no images, or one that is misclassified already.
+    """
+    model = model if isinstance(model, Model) else Model(model)
+    flat = np.asarray(images, dtype=np.float64).reshape(len(images), -1)
+    if not len(flat) or flat.shape[1] != model.network.input_size:
+        raise InvalidInput(f"universal: needs images of {model.network.input_size} values each")
+    for k, (image, label) in enumerate(zip(flat, labels, strict=True)):
+        if model.predict(image) != label:
+            raise InvalidInput(f"universal: image {k} is misclassified without any perturbation")
+    network = with_one_perturbation(model.network, flat, labels, valid if clip else None)
+    count = len(flat)
+    # Unsafe where every worst margin is >= 0.
+    unsafe = Polytope(-np.eye(count), np.zeros(count), np.ones(count, dtype=bool), "all images")
+    width = valid[1] - valid[0]
+    reach = min(limit, width) if math.isfinite(limit) else width
+    side = np.full(flat.shape[1], reach if str(norm) == "inf" else width)
+    region = Region(-side, side, NormBall(np.zeros(flat.shape[1]), get_norm(norm), float(limit)))
+    query = Query(network, Specification((Case(region, (unsafe,)),)), Objective.MIN_DISTORTION)
+    return solve(query, settings, engines)
