@@ -27,7 +27,8 @@ def require_report() -> None:
         raise InvalidInput(f"pages and pictures need {' and '.join(missing)}: pip install 'advverify[report]'")
 
 
-def _plt() -> Any:
+def pyplot() -> Any:
+    """matplotlib without a screen, imported when a figure is drawn."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -38,7 +39,7 @@ def _plt() -> Any:
 
 def radius_curves(comparison: Comparison, path: Path) -> None:
     """Share of images robust beyond each radius: between what is proved and what an attack leaves."""
-    plt = _plt()
+    plt = pyplot()
     figure, axis = plt.subplots(figsize=(7, 4.2), layout="constrained")
     groups = list(dict.fromkeys(n.group for n in comparison.networks))
     shown: set[str] = set()
@@ -58,7 +59,7 @@ def radius_curves(comparison: Comparison, path: Path) -> None:
 
 def scatter(comparison: Comparison, path: Path) -> None:
     """Each image's bracket on the first network against the others'."""
-    plt = _plt()
+    plt = pyplot()
     first, others = comparison.networks[0], comparison.networks[1:]
     largest = max((u for n in comparison.networks for u in n.upper if math.isfinite(u)), default=1.0) * 1.05
     figure, axis = plt.subplots(figsize=(5.2, 5), layout="constrained")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,17 @@ def render(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=number, percent=percent, picture=picture, p=p_value)
+    environment.filters.update(number=number, percent=percent, picture=picture, p=p_value, embedded=embedded)
     text: str = environment.get_template(template).render(**values)
     return text
+
+
+def embedded(value: Any) -> Any:
+    """JSON inside a script element, where nothing can end the element."""
+    from markupsafe import Markup
+
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
 
 def number(value: float | None, digits: int = 4) -> str:

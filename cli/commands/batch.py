@@ -1,0 +1,256 @@
+"""`advverify batch`: jobs of many queries, kept in a store, resumed after anything."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+
+from advverify.verifier.errors import InvalidInput
+
+from ..options import images_from, model_path
+from ..table import console
+
+if TYPE_CHECKING:
+    from advverify.verifier.batch.job import Job, Sources, Task
+    from advverify.verifier.batch.pool import Pool
+    from advverify.verifier.outcome import Outcome
+    from advverify.verifier.store import Store
+
+STORE = click.option(
+    "--store", "store_path", type=click.Path(path_type=Path), default=Path("runs.sqlite"), show_default=True
+)
+FORMATS = ("csv", "jsonl", "parquet", "vnncomp")
+
+
+@click.group("batch")
+def command() -> None:
+    """Jobs of many queries: models x data x norms x radii, or VNN-COMP folders."""
+
+
+def workers(function: Any) -> Any:
+    """Options of whatever runs a job."""
+    for option in (
+        click.option("--scheduler", default=None, help="Address of a Dask scheduler: tcp://host:8786."),
+        click.option("--memory", type=int, default=0, help="MiB of data a worker may hold [default: no limit]."),
+        click.option("--jobs", type=int, default=None, help="Worker processes [default: one a core]."),
+        STORE,
+    ):
+        function = option(function)
+    return function
+
+
+@command.command("run")
+@click.argument("job_path", metavar="JOB", type=click.Path(path_type=Path))
+@workers
+@click.option("--dry-run", is_flag=True, help="Check the job, count its queries, and stop.")
+def run(job_path: Path, store_path: Path, dry_run: bool, **options: Any) -> int:
+    """Run the queries of JOB (a TOML file) that the store has no answer to."""
+    from advverify.verifier.batch.job import read_job
+
+    return _run(read_job(job_path, _sources()), store_path, dry_run, options)
+
+
+@command.command("resume")
+@click.argument("name", required=False)
+@workers
+def resume(name: str | None, store_path: Path, **options: Any) -> int:
+    """Go on with the job NAME of a store (its only job where no name is given), from the text that the store keeps."""
+    from advverify.verifier.batch.job import read_text
+    from advverify.verifier.store import Store
+
+    with Store(store_path) as store:
+        jobs = {job["name"]: job for job in store.jobs()}
+        started = {(r["model"]): r["model_sha256"] for r in store.rows(name)} if jobs else {}
+    if name is None and len(jobs) == 1:
+        name = next(iter(jobs))
+    if name is None or name not in jobs:
+        raise InvalidInput(f"{store_path}: name one of its jobs: {', '.join(sorted(jobs)) or 'it has none'}")
+    job = read_text(jobs[name]["text"], name, Path(jobs[name]["folder"]), _sources())
+    for task in job.tasks:
+        before = started.get(task.stored.model)
+        if before is not None and before != task.stored.model_sha256:
+            raise InvalidInput(
+                f"{task.stored.model}: the file has changed since job {name} was started; run the job file again to take the "
+                "new one"
+            )
+    return _run(job, store_path, False, options)
+
+
+def _run(job: Job, store_path: Path, dry_run: bool, options: dict[str, Any]) -> int:
+    from advverify.verifier.batch.run import estimate, open_tasks
+    from advverify.verifier.store import Store
+
+    jobs = options["jobs"]
+    if (jobs is not None and jobs < 1) or options["memory"] < 0:
+        raise InvalidInput("--jobs must be at least 1, --memory at least 0")
+    if dry_run and not store_path.exists():
+        tasks, total = list(job.tasks), len(job.tasks)
+        click.echo(f"job {job.name}: {total} queries, about {_duration(estimate(tasks, jobs or os.cpu_count() or 1))}")
+        return 0
+    with Store(store_path, write=not dry_run) as store:
+        tasks = open_tasks(store, job)
+        pool = None if dry_run else _pool(options)
+        count = getattr(pool, "jobs", jobs or os.cpu_count() or 1)
+        click.echo(
+            f"job {job.name}: {len(job.tasks)} queries, {len(job.tasks) - len(tasks)} answered before, "
+            f"{len(tasks)} to do, about {_duration(estimate(tasks, count))}",
+            err=True,
+        )
+        if pool is None:
+            return 0
+        return _progress(store, job, pool, len(tasks))
+
+
+def _progress(store: Store, job: Job, pool: Pool, total: int) -> int:
+    """Run with a progress line; Ctrl-C keeps what is done."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from advverify.verifier.batch.run import run_job
+
+    counts = {"robust": 0, "adversarial": 0, "misclassified": 0, "unknown": 0}
+    began = time.perf_counter()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    progress = Progress(*columns, console=console(stderr=True), disable=not sys.stderr.isatty())
+    with progress:
+        bar = progress.add_task("starting", total=total)
+
+        def hear(task: Task, outcome: Outcome) -> None:
+            counts[outcome.verdict.value] += 1
+            done = sum(counts.values())
+            rate = done / (time.perf_counter() - began)
+            share = 100 * counts["robust"] / done
+            progress.update(bar, advance=1, description=f"{rate:.1f}/s, {share:.0f} % robust")
+
+        try:
+            run_job(store, job, pool, hear)
+        except KeyboardInterrupt:
+            progress.stop()
+            click.echo(
+                f"advverify: interrupted; {sum(counts.values())} answers of this run are kept, run again to go on",
+                err=True,
+            )
+            return 130
+    seconds = time.perf_counter() - began
+    shown = ", ".join(f"{n} {word}" for word, n in counts.items() if n)
+    click.echo(f"job {job.name}: {shown or 'nothing to do'}; {seconds:.1f} s")
+    return 0
+
+
+def _pool(options: dict[str, Any]) -> Pool:
+    if options["scheduler"] is not None:
+        from advverify.verifier.batch.dask_pool import DaskPool
+
+        return DaskPool(options["scheduler"])
+    from advverify.verifier.batch.pool import ProcessPool
+
+    return ProcessPool(options["jobs"] or os.cpu_count() or 1, options["memory"])
+
+
+def _sources() -> Sources:
+    """Data sets and the zoo, for job files; every data set is loaded once."""
+    from advverify.models.datasets import load_dataset
+    from advverify.verifier.batch.job import Sources
+
+    loaded: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+
+    def data(name: str) -> tuple[np.ndarray, np.ndarray]:
+        if name not in loaded:
+            found = load_dataset(name)
+            loaded[name] = found.images, found.labels
+        return loaded[name]
+
+    def model(name: str, folder: Path) -> Path:
+        return model_path(name) if name.startswith("zoo:") else folder / name
+
+    return Sources(data, model, images_from)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+@command.command("status")
+@STORE
+def status(store_path: Path) -> int:
+    """Counts of every job of a store; safe while a job runs."""
+    from rich.table import Table
+
+    from advverify.verifier.store import Store
+
+    with Store(store_path) as store:
+        jobs = store.jobs()
+    table = Table(header_style="bold")
+    for name in ("job", "queries", "done", "robust", "adversarial", "misclassified", "unknown", "CPU time"):
+        table.add_column(name, justify="left" if name == "job" else "right")
+    for job in jobs:
+        cells = [str(job[n]) for n in ("queries", "done", "robust", "adversarial", "misclassified", "unknown")]
+        table.add_row(job["name"], *cells, _duration(job["seconds"]))
+    console().print(table)
+    return 0
+
+
+@command.command("export")
+@STORE
+@click.option("--job", default=None, help="Only this job.")
+@click.option("--format", "form", type=click.Choice(FORMATS), default="csv", show_default=True)
+@click.option("-o", "--out", type=click.Path(path_type=Path), required=True)
+def export(store_path: Path, job: str | None, form: str, out: Path) -> int:
+    """Write the answers of a store as CSV, JSON lines, Parquet, or VNN-COMP's results.csv."""
+    from advverify.verifier.store import Store
+
+    with Store(store_path) as store:
+        if job is not None and job not in {j["name"] for j in store.jobs()}:
+            raise InvalidInput(f"{store_path}: has no job '{job}'")
+        rows = [row for row in store.rows(job, outcomes=form == "jsonl") if row["verdict"] is not None]
+    if not rows:
+        raise InvalidInput(f"{store_path}: holds no answers to export")
+    try:
+        out.write_bytes(_written(rows, form))
+    except OSError as error:
+        raise InvalidInput(f"{out}: cannot be written ({error.strerror})") from error
+    click.echo(f"{len(rows)} rows written to {out}")
+    return 0
+
+
+_WORDS = {"robust": "unsat", "adversarial": "sat", "misclassified": "sat", "unknown": "unknown"}
+
+
+def _written(rows: list[dict[str, Any]], form: str) -> bytes:
+    if form == "jsonl":
+        lines = (json.dumps({**json.loads(row.pop("outcome")), "key": row["key"]}) for row in rows)
+        return ("\n".join(lines) + "\n").encode()
+    if form == "parquet":
+        return _parquet(rows)
+    buffer = io.StringIO()
+    if form == "vnncomp":
+        plain = csv.writer(buffer, lineterminator="\n")
+        for row in rows:
+            word = "timeout" if "time limit" in (row["reason"] or "") else _WORDS[row["verdict"]]
+            plain.writerow([row["data"], row["model"], row["item"], 0, word, f"{row['seconds']:.4f}"])
+    else:
+        writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return buffer.getvalue().encode()
+
+
+def _parquet(rows: list[dict[str, Any]]) -> bytes:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise InvalidInput("Parquet needs pyarrow: pip install 'advverify[batch]'") from error
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows), sink)
+    return sink.getvalue()

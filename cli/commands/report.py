@@ -1,0 +1,218 @@
+"""`advverify report`: what a store holds, as one page that needs nothing else."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+
+from advverify.verifier.errors import InvalidInput
+
+from ..report import summary
+from ..report.figures import require_report
+from ..report.page import number, render
+from ..report.store_figures import draw, thumbnail
+from ..table import console
+
+if TYPE_CHECKING:
+    from advverify.models.datasets import Dataset
+    from advverify.verifier.outcome import Outcome
+
+_HARDEST, _ROWS = 40, 20_000
+
+
+@click.command("report")
+@click.argument("store", type=click.Path(path_type=Path))
+@click.option("-o", "--out", type=click.Path(path_type=Path), default=None, help="The HTML file.")
+@click.option("--job", default=None, help="Only this job.")
+@click.option("--against", type=click.Path(path_type=Path), default=None, help="Another store: what changed since.")
+@click.option("--figures", type=click.Path(path_type=Path), default=None, help="Write the figures to this folder too.")
+@click.option("--text", is_flag=True, help="A summary on the terminal.")
+def command(
+    store: Path, out: Path | None, job: str | None, against: Path | None, figures: Path | None, text: bool
+) -> int:
+    """Report the answers of STORE: shares, curves, cactus plot, gaps, engines, hardest queries, changes."""
+    from advverify.verifier.store import Store
+
+    if out is None and not text and figures is None:
+        raise InvalidInput("choose what to write: -o FILE.html, --figures DIR or --text")
+    if out is not None or figures is not None:
+        require_report()
+    with Store(store) as opened:
+        if job is not None and job not in {j["name"] for j in opened.jobs()}:
+            raise InvalidInput(f"{store}: has no job '{job}'")
+        everything = list(opened.rows(job))
+        rows = [row for row in everything if row["verdict"] is not None]
+        if not rows:
+            raise InvalidInput(f"{store}: holds no answers yet")
+        hardest = [(row, opened.outcome(row["key"])) for row in summary.hardest(rows, _HARDEST)]
+    before = None if against is None else _before(against)
+    compared = None if before is None else summary.changes(before, rows)
+    if text:
+        _text(rows, compared)
+    if figures is not None:
+        _folder(figures)
+        draw(rows, figures, ("png", "svg"))
+        click.echo(f"figures written to {figures}")
+    if out is not None:
+        page = _page(str(store.name), rows, len(everything) - len(rows), hardest, compared, against)
+        try:
+            out.write_text(page, encoding="utf-8")
+        except OSError as error:
+            raise InvalidInput(f"{out}: cannot be written ({error.strerror})") from error
+        click.echo(f"written to {out}")
+    return 0
+
+
+def _before(path: Path) -> list[dict[str, Any]]:
+    from advverify.verifier.store import Store
+
+    with Store(path) as store:
+        return [row for row in store.rows() if row["verdict"] is not None]
+
+
+def _folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidInput(f"--figures {path}: not a folder that can be written to ({error.strerror})") from error
+
+
+def _page(
+    name: str,
+    rows: list[dict[str, Any]],
+    open_count: int,
+    hardest: list[tuple[dict[str, Any], Outcome | None]],
+    compared: dict[str, Any] | None,
+    against: Path | None,
+) -> str:
+    counts = [(v, sum(row["verdict"] == v for row in rows)) for v in summary.VERDICTS]
+    pictures = _Pictures()
+    shown = [_hard(row, outcome, pictures) for row, outcome in hardest]
+    held = summary.hardest(rows, _ROWS)
+    table = [
+        [
+            row["model"],
+            summary.group_name(row).removeprefix(row["model"] + ", "),
+            row["item"],
+            row["verdict"],
+            row["lower"],
+            row["upper"],
+            row["engine"],
+            row["seconds"],
+        ]
+        for row in held
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        return render(
+            "report.html",
+            title=f"Report of {name}",
+            rows=rows,
+            open_count=open_count,
+            total_seconds=sum(row["seconds"] for row in rows),
+            verdicts=[(v, n) for v, n in counts if n],
+            shares=summary.shares(rows),
+            figures=draw(rows, Path(folder)),
+            against=compared,
+            against_name="" if against is None else against.name,
+            hardest=shown,
+            pictures=any(any(entry["images"]) for entry in shown),
+            table=table,
+            left_out=len(rows) > len(held),
+        )
+
+
+def _hard(row: dict[str, Any], outcome: Outcome | None, pictures: _Pictures) -> dict[str, Any]:
+    """One row of the table of the hardest queries."""
+    statistics = {} if outcome is None else outcome.statistics
+    finite = [] if outcome is None else [e.lower for e in outcome.trace if math.isfinite(e.lower)]
+    return {
+        "key": row["key"],
+        "name": f"{summary.group_name(row)}, {row['item']}",
+        "verdict": row["verdict"],
+        "lower": row["lower"],
+        "upper": row["upper"],
+        "root": finite[0] if finite else None,
+        "nodes": statistics.get("nodes", "–"),
+        "unstable": statistics.get("unstable_relus", "–"),
+        "engine": row["engine"] or "–",
+        "seconds": row["seconds"],
+        "images": pictures.of(row, outcome),
+    }
+
+
+class _Pictures:
+    """Images of the data sets that can be loaded here, each set once."""
+
+    def __init__(self) -> None:
+        self._sets: dict[str, Dataset | None] = {}
+
+    def of(self, row: dict[str, Any], outcome: Outcome | None) -> list[str | None]:
+        """Image, adversarial example and their difference as data addresses; None for what there is not."""
+        data = None if row["kind"] == "verify" else self._load(row["data"])
+        if data is None:
+            return [None, None, None]
+        image, shape = data.images[int(row["item"])].ravel(), data.images.shape[1:]
+        if len(shape) != 3:
+            return [None, None, None]
+        witness = None if outcome is None else outcome.bracket.witness
+        found: list[str | None] = [_address(thumbnail(image, shape))]
+        if witness is None or witness.size != image.size or np.array_equal(witness, image):
+            return [*found, None, None]
+        return [*found, _address(thumbnail(witness, shape)), _address(thumbnail(witness - image, shape, signed=True))]
+
+    def _load(self, name: str) -> Dataset | None:
+        from advverify.models.datasets import load_dataset
+
+        if name not in self._sets:
+            try:
+                self._sets[name] = load_dataset(name)
+            except InvalidInput as error:
+                click.echo(f"note: no pictures of {name}: {error}", err=True)
+                self._sets[name] = None
+        return self._sets[name]
+
+
+def _address(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode()
+
+
+def _text(rows: list[dict[str, Any]], compared: dict[str, Any] | None) -> None:
+    from rich.table import Table
+
+    screen = console()
+    table = Table(header_style="bold")
+    names = [
+        "question",
+        "queries",
+        "robust",
+        "adversarial",
+        "misclassified",
+        "unknown",
+        "checked",
+        "median s",
+        "total s",
+    ]
+    for name in names:
+        table.add_column(name, justify="left" if name == "question" else "right")
+    for share in summary.shares(rows):
+        cells = [str(share[n]) for n in ("queries", *summary.VERDICTS, "checked")]
+        table.add_row(share["name"], *cells, number(share["median_seconds"], 3), number(share["total_seconds"]))
+    screen.print(table)
+    for name, count, seconds in summary.engines(rows):
+        screen.print(f"{name or '-'}: settled {count} in {seconds:.1f} s", markup=False)
+    unsettled = [row for row in rows if not summary.settled(row)]
+    for row in summary.hardest(unsettled, 10):
+        bracket = f"{number(row['lower'])} … {number(row['upper'])}"
+        screen.print(f"open: {summary.group_name(row)}, {row['item']}: {bracket}, {row['seconds']:.1f} s", markup=False)
+    if compared is not None:
+        plain = {key: value for key, value in compared.items() if key != "verdicts"}
+        screen.print(f"against the other store: {json.dumps(plain)}", markup=False)
+        for change in compared["verdicts"]:
+            screen.print(f"changed: {change['query']}: {change['before']} -> {change['after']}", markup=False)

@@ -1,0 +1,100 @@
+"""A store's answers as the numbers that a report shows; rows are dictionaries of the store's columns."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from typing import Any
+
+Row = dict[str, Any]
+
+VERDICTS = ("robust", "adversarial", "misclassified", "unknown")
+
+
+def group_name(row: Row) -> str:
+    """Model and question, as curves and tables are labelled."""
+    if row["kind"] == "verify":
+        return f"{row['data']}"
+    question = "distance" if row["kind"] == "distance" else f"eps {row['eps']:g}"
+    return f"{row['model']}, norm {row['norm']}, {question}"
+
+
+def shares(rows: list[Row]) -> list[dict[str, Any]]:
+    """Verdicts and times by model and question."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(group_name(row), []).append(row)
+    result = []
+    for name, members in groups.items():
+        counts = Counter(row["verdict"] for row in members)
+        seconds = sorted(row["seconds"] for row in members)
+        result.append(
+            {
+                "name": name,
+                "queries": len(members),
+                **{verdict: counts[verdict] for verdict in VERDICTS},
+                "checked": sum(row["trust"] == "checked" for row in members),
+                "median_seconds": seconds[len(seconds) // 2],
+                "total_seconds": sum(seconds),
+            }
+        )
+    return result
+
+
+def engines(rows: list[Row]) -> list[tuple[str, int, float]]:
+    """(engine, queries it settled, seconds of those), most first."""
+    counts, seconds = Counter[str](), Counter[str]()
+    for row in rows:
+        if row["verdict"] != "unknown":
+            counts[row["engine"]] += 1
+            seconds[row["engine"]] += row["seconds"]
+    return [(name, count, float(seconds[name])) for name, count in counts.most_common()]
+
+
+def settled(row: Row) -> bool:
+    """Whether a query has its answer: a distance counts when its bracket is closed to its gap."""
+    if row["verdict"] == "unknown":
+        return False
+    if row["kind"] != "distance":
+        return True
+    gap = json.loads(row["options"]).get("gap", 1e-4)
+    relative = relative_gap(row)
+    return relative is not None and relative <= gap * (1 + 1e-9)
+
+
+def relative_gap(row: Row) -> float | None:
+    """(upper - lower) / upper of a distance; None for other questions."""
+    if row["kind"] != "distance":
+        return None
+    if row["upper"] is None:
+        return math.inf
+    return 0.0 if row["upper"] == 0 else (row["upper"] - (row["lower"] or 0.0)) / row["upper"]
+
+
+def hardest(rows: list[Row], count: int) -> list[Row]:
+    """Open queries first, then the slowest."""
+    return sorted(rows, key=lambda row: (settled(row), -row["seconds"]))[:count]
+
+
+def changes(before: list[Row], after: list[Row]) -> dict[str, Any]:
+    """Two runs of the same questions: verdicts that changed, and what got faster or slower."""
+
+    def identity(row: Row) -> tuple[Any, ...]:
+        return row["kind"], row["model_sha256"], row["data"], row["item"], row["norm"], row["eps"]
+
+    old = {identity(row): row for row in before}
+    pairs = [(old[identity(row)], row) for row in after if identity(row) in old]
+    moved = [(a, b) for a, b in pairs if a["verdict"] != b["verdict"]]
+    ratios = sorted((a["seconds"] + 1e-3) / (b["seconds"] + 1e-3) for a, b in pairs)
+    return {
+        "common": len(pairs),
+        "verdicts": [
+            {"query": f"{group_name(b)}, {b['item']}", "before": a["verdict"], "after": b["verdict"]} for a, b in moved
+        ],
+        "contradictions": sum({a["verdict"], b["verdict"]} == {"robust", "adversarial"} for a, b in moved),
+        "median_speedup": ratios[len(ratios) // 2] if ratios else None,
+        "faster": sum(ratio > 1.5 for ratio in ratios),
+        "slower": sum(ratio < 1 / 1.5 for ratio in ratios),
+        "seconds": [sum(a["seconds"] for a, _ in pairs), sum(b["seconds"] for _, b in pairs)],
+    }

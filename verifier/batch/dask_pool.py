@@ -1,0 +1,131 @@
+"""The same tasks on an existing Dask cluster (extra `[batch]`): answers stream back to the one writer.
+
+A worker that dies costs a retry of its task by Dask; a scheduler that is restarted forgets everything, so what is open is
+sent again. Workers must run this version of the package.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from advverify import __version__
+
+from ..errors import InvalidInput
+from ..outcome import Outcome
+from .job import Task
+from .pool import GRACE, Answer
+from .work import answer, failed
+
+_RECONNECT = 120.0  # seconds that a scheduler may be away
+_WINDOW = 4  # tasks in flight for each worker thread
+
+
+def _version() -> str:
+    from advverify import __version__ as there
+
+    return there
+
+
+class DaskPool:
+    """Tasks on the cluster of a scheduler."""
+
+    def __init__(self, address: str) -> None:
+        """Connect, and check the workers' versions.
+
+        Raises:
+            InvalidInput: no package, no scheduler, no workers, or workers of another version.
+        """
+        try:
+            import distributed
+        except ImportError as error:
+            raise InvalidInput("--scheduler needs dask.distributed: pip install 'advverify[batch]'") from error
+        self._distributed: Any = distributed
+        self.address = address
+        self._client = self._connect(10.0)
+        self._check()
+
+    def _connect(self, timeout: float) -> Any:
+        try:
+            return self._distributed.Client(self.address, timeout=timeout, set_as_default=False)
+        except (OSError, TimeoutError, ValueError, ImportError) as error:
+            raise InvalidInput(f"--scheduler {self.address}: no Dask scheduler answers there ({error})") from error
+
+    def _check(self) -> None:
+        versions = self._client.run(_version)
+        if not versions:
+            raise InvalidInput(f"--scheduler {self.address}: the cluster has no workers")
+        other = {v for v in versions.values() if v != __version__}
+        if other:
+            raise InvalidInput(
+                f"--scheduler {self.address}: workers run advverify {', '.join(sorted(other))}, this is {__version__}; "
+                "install the same version everywhere"
+            )
+
+    @property
+    def jobs(self) -> int:
+        """Threads of all workers."""
+        threads: int = sum(self._client.nthreads().values())
+        return max(1, threads)
+
+    def run(self, tasks: Iterable[Task]) -> Iterator[Answer]:
+        """(task, outcome, attempts) as they come."""
+        waiting = list(reversed(list(tasks)))
+        flying: dict[Any, tuple[Task, float]] = {}
+        attempts: dict[str, int] = {}
+        try:
+            while waiting or flying:
+                try:
+                    while waiting and len(flying) < _WINDOW * self.jobs:
+                        task = waiting.pop()
+                        attempts[task.stored.key] = attempts.get(task.stored.key, 0) + 1
+                        future = self._client.submit(answer, task, pure=False, retries=1, allow_other_workers=True)
+                        flying[future] = (task, time.monotonic())
+                    finished = [future for future in flying if future.done()]
+                    if not finished:
+                        self._distributed.wait(list(flying), timeout=1.0, return_when="FIRST_COMPLETED")
+                except (TimeoutError, self._distributed.TimeoutError):
+                    finished = []
+                except (OSError, RuntimeError, self._distributed.client.FutureCancelledError):
+                    finished = []
+                for future in finished:
+                    task, _ = flying.pop(future)
+                    found = self._result(future, task)
+                    if found is None:
+                        waiting.append(task)
+                    else:
+                        yield task, found, attempts[task.stored.key]
+                if self._client.status in ("closed", "connecting") or any(
+                    f.status in ("lost", "cancelled") for f in flying
+                ):
+                    waiting += [task for task, _ in flying.values()]
+                    flying = {}
+                    self._again()
+        finally:
+            self._client.close()
+
+    def _result(self, future: Any, task: Task) -> Outcome | None:
+        """The answer; None where it was lost with a scheduler and has to be asked for again."""
+        if future.status in ("cancelled", "lost"):
+            return None
+        if future.status == "error":
+            return failed(task, f"on the cluster: {future.exception()}")
+        outcome: Outcome = future.result(timeout=task.timeout + GRACE)
+        return outcome
+
+    def _again(self) -> None:
+        """Connect anew, as long as a scheduler may take to come back."""
+        self._client.close(timeout=5)
+        deadline = time.monotonic() + _RECONNECT
+        while True:
+            try:
+                self._client = self._connect(5.0)
+                self._client.wait_for_workers(1, timeout=max(1.0, deadline - time.monotonic()))
+                return
+            except (InvalidInput, TimeoutError, self._distributed.TimeoutError) as error:
+                if time.monotonic() > deadline:
+                    raise InvalidInput(
+                        f"--scheduler {self.address}: gone for {_RECONNECT:g} s; what was answered is kept, run again"
+                    ) from error
+                time.sleep(1.0)
