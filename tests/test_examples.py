@@ -7,7 +7,13 @@ import pytest
 
 from advverify.models.datasets import Dataset, load_dataset
 from advverify.models.recipe import Recipe, read_recipe
-from examples import cure_against_adversarial_training, evaluation, robust_training, stable_against_plain
+from examples import (
+    cure_against_adversarial_training,
+    dictionary_attacks,
+    evaluation,
+    robust_training,
+    stable_against_plain,
+)
 
 
 def short(name: str) -> Recipe:
@@ -55,3 +61,13 @@ def test_stable_against_plain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("path", sorted(evaluation.RECIPES.glob("*.toml")), ids=lambda p: p.stem)
 def test_recipes_can_be_read(path: Path) -> None:
     assert read_recipe(path).name == path.stem
+
+
+def test_dictionary_attacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "RESULTS", tmp_path)
+    monkeypatch.setattr(dictionary_attacks, "recipe", short)
+    monkeypatch.setattr(dictionary_attacks, "load_dataset", few)
+    monkeypatch.setattr(dictionary_attacks, "ATOMS", (2,))
+    dictionary_attacks.main.main(["--count", "40"], standalone_mode=False)
+    text = (tmp_path / "dictionary-attacks-digits" / "README.md").read_text()
+    assert text.count("| ADiL |") == 3 and "noise injection" in text

@@ -1,0 +1,275 @@
+"""Jobs, the store, workers that die, drivers that are killed, and the report."""
+
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from test_cli import run
+
+from advverify.cli.commands.batch import _sources
+from advverify.verifier.batch import pool as pools
+from advverify.verifier.batch.job import Job, Task, read_job
+from advverify.verifier.batch.pool import ProcessPool
+from advverify.verifier.batch.run import open_tasks, run_job
+from advverify.verifier.errors import InvalidInput
+from advverify.verifier.outcome import Bracket, Outcome, Trust, Verdict
+from advverify.verifier.store import Store, StoredQuery
+
+JOB = """
+name = "small"
+timeout = 20
+[[queries]]
+models = ["zoo:digits-mlp", "zoo:digits-resnet-cpl"]
+data = "digits"
+images = "0:12"
+norms = ["inf"]
+eps = [0.02, 0.05]
+[[queries]]
+models = ["zoo:digits-mlp"]
+data = "digits"
+images = "0:4"
+distance = true
+gap = 1e-3
+"""
+
+
+def write(folder: Path, text: str = JOB) -> Path:
+    path = folder / "job.toml"
+    path.write_text(text)
+    return path
+
+
+def verdicts(path: Path) -> dict[str, str]:
+    with Store(path) as store:
+        return {row["key"]: row["verdict"] for row in store.rows()}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("batch")
+    done = run("batch", "run", str(write(folder)), "--store", str(folder / "r.sqlite"), "--jobs", "2")
+    assert done.returncode == 0 and "52 queries, 0 answered before, 52 to do" in done.stderr, done.stderr
+    return folder / "r.sqlite"
+
+
+def test_status_export_and_rerun(undisturbed: Path, tmp_path: Path) -> None:
+    status = run("batch", "status", "--store", str(undisturbed))
+    assert status.returncode == 0 and "small" in status.stdout and "52" in status.stdout
+    again = run("batch", "run", str(write(tmp_path)), "--store", str(undisturbed))
+    assert again.returncode == 0 and "52 answered before, 0 to do" in again.stderr
+    for form, lines in (("csv", 53), ("jsonl", 52), ("vnncomp", 52)):
+        out = tmp_path / f"out.{form}"
+        done = run("batch", "export", "--store", str(undisturbed), "--format", form, "-o", str(out))
+        assert done.returncode == 0 and len(out.read_text().splitlines()) == lines
+    first = json.loads((tmp_path / "out.jsonl").read_text().splitlines()[0])
+    assert first["trace"] is not None and first["model"] == "zoo:digits-mlp" and first["eps"] == 0.02
+
+
+def test_a_changed_option_runs_again_and_the_rest_is_kept(undisturbed: Path, tmp_path: Path) -> None:
+    done = run("batch", "run", str(write(tmp_path, JOB.replace("gap = 1e-3", "gap = 1e-2"))), "--store", str(undisturbed), "--dry-run")
+    assert "48 answered before, 4 to do" in done.stderr
+
+
+def test_killed_drivers_and_workers_change_nothing(undisturbed: Path, tmp_path: Path) -> None:
+    job, store = write(tmp_path), tmp_path / "k.sqlite"
+    rng, command = random.Random(0), [sys.executable, "-m", "advverify.cli", "batch", "run", str(job)]
+    for _ in range(3):
+        driver = subprocess.Popen([*command, "--store", str(store), "--jobs", "2"], stderr=subprocess.DEVNULL)
+        time.sleep(rng.uniform(4.0, 9.0))
+        children = subprocess.run(["ps", "--ppid", str(driver.pid), "-o", "pid="], capture_output=True, text=True).stdout.split()
+        if children and rng.random() < 0.5:
+            os.kill(int(children[-1]), signal.SIGKILL)
+            time.sleep(0.5)
+        driver.kill()
+        driver.wait()
+    resumed = run("batch", "resume", "--store", str(store))
+    assert resumed.returncode == 0, resumed.stderr
+    assert verdicts(store) == verdicts(undisturbed)
+
+
+class Fixed:
+    """A pool that answers at once."""
+
+    def __init__(self, limit: int = 10**9) -> None:
+        self.limit = limit
+
+    def run(self, tasks: Any) -> Iterator[tuple[Task, Outcome, int]]:
+        for number, task in enumerate(tasks):
+            if number == self.limit:
+                raise KeyboardInterrupt
+            yield task, Outcome(Verdict.ROBUST, Bracket(0.1, 0.2, np.zeros(4)), Trust.SOLVER, "propagate", 0.01), 1
+
+
+def many(count: int) -> Job:
+    stored = [
+        StoredQuery(f"{k:032x}", "certify", "m.onnx", "ab", "digits", str(k), "inf", 0.1, "{}", "0") for k in range(count)
+    ]
+    return Job("many", "text", ".", tuple(Task(s, "m.onnx", {}) for s in stored))
+
+
+def test_an_interrupted_run_keeps_what_is_done(tmp_path: Path) -> None:
+    with Store(tmp_path / "s.sqlite", write=True) as store:
+        with pytest.raises(KeyboardInterrupt):
+            run_job(store, many(20), Fixed(7))
+        assert store.jobs()[0]["done"] == 7 and len(open_tasks(store, many(20))) == 13
+        assert run_job(store, many(20), Fixed()) == 13 and store.jobs()[0]["robust"] == 20
+
+
+def die_once(task: Task) -> Outcome:
+    marker = Path(task.path)
+    if not marker.exists():
+        marker.write_text("")
+        os.kill(os.getpid(), signal.SIGKILL)
+    return Outcome(Verdict.ROBUST, Bracket(1.0, 1.0), Trust.SOLVER, "x", 0.0)
+
+
+def test_workers_that_die_hang_or_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through the real pool: a missing model fails at once, a worker killed from outside costs one more attempt."""
+    job = read_job(write(tmp_path, JOB.replace("0:12", "0:3")), _sources())
+    first = job.tasks[0]
+    missing = Task(first.stored, str(tmp_path / "gone.onnx"), first.options, first.image, first.label)
+    changed = Task(
+        StoredQuery(**{**{f: getattr(first.stored, f) for f in first.stored.__dataclass_fields__}, "model_sha256": "0"}),
+        first.path,
+        first.options,
+        first.image,
+        first.label,
+    )
+    answers = {}
+    for number, (task, outcome, _) in enumerate(ProcessPool(1).run([missing, changed, *job.tasks])):
+        answers[number] = outcome
+        if number == 2:  # the one worker dies in the middle
+            children = subprocess.run(["ps", "--ppid", str(os.getpid()), "-o", "pid=,args="], capture_output=True, text=True)
+            for line in children.stdout.splitlines():
+                if "spawn_main" in line:
+                    os.kill(int(line.split()[0]), signal.SIGKILL)
+        assert task is not None
+    assert len(answers) == 2 + len(job.tasks)
+    assert "no such file" in answers[0].reason.lower() and "has changed" in answers[1].reason
+    assert all(answers[k].verdict is not Verdict.UNKNOWN for k in range(2, len(answers)))
+    monkeypatch.setattr(pools, "GRACE", -1e3)
+    slow = list(ProcessPool(1).run([first]))
+    assert slow[0][1].verdict is Verdict.UNKNOWN and "attempt 2" in slow[0][1].reason and slow[0][2] == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[[queries]\n", "not a TOML file"),
+        ("name = 'x'\n", "needs [[queries]] or [[vnncomp]]"),
+        (JOB.replace("norms", "norm"), "has no key 'norm'"),
+        (JOB.replace('["inf"]', '["3"]'), "number 1: "),
+        (JOB.replace("zoo:digits-resnet-cpl", "zoo:nothing"), "the zoo has no network"),
+        (JOB.replace("zoo:digits-resnet-cpl", "gone.onnx"), "gone.onnx"),
+        (JOB.replace("0:12", "0:9999"), "the data set has 360 images"),
+        (JOB.replace("eps = [0.02, 0.05]", ""), "needs eps"),
+        (JOB.replace("eps = [0.02, 0.05]", "eps = [-1.0]"), "numbers >= 0"),
+        (JOB.replace("timeout = 20", "timeout = 0"), "above 0"),
+        ("[[vnncomp]]\nfolder = 'nowhere'\n", "instances.csv is not there"),
+    ],
+)
+def test_broken_jobs_are_one_line(text: str, message: str, tmp_path: Path) -> None:
+    store = tmp_path / "r.sqlite"
+    done = run("batch", "run", str(write(tmp_path, text)), "--store", str(store))
+    assert done.returncode == 2 and message in done.stderr and len(done.stderr.strip().splitlines()) == 1
+    assert not store.exists()
+
+
+def test_stores_that_cannot_be_used(tmp_path: Path) -> None:
+    path = tmp_path / "s.sqlite"
+    with pytest.raises(InvalidInput, match="no such store"):
+        Store(path)
+    with Store(path, write=True) as first:
+        first.add("j", "t", ".", [])
+        with pytest.raises(InvalidInput, match="another job is writing"):
+            Store(path, write=True)
+        with Store(path) as reader:
+            assert reader.jobs()[0]["name"] == "j"
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    for write_too in (False, True):
+        with pytest.raises(InvalidInput, match="install a newer advverify"):
+            Store(path, write=write_too)
+    (tmp_path / "notes.txt").write_text("not a database at all, but long enough to be looked at" * 10)
+    with pytest.raises(InvalidInput, match="not a store"):
+        Store(tmp_path / "notes.txt")
+
+
+def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path: Path) -> None:
+    with Store(tmp_path / "s.sqlite", write=True) as store:
+        run_job(store, many(5), Fixed())
+        pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
+        store._connection.execute(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(InvalidInput, match="answers cannot be kept .*full"):
+            big = Outcome(Verdict.ROBUST, Bracket(0, 1, np.random.default_rng(0).random(20000)), Trust.SOLVER, "x", 0.0)
+            store.finish([(f"{0:032x}", big, 1)])
+        assert store.jobs()[0]["done"] == 5
+
+
+def test_a_model_that_changed_is_refused_by_name(tmp_path: Path) -> None:
+    from advverify.models.zoo import path_of
+
+    (tmp_path / "n.onnx").write_bytes(path_of("digits-mlp").read_bytes())
+    job = write(tmp_path, JOB.replace('"zoo:digits-mlp", "zoo:digits-resnet-cpl"', '"n.onnx"').replace("0:12", "0:2"))
+    store = tmp_path / "r.sqlite"
+    assert run("batch", "run", str(job), "--store", str(store)).returncode == 0
+    (tmp_path / "n.onnx").write_bytes(path_of("digits-resnet-cpl").read_bytes())
+    done = run("batch", "resume", "--store", str(store))
+    assert done.returncode == 2 and "n.onnx: the file has changed" in done.stderr
+
+
+def test_vnncomp_folders(tmp_path: Path) -> None:
+    from test_cli import write_property
+
+    from advverify.models.zoo import path_of
+
+    (tmp_path / "bench").mkdir()
+    (tmp_path / "bench" / "n.onnx").write_bytes(path_of("digits-mlp").read_bytes())
+    write_property(tmp_path / "bench" / "safe.vnnlib", 0, 0.01, "(assert (>= Y_0 1000))")
+    write_property(tmp_path / "bench" / "unsafe.vnnlib", 0, 0.5, "(assert (>= Y_0 -1000))")
+    (tmp_path / "bench" / "instances.csv").write_text("n.onnx,safe.vnnlib,20\nn.onnx,unsafe.vnnlib,20\n")
+    store, out = tmp_path / "r.sqlite", tmp_path / "results.csv"
+    job = write(tmp_path, "[[vnncomp]]\nfolder = 'bench'\n")
+    assert run("batch", "run", str(job), "--store", str(store)).returncode == 0
+    assert run("batch", "export", "--store", str(store), "--format", "vnncomp", "-o", str(out)).returncode == 0
+    assert [line.split(",")[4] for line in out.read_text().splitlines()] == ["unsat", "sat"]
+
+
+def test_the_report(undisturbed: Path, tmp_path: Path) -> None:
+    page, figures = tmp_path / "r.html", tmp_path / "f"
+    done = run("report", str(undisturbed), "-o", str(page), "--figures", str(figures), "--text", "--against", str(undisturbed))
+    assert done.returncode == 0, done.stderr
+    text = page.read_text()
+    assert "52 answered queries" in text and "No verdict changed" in text and "data:image/png;base64" in text
+    assert "http://" not in text and "https://" not in text
+    assert {p.suffix for p in figures.iterdir()} == {".png", ".svg"}
+    assert "settled" in done.stdout
+    nothing = run("report", str(undisturbed))
+    assert nothing.returncode == 2 and "choose what to write" in nothing.stderr
+
+
+def test_the_report_escapes_what_it_prints(tmp_path: Path) -> None:
+    evil = "<script>alert(1)</script>"
+    stored = StoredQuery("0" * 32, "certify", evil, "ab", evil, "0", "inf", 0.1, "{}", "0")
+    with Store(tmp_path / "s.sqlite", write=True) as store:
+        run_job(store, Job("j", "t", ".", (Task(stored, "m.onnx", {}),)), Fixed())
+    page = tmp_path / "r.html"
+    assert run("report", str(tmp_path / "s.sqlite"), "-o", str(page)).returncode == 0
+    assert evil not in page.read_text()
+
+
+def test_a_cluster_that_is_not_there(tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    done = run("batch", "run", str(write(tmp_path)), "--store", str(tmp_path / "s"), "--scheduler", "tcp://127.0.0.1:9")
+    assert done.returncode == 2 and "no Dask scheduler answers" in done.stderr and "Traceback" not in done.stderr
