@@ -1,8 +1,10 @@
 """Jobs, the store, workers that die, drivers that are killed, and the report."""
 
+import html
 import json
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -76,7 +78,14 @@ def test_status_export_and_rerun(undisturbed: Path, tmp_path: Path) -> None:
 
 
 def test_a_changed_option_runs_again_and_the_rest_is_kept(undisturbed: Path, tmp_path: Path) -> None:
-    done = run("batch", "run", str(write(tmp_path, JOB.replace("gap = 1e-3", "gap = 1e-2"))), "--store", str(undisturbed), "--dry-run")
+    done = run(
+        "batch",
+        "run",
+        str(write(tmp_path, JOB.replace("gap = 1e-3", "gap = 1e-2"))),
+        "--store",
+        str(undisturbed),
+        "--dry-run",
+    )
     assert "48 answered before, 4 to do" in done.stderr
 
 
@@ -86,7 +95,9 @@ def test_killed_drivers_and_workers_change_nothing(undisturbed: Path, tmp_path: 
     for _ in range(3):
         driver = subprocess.Popen([*command, "--store", str(store), "--jobs", "2"], stderr=subprocess.DEVNULL)
         time.sleep(rng.uniform(4.0, 9.0))
-        children = subprocess.run(["ps", "--ppid", str(driver.pid), "-o", "pid="], capture_output=True, text=True).stdout.split()
+        children = subprocess.run(
+            ["ps", "--ppid", str(driver.pid), "-o", "pid="], capture_output=True, text=True
+        ).stdout.split()
         if children and rng.random() < 0.5:
             os.kill(int(children[-1]), signal.SIGKILL)
             time.sleep(0.5)
@@ -112,7 +123,8 @@ class Fixed:
 
 def many(count: int) -> Job:
     stored = [
-        StoredQuery(f"{k:032x}", "certify", "m.onnx", "ab", "digits", str(k), "inf", 0.1, "{}", "0") for k in range(count)
+        StoredQuery(f"{k:032x}", "certify", "m.onnx", "ab", "digits", str(k), "inf", 0.1, "{}", "0")
+        for k in range(count)
     ]
     return Job("many", "text", ".", tuple(Task(s, "m.onnx", {}) for s in stored))
 
@@ -139,7 +151,9 @@ def test_workers_that_die_hang_or_fail(tmp_path: Path, monkeypatch: pytest.Monke
     first = job.tasks[0]
     missing = Task(first.stored, str(tmp_path / "gone.onnx"), first.options, first.image, first.label)
     changed = Task(
-        StoredQuery(**{**{f: getattr(first.stored, f) for f in first.stored.__dataclass_fields__}, "model_sha256": "0"}),
+        StoredQuery(
+            **{**{f: getattr(first.stored, f) for f in first.stored.__dataclass_fields__}, "model_sha256": "0"}
+        ),
         first.path,
         first.options,
         first.image,
@@ -149,7 +163,9 @@ def test_workers_that_die_hang_or_fail(tmp_path: Path, monkeypatch: pytest.Monke
     for number, (task, outcome, _) in enumerate(ProcessPool(1).run([missing, changed, *job.tasks])):
         answers[number] = outcome
         if number == 2:  # the one worker dies in the middle
-            children = subprocess.run(["ps", "--ppid", str(os.getpid()), "-o", "pid=,args="], capture_output=True, text=True)
+            children = subprocess.run(
+                ["ps", "--ppid", str(os.getpid()), "-o", "pid=,args="], capture_output=True, text=True
+            )
             for line in children.stdout.splitlines():
                 if "spawn_main" in line:
                     os.kill(int(line.split()[0]), signal.SIGKILL)
@@ -248,7 +264,9 @@ def test_vnncomp_folders(tmp_path: Path) -> None:
 
 def test_the_report(undisturbed: Path, tmp_path: Path) -> None:
     page, figures = tmp_path / "r.html", tmp_path / "f"
-    done = run("report", str(undisturbed), "-o", str(page), "--figures", str(figures), "--text", "--against", str(undisturbed))
+    done = run(
+        "report", str(undisturbed), "-o", str(page), "--figures", str(figures), "--text", "--against", str(undisturbed)
+    )
     assert done.returncode == 0, done.stderr
     text = page.read_text()
     assert "52 answered queries" in text and "No verdict changed" in text and "data:image/png;base64" in text
@@ -273,3 +291,84 @@ def test_a_cluster_that_is_not_there(tmp_path: Path) -> None:
     pytest.importorskip("distributed")
     done = run("batch", "run", str(write(tmp_path)), "--store", str(tmp_path / "s"), "--scheduler", "tcp://127.0.0.1:9")
     assert done.returncode == 2 and "no Dask scheduler answers" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_the_same_on_a_cluster(undisturbed: Path, tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    store, arguments = tmp_path / "d.sqlite", {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+    with distributed.LocalCluster(processes=True, silence_logs=50, **arguments) as cluster:
+        address = cluster.scheduler_address
+        done = run("batch", "run", str(write(tmp_path)), "--store", str(store), "--scheduler", address)
+    assert done.returncode == 0, done.stderr
+    assert verdicts(store) == verdicts(undisturbed)
+
+
+CHECK = """
+<script>
+window.problems = [];
+window.addEventListener("error", e => window.problems.push(e.message));
+</script>
+"""
+DRIVE = """
+<script>
+const lines = () => [...document.querySelectorAll("#all tbody tr")].map(r => [...r.cells].map(c => c.textContent));
+const result = { all: lines().length };
+const field = document.getElementById("filter"), word = document.getElementById("verdict");
+field.value = "digits-mlp"; field.dispatchEvent(new Event("input"));
+result.filtered = lines().length; result.models = [...new Set(lines().map(r => r[0]))];
+field.value = ""; word.value = "robust"; word.dispatchEvent(new Event("change"));
+result.verdicts = [...new Set(lines().map(r => r[3]))];
+word.value = ""; word.dispatchEvent(new Event("change"));
+const heads = document.querySelectorAll("#all th");
+heads[7].click(); result.up = lines().map(r => Number(r[7]));
+heads[7].click(); result.down = lines().map(r => Number(r[7]));
+result.wide = document.documentElement.scrollWidth - document.documentElement.clientWidth;
+result.figures = [...document.images].filter(i => i.complete && i.naturalWidth > 0).length;
+result.images = document.images.length;
+result.problems = window.problems;
+document.body.innerHTML = "";
+const out = document.createElement("pre"); out.id = "result"; out.textContent = JSON.stringify(result);
+document.body.append(out);
+</script>
+"""
+
+
+@pytest.mark.parametrize("width", [400, 1200])
+def test_the_page_in_a_browser(undisturbed: Path, tmp_path: Path, width: int) -> None:
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no chromium on this machine")
+    page = tmp_path / "r.html"
+    assert run("report", str(undisturbed), "-o", str(page)).returncode == 0
+    text = page.read_text().replace("<head>", "<head>" + CHECK).replace("</body>", DRIVE + "</body>")
+    page.write_text(text)
+    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    command = [browser, *options, f"--window-size={width},900", "--dump-dom", page.as_uri()]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
+    found = json.loads(html.unescape(shown.split('<pre id="result">')[1].split("</pre>")[0]))
+    assert found["problems"] == [] and found["wide"] <= 0
+    assert found["all"] == 52 and found["filtered"] == 28 and found["models"] == ["zoo:digits-mlp"]
+    assert found["verdicts"] == ["robust"]
+    assert found["up"] == sorted(found["up"]) and found["down"] == sorted(found["down"], reverse=True)
+    assert found["figures"] == found["images"] >= 3
+
+
+def test_vnncomp_scripts(tmp_path: Path) -> None:
+    """The competition's harness: prepare and run, with this environment in the place of the installed one."""
+    from test_cli import write_property
+
+    from advverify.models.zoo import path_of
+
+    here = Path(__file__).parents[1]
+    scripts = tmp_path / "examples" / "vnncomp"
+    shutil.copytree(here / "examples" / "vnncomp", scripts)
+    binaries = tmp_path / ".venv" / "bin"
+    binaries.mkdir(parents=True)
+    (binaries / "advverify").write_text(f'#!/bin/bash\nexec {sys.executable} -m advverify.cli "$@"\n')
+    (binaries / "advverify").chmod(0o755)
+    prop = write_property(tmp_path / "p.vnnlib", 0, 0.01, "(assert (>= Y_0 1000))")
+    arguments = ["v1", "test", str(path_of("digits-mlp")), str(prop)]
+    out = tmp_path / "result.txt"
+    done = subprocess.run(["bash", str(scripts / "run_instance.sh"), *arguments, str(out), "20"], check=False)
+    assert done.returncode == 0 and out.read_text().split()[0] == "unsat"
+    assert subprocess.run(["bash", str(scripts / "run_instance.sh"), "v2", *arguments[1:]], check=False).returncode == 1

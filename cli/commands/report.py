@@ -163,7 +163,12 @@ class _Pictures:
             return [None, None, None]
         witness = None if outcome is None else outcome.bracket.witness
         found: list[str | None] = [_address(thumbnail(image, shape))]
-        if witness is None or witness.size != image.size or np.array_equal(witness, image):
+        if (
+            row["verdict"] != "adversarial"
+            or witness is None
+            or witness.size != image.size
+            or np.array_equal(witness, image)
+        ):
             return [*found, None, None]
         return [*found, _address(thumbnail(witness, shape)), _address(thumbnail(witness - image, shape, signed=True))]
 

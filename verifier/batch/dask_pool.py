@@ -6,6 +6,8 @@ sent again. Workers must run this version of the package.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -19,6 +21,9 @@ from .pool import GRACE, Answer
 from .work import answer, failed
 
 _RECONNECT = 120.0  # seconds that a scheduler may be away
+_POLL = 0.005
+# What a scheduler that went away looks like from here; distributed's CommClosedError is an OSError.
+_GONE = (OSError, TimeoutError, RuntimeError, asyncio.CancelledError)
 _WINDOW = 4  # tasks in flight for each worker thread
 
 
@@ -41,6 +46,9 @@ class DaskPool:
             import distributed
         except ImportError as error:
             raise InvalidInput("--scheduler needs dask.distributed: pip install 'advverify[batch]'") from error
+        for name in list(logging.root.manager.loggerDict):  # what goes wrong is handled here, and said once
+            if name.split(".")[0] in ("distributed", "tornado", "asyncio"):
+                logging.getLogger(name).setLevel(logging.CRITICAL)
         self._distributed: Any = distributed
         self.address = address
         self._client = self._connect(10.0)
@@ -80,14 +88,12 @@ class DaskPool:
                     while waiting and len(flying) < _WINDOW * self.jobs:
                         task = waiting.pop()
                         attempts[task.stored.key] = attempts.get(task.stored.key, 0) + 1
-                        future = self._client.submit(answer, task, pure=False, retries=1, allow_other_workers=True)
+                        future = self._client.submit(answer, task, pure=False, retries=1)
                         flying[future] = (task, time.monotonic())
                     finished = [future for future in flying if future.done()]
                     if not finished:
-                        self._distributed.wait(list(flying), timeout=1.0, return_when="FIRST_COMPLETED")
-                except (TimeoutError, self._distributed.TimeoutError):
-                    finished = []
-                except (OSError, RuntimeError, self._distributed.client.FutureCancelledError):
+                        time.sleep(_POLL)
+                except _GONE:
                     finished = []
                 for future in finished:
                     task, _ = flying.pop(future)
@@ -109,9 +115,12 @@ class DaskPool:
         """The answer; None where it was lost with a scheduler and has to be asked for again."""
         if future.status in ("cancelled", "lost"):
             return None
-        if future.status == "error":
-            return failed(task, f"on the cluster: {future.exception()}")
-        outcome: Outcome = future.result(timeout=task.timeout + GRACE)
+        try:
+            if future.status == "error":
+                return failed(task, f"on the cluster: {future.exception(timeout=GRACE)}")
+            outcome: Outcome = future.result(timeout=GRACE)
+        except _GONE:
+            return None
         return outcome
 
     def _again(self) -> None:
@@ -123,7 +132,7 @@ class DaskPool:
                 self._client = self._connect(5.0)
                 self._client.wait_for_workers(1, timeout=max(1.0, deadline - time.monotonic()))
                 return
-            except (InvalidInput, TimeoutError, self._distributed.TimeoutError) as error:
+            except (InvalidInput, *_GONE) as error:
                 if time.monotonic() > deadline:
                     raise InvalidInput(
                         f"--scheduler {self.address}: gone for {_RECONNECT:g} s; what was answered is kept, run again"
