@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from test_cli import run
@@ -123,8 +124,9 @@ def test_one_perturbation_for_all() -> None:
         delta = Universal(method).learn(problem, generator)
         assert float(delta.abs().max()) <= 0.25 + 1e-12
         rates.append(fooling_rate(problem.forward, x, (x + delta).clamp(0, 1)))
-    random = fooling_rate(problem.forward, x, (x + 0.25 * torch.randn(64, dtype=torch.float64).sign()).clamp(0, 1))
-    assert min(rates) > random
+    noise = [0.25 * torch.randn(64, generator=generator, dtype=torch.float64).sign() for _ in range(10)]
+    random = [fooling_rate(problem.forward, x, (x + delta).clamp(0, 1)) for delta in noise]
+    assert min(rates) > float(np.mean(random)) + 0.1
 
 
 @pytest.mark.parametrize("eps", [None, 0.3])

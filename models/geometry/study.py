@@ -50,12 +50,7 @@ def study(forward: bd.Forward, images: Tensor, labels: Tensor, options: Options)
     dimensions = tuple(m for m in _DIMENSIONS if m <= size)
     law = subspace_law(forward, edge.images, edge.labels, dimensions, generator)
     lines = bd.unit(torch.randn(edge.images.shape, generator=generator, dtype=images.dtype))
-    along = torch.stack(
-        [
-            distance_within(forward, edge.images[i : i + 1], edge.labels[i : i + 1], lines[i : i + 1].T)[0]
-            for i in range(len(lines))
-        ]
-    )
+    along = distance_within(forward, edge.images, edge.labels, lines.unsqueeze(-1))
     few = min(options.curved, len(edge.points))
 
     def own(i: int) -> Callable[[Tensor], Tensor]:

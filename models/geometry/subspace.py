@@ -30,12 +30,14 @@ def distance_within(
 ) -> Tensor:
     """l2 distances (N,) of the nearest misclassified points x + D v that DeepFool within the span, pulled back by bisection
     and refined along the boundary, finds; inf where none. The valid range is not imposed.
+
+    `basis` is (n, m) for all images, or (N, n, m), one for each.
     """
-    codes = torch.zeros(len(images), basis.shape[1], dtype=images.dtype)
+    codes = torch.zeros(len(images), basis.shape[-1], dtype=images.dtype)
     best = torch.full((len(images),), torch.inf, dtype=images.dtype)
     for _ in range(steps):
         v = codes.detach().requires_grad_(True)
-        logits = forward(images + v @ basis.T)
+        logits = forward(images + _spread(basis, v))
         margin = margins(logits, labels)
         with torch.no_grad():
             length = codes.norm(dim=1)
@@ -51,12 +53,20 @@ def distance_within(
     return best
 
 
+def _spread(basis: Tensor, codes: Tensor) -> Tensor:
+    """D v, (N, n)."""
+    if basis.ndim == 2:
+        return codes @ basis.T
+    return torch.einsum("inm,im->in", basis, codes)
+
+
 def _pulled(forward: Forward, images: Tensor, labels: Tensor, basis: Tensor, codes: Tensor) -> Tensor:
     """Along the ray through the codes, to just behind the boundary where it is within three times their length."""
     low, high = torch.zeros_like(codes[:, 0]), torch.full_like(codes[:, 0], 3.0)
+    moved = _spread(basis, codes)
 
     def fooled(scale: Tensor) -> Tensor:
-        return margins(forward(images + (scale.unsqueeze(1) * codes) @ basis.T), labels) < 0
+        return margins(forward(images + scale.unsqueeze(1) * moved), labels) < 0
 
     reached = fooled(high)
     for _ in range(30):
@@ -83,12 +93,9 @@ def subspace_law(
     whole = distance_within(forward, images, labels, torch.eye(size, dtype=images.dtype))
     means, deviations = [], []
     for m in dimensions:
-        ratio = []
-        for i in range(len(images)):
-            basis = random_subspace(size, m, generator).to(images)
-            within = distance_within(forward, images[i : i + 1], labels[i : i + 1], basis)
-            ratio.append(float((m / size) ** 0.5 * within[0] / whole[i]))
-        finite = np.array([r for r in ratio if np.isfinite(r)])
+        bases = torch.stack([random_subspace(size, m, generator) for _ in images]).to(images)
+        ratio = ((m / size) ** 0.5 * distance_within(forward, images, labels, bases) / whole).numpy()
+        finite = ratio[np.isfinite(ratio)]
         means.append(finite.mean() if len(finite) else np.nan)
         deviations.append(finite.std() if len(finite) else np.nan)
     return SubspaceLaw(dimensions, np.array(means), np.array(deviations))

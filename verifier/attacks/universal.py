@@ -13,7 +13,6 @@ from torch import Tensor
 from .base import project
 from .classification import ClassificationProblem
 from .deepfool import DeepFool
-from .pgd import ball_step
 
 
 @dataclass(frozen=True)
@@ -66,6 +65,9 @@ class Universal:
 
     def _descend(self, problem: ClassificationProblem, generator: torch.Generator) -> Tensor:
         delta = torch.zeros_like(problem.images[:1])
+        norm, radius = problem.inputs.norm, problem.inputs.radius
+        assert norm is not None and radius is not None
+        radius = radius[:1].unsqueeze(1)
         for number in range(self.passes):
             order = torch.randperm(len(problem), generator=generator, device=delta.device)
             for index in order.split(self.batch):
@@ -75,6 +77,6 @@ class Universal:
                 # A margin that is gone counts no more: the others are still to be fooled.
                 (gradient,) = torch.autograd.grad(part.losses(x)[1].clamp(min=-0.1).sum(), moved)
                 with torch.no_grad():
-                    step = ball_step(part.inputs.rows(torch.tensor([0])), part.images[:1], -gradient)
-                    delta = self._clip(problem, delta + 0.3 * 0.7**number * step)
+                    step = norm.ascent(-gradient, torch.ones_like(gradient)) * radius
+                    delta = self._clip(problem, delta + 0.3 * 0.8**number * step)
         return delta
