@@ -104,15 +104,23 @@ def settings_from(options: dict[str, Any]) -> Settings:
         get_solver(options["solver"])
     if options["device"] == "cuda":
         raise InvalidInput("--device cuda: the engines run on the CPU in this version; use --device cpu or auto")
-    proofs = options["proofs"]
-    if proofs is not None:
-        try:
-            proofs.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InvalidInput(f"--proofs {proofs}: not a folder that can be written to ({error.strerror})") from error
+    proofs = None if options["proofs"] is None else proofs_folder(options["proofs"])
     return Settings(
         timeout=timeout, gap=gap, threads=threads, seed=int(options["seed"]), solver=options["solver"], proofs=proofs
     )
+
+
+def proofs_folder(path: Path) -> Path:
+    """The folder of --proofs, made where it is missing.
+
+    Raises:
+        InvalidInput: it cannot be.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidInput(f"--proofs {path}: not a folder that can be written to ({error.strerror})") from error
+    return path.absolute()
 
 
 def engines_from(text: str) -> tuple[str, ...]:

@@ -262,6 +262,18 @@ def test_vnncomp_folders(tmp_path: Path) -> None:
     assert [line.split(",")[4] for line in out.read_text().splitlines()] == ["unsat", "sat"]
 
 
+def test_proofs_of_a_job(tmp_path: Path) -> None:
+    job = write(
+        tmp_path, JOB.replace('"zoo:digits-mlp", "zoo:digits-resnet-cpl"', '"zoo:digits-mlp"').replace("0:12", "0:2")
+    )
+    store, proofs = tmp_path / "r.sqlite", tmp_path / "proofs"
+    assert run("batch", "run", str(job), "--store", str(store), "--proofs", str(proofs)).returncode == 0
+    with Store(store) as opened:
+        rows = [row for row in opened.rows() if row["verdict"] == "robust"]
+    assert rows and all(row["trust"] == "checked" and row["proof"] for row in rows)
+    assert run("check", rows[0]["proof"], "zoo:digits-mlp").returncode == 0
+
+
 def test_the_report(undisturbed: Path, tmp_path: Path) -> None:
     page, figures = tmp_path / "r.html", tmp_path / "f"
     done = run(

@@ -16,7 +16,7 @@ import numpy as np
 
 from advverify.verifier.errors import InvalidInput
 
-from ..options import images_from, model_path
+from ..options import images_from, model_path, proofs_folder
 from ..table import console
 
 if TYPE_CHECKING:
@@ -40,6 +40,12 @@ def workers(function: Any) -> Any:
     """Options of whatever runs a job."""
     for option in (
         click.option("--scheduler", default=None, help="Address of a Dask scheduler: tcp://host:8786."),
+        click.option(
+            "--proofs",
+            type=click.Path(path_type=Path),
+            default=None,
+            help="Write a proof of each new answer to this folder.",
+        ),
         click.option("--memory", type=int, default=0, help="MiB of data a worker may hold [default: no limit]."),
         click.option("--jobs", type=int, default=None, help="Worker processes [default: one a core]."),
         STORE,
@@ -92,6 +98,8 @@ def _run(job: Job, store_path: Path, dry_run: bool, options: dict[str, Any]) -> 
     jobs = options["jobs"]
     if (jobs is not None and jobs < 1) or options["memory"] < 0:
         raise InvalidInput("--jobs must be at least 1, --memory at least 0")
+    if options["proofs"] is not None:
+        options["proofs"] = proofs_folder(options["proofs"])
     if dry_run and not store_path.exists():
         tasks, total = list(job.tasks), len(job.tasks)
         click.echo(f"job {job.name}: {total} queries, about {_duration(estimate(tasks, jobs or os.cpu_count() or 1))}")
@@ -107,10 +115,10 @@ def _run(job: Job, store_path: Path, dry_run: bool, options: dict[str, Any]) -> 
         )
         if pool is None:
             return 0
-        return _progress(store, job, pool, len(tasks))
+        return _progress(store, job, pool, len(tasks), options["proofs"])
 
 
-def _progress(store: Store, job: Job, pool: Pool, total: int) -> int:
+def _progress(store: Store, job: Job, pool: Pool, total: int, proofs: Path | None) -> int:
     """Run with a progress line; Ctrl-C keeps what is done."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -131,7 +139,7 @@ def _progress(store: Store, job: Job, pool: Pool, total: int) -> int:
             progress.update(bar, advance=1, description=f"{rate:.1f}/s, {share:.0f} % robust")
 
         try:
-            run_job(store, job, pool, hear)
+            run_job(store, job, pool, hear, proofs)
         except KeyboardInterrupt:
             progress.stop()
             click.echo(

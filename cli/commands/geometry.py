@@ -90,7 +90,7 @@ def _show(studies: dict[str, dict[str, Any]]) -> None:
         table.add_column(name, justify="left" if name == "network" else "right")
     for name, study in studies.items():
         law = study["subspace"]
-        middle = law["mean"][law["dimensions"].index(8)] if 8 in law["dimensions"] else law["mean"][-1]
+        middle = law["median"][law["dimensions"].index(8)] if 8 in law["dimensions"] else law["median"][-1]
         values = [study["median_distance"], middle, study["noise_ratio"]]
         values += [study["curvature"]["random"], study["curvature"]["other normals"], max(study["profile"]), study["h"]]
         table.add_row(name, str(study["images"]), *("-" if v is None else f"{v:.3g}" for v in values))

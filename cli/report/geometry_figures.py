@@ -19,11 +19,12 @@ def subspace_law(studies: Studies, path: Path) -> None:
     axis.axhline(1, color="#888888", linewidth=1)
     for colour, (name, study) in zip(COLOURS, studies.items(), strict=False):
         law = study["subspace"]
-        axis.errorbar(
-            law["dimensions"], law["mean"], law["deviation"], fmt="o-", color=colour, label=name, capsize=3, alpha=0.85
-        )
+        low, high = np.array(law["quartiles"]).T
+        axis.fill_between(law["dimensions"], low, high, color=colour, alpha=0.12, linewidth=0)
+        axis.plot(law["dimensions"], law["median"], "o-", color=colour, label=name)
     axis.set(xscale="log", xlabel="dimension m of a random subspace", ylabel="sqrt(m/d) · distance / whole distance")
     axis.set_xticks(law["dimensions"], [str(m) for m in law["dimensions"]])
+    axis.minorticks_off()
     axis.legend(frameon=False)
     axis.grid(alpha=0.3)
     figure.savefig(path, dpi=130)

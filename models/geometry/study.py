@@ -80,7 +80,7 @@ def study(forward: bd.Forward, images: Tensor, labels: Tensor, options: Options)
         "images": len(edge.images),
         "h": h,
         "median_distance": median,
-        "subspace": {"dimensions": law.dimensions, "mean": law.mean.tolist(), "deviation": law.deviation.tolist()},
+        "subspace": {"dimensions": law.dimensions, "median": law.median.tolist(), "quartiles": law.quartiles.tolist()},
         "noise_ratio": _median((along / edge.distance).numpy()),
         "curvature": {
             "random": _median(bd.secant_curvature(value, edge.points, normal, random, h).numpy()),

@@ -78,24 +78,33 @@ def _pulled(forward: Forward, images: Tensor, labels: Tensor, basis: Tensor, cod
 
 @dataclass(frozen=True)
 class SubspaceLaw:
-    """sqrt(m / d) r_S / r* for each dimension m: mean and standard deviation over the images."""
+    """sqrt(m / d) r_S / r* for each dimension m: median and quartiles over images and subspaces.
+
+    In few dimensions the ratio has a heavy tail (a subspace may miss every normal), so its mean says little.
+    """
 
     dimensions: tuple[int, ...]
-    mean: np.ndarray
-    deviation: np.ndarray
+    median: np.ndarray
+    quartiles: np.ndarray
 
 
 def subspace_law(
-    forward: Forward, images: Tensor, labels: Tensor, dimensions: tuple[int, ...], generator: torch.Generator
+    forward: Forward,
+    images: Tensor,
+    labels: Tensor,
+    dimensions: tuple[int, ...],
+    generator: torch.Generator,
+    draws: int = 3,
 ) -> SubspaceLaw:
-    """One fresh random subspace an image and dimension."""
+    """`draws` fresh random subspaces an image and dimension."""
     size = images.shape[1]
     whole = distance_within(forward, images, labels, torch.eye(size, dtype=images.dtype))
-    means, deviations = [], []
+    found = []
     for m in dimensions:
-        bases = torch.stack([random_subspace(size, m, generator) for _ in images]).to(images)
-        ratio = ((m / size) ** 0.5 * distance_within(forward, images, labels, bases) / whole).numpy()
-        finite = ratio[np.isfinite(ratio)]
-        means.append(finite.mean() if len(finite) else np.nan)
-        deviations.append(finite.std() if len(finite) else np.nan)
-    return SubspaceLaw(dimensions, np.array(means), np.array(deviations))
+        ratios = []
+        for _ in range(draws):
+            bases = torch.stack([random_subspace(size, m, generator) for _ in images]).to(images)
+            ratios.append((m / size) ** 0.5 * distance_within(forward, images, labels, bases) / whole)
+        found.append(np.quantile(torch.cat(ratios).numpy(), [0.25, 0.5, 0.75], method="nearest"))
+    quantiles = np.array(found)
+    return SubspaceLaw(dimensions, quantiles[:, 1], quantiles[:, [0, 2]])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 from ..outcome import Outcome
 from ..store import Store
@@ -16,12 +17,21 @@ _FLUSH_SECONDS, _FLUSH_ROWS = 0.5, 200
 Listener = Callable[[Task, Outcome], None]
 
 
-def open_tasks(store: Store, job: Job) -> list[Task]:
-    """The tasks without an answer, longest expected first: by the store's experience where there is one."""
+def open_tasks(store: Store, job: Job, proofs: Path | None = None) -> list[Task]:
+    """The tasks without an answer, longest expected first: by the store's experience where there is one.
+
+    `proofs` is a folder for proofs of what is answered now; it does not change what a query is.
+    """
+    more = {} if proofs is None else {"proofs": proofs}
     done = store.answered([task.stored.key for task in job.tasks])
     seen = store.expected_seconds()
     tasks = [
-        replace(task, expected=seen.get((task.stored.model_sha256, task.stored.kind), task.expected))
+        replace(
+            task,
+            expected=seen.get((task.stored.model_sha256, task.stored.kind), task.expected),
+            timeout=task.timeout * (1 if proofs is None else 2),  # a proof gets as long again
+            options={**task.options, **more},
+        )
         for task in job.tasks
         if task.stored.key not in done
     ]
@@ -33,7 +43,7 @@ def estimate(tasks: list[Task], jobs: int) -> float:
     return sum(min(task.expected, task.timeout) for task in tasks) / max(jobs, 1)
 
 
-def run_job(store: Store, job: Job, pool: Pool, listener: Listener | None = None) -> int:
+def run_job(store: Store, job: Job, pool: Pool, listener: Listener | None = None, proofs: Path | None = None) -> int:
     """Settle what is open; returns the number of answers. What was answered is kept, whatever ends the run.
 
     Raises:
@@ -43,7 +53,7 @@ def run_job(store: Store, job: Job, pool: Pool, listener: Listener | None = None
     waiting: list[tuple[str, Outcome, int]] = []
     count, last = 0, time.monotonic()
     try:
-        for task, outcome, attempts in pool.run(open_tasks(store, job)):
+        for task, outcome, attempts in pool.run(open_tasks(store, job, proofs)):
             waiting.append((task.stored.key, outcome, attempts))
             count += 1
             if listener is not None:

@@ -17,9 +17,9 @@ from .job import Task
 def answer(task: Task) -> Outcome:
     """Settle a task; whatever goes wrong ends `unknown` with the reason."""
     options = dict(task.options)
-    engines = tuple(options.pop("engines"))
+    engines, proofs = tuple(options.pop("engines")), options.pop("proofs", None)
     settings = Settings(
-        timeout=options.pop("timeout"), gap=options.pop("gap", 1e-4), seed=options.pop("seed"), threads=1
+        timeout=options.pop("timeout"), gap=options.pop("gap", 1e-4), seed=options.pop("seed"), threads=1, proofs=proofs
     )
     try:
         model = _model(task.path, task.stored.model_sha256, task.stored.kind == "verify")
