@@ -67,4 +67,6 @@ def _exit(code: int) -> None:
         sys.stderr.flush()
     except BrokenPipeError:
         code = 0
+    if "concurrent.futures.process" in sys.modules:  # pools have semaphores to give back
+        sys.exit(code)
     os._exit(code)

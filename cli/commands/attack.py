@@ -151,6 +151,7 @@ def _record(
     """Everything the table shows; successes that onnxruntime does not confirm do not count."""
     import torch
 
+    from advverify.verifier.attacks import ATTACKS
     from advverify.verifier.norms import get_norm
 
     logits = torch.from_numpy(model.judge.run(found.points.numpy()))
@@ -165,7 +166,7 @@ def _record(
     ratios, below = [], []
     for k, index in enumerate(indices):
         bracket = known.get((index, norm))
-        if bracket is None or not bool(confirmed[k]) or problem.targets is not None:
+        if bracket is None or not bool(confirmed[k]) or problem.targets is not None or not ATTACKS[name].norms:
             continue
         if math.isfinite(bracket[1]) and bracket[1] > 0:
             ratios.append(float(own[k]) / bracket[1])
