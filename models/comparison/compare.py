@@ -30,7 +30,6 @@ class Measured:
         outcomes: of the distance queries, one an image.
         attacked: robustness under attacks, on the same images.
         certificates: Lipschitz certificates of the images, where the data card holds constants and the norm is 2.
-        accuracies: of the data card or {}; what training said.
     """
 
     name: str
