@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -35,8 +34,6 @@ def run_images(options: dict[str, Any], ask: Ask, title: str, distances: bool) -
     jobs = int(options["jobs"])
     if jobs < 1:
         raise InvalidInput(f"--jobs must be at least 1, got {jobs}")
-    if jobs > 1:
-        settings = replace(settings, threads=max(1, settings.threads // jobs))
     get_norm(options["norm"])
     model = Model(path)
     for note in model.network.notes:
