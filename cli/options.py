@@ -104,14 +104,14 @@ def settings_from(options: dict[str, Any]) -> Settings:
         get_solver(options["solver"])
     if options["device"] == "cuda":
         raise InvalidInput("--device cuda: the engines run on the CPU in this version; use --device cpu or auto")
-    proofs = None if options["proofs"] is None else proofs_folder(options["proofs"])
+    proofs = None if options["proofs"] is None else writable_folder(options["proofs"], "--proofs")
     return Settings(
         timeout=timeout, gap=gap, threads=threads, seed=int(options["seed"]), solver=options["solver"], proofs=proofs
     )
 
 
-def proofs_folder(path: Path) -> Path:
-    """The folder of --proofs, made where it is missing.
+def writable_folder(path: Path, option: str) -> Path:
+    """The folder of an option, made where it is missing.
 
     Raises:
         InvalidInput: it cannot be.
@@ -119,7 +119,7 @@ def proofs_folder(path: Path) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InvalidInput(f"--proofs {path}: not a folder that can be written to ({error.strerror})") from error
+        raise InvalidInput(f"{option} {path}: not a folder that can be written to ({error.strerror})") from error
     return path.absolute()
 
 

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 _STYLE = {"robust": "green", "adversarial": "red", "misclassified": "magenta", "unknown": "yellow"}
 
 
-def number(value: float) -> str:
-    """Six significant digits; a dash for what is not known."""
-    return "-" if math.isinf(value) or math.isnan(value) else f"{value:.6g}"
+def number(value: float | None, digits: int = 6) -> str:
+    """So many significant digits; a dash for what is not known."""
+    return "-" if value is None or not math.isfinite(value) else f"{value:.{digits}g}"
 
 
 def outcome_table(outcomes: list[Outcome], title: str, distances: bool) -> Table:
@@ -65,7 +65,7 @@ def reasons(outcomes: list[Outcome]) -> list[str]:
     return [f"image {o.labels.get('index')}: {o.reason}" for o in outcomes if o.reason]
 
 
-def console(stderr: bool = False) -> Console:
-    """A console that keeps tables whole when they are piped."""
+def console(stderr: bool = False, width: int = 120) -> Console:
+    """A console that keeps tables up to `width` characters whole when they are piped."""
     plain = Console(stderr=stderr, highlight=False)
-    return plain if plain.is_terminal else Console(stderr=stderr, highlight=False, width=120)
+    return plain if plain.is_terminal else Console(stderr=stderr, highlight=False, width=width)

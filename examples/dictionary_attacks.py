@@ -117,9 +117,7 @@ def rows_of(setting: Setting, eps: float | None) -> list[list[str]]:
     return rows
 
 
-def defended(
-    setting: Setting, training: Dataset, chosen: Any, eps: float, mode: str, atoms: int
-) -> tuple[nn.Module, Dictionary]:
+def defended(setting: Setting, training: Dataset, chosen: Any, eps: float, mode: str, atoms: int) -> nn.Module:
     """The recipe trained again on its images and as many perturbed ones: the learned perturbations, or Laplace codes."""
     learner, generator = Adil(atoms=atoms, steps=100, eps=eps), torch.Generator().manual_seed(1)
     limit = chosen.data.limit or len(training)
@@ -129,8 +127,7 @@ def defended(
     if mode == "adversarial":
         codes = learner.code(setting.forward, images, labels, dictionary)
     else:
-        scale = max(float(dictionary.codes.abs().mean()), 1e-3)
-        codes = laplace_noise((len(images), atoms), scale, generator, images)
+        codes = laplace_noise((len(images), atoms), dictionary.scale, generator, images)
     moved = perturbed(images, codes, dictionary).unflatten(1, setting.shape).double().numpy()
     both = Dataset(
         training.name,
@@ -138,7 +135,7 @@ def defended(
         np.concatenate([training.labels[:limit], training.labels[:limit]]),
     )
     again = replace(chosen, data=replace(chosen.data, limit=0))
-    return train(again, both).network.eval(), dictionary
+    return train(again, both).network.eval()
 
 
 def draw_atoms(dictionary: Dictionary, shape: tuple[int, ...], path: Any) -> None:
@@ -204,7 +201,7 @@ def _defences(setting: Setting, training: Dataset, chosen: Any, eps: float) -> l
     for atoms in ATOMS:
         networks: list[Callable[[], nn.Module]] = [lambda: setting.network]
         for mode in ("adversarial", "noise"):
-            networks.append(lambda mode=mode, m=atoms: defended(setting, training, chosen, eps, mode, m)[0])  # type: ignore[misc]
+            networks.append(lambda mode=mode, m=atoms: defended(setting, training, chosen, eps, mode, m))  # type: ignore[misc]
         cells = [str(atoms)]
         for make in networks:
             there = replace(setting, network=make())

@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from advverify.models.card import make_card
 from advverify.models.comparison.attacks import attacked
 from advverify.models.comparison.sanity import Evaluation, lint
 from advverify.models.datasets import Dataset
-from advverify.models.export import write_onnx
+from advverify.models.produce import produce
 from advverify.models.recipe import Recipe, read_recipe
-from advverify.models.train import train
+from advverify.models.train import accuracy
 from advverify.verifier.network.onnx_reader import read_onnx
 
 HERE = Path(__file__).parent
@@ -51,17 +50,16 @@ def study(
         device: of the training.
     """
     began = time.perf_counter()
-    trained = train(recipe, data, device=device).network
-    seconds = time.perf_counter() - began
     path = work / f"{recipe.name}.onnx"
-    write_onnx(trained, test.images.shape[1:], make_card(trained, recipe, data, test), path)
+    trained, _ = produce(recipe, data, test, path, device=device)
+    seconds = time.perf_counter() - began
     network = read_onnx(path)
     robust = {
         (attack, radius): attacked(network, test.images, test.labels, "inf", radius, attack).accuracy
         for attack in ("fgsm", "pgd")
         for radius in eps
     }
-    clean = attacked(network, test.images, test.labels, "inf", 0.0, "fgsm").accuracy
+    clean = accuracy(trained, test)
     return Studied(name, trained, seconds, clean, robust)
 
 

@@ -12,10 +12,8 @@ from pathlib import Path
 import click
 
 from advverify.cli.commands.compare import command as compare
-from advverify.models.card import make_card
 from advverify.models.datasets import load_dataset
-from advverify.models.export import write_onnx
-from advverify.models.train import train
+from advverify.models.produce import produce
 from advverify.models.zoo import recipe_of
 
 from .evaluation import RESULTS
@@ -41,8 +39,7 @@ def main(seeds: int, images: str, norm: str, work: Path) -> None:
                 continue
             chosen = recipe_of(f"digits-resnet-{family}")
             chosen = replace(chosen, training=replace(chosen.training, seed=seed))
-            network = train(chosen, training).network
-            write_onnx(network, test.images.shape[1:], make_card(network, chosen, training, test), path)
+            produce(chosen, training, test, path)
             print(f"trained {path}", flush=True)
     out = work / f"norm-{norm}"
     compare.main([*paths, "--images", images, "--norm", norm, "--out", str(out)], standalone_mode=False)

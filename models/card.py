@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,5 @@ def _certified(network: nn.Module, query: Card, test: Dataset) -> dict[str, Any]
 
 def pairs_of(metadata: dict[str, str]) -> np.ndarray | None:
     """The pair constants of a card, (classes, classes); None where it has none."""
-    import json
-
     text = metadata.get("pair_lipschitz_l2")
     return None if text is None else np.array(json.loads(text), dtype=np.float64)

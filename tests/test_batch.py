@@ -129,20 +129,16 @@ def many(count: int) -> Job:
     return Job("many", "text", ".", tuple(Task(s, "m.onnx", {}) for s in stored))
 
 
+def run_open(store: Store, job: Job, pool: pools.Pool) -> int:
+    return run_job(store, job, open_tasks(store, job), pool)
+
+
 def test_an_interrupted_run_keeps_what_is_done(tmp_path: Path) -> None:
     with Store(tmp_path / "s.sqlite", write=True) as store:
         with pytest.raises(KeyboardInterrupt):
-            run_job(store, many(20), Fixed(7))
+            run_open(store, many(20), Fixed(7))
         assert store.jobs()[0]["done"] == 7 and len(open_tasks(store, many(20))) == 13
-        assert run_job(store, many(20), Fixed()) == 13 and store.jobs()[0]["robust"] == 20
-
-
-def die_once(task: Task) -> Outcome:
-    marker = Path(task.path)
-    if not marker.exists():
-        marker.write_text("")
-        os.kill(os.getpid(), signal.SIGKILL)
-    return Outcome(Verdict.ROBUST, Bracket(1.0, 1.0), Trust.SOLVER, "x", 0.0)
+        assert run_open(store, many(20), Fixed()) == 13 and store.jobs()[0]["robust"] == 20
 
 
 def test_workers_that_die_hang_or_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,7 +220,7 @@ def test_stores_that_cannot_be_used(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path: Path) -> None:
     with Store(tmp_path / "s.sqlite", write=True) as store:
-        run_job(store, many(5), Fixed())
+        run_open(store, many(5), Fixed())
         pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
         store._connection.execute(f"PRAGMA max_page_count = {pages}")
         with pytest.raises(InvalidInput, match="answers cannot be kept .*full"):
@@ -293,7 +289,7 @@ def test_the_report_escapes_what_it_prints(tmp_path: Path) -> None:
     evil = "<script>alert(1)</script>"
     stored = StoredQuery("0" * 32, "certify", evil, "ab", evil, "0", "inf", 0.1, "{}", "0")
     with Store(tmp_path / "s.sqlite", write=True) as store:
-        run_job(store, Job("j", "t", ".", (Task(stored, "m.onnx", {}),)), Fixed())
+        run_open(store, Job("j", "t", ".", (Task(stored, "m.onnx", {}),)), Fixed())
     page = tmp_path / "r.html"
     assert run("report", str(tmp_path / "s.sqlite"), "-o", str(page)).returncode == 0
     assert evil not in page.read_text()

@@ -45,7 +45,9 @@ def test_spheres_have_curvature_one_over_radius(radius: float) -> None:
     along = bd.unit(along - (along * normal).sum(1, keepdim=True) * normal)
     bent = bd.secant_curvature(lambda x: value(x) - radius**2, points, normal, along, 0.05 * radius)
     torch.testing.assert_close(bent, torch.full((3,), -1 / radius, dtype=torch.float64), rtol=5e-3, atol=0)
-    values, vectors = shared_curved_directions(lambda i: value, points, 1e-3)
+    values, vectors = shared_curved_directions(
+        lambda i: value, points, [finite_hessian(value, x, 1e-3) for x in points]
+    )
     assert values[0] > 0 and vectors.shape == (5, 5)
 
 

@@ -113,7 +113,7 @@ class Outcome:
             "statistics": self.statistics,
             "trace": [[round(e.seconds, 4), e.lower, e.upper, e.engine] for e in self.trace],
         }
-        return json.dumps(_finite(record), allow_nan=False)
+        return json.dumps(finite(record), allow_nan=False)
 
     @classmethod
     def from_json(cls, line: str) -> Self:
@@ -151,11 +151,12 @@ class Outcome:
         )
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """The same with None for NaN and infinities, which JSON does not have."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
+        return {k: finite(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
+        return [finite(v) for v in value]
     return value

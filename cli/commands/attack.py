@@ -11,6 +11,7 @@ import click
 import numpy as np
 
 from advverify.verifier.errors import InvalidInput
+from advverify.verifier.outcome import finite
 
 from ..options import data_for, images_from, model_path
 from ..table import console, number
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
     from advverify.verifier.attacks import Entry
     from advverify.verifier.attacks.classification import ClassificationProblem
     from advverify.verifier.attacks.measure import Measured
+    from advverify.verifier.network.nodes import Network
 
-_DEFAULT_EPS = {"inf": 0.1, "2": 1.0, "1": 4.0, "0": 4.0}
+_DEFAULT_EPS = {"inf": 0.1, "2": 1.0}  # of universal perturbations
 
 
 @click.command("attack")
@@ -67,11 +69,12 @@ def command(names: str, out: Path | None, **options: Any) -> int:
     x = torch.from_numpy(data.images[indices].reshape(len(indices), -1))
     y = torch.from_numpy(data.labels[indices])
     shape = tuple(data.images.shape[1:])
+    source = None if options["source"] is None else _source(options["source"], model.network)
     rows = []
     for name in chosen:
         for norm in ATTACKS[name].norms or ("inf",):
             if options["norm"] in (None, norm) and not (ATTACKS[name].kind == "spatial" and options["norm"]):
-                problem, found = _run(model, name, norm, x, y, shape, options)
+                problem, found = _run(model, name, norm, x, y, shape, source, options)
                 rows.append(_record(model, name, norm, problem, found, indices, known, eps))
     if not rows:
         raise InvalidInput(f"none of these attacks knows the norm {options['norm']}")
@@ -108,8 +111,29 @@ def _brackets(path: Path, sha256: str) -> dict[tuple[int, str], tuple[float, flo
     return known
 
 
+def _source(name: str, attacked: Network) -> Network:
+    """The network that attacks see instead.
+
+    Raises:
+        InvalidInput: its inputs or outputs are others.
+    """
+    from advverify.verifier.network.onnx_reader import read_onnx
+
+    source = read_onnx(model_path(name))
+    if (source.input_size, source.output_size) != (attacked.input_size, attacked.output_size):
+        raise InvalidInput(f"--source {name}: has other inputs or outputs than the model")
+    return source
+
+
 def _run(
-    model: Any, name: str, norm: str, x: Any, y: Any, shape: tuple[int, ...], options: dict[str, Any]
+    model: Any,
+    name: str,
+    norm: str,
+    x: Any,
+    y: Any,
+    shape: tuple[int, ...],
+    source: Network | None,
+    options: dict[str, Any],
 ) -> tuple[ClassificationProblem, Measured]:
     import torch
 
@@ -118,17 +142,13 @@ def _run(
     from advverify.verifier.attacks.measure import closest, within
     from advverify.verifier.attacks.transfer import Transfer
     from advverify.verifier.network.evaluate import evaluate
-    from advverify.verifier.network.onnx_reader import read_onnx
     from advverify.verifier.norms import get_norm
 
     eps, ball = options["eps"], ATTACKS[name].kind in ("ball", "universal")
     forward = lambda points: evaluate(model.network, points)  # noqa: E731
     targets = None if options["target"] is None else torch.full_like(y, options["target"])
     attack = make_attack(name, shape)
-    if options["source"] is not None:
-        source = read_onnx(model_path(options["source"]))
-        if (source.input_size, source.output_size) != (model.network.input_size, model.network.output_size):
-            raise InvalidInput(f"--source {options['source']}: has other inputs or outputs than the model")
+    if source is not None:
         attack = Transfer(lambda points: evaluate(source, points), attack)
     if ball and (eps is not None or ATTACKS[name].kind == "universal"):
         radius = eps if eps is not None else _DEFAULT_EPS[norm]
@@ -197,26 +217,14 @@ def _show(rows: list[dict[str, Any]], attacks: dict[str, Entry], title: str, exa
     for row in rows:
         entry, median = attacks[row["attack"]], row["median"]
         cells = [row["attack"], row["norm"] if entry.norms else "-", entry.kind, entry.knowledge, entry.paper]
-        cells += [f"{100 * row['success']:.0f} %", *(_short(median[n]) for n in ("0", "1", "2", "inf"))]
-        cells += [_short(row["rmse"]), f"{row['seconds']:.1f}"]
-        table.add_row(*cells, *([_short(row["ratio"])] if exact else []))
-    from rich.console import Console
-
-    screen = console()
-    (screen if screen.is_terminal else Console(highlight=False, width=160)).print(table)
-
-
-def _short(value: float) -> str:
-    return number(value) if not math.isfinite(value) else f"{value:.3g}"
+        cells += [f"{100 * row['success']:.0f} %", *(number(median[n], 3) for n in ("0", "1", "2", "inf"))]
+        cells += [number(row["rmse"], 3), f"{row['seconds']:.1f}"]
+        table.add_row(*cells, *([number(row["ratio"], 3)] if exact else []))
+    console(width=160).print(table)
 
 
 def _write(rows: list[dict[str, Any]], out: Path) -> None:
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: plain(item) for key, item in value.items()}
-        return None if isinstance(value, float) and not math.isfinite(value) else value
-
     try:
-        out.write_text("".join(json.dumps(plain(row)) + "\n" for row in rows))
+        out.write_text("".join(json.dumps(finite(row)) + "\n" for row in rows))
     except OSError as error:
         raise InvalidInput(f"--out {out}: cannot be written ({error.strerror})") from error

@@ -16,7 +16,7 @@ import numpy as np
 
 from advverify.verifier.errors import InvalidInput
 
-from ..options import images_from, model_path, proofs_folder
+from ..options import images_from, model_path, writable_folder
 from ..table import console
 
 if TYPE_CHECKING:
@@ -99,13 +99,13 @@ def _run(job: Job, store_path: Path, dry_run: bool, options: dict[str, Any]) -> 
     if (jobs is not None and jobs < 1) or options["memory"] < 0:
         raise InvalidInput("--jobs must be at least 1, --memory at least 0")
     if options["proofs"] is not None:
-        options["proofs"] = proofs_folder(options["proofs"])
+        options["proofs"] = writable_folder(options["proofs"], "--proofs")
     if dry_run and not store_path.exists():
         tasks, total = list(job.tasks), len(job.tasks)
         click.echo(f"job {job.name}: {total} queries, about {_duration(estimate(tasks, jobs or os.cpu_count() or 1))}")
         return 0
     with Store(store_path, write=not dry_run) as store:
-        tasks = open_tasks(store, job)
+        tasks = open_tasks(store, job, options["proofs"])
         pool = None if dry_run else _pool(options)
         count = getattr(pool, "jobs", jobs or os.cpu_count() or 1)
         click.echo(
@@ -115,10 +115,10 @@ def _run(job: Job, store_path: Path, dry_run: bool, options: dict[str, Any]) -> 
         )
         if pool is None:
             return 0
-        return _progress(store, job, pool, len(tasks), options["proofs"])
+        return _progress(store, job, tasks, pool)
 
 
-def _progress(store: Store, job: Job, pool: Pool, total: int, proofs: Path | None) -> int:
+def _progress(store: Store, job: Job, tasks: list[Task], pool: Pool) -> int:
     """Run with a progress line; Ctrl-C keeps what is done."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -129,7 +129,7 @@ def _progress(store: Store, job: Job, pool: Pool, total: int, proofs: Path | Non
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     progress = Progress(*columns, console=console(stderr=True), disable=not sys.stderr.isatty())
     with progress:
-        bar = progress.add_task("starting", total=total)
+        bar = progress.add_task("starting", total=len(tasks))
 
         def hear(task: Task, outcome: Outcome) -> None:
             counts[outcome.verdict.value] += 1
@@ -139,7 +139,7 @@ def _progress(store: Store, job: Job, pool: Pool, total: int, proofs: Path | Non
             progress.update(bar, advance=1, description=f"{rate:.1f}/s, {share:.0f} % robust")
 
         try:
-            run_job(store, job, pool, hear, proofs)
+            run_job(store, job, tasks, pool, hear)
         except KeyboardInterrupt:
             progress.stop()
             click.echo(

@@ -15,13 +15,14 @@ import numpy as np
 
 from advverify.verifier.errors import InvalidInput
 
-from ..images import Task, lost, model_of
-from ..options import data_for, images_from, model_path
+from ..images import Task, lost
+from ..options import data_for, images_from, model_path, writable_folder
 from ..report.figures import radius_curves, require_report, scatter
-from ..report.page import number, p_value, percent, render
+from ..report.page import p_value, percent, render
 from ..results import ResultFile, key_of
-from ..table import console
+from ..table import console, number
 from ..workers import answers
+from .distance import ask
 
 if TYPE_CHECKING:
     from advverify.models.comparison.compare import Comparison
@@ -58,14 +59,6 @@ class Subject:
         return own if len(same) < 2 else f"{own} ({list(same).index(self.recipe) + 1})"
 
 
-def ask(task: Task) -> Outcome:
-    """Bracket one distance (runs in worker processes too)."""
-    from advverify.verifier.api import distance
-
-    path, image, label, options = task
-    return distance(model_of(path), image, label, **options)
-
-
 @click.command("compare")
 @click.argument("models", nargs=-1, required=True)
 @click.option("--norm", type=click.Choice(NORMS), default="inf", show_default=True)
@@ -94,7 +87,7 @@ def command(models: tuple[str, ...], images: str, eps_grid: str, out: Path | Non
         raise InvalidInput("the same network is named twice")
     if out is not None:
         require_report()
-        _folder(out)
+        writable_folder(out, "--out")
     subjects, data = _subjects(models, options["data"])
     asked = images_from(images, len(data))
     shared = [i for i in asked if all(subject.right[i] for subject in subjects)]
@@ -128,13 +121,6 @@ def _grid(text: str) -> list[float]:
     if any(not math.isfinite(eps) or eps <= 0 for eps in grid):
         raise InvalidInput(f"--eps-grid takes radii above 0, got '{text}'")
     return grid
-
-
-def _folder(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InvalidInput(f"--out {out}: not a folder that can be written to ({error.strerror})") from error
 
 
 def _subjects(names: tuple[str, ...], source: str | None) -> tuple[list[Subject], Dataset]:
@@ -267,12 +253,12 @@ def _show(result: Comparison) -> None:
         cells = [
             row["network"],
             percent(row["clean_accuracy"]),
-            f"{number(low)} … {number(high)}",
+            f"{number(low, 4)} … {number(high, 4)}",
             percent(row["closed"]),
         ]
         if "Lipschitz" in columns:
-            cells.append(number(row.get("median_lipschitz_certificate")))
-        cells += [str(row["relus"]), number(row["unstable_relus"]), number(row["median_seconds"], 3)]
+            cells.append(number(row.get("median_lipschitz_certificate"), 4))
+        cells += [str(row["relus"]), number(row["unstable_relus"], 4), number(row["median_seconds"], 3)]
         table.add_row(*cells)
     screen.print(table)
     if result.grid:
@@ -296,7 +282,7 @@ def _show(result: Comparison) -> None:
         test = "" if group.p_value is None else f", p {p_value(group.p_value)} against the first"
         screen.print(
             f"{group.name}: {len(group.members)} seeds, mean accuracy {percent(float(np.mean(group.accuracy)))}, mean of "
-            f"median radii {number(float(np.mean(group.radius)))}{test}",
+            f"median radii {number(float(np.mean(group.radius)), 4)}{test}",
             markup=False,
         )
     for line in result.findings:

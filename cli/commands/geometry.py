@@ -10,7 +10,7 @@ import click
 
 from advverify.verifier.errors import InvalidInput
 
-from ..options import data_for, images_from, model_path
+from ..options import data_for, images_from, model_path, writable_folder
 from ..report import geometry_figures
 from ..report.figures import require_report
 from ..table import console
@@ -41,10 +41,8 @@ def command(models: tuple[str, ...], data: str | None, images: str, h: float, se
     if len(set(models)) < len(models):
         raise InvalidInput("the same network is named twice")
     require_report()
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InvalidInput(f"--out {out}: not a folder that can be written to ({error.strerror})") from error
+    torch.set_num_threads(1)  # for small matrices a second one costs more than it brings, much more on a busy machine
+    writable_folder(out, "--out")
     studies: dict[str, dict[str, Any]] = {}
     for name in models:
         model = Model(model_path(name))

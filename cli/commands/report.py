@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import math
 import tempfile
@@ -14,11 +13,12 @@ import numpy as np
 
 from advverify.verifier.errors import InvalidInput
 
+from ..options import writable_folder
 from ..report import summary
 from ..report.figures import require_report
-from ..report.page import number, render
+from ..report.page import data_address, render
 from ..report.store_figures import draw, thumbnail
-from ..table import console
+from ..table import console, number
 
 if TYPE_CHECKING:
     from advverify.models.datasets import Dataset
@@ -57,7 +57,7 @@ def command(
     if text:
         _text(rows, compared)
     if figures is not None:
-        _folder(figures)
+        writable_folder(figures, "--figures")
         draw(rows, figures, ("png", "svg"))
         click.echo(f"figures written to {figures}")
     if out is not None:
@@ -75,13 +75,6 @@ def _before(path: Path) -> list[dict[str, Any]]:
 
     with Store(path) as store:
         return [row for row in store.rows() if row["verdict"] is not None]
-
-
-def _folder(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InvalidInput(f"--figures {path}: not a folder that can be written to ({error.strerror})") from error
 
 
 def _page(
@@ -162,7 +155,7 @@ class _Pictures:
         if len(shape) != 3:
             return [None, None, None]
         witness = None if outcome is None else outcome.bracket.witness
-        found: list[str | None] = [_address(thumbnail(image, shape))]
+        found: list[str | None] = [data_address(thumbnail(image, shape))]
         if (
             row["verdict"] != "adversarial"
             or witness is None
@@ -170,7 +163,11 @@ class _Pictures:
             or np.array_equal(witness, image)
         ):
             return [*found, None, None]
-        return [*found, _address(thumbnail(witness, shape)), _address(thumbnail(witness - image, shape, signed=True))]
+        return [
+            *found,
+            data_address(thumbnail(witness, shape)),
+            data_address(thumbnail(witness - image, shape, signed=True)),
+        ]
 
     def _load(self, name: str) -> Dataset | None:
         from advverify.models.datasets import load_dataset
@@ -182,10 +179,6 @@ class _Pictures:
                 click.echo(f"note: no pictures of {name}: {error}", err=True)
                 self._sets[name] = None
         return self._sets[name]
-
-
-def _address(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
 def _text(rows: list[dict[str, Any]], compared: dict[str, Any] | None) -> None:
@@ -208,13 +201,13 @@ def _text(rows: list[dict[str, Any]], compared: dict[str, Any] | None) -> None:
         table.add_column(name, justify="left" if name == "question" else "right")
     for share in summary.shares(rows):
         cells = [str(share[n]) for n in ("queries", *summary.VERDICTS, "checked")]
-        table.add_row(share["name"], *cells, number(share["median_seconds"], 3), number(share["total_seconds"]))
+        table.add_row(share["name"], *cells, number(share["median_seconds"], 3), number(share["total_seconds"], 4))
     screen.print(table)
     for name, count, seconds in summary.engines(rows):
         screen.print(f"{name or '-'}: settled {count} in {seconds:.1f} s", markup=False)
     unsettled = [row for row in rows if not summary.settled(row)]
     for row in summary.hardest(unsettled, 10):
-        bracket = f"{number(row['lower'])} … {number(row['upper'])}"
+        bracket = f"{number(row['lower'], 4)} … {number(row['upper'], 4)}"
         screen.print(f"open: {summary.group_name(row)}, {row['item']}: {bracket}, {row['seconds']:.1f} s", markup=False)
     if compared is not None:
         plain = {key: value for key, value in compared.items() if key != "verdicts"}

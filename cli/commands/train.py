@@ -28,11 +28,9 @@ def command(recipe: str, out: Path, data: str | None, seed: int | None, work: Pa
 
     A training that was stopped goes on from its last checkpoint when it is started again.
     """
-    from advverify.models.card import make_card
     from advverify.models.datasets import load_dataset
-    from advverify.models.export import write_onnx
+    from advverify.models.produce import produce
     from advverify.models.recipe import read_recipe
-    from advverify.models.train import train
     from advverify.models.zoo import recipe_of
 
     chosen = recipe_of(recipe.removeprefix("zoo:")) if recipe.startswith("zoo:") else read_recipe(recipe)
@@ -53,9 +51,7 @@ def command(recipe: str, out: Path, data: str | None, seed: int | None, work: Pa
             bar.label = f"loss {record['loss']:.3f}"
             bar.update(record["epoch"] - bar.pos)
 
-        trained = train(chosen, images, test, folder=folder, device=_device(device), listener=show)
-    card = make_card(trained.network, chosen, images, test)
-    write_onnx(trained.network, test.images.shape[1:], card, out)
+        _, card = produce(chosen, images, test, out, folder=folder, device=_device(device), listener=show)
     screen = console()
     certified = card.get("certified")
     screen.print(f"{out}: test accuracy {card['accuracy']}, training {card['train_accuracy']}", markup=False)

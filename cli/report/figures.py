@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from numpy.typing import ArrayLike
 
 from advverify.verifier.errors import InvalidInput
 
@@ -37,20 +40,34 @@ def pyplot() -> Any:
     return plt
 
 
+def band(axis: Any, lower: ArrayLike, upper: ArrayLike, largest: float, colour: str, label: str | None) -> None:
+    """A certified-radius curve: the line is proved, the band above it ends at what attacks leave."""
+    from advverify.models.comparison.statistics import certified_curve
+
+    radii, proved, left = certified_curve(lower, upper, largest)
+    axis.fill_between(radii, 100 * proved, 100 * left, color=colour, alpha=0.25, linewidth=0, step="post")
+    axis.plot(radii, 100 * proved, color=colour, drawstyle="steps-post", label=label)
+    axis.set(ylabel="certified images, %", ylim=(-2, 102), xlim=(0, None))
+
+
+def largest_finite(values: Iterable[float]) -> float:
+    """Largest finite value, 1 where there is none."""
+    return max((float(v) for v in values if math.isfinite(v)), default=1.0)
+
+
 def radius_curves(comparison: Comparison, path: Path) -> None:
     """Share of images robust beyond each radius: between what is proved and what an attack leaves."""
     plt = pyplot()
     figure, axis = plt.subplots(figsize=(7, 4.2), layout="constrained")
     groups = list(dict.fromkeys(n.group for n in comparison.networks))
+    largest = largest_finite(u for n in comparison.networks for u in n.upper)
     shown: set[str] = set()
     for network in comparison.networks:
-        radii, proved, attacked = comparison.curve(network)
         colour = COLOURS[groups.index(network.group) % len(COLOURS)]
         label = network.name if len(groups) == len(comparison.networks) else network.group
-        axis.fill_between(radii, 100 * proved, 100 * attacked, color=colour, alpha=0.25, linewidth=0, step="post")
-        axis.plot(radii, 100 * proved, color=colour, drawstyle="steps-post", label=None if label in shown else label)
+        band(axis, network.lower, network.upper, largest, colour, None if label in shown else label)
         shown.add(label)
-    axis.set(xlabel=f"radius, norm {comparison.norm}", ylabel="certified images, %", ylim=(-2, 102), xlim=(0, None))
+    axis.set(xlabel=f"radius, norm {comparison.norm}")
     axis.grid(alpha=0.3)
     axis.legend(frameon=False)
     figure.savefig(path, dpi=130)
@@ -61,7 +78,7 @@ def scatter(comparison: Comparison, path: Path) -> None:
     """Each image's bracket on the first network against the others'."""
     plt = pyplot()
     first, others = comparison.networks[0], comparison.networks[1:]
-    largest = max((u for n in comparison.networks for u in n.upper if math.isfinite(u)), default=1.0) * 1.05
+    largest = 1.05 * largest_finite(u for n in comparison.networks for u in n.upper)
     figure, axis = plt.subplots(figsize=(5.2, 5), layout="constrained")
     axis.plot([0, largest], [0, largest], color="#888888", linewidth=1)
     for k, network in enumerate(others):

@@ -5,8 +5,11 @@ from __future__ import annotations
 import base64
 import json
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from ..table import number
 
 
 def render(template: str, **values: Any) -> str:
@@ -21,7 +24,9 @@ def render(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=number, percent=percent, picture=picture, p=p_value, embedded=embedded)
+    environment.filters.update(
+        number=partial(number, digits=4), percent=percent, picture=picture, p=p_value, embedded=embedded
+    )
     text: str = environment.get_template(template).render(**values)
     return text
 
@@ -34,14 +39,9 @@ def embedded(value: Any) -> Any:
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
 
-def number(value: float | None, digits: int = 4) -> str:
-    """A few significant digits; a dash for what is not known."""
-    return "–" if value is None or not math.isfinite(value) else f"{value:.{digits}g}"
-
-
 def percent(value: float | None) -> str:
     """A share as per cent; a dash for what is not known."""
-    return "–" if value is None or not math.isfinite(value) else f"{100 * value:.1f} %"
+    return "-" if value is None or not math.isfinite(value) else f"{100 * value:.1f} %"
 
 
 def p_value(value: float) -> str:
@@ -51,4 +51,9 @@ def p_value(value: float) -> str:
 
 def picture(path: Path) -> str:
     """A PNG file as a data address."""
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+    return data_address(path.read_bytes())
+
+
+def data_address(png: bytes) -> str:
+    """The bytes of a PNG file as a data address."""
+    return "data:image/png;base64," + base64.b64encode(png).decode()

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .figures import COLOURS, pyplot
-from .summary import Row, engines, group_name, relative_gap, settled
+from .figures import COLOURS, band, largest_finite, pyplot
+from .summary import Row, by_question, engines, relative_gap, settled
 
 
 def _save(figure: Any, folder: Path, name: str, forms: tuple[str, ...]) -> Path:
@@ -36,27 +36,15 @@ def draw(rows: list[Row], folder: Path, forms: tuple[str, ...] = ("png",)) -> li
     return result
 
 
-def _groups(rows: list[Row]) -> dict[str, list[Row]]:
-    groups: dict[str, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(group_name(row), []).append(row)
-    return groups
-
-
 def _curves(rows: list[Row], folder: Path, forms: tuple[str, ...]) -> Path:
     figure, axis = pyplot().subplots(figsize=(7, 4), layout="constrained")
     distances = [row for row in rows if row["kind"] == "distance"]
-    for k, (name, members) in enumerate(_groups(distances).items()):
-        lower = np.array([row["lower"] or 0.0 for row in members])
-        upper = np.array([np.inf if row["upper"] is None else row["upper"] for row in members])
-        finite = upper[np.isfinite(upper)]
-        radii = np.linspace(0, 1.05 * (finite.max() if len(finite) else 1.0), 200)
-        proved = [100 * float((lower > r).mean()) for r in radii]
-        left = [100 * float((upper > r).mean()) for r in radii]
-        colour = COLOURS[k % len(COLOURS)]
-        axis.fill_between(radii, proved, left, step="post", color=colour, alpha=0.25, linewidth=0)
-        axis.plot(radii, proved, drawstyle="steps-post", color=colour, label=name)
-    axis.set(xlabel="radius", ylabel="certified images, %", ylim=(-2, 102), xlim=(0, None))
+    largest = largest_finite(row["upper"] for row in distances if row["upper"] is not None)
+    for k, (name, members) in enumerate(by_question(distances).items()):
+        lower = [row["lower"] or 0.0 for row in members]
+        upper = [np.inf if row["upper"] is None else row["upper"] for row in members]
+        band(axis, lower, upper, largest, COLOURS[k % len(COLOURS)], name)
+    axis.set(xlabel="radius")
     axis.grid(alpha=0.3)
     axis.legend(frameon=False, fontsize=8)
     return _save(figure, folder, "curves", forms)
@@ -64,7 +52,7 @@ def _curves(rows: list[Row], folder: Path, forms: tuple[str, ...]) -> Path:
 
 def _cactus(rows: list[Row], folder: Path, forms: tuple[str, ...]) -> Path:
     figure, axis = pyplot().subplots(figsize=(7, 4), layout="constrained")
-    for k, (name, members) in enumerate(_groups(rows).items()):
+    for k, (name, members) in enumerate(by_question(rows).items()):
         seconds = sorted(max(row["seconds"], 1e-3) for row in members if settled(row))
         if seconds:
             label = f"{name} ({len(seconds)} of {len(members)})"
@@ -85,7 +73,7 @@ def _cactus(rows: list[Row], folder: Path, forms: tuple[str, ...]) -> Path:
 
 def _gaps(rows: list[Row], folder: Path, forms: tuple[str, ...]) -> Path:
     figure, axis = pyplot().subplots(figsize=(7, 4), layout="constrained")
-    for k, (name, members) in enumerate(_groups(rows).items()):
+    for k, (name, members) in enumerate(by_question(rows).items()):
         gaps = [min(100.0, 100 * (relative_gap(row) or 0.0)) for row in members]
         axis.plot(
             [row["seconds"] for row in members], gaps, "o", markersize=4, color=COLOURS[k % len(COLOURS)], label=name

@@ -20,13 +20,18 @@ def group_name(row: Row) -> str:
     return f"{row['model']}, norm {row['norm']}, {question}"
 
 
-def shares(rows: list[Row]) -> list[dict[str, Any]]:
-    """Verdicts and times by model and question."""
+def by_question(rows: list[Row]) -> dict[str, list[Row]]:
+    """Rows by model and question, in the order of their first."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(group_name(row), []).append(row)
+    return groups
+
+
+def shares(rows: list[Row]) -> list[dict[str, Any]]:
+    """Verdicts and times by model and question."""
     result = []
-    for name, members in groups.items():
+    for name, members in by_question(rows).items():
         counts = Counter(row["verdict"] for row in members)
         seconds = sorted(row["seconds"] for row in members)
         result.append(

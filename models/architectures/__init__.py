@@ -1,6 +1,7 @@
 """Network architectures as torch modules, all piecewise linear; one family a file, one line in `ARCHITECTURES`.
 
-Each file's `STABILITY` says what is proved of its networks. `models.folding` turns any of them into plain layers.
+A constructor whose first parameter is `shape` takes the options of `Shape.of` instead. Each file's `STABILITY` says what
+is proved of its networks. `models.folding` turns any of them into plain layers.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import Any
 from torch import nn
 
 from advverify.verifier.errors import InvalidInput
+
+from .residual import Shape
 
 ARCHITECTURES = {
     "mlp": "mlp:mlp",
@@ -47,7 +50,9 @@ def build(name: str, **options: Any) -> nn.Module:
         InvalidInput: there is no such architecture, or it does not take these options.
     """
     constructor = _find(name)[1]
-    known = inspect.signature(constructor).parameters
+    own = dict(inspect.signature(constructor).parameters)
+    where = inspect.signature(Shape.of).parameters if own.pop("shape", None) is not None else {}
+    known = {**where, **own}
     unknown = [option for option in options if option not in known]
     if unknown:
         raise InvalidInput(f"architecture {name} has no option '{unknown[0]}': choose {', '.join(known)}")
@@ -55,7 +60,11 @@ def build(name: str, **options: Any) -> nn.Module:
     if missing:
         raise InvalidInput(f"architecture {name} needs the option '{missing[0]}'")
     try:
-        network: nn.Module = constructor(**options)
+        if where:
+            place = Shape.of(**{key: options.pop(key) for key in where if key in options})
+            network: nn.Module = constructor(place, **options)
+        else:
+            network = constructor(**options)
     except (TypeError, ValueError, RuntimeError) as error:
         if isinstance(error, InvalidInput):
             raise

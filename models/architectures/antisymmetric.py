@@ -44,17 +44,7 @@ class AntisymmetricBlock(ResidualBlock):
         return self.weight, self.bias
 
 
-def antisymmetric(
-    image: list[int],
-    blocks: int,
-    outputs: int,
-    width: int | None = None,
-    channels: int | None = None,
-    step: float = 0.3,
-    gamma: float = 0.1,
-    stride: int = 1,
-    pool: int = 1,
-) -> nn.Module:
+def antisymmetric(shape: Shape, blocks: int, outputs: int, step: float = 0.3, gamma: float = 0.1) -> nn.Module:
     """`step` is h of forward Euler.
 
     Raises:
@@ -66,5 +56,4 @@ def antisymmetric(
         raise InvalidInput(
             f"antisymmetric: step {step:g} is beyond the stability bound 4/gamma = {4 / gamma:g} of forward Euler"
         )
-    shape = Shape.of(image, width, channels, stride, pool)
     return residual_network(shape, blocks, outputs, lambda: AntisymmetricBlock(shape.width, shape.kernel, step, gamma))

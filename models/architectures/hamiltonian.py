@@ -27,22 +27,23 @@ VARIANTS = ("verlet", "two-layer")
 class HalfStep(ResidualBlock):
     """Moves one half of the state by a function of the other; the weights are embedded into those of the whole state."""
 
-    def __init__(self, weight: nn.Parameter, moves_second: bool, step: float, variant: str) -> None:
-        """`weight` is K of the step, (hidden, half) or a kernel of these channels."""
+    def __init__(
+        self, weight: nn.Parameter, moves_second: bool, step: float, variant: str, reads_transposed: bool = False
+    ) -> None:
+        """`weight` is K of the step, (hidden, half) or a kernel of these channels; `reads_transposed` takes its K^T."""
         super().__init__()
         self.weight = weight
-        self.bias = nn.Parameter(torch.zeros(weight.shape[0]))
+        self.bias = nn.Parameter(torch.zeros(weight.shape[1 if reads_transposed else 0]))
         self.moves_second, self.step, self.variant = moves_second, step, variant
+        self.reads_transposed = reads_transposed
 
     def terms(self) -> Terms:
         """The first half-step goes down (-h), the second up (+h)."""
         sign = -self.step if self.moves_second else self.step
-        if self.variant == "verlet":
-            back = sign * linear_maps.identity(self.weight)
-        else:
-            back = sign * linear_maps.transposed(self.weight)
-        nothing_in, nothing_out = torch.zeros_like(self.weight), torch.zeros_like(back)
-        parts = (self.weight, nothing_in) if self.moves_second else (nothing_in, self.weight)
+        weight = linear_maps.transposed(self.weight) if self.reads_transposed else self.weight
+        back = sign * (linear_maps.identity(weight) if self.variant == "verlet" else linear_maps.transposed(weight))
+        nothing_in, nothing_out = torch.zeros_like(weight), torch.zeros_like(back)
+        parts = (weight, nothing_in) if self.moves_second else (nothing_in, weight)
         outer = (nothing_out, back) if self.moves_second else (back, nothing_out)
         return Terms(torch.cat(parts, 1), self.bias, torch.cat(outer, 0))
 
@@ -51,29 +52,8 @@ class HalfStep(ResidualBlock):
         return self.weight, self.bias
 
 
-class TransposedHalfStep(HalfStep):
-    """The Verlet step that reads with the transpose of its partner's kernel."""
-
-    def terms(self) -> Terms:
-        """As `HalfStep`, with K^T."""
-        sign = -self.step
-        weight = linear_maps.transposed(self.weight)
-        back = sign * linear_maps.identity(weight)
-        nothing = torch.zeros_like(weight)
-        return Terms(torch.cat((weight, nothing), 1), self.bias, torch.cat((torch.zeros_like(back), back), 0))
-
-
 def hamiltonian(
-    image: list[int],
-    blocks: int,
-    outputs: int,
-    width: int | None = None,
-    channels: int | None = None,
-    hidden: int | None = None,
-    step: float = 0.3,
-    variant: str = "two-layer",
-    stride: int = 1,
-    pool: int = 1,
+    shape: Shape, blocks: int, outputs: int, hidden: int | None = None, step: float = 0.3, variant: str = "two-layer"
 ) -> nn.Module:
     """`width` (or `channels`) counts both halves; `hidden` is the number of ReLUs of a half-step of the two-layer variant.
 
@@ -86,14 +66,13 @@ def hamiltonian(
         raise InvalidInput(f"hamiltonian: variant is one of {', '.join(VARIANTS)}, got '{variant}'")
     if variant == "verlet" and hidden is not None:
         raise InvalidInput("hamiltonian: `hidden` belongs to the two-layer variant")
-    shape = Shape.of(image, width, channels, stride, pool)
     half = even(shape.width, "hamiltonian")
     rows = half if hidden is None else hidden
 
     def block() -> nn.Module:
         first = linear_maps.initialised(rows, half, shape.kernel)
         if variant == "verlet":
-            return nn.Sequential(TransposedHalfStep(first, True, step, variant), HalfStep(first, False, step, variant))
+            return nn.Sequential(HalfStep(first, True, step, variant, True), HalfStep(first, False, step, variant))
         second = linear_maps.initialised(rows, half, shape.kernel)
         return nn.Sequential(HalfStep(first, True, step, variant), HalfStep(second, False, step, variant))
 

@@ -45,17 +45,7 @@ class LeapfrogBlock(ResidualBlock):
         return self.weight, self.bias
 
 
-def leapfrog(
-    image: list[int],
-    blocks: int,
-    outputs: int,
-    width: int | None = None,
-    channels: int | None = None,
-    hidden: int | None = None,
-    step: float = 0.5,
-    stride: int = 1,
-    pool: int = 1,
-) -> nn.Module:
+def leapfrog(shape: Shape, blocks: int, outputs: int, hidden: int | None = None, step: float = 0.5) -> nn.Module:
     """`width` (or `channels`) counts y and y_before, both of which the lift makes.
 
     Raises:
@@ -63,7 +53,6 @@ def leapfrog(
     """
     if step <= 0:
         raise InvalidInput(f"leapfrog: step must be above 0, got {step:g}")
-    shape = Shape.of(image, width, channels, stride, pool)
     half = even(shape.width, "leapfrog")
     rows = half if hidden is None else hidden
     return residual_network(shape, blocks, outputs, lambda: LeapfrogBlock(half, rows, shape.kernel, step))

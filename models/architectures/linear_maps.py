@@ -45,11 +45,11 @@ def empty(outer: int, inner: int, kernel: int | None) -> Tensor:
     return torch.empty(outer, inner) if kernel is None else torch.empty(outer, inner, kernel, kernel)
 
 
-def initialised(outer: int, inner: int, kernel: int | None, gain: float = 1.0) -> nn.Parameter:
-    """A parameter with Kaiming's uniform initialisation as torch's layers have it, times `gain`."""
+def initialised(outer: int, inner: int, kernel: int | None) -> nn.Parameter:
+    """A parameter with Kaiming's uniform initialisation as torch's layers have it."""
     weight = empty(outer, inner, kernel)
     nn.init.kaiming_uniform_(weight, a=math.sqrt(5))
-    return nn.Parameter(gain * weight)
+    return nn.Parameter(weight)
 
 
 def as_layer(weight: Tensor, bias: Tensor | None) -> nn.Module:

@@ -161,15 +161,7 @@ class MeanPool(nn.Module):
 
 
 def convex_potential(
-    image: list[int],
-    blocks: int,
-    outputs: int,
-    width: int | None = None,
-    channels: int | None = None,
-    hidden: int | None = None,
-    step: float = 2.0,
-    stride: int = 1,
-    pool: int = 1,
+    shape: Shape, blocks: int, outputs: int, hidden: int | None = None, step: float = 2.0
 ) -> nn.Module:
     """Convex potential layers between a lift of spectral norm 1 and a head of unit rows.
 
@@ -180,24 +172,13 @@ def convex_potential(
         raise InvalidInput(
             f"cpl: step must lie in (0, 2], in units of 1/||K||^2, got {step:g}: 2 is the stability bound"
         )
-    shape = Shape.of(image, width, channels, stride, pool)
     side = None if shape.kernel is None else max(shape.sides)
     rows = shape.width if hidden is None else hidden
     return _network(shape, blocks, outputs, lambda: ConvexPotentialBlock(shape.width, rows, shape.kernel, side, step))
 
 
-def sll(
-    image: list[int],
-    blocks: int,
-    outputs: int,
-    width: int | None = None,
-    channels: int | None = None,
-    hidden: int | None = None,
-    stride: int = 1,
-    pool: int = 1,
-) -> nn.Module:
+def sll(shape: Shape, blocks: int, outputs: int, hidden: int | None = None) -> nn.Module:
     """SDP-based Lipschitz layers between a lift of spectral norm 1 and a head of unit rows."""
-    shape = Shape.of(image, width, channels, stride, pool)
     rows = shape.width if hidden is None else hidden
     return _network(shape, blocks, outputs, lambda: SllBlock(shape.width, rows, shape.kernel))
 

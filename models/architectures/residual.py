@@ -90,7 +90,9 @@ class Shape:
     pool: int = 1
 
     @classmethod
-    def of(cls, image: list[int], width: int | None, channels: int | None, stride: int, pool: int) -> Shape:
+    def of(
+        cls, image: list[int], width: int | None = None, channels: int | None = None, stride: int = 1, pool: int = 1
+    ) -> Shape:
         """From the options of a recipe: `width` for a fully connected network or `channels` for a convolutional one.
 
         Raises:

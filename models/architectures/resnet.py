@@ -42,17 +42,6 @@ class PlainBlock(ResidualBlock):
         return state + (hidden if self.outer is None else linear_maps.apply(self.outer, hidden))
 
 
-def resnet(
-    image: list[int],
-    blocks: int,
-    outputs: int,
-    width: int | None = None,
-    channels: int | None = None,
-    hidden: int | None = None,
-    batch_norm: bool = False,
-    stride: int = 1,
-    pool: int = 1,
-) -> nn.Module:
+def resnet(shape: Shape, blocks: int, outputs: int, hidden: int | None = None, batch_norm: bool = False) -> nn.Module:
     """One-matrix blocks, or two-matrix blocks through `hidden` features (channels)."""
-    shape = Shape.of(image, width, channels, stride, pool)
     return residual_network(shape, blocks, outputs, lambda: PlainBlock(shape.width, hidden, shape.kernel, batch_norm))

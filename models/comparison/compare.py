@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from advverify.verifier.outcome import Outcome
+from advverify.verifier.outcome import Outcome, finite
 
 from . import statistics as st
 from .attacks import Attacked
@@ -85,7 +85,7 @@ class Comparison:
     networks: tuple[Measured, ...]
     pairs: tuple[st.Paired, ...] = ()
     groups: tuple[Group, ...] = ()
-    findings: tuple[str, ...] = field(default_factory=tuple)
+    findings: tuple[str, ...] = ()
 
     def rows(self) -> list[dict[str, Any]]:
         """One record a network."""
@@ -120,14 +120,6 @@ class Comparison:
             rows.append(row)
         return rows
 
-    def curve(self, network: Measured, points: int = 200) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Radii, proved share and attacked share: the true curve lies between the two."""
-        finite = [u for n in self.networks for u in n.upper if math.isfinite(u)]
-        radii = np.linspace(0, 1.05 * max(finite, default=1.0), points)
-        proved = np.array([st.share_above(network.lower, r) for r in radii])
-        attacked = np.array([st.share_above(network.upper, r) for r in radii])
-        return radii, proved, attacked
-
     def to_json(self) -> str:
         """The tables, tests and brackets; numbers that are not known are null."""
         record = {
@@ -144,7 +136,7 @@ class Comparison:
             "groups": [asdict(group) for group in self.groups],
             "sanity": self.findings,
         }
-        return json.dumps(_finite(record), indent=1, allow_nan=False)
+        return json.dumps(finite(record), indent=1, allow_nan=False)
 
 
 def compare(
@@ -204,13 +196,3 @@ def _findings(networks: Sequence[Measured], norm: str, images: Sequence[int]) ->
                 network.name, image, float(network.lower[k]), float(network.upper[k]), fooled, certificate
             )
     return found
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
-    return value

@@ -6,7 +6,7 @@ of Moosavi-Dezfooli et al. (CVPR 2019) is the mean sorted spectrum of the loss's
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -34,14 +34,16 @@ def principal_curvatures(value: Value, x: Tensor, h: float) -> Tensor:
     return curvatures
 
 
-def curvature_profile(value_of: Callable[[int], Value], points: Tensor, h: float) -> Tensor:
-    """Mean over points (N, n) of the sorted eigenvalues (n,) of finite-difference Hessians; `value_of(i)` is point i's."""
-    spectra = [torch.linalg.eigvalsh(finite_hessian(value_of(i), x, h)) for i, x in enumerate(points)]
-    return torch.stack(spectra).mean(0)
+def curvature_profile(hessians: Sequence[Tensor]) -> Tensor:
+    """Mean over points of the sorted eigenvalues (n,) of their Hessians (n, n)."""
+    return torch.stack([torch.linalg.eigvalsh(hessian) for hessian in hessians]).mean(0)
 
 
-def shared_curved_directions(value_of: Callable[[int], Value], points: Tensor, h: float) -> tuple[Tensor, Tensor]:
-    """Eigenvalues (n,) and eigenvectors (n, n) in columns, largest first, of the mean of P H P / ||grad|| over points.
+def shared_curved_directions(
+    value_of: Callable[[int], Value], points: Tensor, hessians: Sequence[Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Eigenvalues (n,) and eigenvectors (n, n) in columns, largest first, of the mean of P H P / ||grad|| over points (N, n)
+    with their Hessians; `value_of(i)` is point i's function.
 
     Moosavi-Dezfooli et al., "Robustness of classifiers to universal perturbations", ICLR 2018.
     """
@@ -51,6 +53,6 @@ def shared_curved_directions(value_of: Callable[[int], Value], points: Tensor, h
         slope = gradient(value_of(i), x.unsqueeze(0))[0]
         normal = unit(slope)
         project = torch.eye(size, dtype=points.dtype) - torch.outer(normal, normal)
-        mean += project @ finite_hessian(value_of(i), x, h) @ project / slope.norm().clamp(min=1e-12) / len(points)
+        mean += project @ hessians[i] @ project / slope.norm().clamp(min=1e-12) / len(points)
     values, vectors = torch.linalg.eigh(mean)
     return values.flip(0), vectors.flip(1)

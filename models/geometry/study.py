@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from . import boundary as bd
-from .curvature import curvature_profile, shared_curved_directions
+from .curvature import curvature_profile, finite_hessian, shared_curved_directions
 from .subspace import distance_within, subspace_law
 
 _DIMENSIONS = (2, 4, 8, 16, 32)
@@ -64,10 +64,10 @@ def study(forward: bd.Forward, images: Tensor, labels: Tensor, options: Options)
         return evaluate
 
     scale = bd.gradient(value, edge.points).norm(dim=1).median()
-    profile = curvature_profile(own, edge.points[:few], h) / scale
-    curved_values, curved = shared_curved_directions(own, edge.points[:few], h)
-    singular = torch.linalg.svdvals(normal)
-    flat = torch.linalg.svd(normal, full_matrices=False).Vh
+    hessians = [finite_hessian(own(i), x, h) for i, x in enumerate(edge.points[:few])]
+    profile = curvature_profile(hessians) / scale
+    curved_values, curved = shared_curved_directions(own, edge.points[:few], hessians)
+    _, singular, flat = torch.linalg.svd(normal, full_matrices=False)
     background = torch.linalg.svdvals(bd.unit(torch.randn(normal.shape, generator=generator, dtype=normal.dtype)))
     xi = 2 * median
     fooling = {

@@ -6,13 +6,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from advverify.verifier.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from ..recipe import Recipe
 
 FOLDER = Path(__file__).parent
@@ -48,16 +46,3 @@ def recipe_of(name: str) -> Recipe:
         choices = sorted(p.stem for p in RECIPES.glob("*.toml"))
         raise InvalidInput(f"the zoo has no recipe '{name}': choose {', '.join(choices)}")
     return read_recipe(path)
-
-
-def retrain(name: str, place: str | None = None) -> tuple[nn.Sequential, dict[str, Any]]:
-    """Train a network by its recipe; returns it with its data card. `place` as in `mnist:DIR`, where the data need one."""
-    from ..card import make_card
-    from ..datasets import load_dataset
-    from ..train import train
-
-    recipe = recipe_of(name)
-    source = place or recipe.data.name
-    training, test = load_dataset(source, "train"), load_dataset(source, "test")
-    network = train(recipe, training).network
-    return network, make_card(network, recipe, training, test)

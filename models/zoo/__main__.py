@@ -5,15 +5,17 @@ from __future__ import annotations
 import sys
 import time
 
-from ..export import write_onnx
-from . import FOLDER, RECIPES, retrain
+from ..datasets import load_dataset
+from ..produce import produce
+from . import FOLDER, RECIPES, recipe_of
 
 if __name__ == "__main__":
     everything = [path.stem for path in sorted(RECIPES.glob("digits-*.toml"))]
     for argument in sys.argv[1:] or everything:
         name, _, place = argument.partition("=")
         began = time.perf_counter()
-        network, card = retrain(name, place or None)
-        image = (1, 28, 28) if place else (1, 8, 8)
-        write_onnx(network, image, card, FOLDER / f"{name}.onnx")
+        recipe = recipe_of(name)
+        source = place or recipe.data.name
+        training, test = load_dataset(source, "train"), load_dataset(source, "test")
+        card = produce(recipe, training, test, FOLDER / f"{name}.onnx")[1]
         print(f"{name}: test accuracy {card['accuracy']}, {time.perf_counter() - began:.1f} s, {card.get('certified')}")

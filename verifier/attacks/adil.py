@@ -34,6 +34,11 @@ class Dictionary:
     eps: float | None = None
     norm: str = "2"
 
+    @property
+    def scale(self) -> float:
+        """Maximum-likelihood scale of a centred Laplace law of the codes."""
+        return max(float(self.codes.abs().mean()), 1e-3)
+
 
 @dataclass(frozen=True)
 class Adil:
@@ -165,7 +170,7 @@ class Adil:
         codes: Tensor,
         generator: torch.Generator,
     ) -> Dictionary:
-        """SADiL; gradients are scaled by N / |B| for the atoms."""
+        """SADiL; the atoms step along the gradient of the mini-batch's mean loss."""
         values = []
         for _ in range(self.steps):
             for index in torch.randperm(len(codes), generator=generator, device=codes.device).split(self.batch):
@@ -192,13 +197,12 @@ def laplace_codes(
     """Codes of unseen images without labels: draws from the Laplace law fitted to the learned codes; the fooling draw of
     the smallest perturbation, or the last one. A radius is kept by projection.
     """
-    scale = max(float(dictionary.codes.abs().mean()), 1e-3)  # the maximum-likelihood scale of a centred Laplace law
     shape = (len(images), dictionary.atoms.shape[1])
     with torch.no_grad():
         clean = forward(images).argmax(1)
     best, smallest = torch.zeros(shape, dtype=images.dtype), torch.full((len(images),), torch.inf, dtype=images.dtype)
     for _ in range(trials):
-        codes = laplace_noise(shape, scale, generator, images)
+        codes = laplace_noise(shape, dictionary.scale, generator, images)
         if dictionary.eps is not None:
             codes = get_norm("1").project(codes, codes.new_full((len(codes),), dictionary.eps))
         with torch.no_grad():

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .base import project
 from .classification import ClassificationProblem
-from .pgd import ball_step
+from .pgd import border_step
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,5 @@ class Evasion:
         chosen = problem.labels if problem.targets is None else problem.targets
         score = logits.gather(1, chosen.unsqueeze(1)).sum()
         (gradient,) = torch.autograd.grad(score if problem.targets is None else -score, x)
-        inputs = problem.inputs
         with torch.no_grad():
-            if inputs.is_box and inputs.radius is not None:
-                return project(inputs, x - inputs.radius.unsqueeze(-1) * gradient.sign())
-            return project(inputs, x + ball_step(inputs, x, -gradient))
+            return project(problem.inputs, x + border_step(problem.inputs, x, -gradient))

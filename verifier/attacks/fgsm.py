@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .base import Problem, project
-from .pgd import ball_step
+from .pgd import border_step, starts
 
 
 @dataclass(frozen=True)
@@ -24,15 +24,8 @@ class Fgsm:
     def __call__(self, problem: Problem, generator: torch.Generator) -> Tensor:
         """One point a problem."""
         inputs = problem.inputs
-        middle = (inputs.lower + inputs.upper) / 2
-        x, reach = middle if inputs.center is None else inputs.center, (inputs.upper - inputs.lower) / 2
-        if self.random_start:
-            x = project(inputs, middle + (2 * torch.rand(x.shape, generator=generator, dtype=x.dtype) - 1) * reach)
-        x = x.detach().requires_grad_(True)
+        x = project(inputs, starts(inputs, self.random_start, 1, generator)).requires_grad_(True)
         (gradient,) = torch.autograd.grad(problem.losses(x)[0].sum(), x)
         with torch.no_grad():
-            if inputs.is_box and inputs.radius is not None:  # not half the box: it may be cut by the valid range
-                step = -gradient.sign() * inputs.radius.unsqueeze(-1)
-            else:
-                step = ball_step(inputs, x, -gradient)
+            step = border_step(inputs, x, -gradient)
             return project(inputs, x + (1.25 if self.random_start else 1.0) * step)

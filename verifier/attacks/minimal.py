@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
 
-from .base import Attack, AttackProblem, run
+from .base import Attack, AttackProblem, Problem, run
 from .greedy_l0 import GreedyL0
 from .pgd import Pgd
+
+_STRONGER = Pgd(steps=80, restarts=6)
+
+
+class BallProblem(Problem, Protocol):
+    """A problem whose regions are balls that can be made smaller."""
+
+    def with_radius(self, radius: Tensor) -> Self:
+        """The same problems with smaller balls."""
 
 
 @dataclass(frozen=True)
@@ -21,14 +31,36 @@ class MinimalResult:
 
 
 def minimal(problem: AttackProblem, rounds: int = 9, attack: Attack | None = None, seed: int = 0) -> MinimalResult:
-    """Shrink each problem's ball around the best point found; the problems' radii are the largest ones of interest."""
+    """The best of PGD at shrinking radii, or of the greedy search for norm 0; harder where the first round finds nothing."""
     inputs = problem.inputs
-    assert inputs.norm is not None and inputs.center is not None and inputs.radius is not None
+    assert inputs.norm is not None and inputs.center is not None
     if inputs.norm.name == "0":
         found = run(GreedyL0(), problem, seed)
         distance = inputs.norm.length(found.points - inputs.center)
         return MinimalResult(found.points, torch.where(found.success, distance, torch.inf))
-    attack = attack or Pgd(steps=25, restarts=2)
+    return bisected(problem, attack or Pgd(steps=25, restarts=2), rounds, seed, stronger=_STRONGER)
+
+
+def bisected(
+    problem: BallProblem,
+    attack: Attack,
+    rounds: int = 9,
+    seed: int = 0,
+    stronger: Attack | None = None,
+    retreat: float = 1.0,
+) -> MinimalResult:
+    """Shrink each problem's ball around the best point found.
+
+    Args:
+        problem: balls of the largest radii of interest.
+        attack: run at every radius.
+        rounds: radii.
+        seed: of the first round.
+        stronger: takes over when the first round finds nothing anywhere.
+        retreat: factor of the radius while nothing is found; below 1 for attacks of one long step, which overshoot.
+    """
+    inputs = problem.inputs
+    assert inputs.norm is not None and inputs.center is not None and inputs.radius is not None
     # The radius beyond which the box stops mattering: no larger ball is worth a round.
     room = torch.maximum(inputs.center - inputs.lower, inputs.upper - inputs.center)
     high = torch.minimum(inputs.radius, inputs.norm.length(room))
@@ -37,9 +69,8 @@ def minimal(problem: AttackProblem, rounds: int = 9, attack: Attack | None = Non
     low = torch.zeros_like(high)
     radius = high
     for step in range(rounds):
-        attempt = problem.with_radius(radius)
-        found = run(attack, attempt, seed + step)
-        points = _pull_back(problem, found.points, found.success)
+        found = run(attack, problem.with_radius(radius), seed + step)
+        points = pulled_back(problem, found.points, found.success)
         length = inputs.norm.length(points - inputs.center)
         better = found.success & (length < distance)
         best = torch.where(better.unsqueeze(-1), points, best)
@@ -47,13 +78,16 @@ def minimal(problem: AttackProblem, rounds: int = 9, attack: Attack | None = Non
         low = torch.where(found.success, low, torch.maximum(low, radius))
         limit = torch.minimum(distance, high)
         low = torch.minimum(low, limit * 0.98)
-        radius = torch.where(torch.isinf(distance), high, (low + limit) / 2)
-        if step == 0 and bool(torch.isinf(distance).all()) and rounds > 3:
-            attack = Pgd(steps=80, restarts=6)  # nothing at all yet: look harder before shrinking
+        nothing = torch.isinf(distance)
+        if retreat < 1:
+            low = torch.where(nothing, torch.zeros_like(low), low)
+        radius = torch.where(nothing, radius * retreat, (low + limit) / 2)
+        if step == 0 and stronger is not None and bool(nothing.all()) and rounds > 3:
+            attack = stronger  # look harder before shrinking
     return MinimalResult(best, distance)
 
 
-def _pull_back(problem: AttackProblem, points: Tensor, success: Tensor, steps: int = 12) -> Tensor:
+def pulled_back(problem: Problem, points: Tensor, success: Tensor, steps: int = 12) -> Tensor:
     """The point nearest to the center on the segment from it that is still unsafe (bisection keeps it unsafe)."""
     center = problem.inputs.center
     assert center is not None
@@ -61,8 +95,7 @@ def _pull_back(problem: AttackProblem, points: Tensor, success: Tensor, steps: i
     with torch.no_grad():
         for _ in range(steps):
             middle = (safe + unsafe) / 2
-            value = problem.violation(center + middle.unsqueeze(-1) * (points - center))
-            inside = value < 0
+            inside = problem.violation(center + middle.unsqueeze(-1) * (points - center)) < 0
             unsafe, safe = torch.where(inside, middle, unsafe), torch.where(inside, safe, middle)
         pulled = center + unsafe.unsqueeze(-1) * (points - center)
     return torch.where(success.unsqueeze(-1), pulled, points)

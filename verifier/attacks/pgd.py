@@ -34,7 +34,7 @@ class Pgd:
         """Best point of all restarts for each problem."""
         count, restarts = len(problem), self.restarts
         batch = problem.rows_of(torch.arange(count, device=problem.inputs.lower.device).repeat_interleave(restarts))
-        best, lowest = self.descend(batch, _starts(batch.inputs, self.random_start, restarts, generator), restarts)
+        best, lowest = self.descend(batch, starts(batch.inputs, self.random_start, restarts, generator), restarts)
         winner = lowest.view(count, restarts).argmin(-1)
         return best.view(count, restarts, -1)[torch.arange(count, device=best.device), winner]
 
@@ -67,7 +67,7 @@ class Pgd:
         return best, lowest
 
 
-def _starts(inputs: InputSet, random_start: bool, restarts: int, generator: torch.Generator) -> Tensor:
+def starts(inputs: InputSet, random_start: bool, restarts: int, generator: torch.Generator) -> Tensor:
     """Center (or middle of the box) for the first restart of each problem, random points for the others."""
     middle = (inputs.lower + inputs.upper) / 2 if inputs.center is None else inputs.center
     noise = torch.rand(middle.shape, generator=generator, dtype=middle.dtype, device=middle.device)
@@ -86,3 +86,10 @@ def ball_step(inputs: InputSet, x: Tensor, descent: Tensor) -> Tensor:
     assert inputs.radius is not None
     room = torch.where(descent > 0, inputs.upper - x, x - inputs.lower)
     return inputs.norm.ascent(descent, room) * inputs.radius.unsqueeze(-1)
+
+
+def border_step(inputs: InputSet, x: Tensor, descent: Tensor) -> Tensor:
+    """The same as long as the radius, although the box may be cut by the valid range; for attacks of one step."""
+    if inputs.is_box and inputs.radius is not None:
+        return descent.sign() * inputs.radius.unsqueeze(-1)
+    return ball_step(inputs, x, descent)

@@ -80,23 +80,25 @@ class DaskPool:
     def run(self, tasks: Iterable[Task]) -> Iterator[Answer]:
         """(task, outcome, attempts) as they come."""
         waiting = list(reversed(list(tasks)))
-        flying: dict[Any, tuple[Task, float]] = {}
+        flying: dict[Any, Task] = {}
         attempts: dict[str, int] = {}
+        window = 0  # counted afresh on every cluster that comes back
         try:
             while waiting or flying:
                 try:
-                    while waiting and len(flying) < _WINDOW * self.jobs:
-                        task = waiting.pop()
+                    window = window or _WINDOW * self.jobs
+                    while waiting and len(flying) < window:
+                        task = waiting[-1]
+                        flying[self._client.submit(answer, task, pure=False, retries=1)] = task
+                        waiting.pop()  # only now: a submission that fails loses nothing
                         attempts[task.stored.key] = attempts.get(task.stored.key, 0) + 1
-                        future = self._client.submit(answer, task, pure=False, retries=1)
-                        flying[future] = (task, time.monotonic())
                     finished = [future for future in flying if future.done()]
                     if not finished:
                         time.sleep(_POLL)
                 except _GONE:
                     finished = []
                 for future in finished:
-                    task, _ = flying.pop(future)
+                    task = flying.pop(future)
                     found = self._result(future, task)
                     if found is None:
                         waiting.append(task)
@@ -105,8 +107,8 @@ class DaskPool:
                 if self._client.status in ("closed", "connecting") or any(
                     f.status in ("lost", "cancelled") for f in flying
                 ):
-                    waiting += [task for task, _ in flying.values()]
-                    flying = {}
+                    waiting += flying.values()
+                    flying, window = {}, 0
                     self._again()
         finally:
             self._client.close()

@@ -242,7 +242,7 @@ def _instances(section: dict[str, Any], base: dict[str, Any], folder: Path, wher
         raise InvalidInput(f"{where}: {listing} is not there; give a VNN-COMP folder with instances.csv")
     with listing.open(newline="") as stream:
         rows = [row for row in csv.reader(stream) if len(row) >= 2]
-    if rows and not rows[0][0].strip().endswith((".onnx", ".onnx.gz")):
+    if rows and not rows[0][0].strip().endswith(".onnx"):
         rows = rows[1:]  # a header
     tasks = []
     hashes: dict[Path, str] = {}
@@ -252,7 +252,7 @@ def _instances(section: dict[str, Any], base: dict[str, Any], folder: Path, wher
             if not path.is_file():
                 raise InvalidInput(f"{where}: {path}, named in {listing.name}, is not there")
             if path not in hashes:
-                hashes[path] = hashlib.sha256(path.read_bytes()).hexdigest()
+                hashes[path] = _digest(path)
         written = float(row[2]) if len(row) > 2 and row[2].strip() else base["timeout"]
         timeout = _limit(section.get("timeout", written), "timeout")
         options = {"timeout": timeout, "engines": [], "seed": base["seed"]}
@@ -262,6 +262,13 @@ def _instances(section: dict[str, Any], base: dict[str, Any], folder: Path, wher
         )
         tasks.append(Task(stored, str(network), options, None, -1, str(prop), timeout, 5.0))
     return tasks
+
+
+def _digest(path: Path) -> str:
+    """Of the bytes of a property; of a network as its reader has it, so that what cannot be read is refused here."""
+    if path.suffix == ".onnx":
+        return read_onnx(path).sha256
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _stored(

@@ -97,7 +97,7 @@ class ProcessPool:
             while True:
                 for worker in workers:
                     if worker.task is None and (following := self._next(waiting, again)) is not None:
-                        self._hand(worker, *following, again)
+                        self._hand(worker, *following)
                 busy = [w for w in workers if w.task is not None]
                 if not busy and not again:
                     return
@@ -129,7 +129,7 @@ class ProcessPool:
         task = next(waiting, None)
         return None if task is None else (task, 1)
 
-    def _hand(self, worker: _Worker, task: Task, attempt: int, again: list[tuple[Task, int]]) -> None:
+    def _hand(self, worker: _Worker, task: Task, attempt: int) -> None:
         try:
             worker.give(task, attempt)
         except OSError:  # it died while idle; the loop replaces it

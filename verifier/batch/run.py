@@ -43,8 +43,9 @@ def estimate(tasks: list[Task], jobs: int) -> float:
     return sum(min(task.expected, task.timeout) for task in tasks) / max(jobs, 1)
 
 
-def run_job(store: Store, job: Job, pool: Pool, listener: Listener | None = None, proofs: Path | None = None) -> int:
-    """Settle what is open; returns the number of answers. What was answered is kept, whatever ends the run.
+def run_job(store: Store, job: Job, tasks: list[Task], pool: Pool, listener: Listener | None = None) -> int:
+    """Settle the tasks of a job (see `open_tasks`); returns the number of answers. What was answered is kept, whatever ends
+    the run.
 
     Raises:
         InvalidInput: the store cannot be written any more.
@@ -53,7 +54,7 @@ def run_job(store: Store, job: Job, pool: Pool, listener: Listener | None = None
     waiting: list[tuple[str, Outcome, int]] = []
     count, last = 0, time.monotonic()
     try:
-        for task, outcome, attempts in pool.run(open_tasks(store, job, proofs)):
+        for task, outcome, attempts in pool.run(tasks):
             waiting.append((task.stored.key, outcome, attempts))
             count += 1
             if listener is not None:

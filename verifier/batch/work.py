@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from functools import lru_cache
-from pathlib import Path
 
 from ..api import Model, certify, distance, verify
 from ..engines import Settings
@@ -22,7 +20,7 @@ def answer(task: Task) -> Outcome:
         timeout=options.pop("timeout"), gap=options.pop("gap", 1e-4), seed=options.pop("seed"), threads=1, proofs=proofs
     )
     try:
-        model = _model(task.path, task.stored.model_sha256, task.stored.kind == "verify")
+        model = _model(task.path, task.stored.model_sha256)
         if task.stored.kind == "verify":
             outcome = verify(model, task.property_path, settings=settings, engines=engines)
         else:
@@ -46,10 +44,9 @@ def failed(task: Task, reason: str) -> Outcome:
 
 
 @lru_cache(maxsize=8)
-def _model(path: str, sha256: str, raw: bool) -> Model:
+def _model(path: str, sha256: str) -> Model:
     """A model read once a process, refused where the file is no longer the one that the job was checked with."""
     model = Model(path)
-    found = hashlib.sha256(Path(path).read_bytes()).hexdigest() if raw else model.network.sha256
-    if found != sha256:
+    if model.network.sha256 != sha256:
         raise AdvverifyError(f"{path}: the file has changed since the job was checked; run the job again")
     return model

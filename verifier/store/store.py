@@ -71,7 +71,11 @@ class Store:
                 (version,) = self._connection.execute("PRAGMA user_version").fetchone()
                 schema.check(version, str(self.path))
                 self._connection.execute("SELECT count(*) FROM jobs").fetchone()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, InvalidInput) as error:
+            if self._lock is not None:
+                self._lock.close()
+            if isinstance(error, InvalidInput):
+                raise
             raise InvalidInput(
                 f"{self.path}: not a store that can be {'written' if write else 'read'} ({error})"
             ) from error
@@ -106,8 +110,7 @@ class Store:
     def add(self, job: str, text: str, folder: str, queries: Sequence[StoredQuery]) -> None:
         """Register a job with its queries; those that are there keep their answers.
 
-        Raises:
-            InvalidInput: a job of this name with another text is there already.
+        A job of this name with another text is replaced; its answers stay.
         """
         known = self._connection.execute("SELECT text FROM jobs WHERE name = ?", (job,)).fetchone()
         version = queries[0].version if queries else ""
@@ -138,9 +141,10 @@ class Store:
         """
         rows = []
         for key, outcome, attempts in answers:
-            record = json.loads(outcome.to_json())
+            text = outcome.to_json()
+            record = json.loads(text)
             columns = [record[c] for c in ("verdict", "lower", "upper", "trust", "engine", "seconds", "reason")]
-            rows.append((*columns, attempts, time.time(), outcome.proof, outcome.to_json(), key))
+            rows.append((*columns, attempts, time.time(), outcome.proof, text, key))
         try:
             with self._transaction():
                 self._connection.executemany(
