@@ -1,6 +1,7 @@
 """Every attack against analytic cases, and none below what is proved."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,12 @@ from advverify.verifier.norms import get_norm
 
 SIZE, CLASSES = 16, 3
 QUICK = {"carlini-wagner-inf": {"steps": 60}, "carlini-wagner-0": {"steps": 40}, "one-pixel": {"generations": 5}}
-CASES = [(name, norm) for name, entry in ATTACKS.items() for norm in entry.norms or ("inf",)]
+FOREIGN = pytest.mark.filterwarnings("ignore")  # what other packages import may be deprecated
+CASES = [
+    pytest.param(name, norm, marks=[FOREIGN] if entry.package else [], id=f"{name}-{norm}")
+    for name, entry in ATTACKS.items()
+    for norm in entry.norms or ("inf",)
+]
 
 
 def linear(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -58,6 +64,43 @@ def test_on_a_linear_classifier_nothing_is_below_the_exact_distance(name: str, n
     assert bool((found.points >= 0).all() and (found.points <= 1).all())
     if norm in ("inf", "2", "1"):
         assert bool((found.distance(problem.images, get_norm(norm)) >= exact * (1 - 1e-9)).all())
+
+
+@FOREIGN
+@pytest.mark.parametrize(
+    ("ours", "theirs", "norm"),
+    [
+        ("pgd", "foolbox-pgd", "inf"),
+        ("pgd", "foolbox-pgd", "2"),
+        ("pgd", "art-auto-pgd", "inf"),
+        ("deepfool-2", "foolbox-deepfool", "2"),
+        ("deepfool-inf", "foolbox-deepfool", "inf"),
+        ("carlini-wagner-2", "foolbox-carlini-wagner", "2"),
+        ("carlini-wagner-2", "foolbox-ddn", "2"),
+    ],
+)
+def test_other_packages_find_nothing_much_closer(ours: str, theirs: str, norm: str) -> None:
+    """The same images, both measured in the same way; and an adapter that does nothing would be far behind."""
+    network, data = read_onnx(path_of("digits-mlp")), load_dataset("digits")
+    images = torch.tensor(data.images[:10].reshape(10, -1), dtype=torch.float64)
+    labels = torch.tensor(data.labels[:10])
+    problem = ClassificationProblem.unbounded(lambda p: evaluate(network, p), images, labels, get_norm(norm))
+    measured = [closest(name, make_attack(name), problem) for name in (ours, theirs)]
+    own, other = (float(m.distance(images, get_norm(norm)).median()) for m in measured)
+    assert own <= 1.05 * other and other <= 2 * own
+
+
+@FOREIGN
+def test_adapters_pursue_targets_and_need_their_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem, _ = problem_of("2")
+    aimed = problem.towards((problem.labels + 1) % CLASSES)
+    for name in ("foolbox-ddn", "art-hop-skip-jump"):
+        found = closest(name, make_attack(name), problem if name.startswith("art") else aimed)
+        assert bool(found.success.all())
+    for package, name in (("foolbox", "foolbox-ddn"), ("art.attacks", "art-auto-pgd")):
+        monkeypatch.setitem(sys.modules, package, None)
+        with pytest.raises(InvalidInput, match=r"advverify\[attacks\]"):
+            closest(name, make_attack(name), problem)
 
 
 @pytest.mark.parametrize(

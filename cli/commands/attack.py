@@ -27,7 +27,7 @@ _DEFAULT_EPS = {"inf": 0.1, "2": 1.0}  # of universal perturbations
 
 @click.command("attack")
 @click.argument("model")
-@click.option("--attack", "names", default="all", show_default=True, help="Comma-separated attacks, or all.")
+@click.option("--attack", "names", default="all", show_default=True, help="Comma-separated attacks, or all of our own.")
 @click.option("--norm", type=click.Choice(["0", "1", "2", "inf"]), default=None, help="Only this norm [default: all].")
 @click.option("--eps", type=float, default=None, help="Radius [default: the closest adversarial example is sought].")
 @click.option("--data", default=None, help="digits, mnist:DIR, cifar10:DIR or npz:FILE [default: the model's own].")
@@ -49,9 +49,9 @@ def command(names: str, out: Path | None, **options: Any) -> int:
     import torch
 
     from advverify.verifier.api import Model
-    from advverify.verifier.attacks import ATTACKS
+    from advverify.verifier.attacks import ATTACKS, OWN
 
-    chosen = list(ATTACKS) if names == "all" else [name.strip() for name in names.split(",") if name.strip()]
+    chosen = list(OWN) if names == "all" else [name.strip() for name in names.split(",") if name.strip()]
     for name in chosen:
         if name not in ATTACKS:
             raise InvalidInput(f"unknown attack '{name}': choose all, {', '.join(ATTACKS)}")

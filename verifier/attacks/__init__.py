@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import InvalidInput
 from .base import Attack, AttackProblem, AttackResult, Problem, run
 
-__all__ = ["ATTACKS", "Attack", "AttackProblem", "AttackResult", "Entry", "Problem", "make_attack", "run"]
+__all__ = ["ATTACKS", "OWN", "Attack", "AttackProblem", "AttackResult", "Entry", "Problem", "make_attack", "run"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Entry:
         paper: where it comes from.
         options: of the class.
         image: whether the class needs the images' shape.
+        package: that it needs, from the extra `[attacks]`; empty for our own attacks.
     """
 
     place: str
@@ -38,10 +39,19 @@ class Entry:
     paper: str
     options: dict[str, Any] = field(default_factory=dict)
     image: bool = False
+    package: str = ""
 
 
 _BALLS = ("inf", "2", "1")
 _BIM = {"steps": 20, "restarts": 1, "first_step": 0.125, "last_step": 0.125, "momentum": 0.0}
+_FOOLBOX_PGD = {
+    "classes": {
+        "inf": "LinfProjectedGradientDescentAttack",
+        "2": "L2ProjectedGradientDescentAttack",
+        "1": "L1ProjectedGradientDescentAttack",
+    },
+    "ball": True,
+}
 ATTACKS = {
     "noise": Entry("noise:Noise", _BALLS, "ball", "black", "-"),
     "evasion": Entry("evasion:Evasion", _BALLS, "ball", "white", "Biggio 2013"),
@@ -73,7 +83,40 @@ ATTACKS = {
     ),
     "flow": Entry("spatial:Flow", (), "spatial", "white", "Xiao 2018", {}, True),
     "rotation": Entry("spatial:Rotation", (), "spatial", "black", "Engstrom 2019", {}, True),
+    "foolbox-pgd": Entry(
+        "from_foolbox:Foolbox", _BALLS, "ball", "white", "Madry 2018", _FOOLBOX_PGD, package="foolbox"
+    ),
+    "foolbox-deepfool": Entry(
+        *("from_foolbox:Foolbox", ("2", "inf"), "minimal", "white", "Moosavi-Dezfooli 2016"),
+        {"classes": {"2": "L2DeepFoolAttack", "inf": "LinfDeepFoolAttack"}},
+        package="foolbox",
+    ),
+    "foolbox-carlini-wagner": Entry(
+        *("from_foolbox:Foolbox", ("2",), "minimal", "white", "Carlini 2017"),
+        {"classes": {"2": "L2CarliniWagnerAttack"}, "arguments": {"steps": 300}},
+        package="foolbox",
+    ),
+    "foolbox-ddn": Entry(
+        *("from_foolbox:Foolbox", ("2",), "minimal", "white", "Rony 2019", {"classes": {"2": "DDNAttack"}}),
+        package="foolbox",
+    ),
+    "foolbox-ead": Entry(
+        *("from_foolbox:Foolbox", ("1",), "minimal", "white", "Chen 2018"),
+        {"classes": {"1": "EADAttack"}, "arguments": {"steps": 300}},
+        package="foolbox",
+    ),
+    "art-auto-pgd": Entry(
+        *("from_art:Art", _BALLS, "ball", "white", "Croce 2020"),
+        {"name": "AutoProjectedGradientDescent", "arguments": {"nb_random_init": 2, "max_iter": 40}, "ball": True},
+        package="art",
+    ),
+    "art-hop-skip-jump": Entry(
+        *("from_art:Art", ("2", "inf"), "minimal", "black", "Chen 2020"),
+        {"name": "HopSkipJump", "arguments": {"max_iter": 20}},
+        package="art",
+    ),
 }
+OWN = tuple(name for name, entry in ATTACKS.items() if not entry.package)
 
 
 def make_attack(name: str, image: tuple[int, ...] = (), **options: Any) -> Attack:
