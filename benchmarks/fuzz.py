@@ -7,11 +7,12 @@ import json
 import random
 import re
 import resource
+import shutil
 import signal
 import tempfile
 import zipfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
@@ -19,9 +20,12 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from advverify.cli.commands.batch import sources
 from advverify.models.datasets import load_dataset
-from advverify.models.zoo import names, path_of
+from advverify.models.recipe import read_recipe
+from advverify.models.zoo import RECIPES, names, path_of
 from advverify.verifier.api import Model, certify
+from advverify.verifier.batch.job import read_job
 from advverify.verifier.engines import Settings
 from advverify.verifier.errors import AdvverifyError
 from advverify.verifier.proof.checker import Rejected, check
@@ -31,8 +35,55 @@ from .measure import table
 
 MEMORY = 8 << 30  # bytes of address space while fuzzing
 SECONDS = 20  # for one input
+READERS = ("onnx", "vnnlib", "proof", "job", "recipe")
 KEPT = Path("build/fuzz")
 _ODD = [-(1 << 63), -(1 << 31), -7, -1, 0, 1, 2, 3, 1000, 1 << 20, 1 << 31, 1 << 40, (1 << 63) - 1]
+_ODD_WORDS = [
+    "(",
+    ")",
+    "X_0",
+    "Y_0",
+    "X_99999999999",
+    "Y_-1",
+    "<=",
+    "and",
+    "or",
+    "assert",
+    "declare-const",
+    "1e999",
+    "nan",
+]
+_ODD_WORDS += ["-", "|", '"', ";", "[", "0x10", "1/0", "let", "not", "=>", "((((", "\x00", "\u00e9"]
+_ODD_TOML = [
+    "[",
+    "]",
+    "[[",
+    "=",
+    "nan",
+    "inf",
+    "-1",
+    "0",
+    "1e999",
+    "99999999999999999999",
+    "true",
+    '""',
+    "'x'",
+    "{}",
+    "[]",
+]
+_ODD_TOML += [
+    '"../../x"',
+    '"zoo:x"',
+    '"0:1:0"',
+    '"::"',
+    '"-5:"',
+    "1979-05-27",
+    "{a=1}",
+    '"""',
+    "\x00",
+    "\u00e9",
+    '"\\u0000"',
+]
 _OPS = ["Relu", "Conv", "Gemm", "MatMul", "Add", "Sub", "Div", "Reshape", "Pad", "MaxPool", "Slice", "Concat", "Tile"]
 _OPS += ["Expand", "Gather", "Flatten", "Loop", "ConstantOfShape", "Range", "Split", "Transpose", "Clip", "Softmax"]
 
@@ -101,25 +152,9 @@ def break_model(data: bytes, rng: random.Random) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def break_text(data: bytes, rng: random.Random) -> bytes:
-    """A property with words swapped, dropped, doubled or replaced."""
-    words = re.findall(r"\s+|[()]|[^\s()]+", data.decode())
-    odd = [
-        "(",
-        ")",
-        "X_0",
-        "Y_0",
-        "X_99999999999",
-        "Y_-1",
-        "<=",
-        "and",
-        "or",
-        "assert",
-        "declare-const",
-        "1e999",
-        "nan",
-    ]
-    odd += ["-", "|", '"', ";", "[", "0x10", "1/0", "let", "not", "=>", "((((", "\x00", "\u00e9"]
+def break_words(data: bytes, rng: random.Random, odd: Sequence[str], pattern: str) -> bytes:
+    """A text with words (what `pattern` matches) swapped, dropped, doubled or replaced by odd ones."""
+    words = re.findall(pattern, data.decode())
     for _ in range(rng.choice((1, 1, 2, 6))):
         at = rng.randrange(len(words))
         match rng.randrange(4):
@@ -134,6 +169,16 @@ def break_text(data: bytes, rng: random.Random) -> bytes:
                 words[at], words[other] = words[other], words[at]
         words = words or ["("]
     return "".join(words).encode()
+
+
+def break_property(data: bytes, rng: random.Random) -> bytes:
+    """A property with words that do not belong there."""
+    return break_words(data, rng, _ODD_WORDS, r"\s+|[()]|[^\s()]+")
+
+
+def break_toml(data: bytes, rng: random.Random) -> bytes:
+    """A job or a recipe with keys, values or brackets that do not belong there."""
+    return break_words(data, rng, _ODD_TOML, r"\s+|[\[\]=,]|[^\s\[\]=,]+")
 
 
 def break_proof(data: bytes, rng: random.Random) -> bytes:
@@ -184,6 +229,44 @@ PROPERTIES = (
 )
 
 
+JOB = """name = "fuzz"
+timeout = 5
+seed = 1
+
+[[queries]]
+models = ["zoo:digits-mlp", "zoo:digits-conv"]
+data = "digits"
+images = "0:20:5"
+norms = ["inf", "2"]
+eps = [0.03, 0.05]
+gap = 1e-3
+engines = ["propagate"]
+
+[[queries]]
+models = ["zoo:digits-mlp"]
+data = "digits"
+images = "7"
+distance = true
+
+[[vnncomp]]
+folder = "set"
+take = 2
+"""
+
+
+def read_job_file(path: Path) -> None:
+    """Beside a VNN-COMP folder of one instance."""
+    read_job(path, sources())
+
+
+def vnncomp_folder(folder: Path) -> None:
+    """One network, one property."""
+    folder.mkdir()
+    shutil.copy(path_of("digits-mlp"), folder / "m.onnx")
+    (folder / "p.vnnlib").write_text(PROPERTIES[0])
+    (folder / "instances.csv").write_text("m.onnx,p.vnnlib,10\n")
+
+
 def sample_proof(folder: Path) -> tuple[bytes, Path]:
     """A proof about the smallest network of the zoo."""
     path, data = path_of("digits-mlp"), load_dataset("digits")
@@ -197,10 +280,18 @@ def readers(folder: Path) -> dict[str, tuple[list[bytes], list[Callable[[bytes, 
     """For each reader: good files, ways to break them, and the reading."""
     models = [path_of(name).read_bytes() for name in names()]
     proof, model = sample_proof(folder)
+    vnncomp_folder(folder / "set")
+    recipes = [path.read_bytes() for path in sorted(RECIPES.glob("*.toml"))]
     return {
         "onnx": (models, [break_bytes, break_model, break_model], read_model_file),
-        "vnnlib": ([text.encode() for text in PROPERTIES], [break_bytes, break_text, break_text], read_property_file),
+        "vnnlib": (
+            [text.encode() for text in PROPERTIES],
+            [break_bytes, break_property, break_property],
+            read_property_file,
+        ),
         "proof": ([proof], [break_bytes, break_proof, break_proof], lambda path: check(path, model)),
+        "job": ([JOB.encode()], [break_bytes, break_toml, break_toml], read_job_file),
+        "recipe": (recipes, [break_bytes, break_toml, break_toml], read_recipe),
     }
 
 
@@ -238,14 +329,14 @@ def _ring(signum: int, frame: object) -> None:
 
 
 @click.command("fuzz")
-@click.option("--reader", type=click.Choice(["onnx", "vnnlib", "proof"]), multiple=True, help="[default: all]")
+@click.option("--reader", type=click.Choice(READERS), multiple=True, help="[default: all]")
 @click.option("--inputs", default=100_000, show_default=True, help="For each reader.")
 @click.option("--seed", default=0, show_default=True)
 def command(reader: tuple[str, ...], inputs: int, seed: int) -> None:
     """Broken input for every reader: nothing but clear refusals may come out, in bounded time and memory."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     rows = []
-    for name in reader or ("onnx", "vnnlib", "proof"):
+    for name in reader or READERS:
         with tempfile.TemporaryDirectory() as folder:
             ends = fuzz(name, inputs, seed, Path(folder))
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10

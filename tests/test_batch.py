@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from test_cli import run
 
-from advverify.cli.commands.batch import _sources
+from advverify.cli.commands.batch import sources
 from advverify.verifier.batch import pool as pools
 from advverify.verifier.batch.job import Job, Task, read_job
 from advverify.verifier.batch.pool import ProcessPool
@@ -143,7 +143,7 @@ def test_an_interrupted_run_keeps_what_is_done(tmp_path: Path) -> None:
 
 def test_workers_that_die_hang_or_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Through the real pool: a missing model fails at once, a worker killed from outside costs one more attempt."""
-    job = read_job(write(tmp_path, JOB.replace("0:12", "0:3")), _sources())
+    job = read_job(write(tmp_path, JOB.replace("0:12", "0:3")), sources())
     first = job.tasks[0]
     missing = Task(first.stored, str(tmp_path / "gone.onnx"), first.options, first.image, first.label)
     changed = Task(

@@ -13,7 +13,9 @@ from advverify.verifier.proof.checker.network import Network, Rejected
 from benchmarks.fuzz import fuzz
 
 
-@pytest.mark.parametrize(("reader", "count"), [("onnx", 300), ("vnnlib", 1000), ("proof", 60)])
+@pytest.mark.parametrize(
+    ("reader", "count"), [("onnx", 300), ("vnnlib", 1000), ("proof", 60), ("job", 300), ("recipe", 500)]
+)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_broken_files(reader: str, count: int, tmp_path: Path) -> None:
     ends = fuzz(reader, count, 7, tmp_path)

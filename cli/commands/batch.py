@@ -62,7 +62,7 @@ def run(job_path: Path, store_path: Path, dry_run: bool, **options: Any) -> int:
     """Run the queries of JOB (a TOML file) that the store has no answer to."""
     from advverify.verifier.batch.job import read_job
 
-    return _run(read_job(job_path, _sources()), store_path, dry_run, options)
+    return _run(read_job(job_path, sources()), store_path, dry_run, options)
 
 
 @command.command("resume")
@@ -80,7 +80,7 @@ def resume(name: str | None, store_path: Path, **options: Any) -> int:
         name = next(iter(jobs))
     if name is None or name not in jobs:
         raise InvalidInput(f"{store_path}: name one of its jobs: {', '.join(sorted(jobs)) or 'it has none'}")
-    job = read_text(jobs[name]["text"], name, Path(jobs[name]["folder"]), _sources())
+    job = read_text(jobs[name]["text"], name, Path(jobs[name]["folder"]), sources())
     for task in job.tasks:
         before = started.get(task.stored.model)
         if before is not None and before != task.stored.model_sha256:
@@ -163,7 +163,7 @@ def _pool(options: dict[str, Any]) -> Pool:
     return ProcessPool(options["jobs"] or os.cpu_count() or 1, options["memory"])
 
 
-def _sources() -> Sources:
+def sources() -> Sources:
     """Data sets and the zoo, for job files; every data set is loaded once."""
     from advverify.models.datasets import load_dataset
     from advverify.verifier.batch.job import Sources
