@@ -230,8 +230,7 @@ def _ascend(problem: _Problem, first: Multipliers, options: AlphaCrown, enough: 
     left: list[tuple[Tensor, Multipliers]] = []
     for step in range(options.steps + 1):
         form, used = problem.form(current)
-        point = problem.inputs.minimizer(form.coefficients)
-        bound = (form.coefficients * point).sum(-1) + form.offset
+        bound, point = problem.inputs.lagrangian(form.coefficients, form.offset)
         best = _better(best, current, bound > highest)
         highest = torch.maximum(highest, bound)
         open_ = highest.amax(-1) <= enough

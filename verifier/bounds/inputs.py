@@ -11,13 +11,14 @@ from torch import Tensor
 
 from ..norms import Norm
 from ..specification import Region
+from .halfspace import HalfSpaces, added, box_multipliers, multipliers
 
 _UNIT = 2.0**-53
 
 
 @dataclass(frozen=True)
 class InputSet:
-    """A batch of boxes, intersected with balls of one norm where there is one.
+    """A batch of boxes, intersected with balls of one norm and with half-spaces where there are any.
 
     Attributes:
         lower: (batch, n).
@@ -25,6 +26,7 @@ class InputSet:
         norm: of the balls, or None. A linf ball is a box, so for it `norm` matters for radii only.
         center: (batch, n) or None.
         radius: (batch,) or None.
+        half: half-spaces outside of which nothing is looked for, or None; minima over them are lower bounds, not exact.
     """
 
     lower: Tensor
@@ -32,6 +34,7 @@ class InputSet:
     norm: Norm | None = None
     center: Tensor | None = None
     radius: Tensor | None = None
+    half: HalfSpaces | None = None
 
     @classmethod
     def from_regions(
@@ -59,6 +62,10 @@ class InputSet:
     @property
     def is_box(self) -> bool:
         """Whether the region is nothing but the box."""
+        return self.half is None and self._boxed
+
+    @property
+    def _boxed(self) -> bool:
         return self.norm is None or self.norm.name == "inf"
 
     def rows(self, index: Tensor) -> InputSet:
@@ -69,6 +76,7 @@ class InputSet:
             self.norm,
             None if self.center is None else self.center[index],
             None if self.radius is None else self.radius[index],
+            None if self.half is None else self.half.rows(index),
         )
 
     def to(self, dtype: torch.dtype) -> InputSet:
@@ -79,7 +87,19 @@ class InputSet:
             self.norm,
             None if self.center is None else self.center.to(dtype),
             None if self.radius is None else self.radius.to(dtype),
+            None if self.half is None else self.half.to(dtype),
         )
+
+    def within(self, half: HalfSpaces | None) -> InputSet:
+        """The same regions' parts in half-spaces, instead of those of before."""
+        return replace(self, half=half)
+
+    def share(self, half: HalfSpaces) -> Tensor:
+        """(batch,): the part of a function's range over each region that belongs to its half-space; 0 where none does."""
+        both = torch.stack([half.coefficients, -half.coefficients], 1)
+        ends = (both * self._minimizer(both)).sum(-1) + torch.stack([half.offset, -half.offset], 1)
+        least, most = ends[:, 0], -ends[:, 1]
+        return (-least / (most - least).clamp(min=_UNIT)).clamp(0, 1)
 
     def expand(self, count: int) -> InputSet:
         """The only member of a batch of one, repeated."""
@@ -94,46 +114,92 @@ class InputSet:
         return replace(self, lower=lower, upper=upper, radius=radius)
 
     def minimizer(self, coefficients: Tensor) -> Tensor:
-        """argmin of coefficients (batch, rows, n) times x over each region; same shape."""
+        """argmin of coefficients (batch, rows, n) times x over each region, same shape.
+
+        With half-spaces: where the bound of `minimum` is attained, which may lie outside of them.
+        """
+        if self.half is None:
+            return self._minimizer(coefficients)
+        times = self._multipliers(coefficients).to(coefficients.dtype).unsqueeze(-1)
+        return self._minimizer(torch.addcmul(coefficients, times, self.half.coefficients.to(coefficients).unsqueeze(1)))
+
+    def _minimizer(self, coefficients: Tensor) -> Tensor:
         lower, upper = self.lower.unsqueeze(1), self.upper.unsqueeze(1)
-        if self.is_box:
+        if self._boxed:
             return torch.where(coefficients > 0, lower, upper)
         assert self.norm is not None and self.center is not None and self.radius is not None
         radius = self.radius.unsqueeze(1).expand(coefficients.shape[:2])
         return self.norm.minimizer(coefficients, self.center.unsqueeze(1), radius, lower, upper)
 
+    def _multipliers(self, coefficients: Tensor) -> Tensor:
+        """Of the half-spaces, (batch, rows)."""
+        assert self.half is not None
+        if self._boxed:
+            return box_multipliers(self.lower, self.upper, coefficients, self.half)
+        return multipliers(self._minimizer, coefficients, self.half)
+
+    def lagrangian(self, coefficients: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
+        """What `minimum` proves, without its allowance for rounding and in any precision, and where; for ascents."""
+        if self.half is None:
+            point = self._minimizer(coefficients)
+            return (coefficients * point).sum(-1) + offset, point
+        times = self._multipliers(coefficients).to(coefficients.dtype)
+        coefficients = torch.addcmul(coefficients, times.unsqueeze(-1), self.half.coefficients.unsqueeze(1))
+        point = self._minimizer(coefficients)
+        return (coefficients * point).sum(-1) + offset + times * self.half.offset.unsqueeze(1), point
+
     def minimum(self, coefficients: Tensor, offset: Tensor) -> Tensor:
         """Minimum of coefficients (batch, rows, n) times x plus offset (batch, rows), in float64 and rounded down.
 
-        Differentiable in both: the minimiser is a constant to the gradient (envelope theorem).
+        Differentiable in both: the minimiser is a constant to the gradient (envelope theorem). With half-spaces a lower
+        bound, no worse than the minimum without them.
         """
         coefficients, offset = coefficients.to(self.lower.dtype), offset.to(self.lower.dtype)
-        size = torch.maximum(self.lower.abs(), self.upper.abs())
-        magnitude = torch.matmul(coefficients.detach().abs(), size.unsqueeze(-1)).squeeze(-1) + offset.detach().abs()
-        return self._minimum(coefficients, offset) - magnitude * (4 * self.lower.shape[1] + 64) * _UNIT
+        plain = self._minimum(coefficients, offset)
+        if self.half is None:
+            return plain
+        return torch.maximum(plain, self._minimum(*self._added(coefficients, offset)))
+
+    def _added(self, coefficients: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
+        """The function that is at most the given one in the half-space, with the highest minimum."""
+        assert self.half is not None
+        return added(coefficients, offset, self.half, self._multipliers(coefficients), self._size)
+
+    @property
+    def _size(self) -> Tensor:
+        """Bounds (batch, n) on |x|."""
+        return torch.maximum(self.lower.abs(), self.upper.abs())
 
     def _minimum(self, coefficients: Tensor, offset: Tensor) -> Tensor:
-        if self.is_box:
+        magnitude = torch.matmul(coefficients.detach().abs(), self._size.unsqueeze(-1)).squeeze(-1)
+        allowance = (magnitude + offset.detach().abs()) * (4 * self.lower.shape[1] + 64) * _UNIT
+        if self._boxed:
             middle, half = (self.lower + self.upper) / 2, (self.upper - self.lower) / 2
             value = torch.matmul(coefficients, middle.unsqueeze(-1)) - torch.matmul(
                 coefficients.abs(), half.unsqueeze(-1)
             )
-            return value.squeeze(-1) + offset
+            return value.squeeze(-1) + offset - allowance
         with torch.no_grad():
-            x = self.minimizer(coefficients)
-        return (coefficients * x).sum(-1) + offset
+            x = self._minimizer(coefficients)
+        return (coefficients * x).sum(-1) + offset - allowance
 
     def certified_radius(self, coefficients: Tensor, offset: Tensor) -> Tensor:
         """Largest r such that coefficients x + offset >= 0 on the part of each region within r of its center.
 
-        (batch, rows); inf where it holds on the whole region, 0 where it fails at the center.
+        (batch, rows); inf where it holds on the whole region, 0 where it fails at the center. With half-spaces a lower
+        bound on it.
         """
-        assert self.norm is not None and self.center is not None
         coefficients, offset = coefficients.to(self.lower.dtype), offset.to(self.lower.dtype)
+        radius = self._certified_radius(coefficients, offset)
+        if self.half is None:
+            return radius
+        return torch.maximum(radius, self._certified_radius(*self._added(coefficients, offset)))
+
+    def _certified_radius(self, coefficients: Tensor, offset: Tensor) -> Tensor:
+        assert self.norm is not None and self.center is not None
         center = self.center.unsqueeze(1)
         value = (coefficients * center).sum(-1) + offset
-        size = torch.maximum(self.lower.abs(), self.upper.abs()).unsqueeze(1)
-        magnitude = (coefficients.abs() * size).sum(-1) + offset.abs()
+        magnitude = (coefficients.abs() * self._size.unsqueeze(1)).sum(-1) + offset.abs()
         value = value - magnitude * (4 * self.lower.shape[1] + 64) * _UNIT
         lower, upper = self.lower.unsqueeze(1), self.upper.unsqueeze(1)
         radius = self.norm.certified_radius(coefficients, value, center, lower, upper)

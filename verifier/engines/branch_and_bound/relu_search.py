@@ -1,6 +1,7 @@
 """Branch and bound over ReLU phases with batched beta-CROWN bounds, one queue for all pairs of a case.
 
-Wang et al., "Beta-CROWN", NeurIPS 2021. For distances every domain carries the radius up to which its own linear
+Wang et al., "Beta-CROWN", NeurIPS 2021. What is unsafe in a domain lies where the domain's last linear bound is not
+positive, so its next bounds are taken over that half-space alone (`bounds.halfspace`). For distances every domain carries the radius up to which its own linear
 bound stays positive; the tree is searched best-first on that radius, so the lower side rises all the time, and when
 a closer witness shrinks the ball every value stays valid.
 """
@@ -15,10 +16,11 @@ from torch import Tensor
 
 from ...attacks import AttackProblem
 from ...attacks.pgd import Pgd
-from ...bounds import Bounds, crown
+from ...bounds import Bounds, InputSet, crown
 from ...bounds.alpha_crown import AlphaCrown, Multipliers, Optimised, raise_bounds
 from ...bounds.backward import Start
 from ...bounds.branching import babsr, slack
+from ...bounds.halfspace import HalfSpaces
 from ...bounds.relu_columns import ReluColumns
 from ...bounds.rounding import RoundingLoss
 from ...network.evaluate import evaluate_all
@@ -36,6 +38,9 @@ from .tree import Tree
 STRONG = ((32, 16), (256, 8), (2048, 4))
 _DESCENTS, _DESCENT = 8, Pgd(steps=10, first_step=0.1)  # points of each batch of domains from which attacks start
 _REFINE_UNSTABLE = 160  # up to so many unstable ReLUs the intermediate bounds are recomputed in every domain
+_HALF_SHARE = 0.5  # half-spaces that hold more of a linear bound's range tighten nothing
+_HALF_SHARE_ROOT = 0.15  # the same where only roots are bounded afresh, at the cost of a pass over the whole network
+_ROOT_ROUNDS = 3  # bounds of a root over the half-space of the bound before
 
 
 @dataclass
@@ -43,7 +48,8 @@ class Domain:
     """Phases (N,) int8 over all ReLUs in node order, multipliers of the last bound, and the ReLUs to split next.
 
     `value` is what is proved on the domain in the units of the query, `bound` the lower bound on its violation, attained
-    by `row` of its polytope; `implied` are the phases of all ReLUs where none is open.
+    by `row` of its polytope; `half` is where its linear bound is not positive, None where that leaves too much; `implied`
+    are the phases of all ReLUs where none is open.
     """
 
     phases: Tensor
@@ -53,6 +59,7 @@ class Domain:
     value: float
     bound: float
     row: int = 0
+    half: HalfSpaces | None = None
     implied: Tensor | None = None
 
 
@@ -63,7 +70,8 @@ class ReluSearch:
         enough: bound on the violation at which a domain of a feasibility query counts as proved; above 0 it leaves room
             for a checker's own arithmetic.
         widths: of strong branching, `STRONG` or none.
-        closed: when set to a list, every domain that needs no more work is written down here, with its pair's number.
+        closed: when set to a list, every domain that needs no more work is written down here, with its pair's number, and
+            bounds are those of whole domains, so that phases and multipliers alone are a proof.
     """
 
     def __init__(self, state: SearchState, case: Case, pairs: list[Pair], name: str, known: RegionBounds) -> None:
@@ -91,7 +99,7 @@ class ReluSearch:
         self.root = self.known.of(region)
         self.losses = self.known.losses(region)
         self.fast_losses = RoundingLoss.of(self.known.fast, self.inputs, self.root).loss
-        self.refine = self.root.unstable_count(self.network) <= _REFINE_UNSTABLE
+        self._start()
 
     def run(self, deadline: float) -> None:
         """Split until the case is settled or time is out."""
@@ -99,8 +107,7 @@ class ReluSearch:
         lowest = 0.0 if state.distances else -math.inf
         empty = torch.zeros(0)
         whole = Domain(torch.zeros(self.columns.count, dtype=torch.int8), empty, empty, [], lowest, -math.inf)
-        pairs = list(range(len(self.tree.pairs)))
-        for pair, root in zip(pairs, self._bound(pairs, [whole] * len(pairs), AlphaCrown(steps=20)), strict=True):
+        for pair, root in enumerate(self._roots(whole, deadline)):
             self._queue(pair, root)
         self.tree.report(state, self.name)
         batch, splits = 8, 0
@@ -115,6 +122,37 @@ class ReluSearch:
             self._refresh()
         if not self.tree.heap:
             self.tree.report(state, self.name)
+
+    def _roots(self, whole: Domain, deadline: float) -> list[Domain]:
+        """The pairs' roots, bounded again over their half-spaces while that may help."""
+        options = AlphaCrown(steps=20)
+        pairs = range(len(self.tree.pairs))
+        roots = self._bound(list(pairs), [whole] * len(pairs), options)
+        for _ in range(_ROOT_ROUNDS):
+            again = [k for k in pairs if roots[k].half is not None and not self._settled(roots[k])]
+            if not again or self.state.elapsed > deadline:
+                break
+            if not self.refine:
+                self._restrict(again, roots, deadline)
+            for k, root in zip(again, self._bound(again, [roots[k] for k in again], options), strict=True):
+                roots[k] = root
+        return roots
+
+    def _restrict(self, pairs: list[int], roots: list[Domain], deadline: float) -> None:
+        """Bounds of all nodes over the roots' half-spaces, for all domains of these pairs."""
+        region = self.state.search_region(self.case.region)
+        for k in pairs:
+            half = roots[k].half
+            if half is not None and self.state.elapsed < deadline:
+                self.known.restrict(region, self.tree.pairs[k], half)
+        self._start()
+
+    def _start(self) -> None:
+        """Bounds that every domain of a pair starts from."""
+        region = self.state.search_region(self.case.region)
+        members = [self.known.restricted(region, pair) for pair in self.tree.pairs]
+        self.starts = Bounds.stack(members)
+        self.refine = max(member.unstable_count(self.network) for member in members) <= _REFINE_UNSTABLE
 
     def _split(self, taken: list[tuple[float, int, Domain]], width: int) -> None:
         """Bound the children of each domain for its `width` best ReLUs, and queue those of the best one."""
@@ -151,11 +189,14 @@ class ReluSearch:
         """The bound on the violation at which a domain is settled."""
         return self.state.goal if self.state.query.objective is Objective.MAX_MARGIN else self.enough
 
+    def _settled(self, domain: Domain) -> bool:
+        """Whether a domain needs no more work."""
+        feasibility = self.state.query.objective is Objective.FEASIBILITY
+        return domain.value > self.enough if feasibility else domain.value >= self.state.goal
+
     def _queue(self, pair: int, domain: Domain) -> None:
         """Close, solve or queue a domain."""
-        value = domain.value
-        feasibility = self.state.query.objective is Objective.FEASIBILITY
-        settled = value > self.enough if feasibility else value >= self.state.goal
+        value, settled = domain.value, self._settled(domain)
         if not settled and domain.implied is None:
             self.tree.push(pair, value, domain)
             return
@@ -168,14 +209,25 @@ class ReluSearch:
 
     def _bound(self, pairs: list[int], domains: list[Domain], options: AlphaCrown) -> list[Domain]:
         """The same domains with bounds, multipliers and the ReLUs to split next."""
+        cut = [k for k, domain in enumerate(domains) if domain.half is not None]
+        if 0 < len(cut) < len(domains):  # those that are bounded over half-spaces cost more
+            whole = [k for k, domain in enumerate(domains) if domain.half is None]
+            parts = [
+                self._bound([pairs[k] for k in part], [domains[k] for k in part], options) for part in (cut, whole)
+            ]
+            by_place = dict(zip(cut + whole, parts[0] + parts[1], strict=True))
+            return [by_place[k] for k in range(len(domains))]
         phases, which = torch.stack([domain.phases for domain in domains]), torch.tensor(pairs)
         known = None
         if domains[0].alpha.numel():
             alpha = torch.stack([domain.alpha for domain in domains])
             beta = torch.stack([domain.beta for domain in domains])
             known = Multipliers(self.columns.by_node(alpha), self.columns.by_node(beta))
-        bounds, best = self._optimise(phases, which, known, options)
-        values = value_of(self.state, best.bound, best.form, self.inputs.expand(len(domains))).tolist()
+        inputs = self.inputs.expand(len(domains))
+        if cut:
+            inputs = inputs.within(HalfSpaces.stack([domain.half for domain in domains if domain.half is not None]))
+        bounds, best = self._optimise(phases, which, known, options, inputs)
+        values = value_of(self.state, best.bound, best.form, inputs).tolist()
         lower, chosen = best.bound.max(-1)
         points = best.point[torch.arange(len(domains)), chosen]
         with torch.no_grad():
@@ -188,6 +240,7 @@ class ReluSearch:
         violations, rows = lower.tolist(), chosen.tolist()
         lead = (len(domains), best.form.coefficients.shape[1])
         alpha, beta = self.columns.flat(best.multipliers.alpha, lead), self.columns.flat(best.multipliers.beta, lead)
+        halves = self._halves(best, chosen, inputs)
         fresh = []
         for k, domain in enumerate(domains):
             fresh.append(
@@ -199,20 +252,29 @@ class ReluSearch:
                     max(values[k], domain.value),
                     violations[k],
                     rows[k],
+                    halves[k],
                     self._implied(domain.phases, bounds, k) if numbers[k] == 0 else None,
                 )
             )
         return fresh
 
+    def _halves(self, best: Optimised, chosen: Tensor, inputs: InputSet) -> list[HalfSpaces | None]:
+        """Where the linear bounds of domains are not positive, for those in which that is little."""
+        if self.closed is not None or self.state.query.objective is Objective.MAX_MARGIN:
+            return [None] * len(chosen)
+        pick = torch.arange(len(chosen))
+        halves = HalfSpaces(best.form.coefficients[pick, chosen].double(), best.form.offset[pick, chosen].double())
+        most = _HALF_SHARE if self.refine else _HALF_SHARE_ROOT
+        little = (inputs.share(halves) <= most).tolist()
+        return [halves.rows(pick[k : k + 1]) if little[k] else None for k in range(len(chosen))]
+
     def _optimise(
-        self, phases: Tensor, pairs: Tensor, known: Multipliers | None, options: AlphaCrown
+        self, phases: Tensor, pairs: Tensor, known: Multipliers | None, options: AlphaCrown, inputs: InputSet
     ) -> tuple[Bounds, Optimised]:
         """Bounds of domains (count, N) of pairs (count,)."""
-        count = len(phases)
-        inputs = self.inputs.expand(count)
         by_node = self.columns.by_node(phases)
-        bounds = self.root.expand(count).clipped(self.network, by_node)
-        if self.refine and bool((phases != 0).any()):
+        bounds = self.starts.rows(pairs).clipped(self.network, by_node)
+        if self.refine and (inputs.half is not None or bool((phases != 0).any())):
             with torch.no_grad():
                 bounds = crown(self.known.fast, inputs, bounds, self.fast_losses)
         return bounds, raise_bounds(
