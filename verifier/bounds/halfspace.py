@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_STEPS = 5
+_STEPS, _STEPS_AFTER_GUESS = 5, 2
 _LEAST = 1e-30  # a divisor for what does not matter
 _UNIT = 2.0**-53
 
@@ -76,8 +76,13 @@ def box_multipliers(lower: Tensor, upper: Tensor, coefficients: Tensor, half: Ha
     return _climb(tangent, torch.matmul(a, lowest).squeeze(-1), torch.matmul(f, lowest).squeeze(-1) + g)
 
 
-def multipliers(minimizer: Callable[[Tensor], Tensor], coefficients: Tensor, half: HalfSpaces) -> Tensor:
-    """Good t >= 0, (batch, rows), for regions given by what minimises linear functions over them."""
+def multipliers(
+    minimizer: Callable[[Tensor], Tensor], coefficients: Tensor, half: HalfSpaces, guess: Tensor | None = None
+) -> Tensor:
+    """Good t >= 0, (batch, rows), for regions given by what minimises linear functions over them.
+
+    With a `guess` (batch, rows) fewer are tried: sorting, which such minimisers need, is expensive.
+    """
     f, g = half.coefficients.unsqueeze(1), half.offset.unsqueeze(1)
 
     def tangent(t: Tensor) -> tuple[Tensor, Tensor]:
@@ -86,19 +91,36 @@ def multipliers(minimizer: Callable[[Tensor], Tensor], coefficients: Tensor, hal
         return (v * x).sum(-1) + t * g, (f * x).sum(-1) + g
 
     lowest = minimizer(f)
-    return _climb(tangent, (coefficients * lowest).sum(-1), ((f * lowest).sum(-1) + g).expand(coefficients.shape[:2]))
+    slope = ((f * lowest).sum(-1) + g).expand(coefficients.shape[:2])
+    return _climb(tangent, (coefficients * lowest).sum(-1), slope, guess)
 
 
-def _climb(tangent: Tangent, right_value: Tensor, right_slope: Tensor) -> Tensor:
+def l2_guess(center: Tensor, radius: Tensor, coefficients: Tensor, half: HalfSpaces) -> Tensor:
+    """The best t for l2 balls (batch, n), (batch,) without a box, (batch, rows).
+
+    With h = f c + g, s = t + a f / |f|^2 and d = |a|^2 - (a f)^2 / |f|^2 the value is h t - r sqrt(|f|^2 s^2 + d) but for a
+    constant, and its maximum lies where s = h sqrt(d) / (|f| sqrt(r^2 |f|^2 - h^2)); beyond |h| = r |f| there is none.
+    """
+    f, r = half.coefficients, radius.unsqueeze(1)
+    height = ((f * center).sum(-1) + half.offset).unsqueeze(1)
+    squares = (f * f).sum(-1, keepdim=True).clamp(min=_LEAST)
+    along = torch.matmul(coefficients, f.unsqueeze(-1)).squeeze(-1) / squares
+    across = ((coefficients * coefficients).sum(-1) - along * along * squares).clamp(min=0)
+    room = (r * r * squares - height * height).clamp(min=0)
+    return (height * (across / (squares * room).clamp(min=_LEAST)).sqrt() - along).clamp(min=0)
+
+
+def _climb(tangent: Tangent, right_value: Tensor, right_slope: Tensor, guess: Tensor | None = None) -> Tensor:
     """Near the maximum of a concave function of t >= 0, row by row; its tangent at infinity is right_value + right_slope t."""
     zero = torch.zeros_like(right_value)
     left_value, left_slope = tangent(zero)
     useful = (left_slope > 0) & (right_slope < 0)
     left, right, best, highest = zero, zero, zero, left_value
-    for _ in range(_STEPS):
+    for step in range(_STEPS if guess is None else _STEPS_AFTER_GUESS):
         gap = right_value - right_slope * right - left_value + left_slope * left
         meet = gap / (left_slope - right_slope).clamp(min=_LEAST)
-        at = torch.where(useful, meet.clamp(min=0), zero)
+        meet = meet if guess is None or step > 0 else guess
+        at = torch.where(useful & torch.isfinite(meet), meet.clamp(min=0), zero)
         value, slope = tangent(at)
         best, highest = torch.where(value > highest, at, best), torch.maximum(highest, value)
         up = slope > 0

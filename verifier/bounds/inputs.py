@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..norms import Norm
 from ..specification import Region
-from .halfspace import HalfSpaces, added, box_multipliers, multipliers
+from .halfspace import HalfSpaces, added, box_multipliers, l2_guess, multipliers
 
 _UNIT = 2.0**-53
 
@@ -136,7 +136,10 @@ class InputSet:
         assert self.half is not None
         if self._boxed:
             return box_multipliers(self.lower, self.upper, coefficients, self.half)
-        return multipliers(self._minimizer, coefficients, self.half)
+        guess = None
+        if self.norm is not None and self.norm.name == "2" and self.center is not None and self.radius is not None:
+            guess = l2_guess(self.center, self.radius, coefficients, self.half)
+        return multipliers(self._minimizer, coefficients, self.half, guess)
 
     def lagrangian(self, coefficients: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
         """What `minimum` proves, without its allowance for rounding and in any precision, and where; for ascents."""
