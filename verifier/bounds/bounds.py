@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -76,20 +76,6 @@ class Bounds:
         for node, interval in other.intervals.items():
             merged[node] = merged[node].intersect(interval) if node in merged else interval
         return Bounds(merged, other.source or self.source)
-
-    @classmethod
-    def stack(cls, members: Sequence[Bounds]) -> Bounds:
-        """One batch of several, of the same nodes."""
-        return cls(
-            {
-                node: Interval(
-                    torch.cat([member[node].lower for member in members]),
-                    torch.cat([member[node].upper for member in members]),
-                )
-                for node in members[0].intervals
-            },
-            members[0].source,
-        )
 
     def clipped(self, network: Network, phases: Mapping[int, Tensor]) -> Bounds:
         """Cut to phases by ReLU node: +1 active, -1 inactive, 0 open; each (batch, size)."""

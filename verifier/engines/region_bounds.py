@@ -14,7 +14,6 @@ from torch import Tensor
 
 from ..bounds import Bounds, InputSet, crown
 from ..bounds.alpha_crown import AlphaCrown
-from ..bounds.halfspace import HalfSpaces
 from ..bounds.intermediate import tighten_intermediate
 from ..bounds.neuron_split import NeuronSplit
 from ..bounds.rounding import RoundingLoss
@@ -43,7 +42,6 @@ class RegionBounds:
         self.working = self.fast if large else network
         self._known: list[tuple[Region, Bounds]] = []
         self._losses: list[tuple[Region, list[Tensor]]] = []
-        self._restricted: list[tuple[Region, object, Bounds]] = []
 
     def inputs(self, region: Region) -> InputSet:
         """A batch of one."""
@@ -67,22 +65,6 @@ class RegionBounds:
             self.working, self.inputs(region), self.of(region), AlphaCrown(steps=10), self.fast, stop, trees
         )
         self._remember(region, bounds)
-
-    def restricted(self, region: Region, pair: object) -> Bounds:
-        """The best bounds known of the unsafe points of one pair in a region: they need not hold anywhere else."""
-        bounds = self.of(region)
-        for other, member, found in self._restricted:
-            if member is pair and (_same(other, region) or _shrunk(region, other)):
-                bounds = bounds.tighten(found)
-        return bounds
-
-    def restrict(self, region: Region, pair: object, half: HalfSpaces) -> None:
-        """Learn bounds of the unsafe points of one pair in a region, all of which lie in a half-space."""
-        inputs, known = self.inputs(region).within(half), self.restricted(region, pair)
-        with torch.no_grad():
-            bounds = crown(self.working, inputs, known, self.losses(region))
-        others = [e for e in self._restricted if not (e[1] is pair and _same(e[0], region))]
-        self._restricted = [*others[-_KEPT:], (region, pair, bounds)]
 
     def losses(self, region: Region) -> list[Tensor]:
         """Rounding losses of the working copy on a region; they hold on every part of it."""

@@ -1,9 +1,9 @@
 """Branch and bound over ReLU phases with batched beta-CROWN bounds, one queue for all pairs of a case.
 
 Wang et al., "Beta-CROWN", NeurIPS 2021. What is unsafe in a domain lies where the domain's last linear bound is not
-positive, so its next bounds are taken over that half-space alone (`bounds.halfspace`). For distances every domain carries the radius up to which its own linear
-bound stays positive; the tree is searched best-first on that radius, so the lower side rises all the time, and when
-a closer witness shrinks the ball every value stays valid.
+positive, so its next bounds are taken over that half-space alone (`bounds.halfspace`). For distances every domain
+carries the radius up to which its own linear bound stays positive; the tree is searched best-first on that radius, so
+the lower side rises all the time, and when a closer witness shrinks the ball every value stays valid.
 """
 
 from __future__ import annotations
@@ -38,8 +38,7 @@ from .tree import Tree
 STRONG = ((32, 16), (256, 8), (2048, 4))
 _DESCENTS, _DESCENT = 8, Pgd(steps=10, first_step=0.1)  # points of each batch of domains from which attacks start
 _REFINE_UNSTABLE = 160  # up to so many unstable ReLUs the intermediate bounds are recomputed in every domain
-_HALF_SHARE = 0.5  # half-spaces that hold more of a linear bound's range tighten nothing
-_HALF_SHARE_ROOT = 0.15  # the same where only roots are bounded afresh, at the cost of a pass over the whole network
+_HALF_SHARE = 0.5  # half-spaces that hold more of their linear bound's range are left out
 _ROOT_ROUNDS = 3  # bounds of a root over the half-space of the bound before
 
 
@@ -99,7 +98,7 @@ class ReluSearch:
         self.root = self.known.of(region)
         self.losses = self.known.losses(region)
         self.fast_losses = RoundingLoss.of(self.known.fast, self.inputs, self.root).loss
-        self._start()
+        self.refine = self.root.unstable_count(self.network) <= _REFINE_UNSTABLE
 
     def run(self, deadline: float) -> None:
         """Split until the case is settled or time is out."""
@@ -132,27 +131,9 @@ class ReluSearch:
             again = [k for k in pairs if roots[k].half is not None and not self._settled(roots[k])]
             if not again or self.state.elapsed > deadline:
                 break
-            if not self.refine:
-                self._restrict(again, roots, deadline)
             for k, root in zip(again, self._bound(again, [roots[k] for k in again], options), strict=True):
                 roots[k] = root
         return roots
-
-    def _restrict(self, pairs: list[int], roots: list[Domain], deadline: float) -> None:
-        """Bounds of all nodes over the roots' half-spaces, for all domains of these pairs."""
-        region = self.state.search_region(self.case.region)
-        for k in pairs:
-            half = roots[k].half
-            if half is not None and self.state.elapsed < deadline:
-                self.known.restrict(region, self.tree.pairs[k], half)
-        self._start()
-
-    def _start(self) -> None:
-        """Bounds that every domain of a pair starts from."""
-        region = self.state.search_region(self.case.region)
-        members = [self.known.restricted(region, pair) for pair in self.tree.pairs]
-        self.starts = Bounds.stack(members)
-        self.refine = max(member.unstable_count(self.network) for member in members) <= _REFINE_UNSTABLE
 
     def _split(self, taken: list[tuple[float, int, Domain]], width: int) -> None:
         """Bound the children of each domain for its `width` best ReLUs, and queue those of the best one."""
@@ -260,12 +241,11 @@ class ReluSearch:
 
     def _halves(self, best: Optimised, chosen: Tensor, inputs: InputSet) -> list[HalfSpaces | None]:
         """Where the linear bounds of domains are not positive, for those in which that is little."""
-        if self.closed is not None or self.state.query.objective is Objective.MAX_MARGIN:
+        if self.closed is not None or not self.refine or self.state.query.objective is Objective.MAX_MARGIN:
             return [None] * len(chosen)
         pick = torch.arange(len(chosen))
         halves = HalfSpaces(best.form.coefficients[pick, chosen].double(), best.form.offset[pick, chosen].double())
-        most = _HALF_SHARE if self.refine else _HALF_SHARE_ROOT
-        little = (inputs.share(halves) <= most).tolist()
+        little = (inputs.share(halves) <= _HALF_SHARE).tolist()
         return [halves.rows(pick[k : k + 1]) if little[k] else None for k in range(len(chosen))]
 
     def _optimise(
@@ -273,7 +253,7 @@ class ReluSearch:
     ) -> tuple[Bounds, Optimised]:
         """Bounds of domains (count, N) of pairs (count,)."""
         by_node = self.columns.by_node(phases)
-        bounds = self.starts.rows(pairs).clipped(self.network, by_node)
+        bounds = self.root.expand(len(phases)).clipped(self.network, by_node)
         if self.refine and (inputs.half is not None or bool((phases != 0).any())):
             with torch.no_grad():
                 bounds = crown(self.known.fast, inputs, bounds, self.fast_losses)
