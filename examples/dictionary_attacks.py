@@ -7,9 +7,11 @@ and both defences against dictionaries, each attacked by a dictionary learned on
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import click
@@ -162,7 +164,8 @@ def draw_atoms(dictionary: Dictionary, shape: tuple[int, ...], path: Any) -> Non
 @click.option("--data", default="digits", show_default=True, help="digits, or cifar10:DIR.")
 @click.option("--count", default=600, show_default=True, help="Images that attacks are measured on.")
 @click.option("--defences/--no-defences", default=True, show_default=True)
-def main(data: str, count: int, defences: bool) -> None:
+@click.option("--work", type=click.Path(path_type=Path), default=Path("build/dictionary-attacks"), show_default=True)
+def main(data: str, count: int, defences: bool, work: Path) -> None:
     """Train, attack, defend, draw."""
     kind = data.partition(":")[0]
     training, test = load_dataset(data, "train"), load_dataset(data, "test")
@@ -185,7 +188,7 @@ def main(data: str, count: int, defences: bool) -> None:
     text += markdown(header, [[name, interval(rate, 128), f"{rmse:g}"] for name, rate, rmse in PUBLISHED])
     record: dict[str, Any] = {"usual": usual, "equal": equal}
     if defences:
-        rows = _defences(setting, training, chosen, eps)
+        rows = _defences(setting, training, chosen, eps, work / f"defences-{kind}.json")
         record["defences"] = rows
         text += [f"Fooling rate of dictionaries of M atoms (l2 {eps:g}), learned afresh on each network:", ""]
         text += markdown(["M", "no defence", "adversarial training", "noise injection"], rows)
@@ -196,9 +199,12 @@ def main(data: str, count: int, defences: bool) -> None:
     draw_atoms(learned, setting.shape, place / "atoms.png")
 
 
-def _defences(setting: Setting, training: Dataset, chosen: Any, eps: float) -> list[list[str]]:
-    rows = []
+def _defences(setting: Setting, training: Dataset, chosen: Any, eps: float, kept: Path) -> list[list[str]]:
+    """One row a number of atoms; rows are kept as they come, and not made again."""
+    rows: list[list[str]] = json.loads(kept.read_text()) if kept.is_file() else []
     for atoms in ATOMS:
+        if str(atoms) in [row[0] for row in rows]:
+            continue
         networks: list[Callable[[], nn.Module]] = [lambda: setting.network]
         for mode in ("adversarial", "noise"):
             networks.append(lambda mode=mode, m=atoms: defended(setting, training, chosen, eps, mode, m))  # type: ignore[misc]
@@ -213,6 +219,8 @@ def _defences(setting: Setting, training: Dataset, chosen: Any, eps: float) -> l
             cells.append(interval(fooling_rate(there.forward, there.unseen, moved), len(moved)))
         rows.append(cells)
         print(" ".join(cells), flush=True)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_text(json.dumps(rows) + "\n")
     return rows
 
 
