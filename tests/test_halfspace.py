@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from networks import KINDS, random_network
 from scipy.optimize import linprog
 
-from advverify.verifier.api import distance
+from advverify.verifier.api import certify, distance
 from advverify.verifier.bounds import InputSet, crown
 from advverify.verifier.bounds.halfspace import HalfSpaces
 from advverify.verifier.engines import Settings
@@ -130,4 +130,33 @@ def test_the_tree_proves_the_same_with_and_without_half_spaces(norm: str, monkey
         for one in brackets:
             assert one.lower <= min(other.upper for other in brackets) * (1 + 1e-6)
             assert one.upper <= one.lower * (1 + 1e-4) or np.isinf(one.upper)
+    assert nodes[1.0] < nodes[0.0]
+
+
+def test_margins_are_the_same_with_and_without_half_spaces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exact margins, against the MILP's."""
+    nodes = {0.0: 0, 1.0: 0}
+    for seed in range(4):
+        network = deep(seed)
+        image = np.random.default_rng(seed).random(6)
+        label = int(predict(network, torch.tensor(image[None])))
+        closely, brackets = Settings(timeout=60, gap=1e-5, threads=1), []
+        for share in nodes:
+            monkeypatch.setattr(relu_search, "_HALF_SHARE", share)
+            outcome = certify(
+                network,
+                image,
+                label,
+                "inf",
+                0.2,
+                exact_margin=True,
+                settings=closely,
+                engines=("falsify", "falsify-more", "relu-split"),
+            )
+            brackets.append(outcome.bracket)
+            nodes[share] += int(outcome.statistics.get("nodes", 0))
+        exact = certify(network, image, label, "inf", 0.2, exact_margin=True, settings=closely, engines=("milp",))
+        for one in [*brackets, exact.bracket]:
+            assert one.lower <= min(other.upper for other in brackets) + 1e-6
+            assert one.gap <= 1e-4 * max(1.0, abs(one.upper))
     assert nodes[1.0] < nodes[0.0]

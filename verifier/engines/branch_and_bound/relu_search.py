@@ -208,7 +208,12 @@ class ReluSearch:
         if cut:
             inputs = inputs.within(HalfSpaces.stack([domain.half for domain in domains if domain.half is not None]))
         bounds, best = self._optimise(phases, which, known, options, inputs)
-        values = value_of(self.state, best.bound, best.form, inputs).tolist()
+        proved = value_of(self.state, best.bound, best.form, inputs)
+        if (
+            cut and self.state.query.objective is Objective.MAX_MARGIN
+        ):  # beyond the half-spaces it is at least the upper side
+            proved = proved.clamp(max=self.state.upper)
+        values = proved.tolist()
         lower, chosen = best.bound.max(-1)
         points = best.point[torch.arange(len(domains)), chosen]
         with torch.no_grad():
@@ -240,11 +245,16 @@ class ReluSearch:
         return fresh
 
     def _halves(self, best: Optimised, chosen: Tensor, inputs: InputSet) -> list[HalfSpaces | None]:
-        """Where the linear bounds of domains are not positive, for those in which that is little."""
-        if self.closed is not None or not self.refine or self.state.query.objective is Objective.MAX_MARGIN:
+        """Where the linear bounds of domains are not positive, for those in which that is little; for margins, where they
+        do not exceed the lowest one that was found.
+        """
+        level = self.state.upper if self.state.query.objective is Objective.MAX_MARGIN else 0.0
+        if self.closed is not None or not self.refine or not math.isfinite(level):
             return [None] * len(chosen)
         pick = torch.arange(len(chosen))
-        halves = HalfSpaces(best.form.coefficients[pick, chosen].double(), best.form.offset[pick, chosen].double())
+        halves = HalfSpaces(
+            best.form.coefficients[pick, chosen].double(), best.form.offset[pick, chosen].double() - level
+        )
         little = (inputs.share(halves) <= _HALF_SHARE).tolist()
         return [halves.rows(pick[k : k + 1]) if little[k] else None for k in range(len(chosen))]
 
@@ -321,4 +331,6 @@ class ReluSearch:
         proved, point = self.leaves.solve(self.tree.pairs[pair], phases)
         if point is not None and state.offer(point, self.name) and state.distances:
             polish(state, point, self.tree.pairs[pair])
+        if state.query.objective is Objective.MAX_MARGIN:  # phases may be implied for inputs below the upper side alone
+            proved = min(proved, state.upper)
         self.tree.close(pair, max(proved, domain.value))
