@@ -173,7 +173,7 @@ def images_from(text: str, count: int) -> range:
         numbers = [int(p) if p else None for p in parts]
     except ValueError:
         raise InvalidInput(f"--images takes 7, 0:100 or 0:100:5, got '{text}'") from None
-    if len(numbers) > 3 or numbers == [None]:
+    if len(numbers) > 3 or numbers == [None] or (len(numbers) == 3 and numbers[2] == 0):
         raise InvalidInput(f"--images takes 7, 0:100 or 0:100:5, got '{text}'")
     if len(numbers) == 1:
         first = numbers[0]

@@ -92,6 +92,7 @@ def test_info_export_capabilities(tmp_path: Path) -> None:
         (["certify", "zoo:digits-mlp", "--eps", "0.1", "--timeout", "0"], "--timeout must be"),
         (["certify", "zoo:digits-mlp", "--eps", "0.1", "--engines", "magic"], "unknown engine 'magic'"),
         (["certify", "zoo:digits-mlp", "--eps", "0.1", "--images", "0:9999"], "the data set has 360 images"),
+        (["certify", "zoo:digits-mlp", "--eps", "0.1", "--images", "0:9:0"], "--images takes 7, 0:100 or 0:100:5"),
         (["certify", "zoo:digits-mlp", "--eps", "0.1", "--data", "cats"], "unknown data set"),
         (["certify", "zoo:digits-mlp", "--eps", "0.1", "--target", "10"], "target 10 must be"),
         (["certify", "zoo:digits-mlp", "--eps", "0.1", "--solver", "nope"], "unknown solver"),
