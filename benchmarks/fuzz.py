@@ -38,52 +38,12 @@ SECONDS = 20  # for one input
 READERS = ("onnx", "vnnlib", "proof", "job", "recipe")
 KEPT = Path("build/fuzz")
 _ODD = [-(1 << 63), -(1 << 31), -7, -1, 0, 1, 2, 3, 1000, 1 << 20, 1 << 31, 1 << 40, (1 << 63) - 1]
-_ODD_WORDS = [
-    "(",
-    ")",
-    "X_0",
-    "Y_0",
-    "X_99999999999",
-    "Y_-1",
-    "<=",
-    "and",
-    "or",
-    "assert",
-    "declare-const",
-    "1e999",
-    "nan",
-]
-_ODD_WORDS += ["-", "|", '"', ";", "[", "0x10", "1/0", "let", "not", "=>", "((((", "\x00", "\u00e9"]
-_ODD_TOML = [
-    "[",
-    "]",
-    "[[",
-    "=",
-    "nan",
-    "inf",
-    "-1",
-    "0",
-    "1e999",
-    "99999999999999999999",
-    "true",
-    '""',
-    "'x'",
-    "{}",
-    "[]",
-]
-_ODD_TOML += [
-    '"../../x"',
-    '"zoo:x"',
-    '"0:1:0"',
-    '"::"',
-    '"-5:"',
-    "1979-05-27",
-    "{a=1}",
-    '"""',
-    "\x00",
-    "\u00e9",
-    '"\\u0000"',
-]
+_ODD_WORDS = (
+    '( ) X_0 Y_0 X_99999999999 Y_-1 <= and or assert declare-const 1e999 nan - | " ; [ 0x10 1/0 let not => (((('.split()
+)
+_ODD_WORDS += ["\x00", "\u00e9"]
+_ODD_TOML = '[ ] [[ = nan inf -1 0 1e999 99999999999999999999 true "" \'x\' {} [] 1979-05-27 {a=1} """'.split()
+_ODD_TOML += ['"../../x"', '"zoo:x"', '"0:1:0"', '"::"', '"-5:"', "\x00", "\u00e9", '"\\u0000"']
 _OPS = ["Relu", "Conv", "Gemm", "MatMul", "Add", "Sub", "Div", "Reshape", "Pad", "MaxPool", "Slice", "Concat", "Tile"]
 _OPS += ["Expand", "Gather", "Flatten", "Loop", "ConstantOfShape", "Range", "Split", "Transpose", "Clip", "Softmax"]
 

@@ -188,7 +188,8 @@ def main(data: str, count: int, defences: bool, work: Path) -> None:
     text += markdown(header, [[name, interval(rate, 128), f"{rmse:g}"] for name, rate, rmse in PUBLISHED])
     record: dict[str, Any] = {"usual": usual, "equal": equal}
     if defences:
-        rows = _defences(setting, training, chosen, eps, work / f"defences-{kind}.json")
+        kept = work / f"defences-{chosen.fingerprint}-{training.sha256[:12]}-{seen}-{eps:g}.json"
+        rows = _defences(setting, training, chosen, eps, kept)
         record["defences"] = rows
         text += [f"Fooling rate of dictionaries of M atoms (l2 {eps:g}), learned afresh on each network:", ""]
         text += markdown(["M", "no defence", "adversarial training", "noise injection"], rows)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,18 +48,15 @@ def study(
         work: folder of the ONNX files.
         device: of the training.
     """
-    began = time.perf_counter()
     path = work / f"{recipe.name}.onnx"
-    trained, _ = produce(recipe, data, test, path, device=device)
-    seconds = time.perf_counter() - began
+    made = produce(recipe, data, test, path, device=device)
     network = read_onnx(path)
     robust = {
         (attack, radius): attacked(network, test.images, test.labels, "inf", radius, attack).accuracy
         for attack in ("fgsm", "pgd")
         for radius in eps
     }
-    clean = accuracy(trained, test)
-    return Studied(name, trained, seconds, clean, robust)
+    return Studied(name, made.network, made.seconds, accuracy(made.network, test), robust)
 
 
 def recipe(name: str) -> Recipe:

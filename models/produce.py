@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,15 @@ from .recipe import Recipe
 from .train import Listener, train
 
 
+@dataclass(frozen=True)
+class Produced:
+    """A trained network, its card, and the seconds of the training alone."""
+
+    network: nn.Sequential
+    card: dict[str, Any]
+    seconds: float
+
+
 def produce(
     recipe: Recipe,
     training: Dataset,
@@ -23,13 +34,13 @@ def produce(
     folder: Path | None = None,
     device: str = "cpu",
     listener: Listener | None = None,
-) -> tuple[nn.Sequential, dict[str, Any]]:
-    """Train, measure and write; returns the network and its card.
+) -> Produced:
+    """Train, measure and write.
 
     Args:
         recipe: what to do.
         training: training part of its data.
-        test: test part, measured after every epoch.
+        test: test part; measured after every epoch where that is kept or heard.
         out: the ONNX file.
         folder: for checkpoint and metrics; None keeps nothing.
         device: "cpu" or "cuda".
@@ -39,7 +50,10 @@ def produce(
         InvalidInput: as `train`.
         TrainingDiverged: as `train`.
     """
-    network = train(recipe, training, test, folder=folder, device=device, listener=listener).network
+    began = time.perf_counter()
+    watched = None if folder is None and listener is None else test
+    network = train(recipe, training, watched, folder=folder, device=device, listener=listener).network
+    seconds = time.perf_counter() - began
     card = make_card(network, recipe, training, test)
     write_onnx(network, test.images.shape[1:], card, out)
-    return network, card
+    return Produced(network, card, seconds)

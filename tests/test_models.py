@@ -34,13 +34,13 @@ def test_data_card_says_the_truth(name: str) -> None:
 @pytest.mark.parametrize("name", ["digits-mlp", "digits-resnet-cpl-adv", "digits-resnet-hamiltonian"])
 def test_retraining_gives_the_shipped_network(name: str, tmp_path: Path) -> None:
     data = load_dataset("digits")
-    module, card = produce(recipe_of(name), load_dataset("digits", "train"), data, tmp_path / "again.onnx")
+    again = produce(recipe_of(name), load_dataset("digits", "train"), data, tmp_path / "again.onnx")
     with torch.no_grad():
-        fresh = fold(module)(torch.tensor(data.images[:50]).float()).double()
+        fresh = fold(again.network)(torch.tensor(data.images[:50]).float()).double()
     network = read_onnx(path_of(name))
     shipped = evaluate(network, torch.tensor(data.images[:50].reshape(50, -1)))
     torch.testing.assert_close(fresh, shipped, atol=1e-2, rtol=1e-2)  # other processors sum in another order
-    assert json.loads(dict(network.metadata)["recipe"]) == json.loads(json.dumps(card["recipe"]))
+    assert json.loads(dict(network.metadata)["recipe"]) == json.loads(json.dumps(again.card["recipe"]))
 
 
 class _Answer(io.BytesIO):

@@ -23,7 +23,7 @@ class InvalidModel(AdvverifyError, ValueError):
     """A file that is not a usable ONNX network."""
 
 
-class UnsupportedOperator(InvalidModel, NotImplementedError):
+class UnsupportedOperator(InvalidModel):
     """An ONNX node outside the supported set."""
 
 

@@ -51,7 +51,7 @@ def command(recipe: str, out: Path, data: str | None, seed: int | None, work: Pa
             bar.label = f"loss {record['loss']:.3f}"
             bar.update(record["epoch"] - bar.pos)
 
-        _, card = produce(chosen, images, test, out, folder=folder, device=_device(device), listener=show)
+        card = produce(chosen, images, test, out, folder=folder, device=_device(device), listener=show).card
     screen = console()
     certified = card.get("certified")
     screen.print(f"{out}: test accuracy {card['accuracy']}, training {card['train_accuracy']}", markup=False)

@@ -17,5 +17,5 @@ if __name__ == "__main__":
         recipe = recipe_of(name)
         source = place or recipe.data.name
         training, test = load_dataset(source, "train"), load_dataset(source, "test")
-        card = produce(recipe, training, test, FOLDER / f"{name}.onnx")[1]
+        card = produce(recipe, training, test, FOLDER / f"{name}.onnx").card
         print(f"{name}: test accuracy {card['accuracy']}, {time.perf_counter() - began:.1f} s, {card.get('certified')}")

@@ -1,4 +1,5 @@
-"""Attacks of the Adversarial Robustness Toolbox (Nicolae et al., 2018; extra `[attacks]`) that foolbox does not have.
+"""Attacks of the Adversarial Robustness Toolbox (Nicolae et al., 2018; extra `[attacks]`): auto-PGD, which foolbox lacks, and a
+decision-based one.
 
 It works in float32, with one radius a run and numpy's global random numbers; the last are put back as they were.
 """

@@ -95,21 +95,6 @@ def multipliers(
     return _climb(tangent, (coefficients * lowest).sum(-1), slope, guess)
 
 
-def l2_guess(center: Tensor, radius: Tensor, coefficients: Tensor, half: HalfSpaces) -> Tensor:
-    """The best t for l2 balls (batch, n), (batch,) without a box, (batch, rows).
-
-    With h = f c + g, s = t + a f / |f|^2 and d = |a|^2 - (a f)^2 / |f|^2 the value is h t - r sqrt(|f|^2 s^2 + d) but for a
-    constant, and its maximum lies where s = h sqrt(d) / (|f| sqrt(r^2 |f|^2 - h^2)); beyond |h| = r |f| there is none.
-    """
-    f, r = half.coefficients, radius.unsqueeze(1)
-    height = ((f * center).sum(-1) + half.offset).unsqueeze(1)
-    squares = (f * f).sum(-1, keepdim=True).clamp(min=_LEAST)
-    along = torch.matmul(coefficients, f.unsqueeze(-1)).squeeze(-1) / squares
-    across = ((coefficients * coefficients).sum(-1) - along * along * squares).clamp(min=0)
-    room = (r * r * squares - height * height).clamp(min=0)
-    return (height * (across / (squares * room).clamp(min=_LEAST)).sqrt() - along).clamp(min=0)
-
-
 def _climb(tangent: Tangent, right_value: Tensor, right_slope: Tensor, guess: Tensor | None = None) -> Tensor:
     """Near the maximum of a concave function of t >= 0, row by row; its tangent at infinity is right_value + right_slope t."""
     zero = torch.zeros_like(right_value)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..norms import Norm
 from ..specification import Region
-from .halfspace import HalfSpaces, added, box_multipliers, l2_guess, multipliers
+from .halfspace import HalfSpaces, added, box_multipliers, multipliers
 
 _UNIT = 2.0**-53
 
@@ -118,10 +118,7 @@ class InputSet:
 
         With half-spaces: where the bound of `minimum` is attained, which may lie outside of them.
         """
-        if self.half is None:
-            return self._minimizer(coefficients)
-        times = self._multipliers(coefficients).to(coefficients.dtype).unsqueeze(-1)
-        return self._minimizer(torch.addcmul(coefficients, times, self.half.coefficients.to(coefficients).unsqueeze(1)))
+        return self.lagrangian(coefficients, coefficients.new_zeros(coefficients.shape[:2]))[1]
 
     def _minimizer(self, coefficients: Tensor) -> Tensor:
         lower, upper = self.lower.unsqueeze(1), self.upper.unsqueeze(1)
@@ -136,9 +133,9 @@ class InputSet:
         assert self.half is not None
         if self._boxed:
             return box_multipliers(self.lower, self.upper, coefficients, self.half)
-        guess = None
-        if self.norm is not None and self.norm.name == "2" and self.center is not None and self.radius is not None:
-            guess = l2_guess(self.center, self.radius, coefficients, self.half)
+        assert self.norm is not None and self.center is not None and self.radius is not None
+        height = (self.half.coefficients * self.center).sum(-1) + self.half.offset
+        guess = self.norm.tilt(coefficients, self.half.coefficients, height, self.radius)
         return multipliers(self._minimizer, coefficients, self.half, guess)
 
     def lagrangian(self, coefficients: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
@@ -147,7 +144,9 @@ class InputSet:
             point = self._minimizer(coefficients)
             return (coefficients * point).sum(-1) + offset, point
         times = self._multipliers(coefficients).to(coefficients.dtype)
-        coefficients = torch.addcmul(coefficients, times.unsqueeze(-1), self.half.coefficients.unsqueeze(1))
+        coefficients = torch.addcmul(
+            coefficients, times.unsqueeze(-1), self.half.coefficients.to(coefficients).unsqueeze(1)
+        )
         point = self._minimizer(coefficients)
         return (coefficients * point).sum(-1) + offset + times * self.half.offset.unsqueeze(1), point
 

@@ -47,6 +47,12 @@ class Norm(ABC):
         """Largest change of one coordinate inside the ball."""
         return radius
 
+    def tilt(self, a: Tensor, f: Tensor, height: Tensor, radius: Tensor) -> Tensor | None:
+        """A t >= 0 near the maximum over t of min (a + t f) x + t g over balls alone, (batch, rows); None where there is no
+        formula. `a` is (batch, rows, n), `f` (batch, n), `height` = f center + g and `radius` (batch,).
+        """
+        return None
+
     def minimizer(self, a: Tensor, center: Tensor, radius: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
         """argmin of a x over ball ∩ box; exact up to rounding, shape of `a`."""
         room = torch.where(a > 0, center - lower, upper - center)

@@ -61,6 +61,18 @@ class L2(Norm):
         radius = torch.where(everything, torch.full_like(radius, torch.inf), radius)
         return torch.where(value < 0, torch.zeros_like(radius), radius)
 
+    def tilt(self, a: Tensor, f: Tensor, height: Tensor, radius: Tensor) -> Tensor:
+        """With s = t + a f / |f|^2 and d = |a|^2 - (a f)^2 / |f|^2 the value is height t - r sqrt(|f|^2 s^2 + d) but for a
+        constant, and its maximum lies where s = height sqrt(d) / (|f| sqrt(r^2 |f|^2 - height^2)); beyond |height| = r |f|
+        there is none.
+        """
+        h, r = height.unsqueeze(1), radius.unsqueeze(1)
+        squares = (f * f).sum(-1, keepdim=True).clamp(min=TINY)
+        along = torch.matmul(a, f.unsqueeze(-1)).squeeze(-1) / squares
+        across = ((a * a).sum(-1) - along * along * squares).clamp(min=0)
+        room = (r * r * squares - h * h).clamp(min=0)
+        return (h * (across / (squares * room).clamp(min=TINY)).sqrt() - along).clamp(min=0)
+
     def project(self, delta: Tensor, radius: Tensor) -> Tensor:
         """Scale down to the sphere."""
         length = self.length(delta).clamp(min=TINY)

@@ -47,8 +47,8 @@ class Domain:
     """Phases (N,) int8 over all ReLUs in node order, multipliers of the last bound, and the ReLUs to split next.
 
     `value` is what is proved on the domain in the units of the query, `bound` the lower bound on its violation, attained
-    by `row` of its polytope; `half` is where its linear bound is not positive, None where that leaves too much; `implied`
-    are the phases of all ReLUs where none is open.
+    by `row` of its polytope; `half` is the part that still matters (see `ReluSearch._halves`), None where that is too much
+    of it; `implied` are the phases of all ReLUs where none is open.
     """
 
     phases: Tensor
@@ -245,16 +245,16 @@ class ReluSearch:
         return fresh
 
     def _halves(self, best: Optimised, chosen: Tensor, inputs: InputSet) -> list[HalfSpaces | None]:
-        """Where the linear bounds of domains are not positive, for those in which that is little; for margins, where they
-        do not exceed the lowest one that was found.
+        """Where the linear bounds of domains do not exceed the violation that is looked for, for those in which that is
+        little: what a domain must beat to be settled, or, for margins, the lowest one that was found.
         """
-        level = self.state.upper if self.state.query.objective is Objective.MAX_MARGIN else 0.0
+        level = self.state.upper if self.state.query.objective is Objective.MAX_MARGIN else self.enough
         if self.closed is not None or not self.refine or not math.isfinite(level):
             return [None] * len(chosen)
         pick = torch.arange(len(chosen))
-        halves = HalfSpaces(
-            best.form.coefficients[pick, chosen].double(), best.form.offset[pick, chosen].double() - level
-        )
+        offset = best.form.offset[pick, chosen].double()
+        offset = offset - level - (offset.abs() + abs(level)) * 2.0**-52  # the difference rounds: no point may be lost
+        halves = HalfSpaces(best.form.coefficients[pick, chosen].double(), offset)
         little = (inputs.share(halves) <= _HALF_SHARE).tolist()
         return [halves.rows(pick[k : k + 1]) if little[k] else None for k in range(len(chosen))]
 
