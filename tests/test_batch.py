@@ -23,7 +23,7 @@ from advverify.verifier.batch import pool as pools
 from advverify.verifier.batch.job import Job, Task, read_job
 from advverify.verifier.batch.pool import ProcessPool
 from advverify.verifier.batch.run import open_tasks, run_job
-from advverify.verifier.errors import InvalidInput
+from advverify.verifier.errors import AdvverifyError, InvalidInput
 from advverify.verifier.outcome import Bracket, Outcome, Trust, Verdict
 from advverify.verifier.store import Store, StoredQuery
 
@@ -256,6 +256,17 @@ def test_vnncomp_folders(tmp_path: Path) -> None:
     assert run("batch", "run", str(job), "--store", str(store)).returncode == 0
     assert run("batch", "export", "--store", str(store), "--format", "vnncomp", "-o", str(out)).returncode == 0
     assert [line.split(",")[4] for line in out.read_text().splitlines()] == ["unsat", "sat"]
+
+
+def test_networks_of_vnncomp_folders_are_read_before_anything_starts(tmp_path: Path) -> None:
+    (tmp_path / "bench").mkdir()
+    for name in ("n.onnx", "n.onnx.gz", "p.vnnlib"):
+        (tmp_path / "bench" / name).write_bytes(b"no network")
+    job = write(tmp_path, "[[vnncomp]]\nfolder = 'bench'\n")
+    for name in ("n.onnx", "n.onnx.gz"):
+        (tmp_path / "bench" / "instances.csv").write_text(f"{name},p.vnnlib,20\n")
+        with pytest.raises(AdvverifyError, match=name):
+            read_job(job, sources())
 
 
 def test_proofs_of_a_job(tmp_path: Path) -> None:

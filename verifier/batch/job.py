@@ -242,17 +242,17 @@ def _instances(section: dict[str, Any], base: dict[str, Any], folder: Path, wher
         raise InvalidInput(f"{where}: {listing} is not there; give a VNN-COMP folder with instances.csv")
     with listing.open(newline="") as stream:
         rows = [row for row in csv.reader(stream) if len(row) >= 2]
-    if rows and not rows[0][0].strip().endswith(".onnx"):
+    if rows and not rows[0][0].strip().endswith((".onnx", ".onnx.gz")):
         rows = rows[1:]  # a header
     tasks = []
     hashes: dict[Path, str] = {}
     for row in rows[: section.get("take")]:
         network, prop = place / row[0].strip(), place / row[1].strip()
-        for path in (network, prop):
+        for path, digest in ((network, _network_digest), (prop, _digest)):
             if not path.is_file():
                 raise InvalidInput(f"{where}: {path}, named in {listing.name}, is not there")
             if path not in hashes:
-                hashes[path] = _digest(path)
+                hashes[path] = digest(path)
         written = float(row[2]) if len(row) > 2 and row[2].strip() else base["timeout"]
         timeout = _limit(section.get("timeout", written), "timeout")
         options = {"timeout": timeout, "engines": [], "seed": base["seed"]}
@@ -264,10 +264,12 @@ def _instances(section: dict[str, Any], base: dict[str, Any], folder: Path, wher
     return tasks
 
 
+def _network_digest(path: Path) -> str:
+    """As its reader has it, so that what cannot be read is refused before anything starts."""
+    return read_onnx(path).sha256
+
+
 def _digest(path: Path) -> str:
-    """Of the bytes of a property; of a network as its reader has it, so that what cannot be read is refused here."""
-    if path.suffix == ".onnx":
-        return read_onnx(path).sha256
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
