@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-FILE_KINDS = ("mlp", "residual", "conv", "pool")
+FILE_KINDS = ("mlp", "residual", "conv", "pool", "mixed")
 
 
 def write_network(path: Path, kind: str, seed: int) -> Path:
@@ -20,6 +20,11 @@ def write_network(path: Path, kind: str, seed: int) -> Path:
     def constant(array: np.ndarray) -> str:
         name = f"w{len(weights)}"
         weights.append(numpy_helper.from_array(array.astype(np.float32), name))
+        return name
+
+    def number(value: int) -> str:
+        name = f"w{len(weights)}"
+        weights.append(numpy_helper.from_array(np.array([value]), name))
         return name
 
     def add(op: str, inputs: list[str], **attributes: object) -> str:
@@ -43,6 +48,19 @@ def write_network(path: Path, kind: str, seed: int) -> Path:
         for _ in range(2):
             h = add("Add", [h, dense(add("Relu", [dense(h, 3, 3)]), 3, 3, 0.7)])
         out = dense(h, 3, 3)
+    elif kind == "mixed":  # other activations, and operators that move entries
+        h = dense("x", 3, 3)
+        leaky, rest = (
+            add("Slice", [h, number(0), number(2), number(1)]),
+            add("Slice", [h, number(2), number(3), number(1)]),
+        )
+        clipped = add("Clip", [rest, constant(np.array(-0.3)), constant(np.array(0.4))])
+        h = add("Concat", [clipped, add("LeakyRelu", [leaky], alpha=0.3)], axis=1)
+        h = add("Transpose", [add("PRelu", [dense(h, 3, 3), constant(np.array([0.1, -0.5, 2.0]))])], perm=[1, 0])
+        h = add(
+            "Sub", [constant(rng.normal(size=(1, 3))), add("Squeeze", [add("Unsqueeze", [h, number(0)]), number(2)])]
+        )
+        out = dense(add("Neg", [h]), 3, 3)
     elif kind == "pool":
         shape = ["n", 1, 3, 3]
         kernel, bias = rng.normal(size=(1, 1, 2, 2)), rng.normal(size=1) * 0.3

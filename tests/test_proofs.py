@@ -28,6 +28,7 @@ from advverify.verifier.outcome import Trust, Verdict
 from advverify.verifier.proof.checker import Rejected, check
 from advverify.verifier.proof.checker.arithmetic import Region, Relaxation
 from advverify.verifier.proof.checker.network import Network
+from advverify.verifier.proof.leaf_duals import leaf_duals
 from advverify.verifier.proof.prover import Unproved, prove
 from advverify.verifier.query import Objective, Query
 from advverify.verifier.specification import robustness
@@ -72,9 +73,11 @@ def values_of(network: Network, x: np.ndarray) -> list[np.ndarray]:
     return values
 
 
-@pytest.mark.parametrize("name", names())
-def test_checker_reads_the_zoo_as_the_verifier_does(name: str) -> None:
-    network, checked = read_onnx(path_of(name)), Network(onnx.load(str(path_of(name))))
+@pytest.mark.parametrize("name", [*names(), *FILE_KINDS])
+def test_checker_reads_files_as_the_verifier_does(name: str) -> None:
+    path = subject(name, 0)[0] if name in FILE_KINDS else path_of(name)
+    network, checked = read_onnx(path), Network(onnx.load(str(path)))
+    assert [checked.nodes[i].size for i in checked.relus] == [network.nodes[i].size for i in network.relus]
     x = np.random.default_rng(0).random((3, network.input_size))
     ours = evaluate(network, torch.from_numpy(x)).numpy()
     np.testing.assert_allclose(values_of(checked, x)[-1], ours, atol=1e-9)
@@ -86,13 +89,16 @@ def test_checker_reads_the_zoo_as_the_verifier_does(name: str) -> None:
     st.sampled_from([(3, 1, 1, 1), (2, 2, 1, 1), (2, 1, 2, 1), (3, 2, 2, 1), (2, 1, 1, 2), (3, 2, 1, 2)]),
 )
 def test_convolutions_equal_their_definition(seed: int, shape: tuple[int, int, int, int]) -> None:
-    from advverify.verifier.proof.checker.network import Convolution
-
     kernel, stride, dilation, group = shape
     rng = np.random.default_rng(seed)
     weight, pads = rng.normal(size=(4, 4 // group, kernel, kernel)), [1, 0, 0, 1]
-    ours = Convolution(weight, (4, 7, 6), [stride] * 2, pads, [dilation] * 2, group)
-    x, y = rng.normal(size=(2, 4 * 7 * 6)), rng.normal(size=(2, int(np.prod(ours.out_shape))))
+    attributes = {"strides": [stride] * 2, "pads": pads, "dilations": [dilation] * 2, "group": group}
+    conv = onnx.helper.make_node("Conv", ["x", "w"], ["y"], **attributes)
+    entry, result = (onnx.helper.make_tensor_value_info(name, onnx.TensorProto.DOUBLE, [1, 4, 7, 6]) for name in "xy")
+    graph = onnx.helper.make_graph([conv], "conv", [entry], [result], [numpy_helper.from_array(weight, "w")])
+    node = Network(onnx.helper.make_model(graph)).nodes[-1]
+    ((_, ours),) = node.terms
+    x, y = rng.normal(size=(2, 4 * 7 * 6)), rng.normal(size=(2, node.size))
     padded = torch.nn.functional.pad(torch.from_numpy(x.reshape(2, 4, 7, 6)), (0, 1, 1, 0))
     truth = torch.nn.functional.conv2d(padded, torch.from_numpy(weight), None, stride, 0, dilation, group)
     np.testing.assert_allclose(ours.apply(x), truth.flatten(1).numpy(), atol=1e-12)
@@ -154,7 +160,7 @@ def test_rounding_is_accounted_for(kind: str) -> None:
         model = onnx.load(str(path))
         for tensor in model.graph.initializer:
             array = numpy_helper.to_array(tensor)
-            if array.ndim == 1:
+            if array.ndim == 1 and array.dtype.kind == "f":
                 tensor.CopyFrom(numpy_helper.from_array(array * np.float32(1e6), tensor.name))
         network = Network(model)
         region = Region(np.maximum(image - 1e-9, 0), np.minimum(image + 1e-9, 1))
@@ -185,6 +191,46 @@ def test_true_statements_are_proved_and_false_ones_are_not(kind: str, norm: str,
         if np.isfinite(exact):
             with pytest.raises(Unproved):
                 prove(query(kind, seed, norm, 1.02 * exact), path, 1.0)
+
+
+@pytest.mark.parametrize("norm", ["inf", "2", "1"])
+def test_leaves_of_known_phases_are_exact(norm: str, tmp_path: Path) -> None:
+    """A radius just below the distance, where slopes and ascent alone do not come to an end."""
+    path, image, label = subject("conv", 0)
+    nearby = distance(path, image, label, norm, settings=Settings(timeout=20, gap=1e-7))
+    prove(query("conv", 0, norm, (1 - 2e-6) * nearby.bracket.lower), path, 20.0).save(tmp_path / "p.proof")
+    check(tmp_path / "p.proof", path)
+
+
+@pytest.mark.parametrize("norm", ["inf", "2", "1"])
+def test_duals_of_known_phases(norm: str) -> None:
+    """The checker's bound with them is the minimum over the phases' part of a region."""
+    rng = np.random.default_rng(0)
+    for seed in range(4):
+        path, image, _ = subject("mlp", seed)
+        network = Network(onnx.load(str(path)))
+        region = Region.of(np.maximum(image - 0.3, 0), np.minimum(image + 0.3, 1), norm, image, 0.4)
+        relaxation = Relaxation(network, region)
+        points = region.lower + rng.random((100_000, 3)) * (region.upper - region.lower)
+        power = np.inf if norm == "inf" else float(norm)
+        points = points[np.linalg.norm(points - image, power, axis=1) <= 0.4]
+        values = values_of(network, points)
+        active = [values[network.nodes[i].relu] > 0 for i in network.relus]
+        row = np.array([1.0, -1.0, 0.5])
+        for wanted in (np.concatenate([a[0] for a in active]), rng.random(7) < 0.5):
+            inside = np.all(np.concatenate(active, axis=1) == wanted, axis=1)
+            phases = np.where(wanted, 1, -1).astype(np.int8)
+            duals = -phases * leaf_duals(network, region, phases, np.arange(7), row)
+            parts = [phases[None, :4], phases[None, 4:]]
+            betas = {0: duals[None, :4], 1: duals[None, 4:]}
+            bounds = relaxation.start().split(parts)
+            start = {len(network.nodes) - 1: row[None]}
+            bound = relaxation.lower_bounds(start, np.zeros(1), bounds, np.zeros(1, int), None, betas)[0]
+            if inside.any():
+                least = (values[-1][inside] @ row).min()
+                assert least - 0.1 <= bound <= least
+            else:  # empty, or too small to be met by a sample
+                assert bound >= (values[-1] @ row).min() - 0.1
 
 
 def test_outcomes_carry_their_proofs(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from .arithmetic import SAFE, Bounds, Relaxation, gamma
-from .network import Array, Gather, Rejected
+from .network import Array, Pick, Rejected
 
 _FOLDED = 16  # roundings that a runtime may add to a node
 
@@ -81,7 +81,8 @@ def _forward(relaxation: Relaxation, bounds: Bounds) -> tuple[list[Array], list[
             maps = [(j, term.absolute()) for j, term in node.terms]
             total = sum((a.apply(size[j]) for j, a in maps), np.abs(node.bias) + node.bias_error)
             off = sum((a.apply(error[j]) for j, a in maps), own)
-            if not (len(maps) == 1 and isinstance(maps[0][1], Gather) and not node.bias_size.any()):
+            moved = all(isinstance(term, Pick) and term.factor is None for _, term in maps)
+            if not moved or node.bias_size.any():
                 roundings = sum(term.forward_terms for _, term in maps) + len(maps) + _FOLDED
                 if roundings * unit > 0.5:
                     raise Rejected("a node has too many roundings to bound an execution's error")

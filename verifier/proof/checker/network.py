@@ -1,11 +1,14 @@
-"""The checker's own reading of an ONNX file: a list of affine nodes and ReLUs over flat float64 vectors.
+"""The checker's own reading of an ONNX file: a list of affine nodes, ReLUs and maxima over flat float64 vectors.
 
-It shares no code with the verifier. Each linear map knows itself, its transpose, its entrywise absolute value, and how
-many roundings one entry of either product takes at most; the rounding bounds of `arithmetic` are made of these.
+It shares no code with the verifier. Operators that only move entries (reshapes, slices, concatenations, ...) and those
+on constants are run by onnx's own reference evaluator, the former on the entries' numbers. Each linear map knows itself,
+its transpose, its entrywise absolute value, and how many roundings one entry of either product takes at most; the
+rounding bounds of `arithmetic` are made of these.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -13,132 +16,94 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
 Array = NDArray[np.float64]
+Indices = NDArray[np.int64]
+
+_MOVES = "Concat Flatten Gather Identity Pad Reshape Slice Split Squeeze Transpose Unsqueeze".split()
+_FOLDED = "Cast Concat Constant Gather Identity Reshape Slice Squeeze Transpose Unsqueeze".split()
+_UNLIMITED = 1e30  # limits of Clip beyond which it does not clip
+_PADDING, _LARGEST = 1024, 1 << 26  # of an image's side; entries of all windows together
+_FORM = (
+    KeyError,
+    TypeError,
+    AttributeError,
+    IndexError,
+    ValueError,
+    OverflowError,
+)  # raised where a node is not as expected
 
 
 class Rejected(Exception):
     """Why a proof is not valid, in one line."""
 
 
-class Dense:
-    """y = W x."""
+class Pick:
+    """y[i] = factor[i] * x[index[i]], and 0 where the index is -1; a factor may have been rounded `rounded` times."""
 
-    def __init__(self, weight: Array) -> None:
-        self.weight = weight
-        self.forward_terms, self.backward_terms = weight.shape[1] + 1, weight.shape[0] + 1
-
-    def apply(self, x: Array) -> Array:
-        return x @ self.weight.T
-
-    def transposed(self, y: Array) -> Array:
-        return y @ self.weight
-
-    def absolute(self) -> Dense:
-        return Dense(np.abs(self.weight))
-
-
-class Gather:
-    """y[i] = x[index[i]], or 0 where the index is -1: reshapes of any kind."""
-
-    def __init__(self, index: NDArray[np.int64], size: int) -> None:
-        self.index, self.size = index.ravel(), size
-        kept = self.index[self.index >= 0]
-        self.forward_terms, self.backward_terms = 0, int(np.bincount(kept).max(initial=0))
+    def __init__(self, index: Indices, size: int, factor: Array | None = None, rounded: int = 1) -> None:
+        self.index, self.size, self.factor, self.rounded = index, size, factor, rounded
+        self.kept = index >= 0
+        most = int(np.bincount(index[self.kept]).max(initial=0))
+        self.once, products = most <= 1, 0 if factor is None else rounded + 1  # roundings
+        self.forward_terms, self.backward_terms = products, most + products
 
     def apply(self, x: Array) -> Array:
-        return np.where(self.index >= 0, x[..., self.index], 0.0)
+        y = np.where(self.kept, x[..., self.index], 0.0)
+        return y if self.factor is None else y * self.factor
 
     def transposed(self, y: Array) -> Array:
         x = np.zeros((*y.shape[:-1], self.size))
-        if self.backward_terms <= 1:
-            x[..., self.index[self.index >= 0]] = y[..., self.index >= 0]
+        moved = (y if self.factor is None else y * self.factor)[..., self.kept]
+        if self.once:
+            x[..., self.index[self.kept]] = moved
         else:
-            np.add.at(x.T, self.index[self.index >= 0], y[..., self.index >= 0].T)
+            np.add.at(x.T, self.index[self.kept], moved.T)
         return x
 
-    def absolute(self) -> Gather:
-        return self
+    def absolute(self) -> Pick:
+        return Pick(self.index, self.size, None if self.factor is None else np.abs(self.factor), self.rounded)
 
 
-class Scale:
-    """y = factor * x; `roundings` of the factor itself come on top of the product's."""
+class Windows:
+    """y[g, o, p] = sum over k of weight[g, o, k] x[index[g, p, k]], and 0 for an index of -1: grouped convolutions.
 
-    def __init__(self, factor: Array, roundings: int = 1) -> None:
-        self.factor, self.roundings = factor, roundings
-        self.forward_terms = self.backward_terms = roundings + 1
+    A dense layer is one group with one window that holds all inputs.
+    """
 
-    def apply(self, x: Array) -> Array:
-        return x * self.factor
-
-    def transposed(self, y: Array) -> Array:
-        return y * self.factor
-
-    def absolute(self) -> Scale:
-        return Scale(np.abs(self.factor), self.roundings)
-
-
-class Convolution:
-    """Cross-correlation of images (channels, height, width) with a kernel (out, in / groups, height, width)."""
-
-    def __init__(
-        self,
-        weight: Array,
-        shape: tuple[int, ...],
-        strides: list[int],
-        pads: list[int],
-        dilations: list[int],
-        group: int,
-    ) -> None:
-        self.weight, self.shape, self.strides, self.pads = weight, shape, strides, pads
-        self.dilations, self.group = dilations, group
-        sides = [
-            (shape[1 + a] + pads[a] + pads[a + 2] - dilations[a] * (weight.shape[2 + a] - 1) - 1) // strides[a] + 1
-            for a in (0, 1)
-        ]
-        if min(sides) < 1:
-            raise Rejected("a convolution's kernel does not fit its image")
-        self.out_shape = (weight.shape[0], sides[0], sides[1])
-        self.forward_terms = weight[0].size + 1
-        self.backward_terms = weight.shape[0] * weight.shape[2] * weight.shape[3] + 1
-
-    def _taps(self) -> list[tuple[Array, slice, slice]]:
-        """For each kernel position its weights (group, out, in) and the window of the padded image that it meets."""
-        weight = self.weight.reshape(self.group, -1, *self.weight.shape[1:])
-
-        def window(axis: int, position: int) -> slice:
-            begin, step = position * self.dilations[axis], self.strides[axis]
-            return slice(begin, begin + step * (self.out_shape[1 + axis] - 1) + 1, step)
-
-        sides = weight.shape[3:]
-        return [(weight[..., i, j], window(0, i), window(1, j)) for i in range(sides[0]) for j in range(sides[1])]
+    def __init__(self, weight: Array, index: Indices, size: int) -> None:
+        self.weight, self.index, self.size = weight, index, size
+        flat = index.swapaxes(1, 2).ravel()
+        order = np.argsort(flat, kind="stable")[np.count_nonzero(flat < 0) :]
+        counts = np.bincount(flat[order], minlength=size)
+        most = int(counts.max(initial=0))
+        self.meets = np.full((most, size), flat.size)  # entries of the windows that are input i, one a row
+        self.meets[np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts), flat[order]] = order
+        self.once = most == 1 and len(order) == size
+        self.forward_terms, self.backward_terms = weight.shape[2] + 1, weight.shape[1] * most + 1
 
     def apply(self, x: Array) -> Array:
-        channels, height, width = self.shape
-        top, left, bottom, right = self.pads
-        image = x.reshape(-1, self.group, channels // self.group, height, width)
-        image = np.pad(image, [(0, 0)] * 3 + [(top, bottom), (left, right)])
-        y = np.zeros((len(image), self.group, self.out_shape[0] // self.group, self.out_shape[1] * self.out_shape[2]))
-        for weight, rows, columns in self._taps():
-            y += weight @ image[..., rows, columns].reshape(*image.shape[:3], -1)
-        return y.reshape(*x.shape[:-1], -1)
+        read = np.concatenate([x, np.zeros((*x.shape[:-1], 1))], axis=-1)[..., self.index]
+        return np.asarray(self.weight @ read.swapaxes(-1, -2)).reshape(*x.shape[:-1], -1)
 
     def transposed(self, y: Array) -> Array:
-        channels, height, width = self.shape
-        top, left, bottom, right = self.pads
-        maps = y.reshape(-1, self.group, self.out_shape[0] // self.group, self.out_shape[1] * self.out_shape[2])
-        image = np.zeros((len(maps), self.group, channels // self.group, height + top + bottom, width + left + right))
-        for weight, rows, columns in self._taps():
-            met = weight.swapaxes(1, 2) @ maps
-            image[..., rows, columns] += met.reshape(*met.shape[:3], *self.out_shape[1:])
-        return image[..., top : top + height, left : left + width].reshape(*y.shape[:-1], -1)
+        given = y.reshape(*y.shape[:-1], *self.weight.shape[:2], self.index.shape[1])
+        read = (self.weight.swapaxes(1, 2) @ given).reshape(*y.shape[:-1], -1)
+        if self.once:
+            return np.asarray(read[..., self.meets[0]])
+        read = np.concatenate([read, np.zeros((*y.shape[:-1], 1))], axis=-1)
+        total = np.zeros((*y.shape[:-1], self.size))
+        for entry in self.meets:
+            total += read[..., entry]
+        return total
 
-    def absolute(self) -> Convolution:
-        return Convolution(np.abs(self.weight), self.shape, self.strides, self.pads, self.dilations, self.group)
+    def absolute(self) -> Windows:
+        return Windows(np.abs(self.weight), self.index, self.size)
 
 
-Linear = Dense | Gather | Scale | Convolution
+Linear = Pick | Windows
 
 
 @dataclass
@@ -157,7 +122,7 @@ class Node:
     bias_size: Array = field(default_factory=lambda: np.zeros(0))
     relu: int = -1
     pool: int = -1
-    windows: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 0), np.int64))
+    windows: Indices = field(default_factory=lambda: np.zeros((0, 0), np.int64))
 
     def reads(self) -> list[int]:
         """The nodes that this one reads, once for each term."""
@@ -170,6 +135,11 @@ class Stream:
 
     node: int
     shape: tuple[int, ...]
+
+    @property
+    def positions(self) -> Indices:
+        """The entries' numbers, in this shape."""
+        return np.arange(prod(self.shape)).reshape(self.shape)
 
 
 class Network:
@@ -189,14 +159,18 @@ class Network:
         if not shape or min(shape) < 1 or (len(shape) > 1 and shape[0] != 1):
             raise Rejected("the model's input has no fixed shape for a batch of one")
         self.nodes = [Node(prod(shape))]
-        self.double = entries[0].type.tensor_type.elem_type == onnx.TensorProto.DOUBLE
+        self._type = entries[0].type.tensor_type.elem_type
+        self.double = self._type == onnx.TensorProto.DOUBLE
+        self._opsets = model.opset_import
         values[entries[0].name] = Stream(0, shape)
         for node in graph.node:
-            attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-            operands = [values.get(name) for name in node.input if name]
-            if any(o is None for o in operands):
-                raise Rejected(f"node '{node.name}' reads a value that is not there")
-            values[node.output[0]] = self._read(node.op_type, operands, attributes)
+            try:
+                operands = [values[name] if name else None for name in node.input]
+                values |= zip(node.output, self._read(node, operands), strict=False)
+            except _FORM as error:
+                raise Rejected(
+                    f"operator {node.op_type} is of a form that the checker does not read ({error})"
+                ) from error
         result = values.get(graph.output[0].name)
         if not isinstance(result, Stream) or result.node != len(self.nodes) - 1:
             raise Rejected("the model's output is not its last computation")
@@ -206,189 +180,221 @@ class Network:
             for j in node.reads():
                 self.readers[j] += 1
 
+    def _read(self, node: onnx.NodeProto, operands: list[Any]) -> list[Any]:
+        """The values of a node's outputs."""
+        kind, attributes = node.op_type, {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        streams = [isinstance(o, Stream) for o in operands]
+        if node.domain not in ("", "ai.onnx"):
+            raise Rejected(f"operator {kind} of {node.domain} is not one that the checker reads")
+        if kind in _FOLDED and not any(streams):
+            return self._evaluate(node, operands)
+        if kind in _MOVES and (streams[0] and not any(streams[1:]) or kind == "Concat" and all(streams)):
+            return self._moved(node, attributes, operands)
+        if kind not in READERS or not any(streams):
+            raise Rejected(f"operator {kind} is not one that the checker reads")
+        return [READERS[kind](self, attributes, *operands)]
+
+    def _evaluate(self, node: onnx.NodeProto, operands: list[Any]) -> list[Any]:
+        """What onnx itself computes, on numbers."""
+        if node.op_type == "Gather" and prod(o.size for o in operands) > _LARGEST:
+            raise Rejected("Gather of so many entries is not one that the checker reads")
+        feeds = {name: o for name, o in zip(node.input, operands, strict=False) if o is not None}
+        alone = onnx.NodeProto()
+        alone.CopyFrom(node)
+        del alone.input[len(operands) :]
+        kinds = [
+            helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(o.dtype), o.shape)
+            for name, o in feeds.items()
+        ]
+        outputs = [helper.make_empty_tensor_value_info(name) for name in node.output if name]
+        graph = helper.make_graph([alone], "node", kinds, outputs)
+        try:
+            model = helper.make_model(graph, opset_imports=self._opsets)
+            return [np.asarray(value) for value in ReferenceEvaluator(model).run(None, feeds)]
+        except Exception as error:  # it raises whatever numpy raises
+            raise Rejected(f"operator {node.op_type} cannot be evaluated ({error})".splitlines()[0][:200]) from error
+
+    def _moved(self, node: onnx.NodeProto, attributes: dict[str, Any], operands: list[Any]) -> list[Stream]:
+        """Operators that move entries: run on numbers that count all entries of their streams, from 1; 0 is padding."""
+        if node.op_type == "Pad":
+            value = attributes.get("value", 0.0) if len(operands) < 3 else operands.pop(2)
+            if len(operands) > 2 or np.any(value):
+                raise Rejected("padding by other numbers than 0 is not one that the checker reads")
+            if np.max(attributes["pads"] if "pads" in attributes else operands[1]) > _PADDING:
+                raise Rejected("a padding is too large")
+        streams = list({id(o): o for o in operands if isinstance(o, Stream)}.values())
+        first = dict(zip(map(id, streams), np.cumsum([1] + [prod(x.shape) for x in streams]).tolist(), strict=False))
+        numbers = [o.positions + first[id(o)] if isinstance(o, Stream) else o for o in operands]
+        results = []
+        for moved in self._evaluate(node, numbers):
+            flat, terms = moved.ravel(), list[tuple[int, Linear]]()
+            for x in streams:
+                own = flat - first[id(x)]
+                terms.append((x.node, Pick(np.where((own >= 0) & (own < prod(x.shape)), own, -1), prod(x.shape))))
+            same = len(streams) == 1 and np.array_equal(flat, np.arange(1, prod(streams[0].shape) + 1))
+            results.append(Stream(streams[0].node, moved.shape) if same else self._add(terms, None, moved.shape))
+        return results
+
     def _add(
-        self, terms: list[tuple[int, Linear]], bias: Array | None, shape: tuple[int, ...], parts: Array | None = None
+        self, terms: list[tuple[int, Linear]], bias: Any, shape: tuple[int, ...], parts: Array | None = None
     ) -> Stream:
         """An affine node; `parts` adds up the absolute values of numbers that the bias was computed from, in 8 roundings."""
         size = prod(shape)
-        flat = np.zeros(size) if bias is None else bias.astype(np.float64).ravel()
+        flat = np.zeros(size) if bias is None else np.broadcast_to(bias, shape).astype(np.float64).ravel()
         error = np.zeros(size) if parts is None else 8 * 2.0**-53 * parts.ravel()
         self.nodes.append(Node(size, terms, flat, error, np.abs(flat) if parts is None else parts.ravel()))
         return Stream(len(self.nodes) - 1, shape)
 
-    def _pick(self, x: Stream, positions: NDArray[np.int64]) -> Stream:
-        return self._add([(x.node, Gather(positions, prod(x.shape)))], None, positions.shape)
+    def _scale(self, x: Stream, factor: Any, shape: tuple[int, ...], rounded: int = 1) -> tuple[int, Linear]:
+        """A term: entries of a stream, broadcast to a shape, times constants."""
+        full = np.broadcast_to(np.asarray(factor, dtype=np.float64), shape).ravel()
+        return x.node, Pick(np.broadcast_to(x.positions, shape).ravel(), prod(x.shape), full, rounded)
 
-    def _read(self, op: str, operands: list[Any], attributes: dict[str, Any]) -> Any:
-        if op == "Constant":
-            return np.asarray(numpy_helper.to_array(attributes["value"]))
-        if not any(isinstance(o, Stream) for o in operands):
-            if op in ("Identity", "Cast"):
-                return operands[0]
-            if op == "Transpose":
-                return operands[0].transpose(attributes.get("perm"))
-            raise Rejected(f"operator {op} on constants is not one that the checker reads")
-        if op not in READERS:
-            raise Rejected(f"operator {op} is not one that the checker reads")
-        return READERS[op](self, operands, attributes)
+    def _hinges(self, x: Stream, slope: Any, hinges: dict[float, list[Any]], offset: float = 0.0) -> Stream:
+        """slope x + offset + sum over hinges t and their factors f of f relu(x - t)."""
+        terms = [self._scale(x, slope, x.shape)] if np.any(slope) else []
+        for t, factors in hinges.items():
+            read = self._add([self._scale(x, 1.0, x.shape)], -t, x.shape).node if t else x.node
+            self.nodes.append(Node(prod(x.shape), relu=read))
+            terms += [self._scale(Stream(len(self.nodes) - 1, x.shape), f, x.shape) for f in factors]
+        return self._add(terms, offset, x.shape)
 
-    def _relu(self, operands: list[Any], attributes: dict[str, Any]) -> Stream:
-        self.nodes.append(Node(prod(operands[0].shape), relu=operands[0].node))
-        return Stream(len(self.nodes) - 1, operands[0].shape)
+    def _relu(self, attributes: dict[str, Any], x: Stream) -> Stream:
+        self.nodes.append(Node(prod(x.shape), relu=x.node))
+        return Stream(len(self.nodes) - 1, x.shape)
 
-    def _gemm(self, operands: list[Any], attributes: dict[str, Any]) -> Stream:
-        x, weight = operands[0], np.asarray(operands[1], dtype=np.float64)
-        if not isinstance(x, Stream) or attributes.get("transA", 0) or x.shape[0] != 1 or weight.ndim != 2:
+    def _leaky(self, attributes: dict[str, Any], x: Stream, slope: Any = None) -> Stream:
+        slope = attributes.get("alpha", 0.01) if slope is None else np.asarray(slope, dtype=np.float64)
+        return self._hinges(x, slope, {0.0: [1.0, -slope]})
+
+    def _clip(self, attributes: dict[str, Any], x: Stream, low: Any = None, high: Any = None) -> Stream:
+        low = attributes.get("min", -np.inf) if low is None else np.asarray(low).item()
+        high = attributes.get("max", np.inf) if high is None else np.asarray(high).item()
+        if not low < high:
+            raise Rejected("Clip to an empty range is not one that the checker reads")
+        below, above = low > -_UNLIMITED, high < _UNLIMITED
+        hinges = ({low: [1.0]} if below else {}) | ({high: [-1.0]} if above else {})
+        return self._hinges(x, 0.0 if below else 1.0, hinges, low if below else 0.0) if hinges else x
+
+    def _gemm(self, attributes: dict[str, Any], x: Stream, weight: Any, bias: Any = None) -> Stream:
+        if not isinstance(x, Stream) or attributes.get("transA", 0) or x.shape[0] != 1:
             raise Rejected("Gemm of this form is not one that the checker reads")
-        weight = weight if attributes.get("transB", 0) else weight.T
         if attributes.get("alpha", 1.0) != 1.0 or attributes.get("beta", 1.0) != 1.0:
             raise Rejected("Gemm with alpha or beta is not one that the checker reads")
-        bias = np.broadcast_to(operands[2], (1, len(weight))) if len(operands) > 2 else None
-        return self._add([(x.node, Dense(weight))], bias, (1, len(weight)))
+        return self._dense(x, weight if attributes.get("transB", 0) else weight.T, bias, (1,))
 
-    def _matmul(self, operands: list[Any], attributes: dict[str, Any]) -> Stream:
-        if isinstance(operands[0], Stream):
-            x, weight = operands[0], np.asarray(operands[1], dtype=np.float64).T
-            shape = (*x.shape[:-1], len(weight))
-        else:
-            x, weight = operands[1], np.asarray(operands[0], dtype=np.float64)
-            shape = (len(weight), *x.shape[1:])
+    def _matmul(self, attributes: dict[str, Any], a: Any, b: Any) -> Stream:
+        if isinstance(a, Stream):
+            return self._dense(a, b.T, None, a.shape[:-1])
+        return self._dense(b, a, None, (), b.shape[1:])
+
+    def _dense(self, x: Stream, weight: Any, bias: Any, before: tuple[int, ...], after: tuple[int, ...] = ()) -> Stream:
         if weight.ndim != 2 or weight.shape[1] != prod(x.shape):
-            raise Rejected("MatMul of this form is not one that the checker reads")
-        return self._add([(x.node, Dense(weight))], None, shape)
+            raise Rejected("a matrix product of this form is not one that the checker reads")
+        dense = Windows(weight.astype(np.float64)[None], np.arange(weight.shape[1])[None, None], weight.shape[1])
+        return self._add([(x.node, dense)], bias, (*before, len(weight), *after))
 
-    def _conv(self, operands: list[Any], attributes: dict[str, Any]) -> Stream:
-        x, weight = operands[0], np.asarray(operands[1], dtype=np.float64)
-        if len(x.shape) != 4 or attributes.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
-            raise Rejected("Conv of this form is not one that the checker reads")
-        conv = Convolution(
-            weight,
-            x.shape[1:],
-            list(attributes.get("strides", (1, 1))),
-            list(attributes.get("pads", (0, 0, 0, 0))),
-            list(attributes.get("dilations", (1, 1))),
-            attributes.get("group", 1),
-        )
-        bias = np.zeros(len(weight)) if len(operands) < 3 else np.asarray(operands[2])
-        bias = np.broadcast_to(bias[:, None, None], conv.out_shape)
-        return self._add([(x.node, conv)], bias, (1, *conv.out_shape))
+    def _windows(self, attributes: dict[str, Any], x: Stream, kernel: tuple[int, ...]) -> Indices:
+        """Inputs that windows over images hold, (channels, height, width, kernel entries); -1: padding."""
+        others = [name for name in ("ceil_mode", "storage_order") if attributes.get(name, 0)]
+        if others or attributes.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
+            raise Rejected("windows of this form are not ones that the checker reads")
+        pads, (down, right) = attributes.get("pads", [0] * 4), attributes.get("strides", (1, 1))
+        dilations = attributes.get("dilations", (1, 1))
+        if len(x.shape) != 4 or len(kernel) != 2 or max(pads) > _PADDING:
+            raise Rejected("windows over other than images are not ones that the checker reads")
+        padded = np.pad(x.positions[0], [(0, 0), pads[::2], pads[1::2]], constant_values=-1)
+        spans = [d * (n - 1) + 1 for d, n in zip(dilations, kernel, strict=True)]
+        views = np.lib.stride_tricks.sliding_window_view(padded, spans, axis=(1, 2))
+        views = views[:, ::down, ::right, :: dilations[0], :: dilations[1]]
+        if views.size > _LARGEST:
+            raise Rejected("windows over an image have too many entries")
+        return views.reshape(*views.shape[:3], -1)
 
-    def _averagepool(self, operands: list[Any], attributes: dict[str, Any]) -> Stream:
-        x, kernel = operands[0], list(attributes["kernel_shape"])
-        if any(attributes.get("pads", ())) or attributes.get("ceil_mode", 0) or len(x.shape) != 4:
-            raise Rejected("AveragePool of this form is not one that the checker reads")
-        weight = np.full((x.shape[1], 1, *kernel), 1.0 / prod(kernel))
-        strides = list(attributes.get("strides", (1, 1)))
-        conv = Convolution(weight, x.shape[1:], strides, [0] * 4, [1, 1], x.shape[1])
-        return self._add([(x.node, conv)], None, (1, *conv.out_shape))
+    def _conv(self, attributes: dict[str, Any], x: Stream, weight: Any, bias: Any = None) -> Stream:
+        windows, group = self._windows(attributes, x, weight.shape[2:]), attributes.get("group", 1)
+        channels, height, width, _ = windows.shape
+        index = windows.reshape(group, channels // group, height * width, -1).swapaxes(1, 2)
+        kernel = weight.astype(np.float64).reshape(group, len(weight) // group, -1)
+        conv = Windows(kernel, index.reshape(group, height * width, -1), prod(x.shape))
+        shift = None if bias is None else bias[:, None, None]
+        return self._add([(x.node, conv)], shift, (1, len(weight), height, width))
 
-    def _globalaveragepool(self, operands: list[Any], attributes: dict[str, Any]) -> Stream:
-        return self._averagepool(operands, {"kernel_shape": operands[0].shape[2:]})
+    def _averagepool(self, attributes: dict[str, Any], x: Stream) -> Stream:
+        kernel, channels = attributes["kernel_shape"], x.shape[1]
+        if any(attributes.get("pads", ())):
+            raise Rejected("AveragePool with padding is not one that the checker reads")
+        weight = np.full((channels, 1, *kernel), 1.0 / prod(kernel))
+        return self._conv({**attributes, "group": channels}, x, weight)
 
-    def _maxpool(self, operands: list[Any], attributes: dict[str, Any]) -> Stream:
-        x, kernel = operands[0], list(attributes["kernel_shape"])
-        if (
-            len(x.shape) != 4
-            or len(kernel) != 2
-            or attributes.get("ceil_mode", 0)
-            or attributes.get("storage_order", 0)
-        ):
-            raise Rejected("MaxPool of this form is not one that the checker reads")
-        if any(d != 1 for d in attributes.get("dilations", (1, 1))):
-            raise Rejected("MaxPool with dilations is not one that the checker reads")
-        pads, strides = list(attributes.get("pads", [0] * 4)), list(attributes.get("strides", (1, 1)))
-        positions = np.arange(prod(x.shape)).reshape(x.shape[1:])
-        padded = np.pad(positions, [(0, 0), (pads[0], pads[2]), (pads[1], pads[3])], constant_values=-1)
-        views = np.lib.stride_tricks.sliding_window_view(padded, kernel, axis=(1, 2))[:, :: strides[0], :: strides[1]]
-        windows = views.reshape(-1, prod(kernel))
+    def _globalaveragepool(self, attributes: dict[str, Any], x: Stream) -> Stream:
+        return self._averagepool({"kernel_shape": x.shape[2:]}, x)
+
+    def _maxpool(self, attributes: dict[str, Any], x: Stream) -> Stream:
+        views = self._windows(attributes, x, attributes["kernel_shape"])
+        windows = views.reshape(-1, views.shape[3])
         if (windows.max(-1) < 0).any():
             raise Rejected("MaxPool with a window of padding alone is not one that the checker reads")
         windows = np.where(windows < 0, windows.max(-1, keepdims=True), windows)
         self.nodes.append(Node(len(windows), pool=x.node, windows=windows))
         return Stream(len(self.nodes) - 1, (1, *views.shape[:3]))
 
-    def _batchnormalization(self, operands: list[Any], attributes: dict[str, Any]) -> Stream:
-        x, (scale, shift, mean, variance) = operands[0], (np.asarray(o, dtype=np.float64) for o in operands[1:5])
+    def _batchnormalization(self, attributes: dict[str, Any], x: Stream, *parameters: Any) -> Stream:
+        if attributes.get("training_mode", 0):
+            raise Rejected("BatchNormalization in training mode is not one that the checker reads")
+        along = [1, -1] + [1] * (len(x.shape) - 2)
+        scale, shift, mean, variance = (np.asarray(o, dtype=np.float64).reshape(along) for o in parameters)
         factor = scale / np.sqrt(variance + attributes.get("epsilon", 1e-5))
-        shape = [1, -1] + [1] * (len(x.shape) - 2)
-        full = np.broadcast_to(factor.reshape(shape), x.shape).ravel()
-        bias = np.broadcast_to((shift - mean * factor).reshape(shape), x.shape)
-        parts = np.broadcast_to((np.abs(shift) + np.abs(mean * factor)).reshape(shape), x.shape)
-        return self._add([(x.node, Scale(full, roundings=4))], bias, x.shape, parts)
+        parts = np.broadcast_to(np.abs(shift) + np.abs(mean * factor), x.shape)
+        return self._add([self._scale(x, factor, x.shape, 4)], shift - mean * factor, x.shape, parts)
 
-    def _add_like(self, operands: list[Any], sign: float) -> Stream:
-        a, b = operands
-        if isinstance(a, Stream) and isinstance(b, Stream):
-            if a.shape != b.shape:
-                raise Rejected("a sum of values of different shapes is not one that the checker reads")
-            size = prod(a.shape)
-            return self._add([(a.node, Scale(np.ones(size))), (b.node, Scale(np.full(size, sign)))], None, a.shape)
-        x, constant, factor = (a, np.asarray(b), 1.0) if isinstance(a, Stream) else (b, np.asarray(a), sign)
-        shift = np.broadcast_to(constant, x.shape) * (sign if isinstance(a, Stream) else 1.0)
-        return self._add([(x.node, Scale(np.full(prod(x.shape), factor)))], shift, x.shape)
+    def _sum(self, attributes: dict[str, Any], *operands: Any, last: float = 1.0) -> Stream:
+        shape = np.broadcast_shapes(*(o.shape for o in operands))
+        signed = list(zip(operands, [1.0] * (len(operands) - 1) + [last], strict=True))
+        constants = [sign * np.asarray(o, dtype=np.float64) for o, sign in signed if not isinstance(o, Stream)]
+        if len(constants) > 1:
+            raise Rejected("a sum with several constants is not one that the checker reads")
+        terms = [self._scale(o, sign, shape) for o, sign in signed if isinstance(o, Stream)]
+        return self._add(terms, constants[0] if constants else None, shape)
 
-    def _sub(self, operands: list[Any], attributes: dict[str, Any]) -> Stream:
-        return self._add_like(operands, -1.0)
-
-    def _mul(self, operands: list[Any], attributes: dict[str, Any]) -> Stream:
-        x, constant = operands if isinstance(operands[0], Stream) else operands[::-1]
-        return self._scaled(x, constant)
-
-    def _div(self, operands: list[Any], attributes: dict[str, Any]) -> Stream:
-        if not isinstance(operands[0], Stream) or isinstance(operands[1], Stream):
-            raise Rejected("a division by a value that depends on the input is not piecewise linear")
-        return self._scaled(operands[0], 1.0 / np.asarray(operands[1], dtype=np.float64))
-
-    def _scaled(self, x: Stream, factor: Any) -> Stream:
-        if isinstance(factor, Stream):
+    def _product(self, attributes: dict[str, Any], a: Any, b: Any) -> Stream:
+        x, constant = (a, b) if isinstance(a, Stream) else (b, a)
+        if isinstance(constant, Stream):
             raise Rejected("a product of two values that depend on the input is not piecewise linear")
-        full = np.broadcast_to(np.asarray(factor, dtype=np.float64), x.shape).ravel()
-        return self._add([(x.node, Scale(full))], None, x.shape)
+        shape = np.broadcast_shapes(x.shape, constant.shape)
+        return self._add([self._scale(x, constant, shape)], None, shape)
 
-    def _identity(self, operands: list[Any], attributes: dict[str, Any]) -> Stream:
-        return Stream(operands[0].node, operands[0].shape)
+    def _identity(self, attributes: dict[str, Any], x: Stream, ratio: Any = None, training: Any = None) -> Stream:
+        if np.any(training) or attributes.get("to", self._type) != self._type:
+            raise Rejected("dropping entries or changing their precision is not what the checker reads")
+        return x
 
-    def _flatten(self, operands: list[Any], attributes: dict[str, Any]) -> Stream:
-        axis = attributes.get("axis", 1)
-        return Stream(operands[0].node, (prod(operands[0].shape[:axis]), prod(operands[0].shape[axis:])))
-
-    def _reshape(self, operands: list[Any], attributes: dict[str, Any]) -> Stream:
-        x, target = operands[0], [int(v) for v in np.ravel(operands[1])]
-        target = [x.shape[k] if v == 0 else v for k, v in enumerate(target)]
-        return Stream(x.node, np.empty(x.shape, dtype=np.bool_).reshape(target).shape)
-
-    def _pad(self, operands: list[Any], attributes: dict[str, Any]) -> Stream:
-        x, value = operands[0], operands[2] if len(operands) > 2 else attributes.get("value", 0.0)
-        pads = [int(v) for v in (attributes["pads"] if "pads" in attributes else np.ravel(operands[1]))]
-        rank = len(x.shape)
-        if attributes.get("mode", b"constant") != b"constant" or np.any(value) or min(pads) < 0 or len(operands) > 3:
-            raise Rejected("Pad of this form is not one that the checker reads")
-        positions = np.arange(prod(x.shape)).reshape(x.shape)
-        widths = list(zip(pads[:rank], pads[rank:], strict=True))
-        return self._pick(x, np.pad(positions, widths, constant_values=-1))
-
-    def _transpose(self, operands: list[Any], attributes: dict[str, Any]) -> Stream:
-        x = operands[0]
-        return self._pick(x, np.arange(prod(x.shape)).reshape(x.shape).transpose(attributes.get("perm")))
+    def _quotient(self, attributes: dict[str, Any], a: Any, b: Any) -> Stream:
+        if not isinstance(a, Stream) or isinstance(b, Stream):
+            raise Rejected("a division by a value that depends on the input is not piecewise linear")
+        return self._product(attributes, a, 1.0 / np.asarray(b, dtype=np.float64))
 
 
-READERS = {
-    "Add": lambda network, operands, attributes: network._add_like(operands, 1.0),
+READERS: dict[str, Callable[..., Any]] = {
+    "Abs": lambda network, attributes, x: network._hinges(x, -1.0, {0.0: [2.0]}),
+    "Add": Network._sum,
     "AveragePool": Network._averagepool,
     "BatchNormalization": Network._batchnormalization,
+    "Cast": Network._identity,
+    "Clip": Network._clip,
     "Conv": Network._conv,
-    "Div": Network._div,
+    "Div": Network._quotient,
     "Dropout": Network._identity,
-    "Flatten": Network._flatten,
     "Gemm": Network._gemm,
     "GlobalAveragePool": Network._globalaveragepool,
-    "Identity": Network._identity,
+    "LeakyRelu": Network._leaky,
     "MatMul": Network._matmul,
     "MaxPool": Network._maxpool,
-    "Mul": Network._mul,
-    "Pad": Network._pad,
+    "Mul": Network._product,
+    "Neg": lambda network, attributes, x: network._product(attributes, x, np.full((), -1.0)),
+    "PRelu": Network._leaky,
     "Relu": Network._relu,
-    "Reshape": Network._reshape,
-    "Sub": Network._sub,
-    "Transpose": Network._transpose,
+    "Shape": lambda network, attributes, x: np.array(x.shape)[attributes.get("start", 0) : attributes.get("end")],
+    "Sub": lambda network, attributes, a, b: network._sum(attributes, a, b, last=-1.0),
+    "Sum": Network._sum,
 }
