@@ -58,6 +58,12 @@ class Norm(ABC):
         room = torch.where(a > 0, center - lower, upper - center)
         return center - torch.sign(a) * self.moves(a, room, radius)
 
+    def least(self, a: Tensor, center: Tensor, radius: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
+        """min of a (x - center) over ball ∩ box, or a little less; (...), with the roundings of (2 n + 16) operations."""
+        with torch.no_grad():
+            move = self.minimizer(a, center, radius, lower, upper) - center
+        return (a * move).sum(-1)
+
     def certified_radius(self, a: Tensor, value: Tensor, center: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
         """Largest r for which value + a (x - center) >= 0 on ball(r) ∩ box; `value` is the one at the center."""
         room = torch.where(a > 0, center - lower, upper - center)

@@ -1,7 +1,7 @@
 """The Euclidean norm.
 
 Over ball ∩ box the best move is m_i = min(d_i, t |a_i|) for one t >= 0 (the dual of one variable that
-box-ignoring concretisations drop); t follows exactly from sorting the breakpoints d_i / |a_i|.
+box-ignoring concretisations drop); t follows exactly from sweeping the breakpoints d_i / |a_i|.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from torch import Tensor
 
 from .base import TINY, Norm, before, far, first_exceeding
 
+_SWEEPS = 6  # where a rough t will do
+
 
 def _sorted(a: Tensor, room: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """(breakpoints, |a|, room) sorted by breakpoint; coordinates without weight come last."""
@@ -18,6 +20,27 @@ def _sorted(a: Tensor, room: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     ratio = torch.where(w > 0, room / w.clamp(min=TINY), torch.full_like(w, torch.inf))
     ratio, order = ratio.sort(-1)
     return ratio, w.gather(-1, order), room.gather(-1, order)
+
+
+def _level(w: Tensor, room: Tensor, radius: Tensor, sweeps: int | None) -> tuple[Tensor, Tensor]:
+    """The t at which min(d, t |a|) has the norm of the radius, and which moves stop at d; `sweeps` limits the rounds.
+
+    From below: where t |a| reaches d the move stops, which leaves more for the others, so t and the set of those that
+    have stopped only grow (as in Michelot's projection onto a simplex, J. Optim. Theory Appl. 50, 1986).
+    """
+    squares, rooms, whole = w * w, room * room, radius * radius
+    t = radius / squares.sum(-1).sqrt().clamp(min=TINY)
+    stopped = torch.zeros_like(w, dtype=torch.bool)
+    while sweeps is None or sweeps > 0:
+        reached = t.unsqueeze(-1) * w >= room
+        if bool((reached == stopped).all()):
+            break
+        stopped = reached
+        left = torch.where(stopped, 0.0, squares).sum(-1)
+        rest = (whole - torch.where(stopped, rooms, 0.0).sum(-1)).clamp(min=0)
+        t = torch.maximum(t, (rest / left.clamp(min=TINY)).sqrt().clamp(max=far(t)))
+        sweeps = None if sweeps is None else sweeps - 1
+    return t, stopped
 
 
 class L2(Norm):
@@ -32,18 +55,22 @@ class L2(Norm):
 
     def moves(self, a: Tensor, room: Tensor, radius: Tensor) -> Tensor:
         """min(d, t |a|) with t such that the norm is the radius."""
-        t, w, d = _sorted(a, room)
-        weighted = torch.where(torch.isinf(t), torch.zeros_like(w), w)
-        full = torch.where(torch.isinf(t), torch.zeros_like(d), d * d).cumsum(-1)
-        rest = (weighted * weighted).flip(-1).cumsum(-1).flip(-1) - weighted * weighted
-        finite = torch.where(torch.isinf(t), torch.full_like(t, far(t)), t)
-        squared = full + finite * finite * rest
-        k = first_exceeding(squared, radius * radius)
-        left = (weighted * weighted).sum(-1) - before((weighted * weighted).cumsum(-1), k)
-        step = ((radius * radius - before(full, k)).clamp(min=0) / left.clamp(min=TINY)).sqrt()
-        step = torch.where(k >= t.shape[-1], torch.full_like(step, torch.inf), step)
-        free = step.unsqueeze(-1) * a.abs()
-        return torch.minimum(room, torch.where(a == 0, torch.zeros_like(free), free))
+        w = a.abs()
+        t, stopped = _level(w, room, radius, None)
+        return torch.where(stopped, room, torch.minimum(room, t.unsqueeze(-1) * w))
+
+    def least(self, a: Tensor, center: Tensor, radius: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
+        """By weak duality: |a| is the sum of what the ball pays for and what the box pays for, and any such sum is a bound.
+
+        So t may be rough, and is found in float32.
+        """
+        room, w = torch.where(a > 0, center - lower, upper - center), a.abs()
+        with torch.no_grad():
+            t, _ = _level(w.float(), room.float(), radius.float(), _SWEEPS)
+        outer = torch.minimum(w, room / t.to(a.dtype).clamp(min=TINY).unsqueeze(-1))
+        rounding = 1 + (a.shape[-1] + 8) * torch.finfo(a.dtype).eps
+        ball: Tensor = radius * torch.linalg.vector_norm(outer, dim=-1) * rounding
+        return -((w - outer) * room).sum(-1) - ball
 
     def reach(self, a: Tensor, room: Tensor, value: Tensor) -> Tensor:
         """The value is piecewise linear in t; the radius follows from t."""

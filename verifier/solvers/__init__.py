@@ -1,12 +1,14 @@
 """Back ends that solve a `MixedIntegerProgram`: one file each, one line in `SOLVERS`.
 
-HiGHS is the default; PuLP reaches other MILP solvers and writes files; CVXPY is the independent reference.
+HiGHS is the default, Clarabel solves its convex QPs; PuLP reaches other MILP solvers and writes files; CVXPY is the
+independent reference.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
 
+from ..encoding import MixedIntegerProgram
 from ..errors import SolverUnavailable
 from .protocol import Progress, SolveOptions, Solver, SolveResult, SolverStatus
 
@@ -16,7 +18,16 @@ SOLVERS = {
     "cbc": "pulp:Cbc",
 }
 
-__all__ = ["SOLVERS", "Progress", "SolveOptions", "SolveResult", "Solver", "SolverStatus", "get_solver"]
+__all__ = [
+    "SOLVERS",
+    "Progress",
+    "SolveOptions",
+    "SolveResult",
+    "Solver",
+    "SolverStatus",
+    "convex_solver",
+    "get_solver",
+]
 
 
 def get_solver(name: str) -> Solver:
@@ -30,3 +41,14 @@ def get_solver(name: str) -> Solver:
     module, attribute = SOLVERS[name].split(":")
     solver: Solver = getattr(import_module(f".{module}", __package__), attribute)()
     return solver
+
+
+def convex_solver(program: MixedIntegerProgram) -> Solver:
+    """The solver of LPs and convex QPs that suits a program without integers: simplex, or interior points for QPs."""
+    if program.hessian is None:
+        from .highs import Highs
+
+        return Highs()
+    from .clarabel import Clarabel
+
+    return Clarabel()

@@ -8,8 +8,9 @@ import numpy as np
 
 from ...encoding import MixedIntegerProgram, encode
 from ...query import Objective
-from ...solvers import SolveOptions, SolverStatus
+from ...solvers import SolveOptions, SolverStatus, convex_solver
 from ...solvers.highs import Highs
+from ...specification import Region
 from ..milp import INFEASIBLE_BY
 from ..state import Pair, SearchState
 
@@ -20,34 +21,38 @@ class LeafSolver:
     def __init__(self, state: SearchState) -> None:
         """Nothing built yet."""
         self.state = state
-        self._programs: dict[tuple[int, float], MixedIntegerProgram] = {}
+        self._programs: dict[tuple[int, float, Objective], MixedIntegerProgram] = {}
 
-    def _program(self, pair: Pair) -> MixedIntegerProgram:
-        region = self.state.search_region(pair.region)
+    def _program(self, pair: Pair, region: Region, objective: Objective) -> MixedIntegerProgram:
         radius = -1.0 if region.ball is None else region.ball.radius
-        key = (id(pair), radius)
+        key = (id(pair), radius, objective)
         if key not in self._programs:
-            quadratic = region.ball is not None and region.ball.norm.name == "2"
-            objective = Objective.MIN_DISTORTION if self.state.distances or quadratic else Objective.MAX_MARGIN
-            bounds = self.state.bounds(region)
+            bounds = self.state.bounds(self.state.search_region(pair.region))
             self._programs[key] = encode(self.state.network, bounds, region, (pair.polytope,), objective)
         return self._programs[key]
 
-    def solve(self, pair: Pair, phases: dict[int, np.ndarray]) -> tuple[float, np.ndarray | None]:
-        """Proved value of the leaf and its best input; `phases` has +1, -1 or 0 a neuron, by ReLU node.
-
-        An infeasible leaf counts only when its elastic form agrees (see `engines.milp`); a failed solve proves nothing.
-        """
-        program = self._program(pair)
+    @staticmethod
+    def _fixed(program: MixedIntegerProgram, phases: dict[int, np.ndarray]) -> MixedIntegerProgram:
         columns, values = [], []
         for node, phase in phases.items():
             binary = program.columns.phase[node]
             chosen = (binary >= 0) & (phase != 0)
             columns.append(binary[chosen])
             values.append((phase[chosen] > 0).astype(np.float64))
-        fixed = program.fixed(np.concatenate(columns), np.concatenate(values)).relaxed()
+        return program.fixed(np.concatenate(columns), np.concatenate(values)).relaxed()
+
+    def solve(self, pair: Pair, phases: dict[int, np.ndarray]) -> tuple[float, np.ndarray | None]:
+        """Proved value of the leaf and its best input; `phases` has +1, -1 or 0 a neuron, by ReLU node.
+
+        An infeasible leaf counts only when its elastic form agrees (see `engines.milp`); a failed solve proves nothing.
+        """
+        region = self.state.search_region(pair.region)
+        quadratic = region.ball is not None and region.ball.norm.name == "2"
+        objective = Objective.MIN_DISTORTION if self.state.distances or quadratic else Objective.MAX_MARGIN
+        program = self._program(pair, region, objective)
+        fixed = self._fixed(program, phases)
         limit = max(min(10.0, self.state.time_left), 0.01)
-        result = Highs().solve(fixed, SolveOptions(time_limit=limit))
+        result = convex_solver(fixed).solve(fixed, SolveOptions(time_limit=limit))
         self.state.count("leaf_solves")
         if result.status is SolverStatus.INFEASIBLE:
             second = Highs().solve(fixed.elastic(), SolveOptions(time_limit=limit))
@@ -57,9 +62,32 @@ class LeafSolver:
             return -math.inf, None
         point = result.point[program.columns.inputs]
         value = result.objective
-        region = self.state.search_region(pair.region)
-        if region.ball is not None and region.ball.norm.name == "2":
+        if quadratic:
+            assert region.ball is not None
             value = math.sqrt(max(value, 0.0)) * (1 - 1e-7)
-            if not self.state.distances:  # the nearest unsafe point of the cell lies outside the ball: none inside
-                return (math.inf if value > region.ball.radius else -math.inf), point
+            if (
+                not self.state.distances
+            ):  # where the nearest unsafe point of the cell lies outside the ball, none is inside
+                if value > region.ball.radius:
+                    return math.inf, point
+                return -math.inf, self._deeper(pair, phases, region, point)
         return value - 1e-9 * (1 + abs(value)), point
+
+    def _deeper(self, pair: Pair, phases: dict[int, np.ndarray], region: Region, nearest: np.ndarray) -> np.ndarray:
+        """A point of the ball more unsafe than the nearest unsafe one of a cell, which is unsafe by nothing.
+
+        From there towards the cell's most unsafe point in the box: the margin falls along a line in a cell.
+        """
+        assert region.ball is not None
+        lower, upper = region.bounding_box()
+        box = self._program(pair, Region(lower, upper), Objective.MAX_MARGIN)
+        result = Highs().solve(
+            self._fixed(box, phases), SolveOptions(time_limit=max(min(10.0, self.state.time_left), 0.01))
+        )
+        if result.status is not SolverStatus.OPTIMAL or result.point is None:
+            return nearest
+        way = result.point[box.columns.inputs] - nearest
+        before, squared = nearest - region.ball.center, max(float(way @ way), 1e-300)
+        middle = -float(before @ way) / squared
+        room = middle**2 + (region.ball.radius**2 - float(before @ before)) / squared
+        return np.asarray(nearest + min(max(middle + math.sqrt(max(room, 0.0)), 0.0) * (1 - 1e-9), 1.0) * way)

@@ -1,0 +1,80 @@
+"""Clarabel, an interior-point solver, for convex QPs without integers: cells and leaves of l2 queries.
+
+HiGHS solves these with an active-set method, which takes seconds where there are hundreds of inputs (one l2 ball around
+an MNIST image: 5 s and more, against 0.1 s here).
+"""
+
+from __future__ import annotations
+
+import time
+
+import clarabel
+import numpy as np
+import scipy.sparse as sp
+
+from ..encoding import MixedIntegerProgram
+from .protocol import SolveOptions, SolveResult, SolverStatus
+
+_TOLERANCE = 1e-10
+_STATUS = {
+    "Solved": SolverStatus.OPTIMAL,
+    "PrimalInfeasible": SolverStatus.INFEASIBLE,
+    "DualInfeasible": SolverStatus.UNBOUNDED,
+    "AlmostSolved": SolverStatus.LIMIT_WITH_INCUMBENT,
+    "MaxIterations": SolverStatus.LIMIT,
+    "MaxTime": SolverStatus.LIMIT,
+    "InsufficientProgress": SolverStatus.LIMIT,
+}
+
+
+class Clarabel:
+    """LPs and convex QPs; the point may miss its rows by about 1e-9."""
+
+    name = "clarabel"
+    features = frozenset({"lp", "qp"})
+
+    def solve(self, program: MixedIntegerProgram, options: SolveOptions) -> SolveResult:
+        """Solve; the dual bound is the dual objective, which holds within the tolerance.
+
+        Raises:
+            ValueError: the program has integers.
+        """
+        if program.binaries:
+            raise ValueError("Clarabel solves no programs with integers")
+        began = time.perf_counter()
+        free = program.col_lower < program.col_upper
+        fixed = np.where(free, 0.0, program.col_lower)
+        matrix, constant = program.matrix[:, free], program.matrix @ fixed
+        equal = program.row_lower == program.row_upper
+        rows, sides = [matrix[equal]], [(program.row_upper - constant)[equal]]
+        unit = sp.identity(int(free.sum()), format="csr")
+        for part, values, sign in (
+            (matrix, program.row_upper - constant, 1.0),
+            (matrix, program.row_lower - constant, -1.0),
+            (unit, program.col_upper[free], 1.0),
+            (unit, program.col_lower[free], -1.0),
+        ):
+            chosen = np.isfinite(values) & ~equal if part is matrix else np.isfinite(values)
+            rows.append(sign * part[chosen])
+            sides.append(sign * values[chosen])
+        hessian = np.zeros(len(free)) if program.hessian is None else program.hessian
+        settings = clarabel.DefaultSettings()
+        settings.verbose, settings.time_limit, settings.max_threads = (
+            False,
+            max(options.time_limit, 1e-3),
+            options.threads,
+        )
+        settings.tol_gap_abs = settings.tol_gap_rel = settings.tol_feas = _TOLERANCE
+        cones = [clarabel.ZeroConeT(int(equal.sum())), clarabel.NonnegativeConeT(sum(len(s) for s in sides[1:]))]
+        quadratic, linear = sp.diags(hessian[free]).tocsc(), program.cost[free]
+        stacked = sp.vstack(rows).tocsc()
+        solution = clarabel.DefaultSolver(quadratic, linear, stacked, np.concatenate(sides), cones, settings).solve()
+        status = _STATUS.get(str(solution.status), SolverStatus.ERROR)
+        seconds = time.perf_counter() - began
+        if status not in (SolverStatus.OPTIMAL, SolverStatus.LIMIT_WITH_INCUMBENT):
+            return SolveResult(status, None, float("inf"), -float("inf"), seconds)
+        point = fixed.copy()
+        point[free] = np.asarray(solution.x)
+        shift = program.objective(fixed)
+        dual = float(solution.obj_val_dual) + shift if status is SolverStatus.OPTIMAL else -float("inf")
+        return SolveResult(status, point, program.objective(point), dual, seconds)
