@@ -15,6 +15,7 @@ BENCHMARKS = {
     "vnncomp": "VNN-COMP folders in one process: verdicts, times and nodes",
     "branching": "scores of ReLU splits against each other",
     "relu_stability": "what training for verification (L1, ReLU stability) buys in seconds",
+    "balls": "l2 balls around the values of nodes: what they certify on Lipschitz networks",
     "scaling": "time against images, ReLUs and eps, as a table and a plot",
     "proofs": "how many robust verdicts carry an accepted proof, and what it costs",
     "float32": "what the promise to hold under float32 rounding costs",

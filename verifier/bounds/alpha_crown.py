@@ -112,14 +112,19 @@ class _Problem:
         """Derivative of the bound with respect to the multipliers (envelope theorem: the minimiser is a constant)."""
         reads = {i: node.input for i, node in enumerate(self.network.nodes) if isinstance(node, Relu)}
         wanted = {reads[i] for i in (*multipliers.alpha, *multipliers.beta)}
-        values = attained_values(self.network, point, used, form.at_output, wanted)
+        values = attained_values(self.network, point, used, form, wanted)
         result = Multipliers()
+
+        def moved(i: int) -> Tensor:
+            read = values[reads[i]]
+            return read - form.touched[i] if i in form.touched else read
+
         for i in multipliers.alpha:
             if i in form.at_output:
-                raised = form.at_output[i].clamp(min=0) * values[reads[i]]
+                raised = form.at_output[i].clamp(min=0) * moved(i)
                 result.alpha[i] = torch.where(self.unstable[i], raised, 0.0)
         for i in multipliers.beta:
-            result.beta[i] = self.signs[i] * values[reads[i]]
+            result.beta[i] = self.signs[i] * moved(i)
         return result
 
 
@@ -184,7 +189,7 @@ def raise_bounds(
     options = options or AlphaCrown()
     losses = losses or RoundingLoss.of(network, inputs, bounds).loss
     last = max(start.weights)
-    base = relaxations(network, bounds, last + 1)
+    base = relaxations(network, bounds, last + 1, inputs)
     batch, rows = start.offset.shape
     unstable: dict[int, Tensor] = {}
     signs: dict[int, Tensor] = {}

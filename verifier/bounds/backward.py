@@ -26,12 +26,15 @@ class LinearForm:
     """coefficients (batch, rows, inputs) times x plus offset (batch, rows): a lower bound on what was asked for.
 
     `at_output` holds, when asked for, the coefficients on the output of each ReLU and maximum: gradients and branching
-    scores are made of them.
+    scores are made of them. `touched` holds where ReLUs with balls meet their lines. For inputs within r of the center of a
+    ball of radius R the bound is higher by `bend` (batch, rows) times R^2 - r^2.
     """
 
     coefficients: Tensor
     offset: Tensor
     at_output: dict[int, Tensor] = field(default_factory=dict)
+    touched: dict[int, Tensor] = field(default_factory=dict)
+    bend: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,8 @@ def backward(
     pending: dict[int, Tensor] = dict(start.weights)
     offset, magnitude = start.offset, start.offset.abs()
     at_output: dict[int, Tensor] = {}
+    touched: dict[int, Tensor] = {}
+    bend: Tensor | None = None
 
     def accumulate(node: int, value: Tensor) -> None:
         pending[node] = pending[node] + value if node in pending else value
@@ -103,11 +108,20 @@ def backward(
                 relaxation = relaxations[i]
                 assert isinstance(relaxation, ReluRelaxation)
                 below = weights * torch.where(weights < 0, relaxation.upper_slope, relaxation.lower_slope)
-                offset = offset + _intercepts(weights, relaxation.upper_offset, offset.dtype)
+                lines = _intercepts(weights, relaxation.upper_offset, offset.dtype)
                 if multipliers is not None and i in multipliers:
                     below = below + multipliers[i]
                     if losses is not None:
                         offset = offset - lost(multipliers[i], losses[i])
+                if relaxation.ball is not None:
+                    together, bent, point = relaxation.ball.offset(weights, below)
+                    better = together > lines
+                    bent = torch.where(better, bent, 0.0)
+                    bend = bent if bend is None else bend + bent
+                    lines = torch.where(better, together.to(lines.dtype), lines)
+                    if keep_outputs:
+                        touched[i] = _touched(weights, relaxation, better, point)
+                offset = offset + lines
                 accumulate(node.input, below)
             case Max():
                 bound = relaxations[i]
@@ -130,7 +144,7 @@ def backward(
         pending[0] = offset.new_zeros((*rows, network.input_size))
     if losses is not None:
         offset = offset - magnitude * (4 * len(network.nodes) * torch.finfo(offset.dtype).eps)
-    return LinearForm(pending[0], offset, at_output)
+    return LinearForm(pending[0], offset, at_output, touched, bend)
 
 
 def _inner(weights: Tensor, values: Tensor, dtype: torch.dtype) -> Tensor:
@@ -155,11 +169,22 @@ def _intercepts(weights: Tensor, offset: Tensor, dtype: torch.dtype) -> Tensor:
     return _inner(weights.clamp(max=0), offset, dtype)
 
 
+def _touched(weights: Tensor, relaxation: ReluRelaxation, better: Tensor, point: Tensor) -> Tensor:
+    """Where each ReLU meets the line that stands for it, (batch, rows, size): 0, the upper bound, or a point of the ball."""
+    assert relaxation.ball is not None
+    result = torch.zeros_like(weights)
+    ball = relaxation.ball
+    from_above = (weights[..., ball.columns] < 0) & (ball.lower < 0)
+    own = torch.where(from_above, ball.upper.to(weights.dtype).clamp(min=0), 0.0)
+    result[..., ball.columns] = torch.where(better.unsqueeze(-1), point.to(weights.dtype), own)
+    return result
+
+
 def attained_values(
     network: Network,
     point: Tensor,
     relaxations: Mapping[int, Relaxation],
-    at_output: Mapping[int, Tensor],
+    form: LinearForm,
     wanted: Collection[int],
 ) -> dict[int, Tensor]:
     """Values (batch, rows, size) of the nodes `wanted` in the relaxed network at the points where bounds are attained.
@@ -171,7 +196,7 @@ def attained_values(
         network: the network.
         point: (batch, rows, inputs), one for each bound.
         relaxations: as handed to `backward`.
-        at_output: coefficients that `backward` kept.
+        form: what `backward` came to, with its coefficients kept.
         wanted: nodes.
     """
     values: dict[int, Tensor] = {0: point}
@@ -187,10 +212,15 @@ def attained_values(
                 relaxation = relaxations[i]
                 assert isinstance(relaxation, ReluRelaxation)
                 before = values[node.input]
-                below = relaxation.lower_slope * before
-                if i in at_output:
+                slope = relaxation.lower_slope
+                if i in form.touched:
+                    slope = torch.where(form.at_output[i] < 0, relaxation.upper_slope, slope)
+                    values[i] = slope * (before - form.touched[i]) + form.touched[i].clamp(min=0)
+                    continue
+                below = slope * before
+                if i in form.at_output:
                     above = relaxation.upper_slope * before + relaxation.upper_offset
-                    below = torch.where(at_output[i] < 0, above, below)
+                    below = torch.where(form.at_output[i] < 0, above, below)
                 values[i] = below
             case Max():
                 bound = relaxations[i]
@@ -198,8 +228,8 @@ def attained_values(
                 before = values[node.input]
                 member = bound.lower_member.unsqueeze(1).expand(*before.shape[:-1], -1)
                 picked = before.gather(-1, member)
-                if i in at_output:
-                    constant = (at_output[i] < 0) & ~bound.dominated.unsqueeze(1)
+                if i in form.at_output:
+                    constant = (form.at_output[i] < 0) & ~bound.dominated.unsqueeze(1)
                     picked = torch.where(constant, bound.upper.unsqueeze(1), picked)
                 values[i] = picked
             case Input():

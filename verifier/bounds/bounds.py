@@ -18,6 +18,12 @@ class Interval:
     lower: Tensor
     upper: Tensor
 
+    @classmethod
+    def around(cls, center: Tensor, reach: Tensor) -> Interval:
+        """center - reach to center + reach, rounded outwards."""
+        infinity = torch.full_like(center, torch.inf)
+        return cls(torch.nextafter(center - reach, -infinity), torch.nextafter(center + reach, infinity))
+
     def intersect(self, other: Interval) -> Interval:
         """The tighter side of each; sides that cross by rounding are made to meet."""
         lower = torch.maximum(self.lower, other.lower)

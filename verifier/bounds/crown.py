@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from ..network.nodes import Affine, Max, Network, Relu
+from ..network.nodes import Affine, Max, Network, Relu, predecessors
 from ..network.operators import Dense
 from .backward import LinearForm, Relaxation, Start, backward
 from .bounds import Bounds, Interval
@@ -25,23 +25,35 @@ _FORWARD_INPUTS = 20  # up to so many inputs, forward linear bounds cost next to
 _GROUP = 128  # members of a batch that are bounded together
 
 
-def relaxations(network: Network, bounds: Bounds, upto: int | None = None) -> dict[int, Relaxation]:
-    """Default relaxations of every ReLU and maximum before node `upto`."""
+def relaxations(
+    network: Network, bounds: Bounds, upto: int | None = None, inputs: InputSet | None = None
+) -> dict[int, Relaxation]:
+    """Default relaxations of every ReLU and maximum before node `upto`, with the balls that `inputs` know of."""
     result: dict[int, Relaxation] = {}
     for i, node in enumerate(network.nodes[:upto]):
         if isinstance(node, Relu):
-            result[i] = relax_relu(bounds[node.input], network.dtype)
+            ball = None if inputs is None else inputs.ball(node.input)
+            result[i] = relax_relu(bounds[node.input], network.dtype, ball)
         elif isinstance(node, Max):
             result[i] = relax_max(bounds[node.input], node.windows, network.dtype)
     return result
 
 
 def crown(
-    network: Network, inputs: InputSet, known: Bounds | None = None, losses: Sequence[Tensor] | None = None
+    network: Network,
+    inputs: InputSet,
+    known: Bounds | None = None,
+    losses: Sequence[Tensor] | None = None,
+    splits: bool = False,
 ) -> Bounds:
     """Bounds of every node that a ReLU or a maximum reads: intervals intersected with CROWN, and with what is known.
 
-    `losses` are those of a `RoundingLoss` of these regions or of larger ones; computed where not given.
+    Args:
+        network: the network.
+        inputs: regions.
+        known: bounds that hold already.
+        losses: those of a `RoundingLoss` of these regions or of larger ones; computed where not given.
+        splits: the known bounds are CROWN's on the same regions, cut by splits; affine functions of the input keep them.
     """
     values: list[Interval] = []
     found: dict[int, Interval] = {}
@@ -61,19 +73,34 @@ def crown(
             interval = interval if carried is None else interval.intersect(carried)
         if known is not None and i in known:
             interval = interval.intersect(known[i])
+        ball = inputs.ball(i)
+        if ball is not None:
+            interval = interval.intersect(Interval.around(ball.center, ball.radius.unsqueeze(-1)))
         if i in wanted:
             exact = inputs.is_box and isinstance(node, Affine) and node.inputs == (0,)
-            if isinstance(node, Affine) and not exact:
+            kept = splits and inputs.half is None and not behind_nonlinearity(network, i)
+            if isinstance(node, Affine) and not exact and not kept:
                 interval = _tighten(network, inputs, i, interval, relaxed, losses)
             found[i] = interval
             if rounding is not None:
                 rounding.tighten(interval)
         if isinstance(node, Relu):
-            relaxed[i] = relax_relu(found[node.input], network.dtype)
+            relaxed[i] = relax_relu(found[node.input], network.dtype, inputs.ball(node.input))
         elif isinstance(node, Max):
             relaxed[i] = relax_max(found[node.input], node.windows, network.dtype)
         values.append(interval)
     return Bounds(found, "crown")
+
+
+def behind_nonlinearity(network: Network, node: int) -> bool:
+    """Whether a ReLU or a maximum lies between the input and a node; without one CROWN is exact."""
+    waiting = [node]
+    while waiting:
+        current = network.nodes[waiting.pop()]
+        if isinstance(current, Relu | Max):
+            return True
+        waiting += predecessors(current)
+    return False
 
 
 def _tighten(
@@ -161,7 +188,8 @@ def output_form(
 ) -> LinearForm:
     """Linear lower bound on rows (batch, count, outputs) times output plus offset (batch, count); `losses` as in `crown`."""
     losses = losses or RoundingLoss.of(network, inputs, bounds).loss
-    return backward(network, Start.output(network, rows, offset), relaxations(network, bounds), losses=losses)
+    relaxed = relaxations(network, bounds, inputs=inputs)
+    return backward(network, Start.output(network, rows, offset), relaxed, losses=losses)
 
 
 def output_lower_bounds(network: Network, inputs: InputSet, rows: Tensor, offset: Tensor, bounds: Bounds) -> Tensor:

@@ -9,11 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..network.nodes import Network
 from ..norms import Norm
 from ..specification import Region
+from .balls import NodeBalls, ValueBall
 from .halfspace import HalfSpaces, added, box_multipliers, multipliers
 
 _UNIT = 2.0**-53
+_BENDS = 8  # halvings of the interval that holds a certified radius
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class InputSet:
         center: (batch, n) or None.
         radius: (batch,) or None.
         half: half-spaces outside of which nothing is looked for, or None; minima over them are lower bounds, not exact.
+        balls: l2 balls that hold the values of a network's nodes, or None.
     """
 
     lower: Tensor
@@ -35,6 +39,7 @@ class InputSet:
     center: Tensor | None = None
     radius: Tensor | None = None
     half: HalfSpaces | None = None
+    balls: NodeBalls | None = None
 
     @classmethod
     def from_regions(
@@ -77,10 +82,11 @@ class InputSet:
             None if self.center is None else self.center[index],
             None if self.radius is None else self.radius[index],
             None if self.half is None else self.half.rows(index),
+            None if self.balls is None else self.balls.rows(index),
         )
 
     def to(self, dtype: torch.dtype) -> InputSet:
-        """The same regions in another precision."""
+        """The same regions in another precision, without balls."""
         return InputSet(
             self.lower.to(dtype),
             self.upper.to(dtype),
@@ -89,6 +95,18 @@ class InputSet:
             None if self.radius is None else self.radius.to(dtype),
             None if self.half is None else self.half.to(dtype),
         )
+
+    def with_balls(self, network: Network) -> InputSet:
+        """The same regions, knowing where the nodes of a network (in float64) move; for l1 and l2, as |x|_2 <= |x|_1."""
+        if self.norm is None or self.norm.name not in ("1", "2") or self.center is None or self.radius is None:
+            return self
+        return replace(self, balls=NodeBalls.around(network, self.center))
+
+    def ball(self, node: int) -> ValueBall | None:
+        """A ball that holds a node's value, where one is known."""
+        if self.balls is None or self.radius is None or node not in self.balls.center:
+            return None
+        return self.balls.at(node, self.radius)
 
     def within(self, half: HalfSpaces | None) -> InputSet:
         """The same regions' parts in half-spaces, instead of those of before."""
@@ -153,7 +171,7 @@ class InputSet:
     def minimum(self, coefficients: Tensor, offset: Tensor) -> Tensor:
         """Minimum of coefficients (batch, rows, n) times x plus offset (batch, rows), in float64 and rounded down.
 
-        Differentiable in both: the minimiser is a constant to the gradient (envelope theorem). With half-spaces a lower
+        Differentiable in both: multipliers and minimisers are constants to the gradient (envelope theorem). With half-spaces a lower
         bound, no worse than the minimum without them.
         """
         coefficients, offset = coefficients.to(self.lower.dtype), offset.to(self.lower.dtype)
@@ -181,21 +199,39 @@ class InputSet:
                 coefficients.abs(), half.unsqueeze(-1)
             )
             return value.squeeze(-1) + offset - allowance
-        with torch.no_grad():
-            x = self._minimizer(coefficients)
-        return (coefficients * x).sum(-1) + offset - allowance
+        assert self.norm is not None and self.center is not None and self.radius is not None
+        center, radius = self.center.unsqueeze(1), self.radius.unsqueeze(1).expand(coefficients.shape[:2])
+        moved = self.norm.least(coefficients, center, radius, self.lower.unsqueeze(1), self.upper.unsqueeze(1))
+        at_center = torch.matmul(coefficients, self.center.unsqueeze(-1)).squeeze(-1)
+        return at_center + moved + offset - allowance
 
-    def certified_radius(self, coefficients: Tensor, offset: Tensor) -> Tensor:
+    def certified_radius(self, coefficients: Tensor, offset: Tensor, bend: Tensor | None = None) -> Tensor:
         """Largest r such that coefficients x + offset >= 0 on the part of each region within r of its center.
 
         (batch, rows); inf where it holds on the whole region, 0 where it fails at the center. With half-spaces a lower
-        bound on it.
+        bound on it. Where points within r have a higher offset, by `bend` (R^2 - r^2) with R the region's radius, that
+        counts too.
         """
         coefficients, offset = coefficients.to(self.lower.dtype), offset.to(self.lower.dtype)
-        radius = self._certified_radius(coefficients, offset)
+        radius = self._bent_radius(coefficients, offset, bend)
         if self.half is None:
             return radius
-        return torch.maximum(radius, self._certified_radius(*self._added(coefficients, offset)))
+        return torch.maximum(radius, self._bent_radius(*self._added(coefficients, offset), bend))
+
+    def _bent_radius(self, coefficients: Tensor, offset: Tensor, bend: Tensor | None) -> Tensor:
+        """By bisection: r is certified when the offset at r certifies r or more."""
+        low = self._certified_radius(coefficients, offset)
+        if bend is None or not bool((bend > 0).any()):
+            return low
+        assert self.radius is not None
+        whole = self.radius.unsqueeze(-1).expand_as(low)
+        high = whole
+        for _ in range(_BENDS):
+            middle = (torch.minimum(low, whole) + high) / 2
+            risen = offset + bend.to(offset.dtype) * (whole**2 - middle**2) * (1 - 1e-9)
+            holds = self._certified_radius(coefficients, risen) >= middle
+            low, high = torch.where(holds, torch.maximum(low, middle), low), torch.where(holds, high, middle)
+        return low
 
     def _certified_radius(self, coefficients: Tensor, offset: Tensor) -> Tensor:
         assert self.norm is not None and self.center is not None

@@ -13,10 +13,10 @@ from collections.abc import Callable
 
 import torch
 
-from ..network.nodes import Affine, Max, Network, Relu, predecessors
+from ..network.nodes import Affine, Network
 from .alpha_crown import AlphaCrown, raise_bounds
 from .bounds import Bounds
-from .crown import MEMORY_ENTRIES, both_sides, selected, wanted_neurons
+from .crown import MEMORY_ENTRIES, behind_nonlinearity, both_sides, selected, wanted_neurons
 from .inputs import InputSet
 from .neuron_split import NeuronSplit, tighten_node
 from .rounding import RoundingLoss
@@ -44,7 +44,7 @@ def tighten_intermediate(
     """
     options = options or AlphaCrown(steps=10)
     deadline = time.perf_counter() + (0.0 if trees is None else trees.seconds)
-    nodes = [i for i in network.bounded if isinstance(network.nodes[i], Affine) and _behind_nonlinearity(network, i)]
+    nodes = [i for i in network.bounded if isinstance(network.nodes[i], Affine) and behind_nonlinearity(network, i)]
     for position, node in enumerate(nodes):
         order = selected(wanted_neurons(network, node, bounds[node]))
         losses = RoundingLoss.of(network, inputs, bounds).loss
@@ -63,14 +63,3 @@ def tighten_intermediate(
             left = deadline - time.perf_counter()
             bounds = tighten_node(network, inputs, bounds, node, left / (len(nodes) - position), trees, fast, losses)
     return bounds
-
-
-def _behind_nonlinearity(network: Network, node: int) -> bool:
-    """Whether a ReLU or a maximum lies between the input and a node; without one CROWN is exact."""
-    waiting = [node]
-    while waiting:
-        current = network.nodes[waiting.pop()]
-        if isinstance(current, Relu | Max):
-            return True
-        waiting += predecessors(current)
-    return False

@@ -13,35 +13,44 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .balls import ReluBall, ValueBall
 from .bounds import Interval
 
 
 @dataclass(frozen=True)
 class ReluRelaxation:
-    """lower_slope x <= relu(x) <= upper_slope x + upper_offset; each (batch, 1 or rows, size)."""
+    """lower_slope x <= relu(x) <= upper_slope x + upper_offset; each (batch, 1 or rows, size).
+
+    Where a ball is known, what the lines lose together over it may count instead of the offsets.
+    """
 
     lower_slope: Tensor
     upper_slope: Tensor
     upper_offset: Tensor
+    ball: ReluBall | None = None
 
     def with_slopes(self, alpha: Tensor, unstable: Tensor) -> ReluRelaxation:
         """Other lower slopes (clipped to [0, 1]) for the unstable ReLUs; shapes broadcast."""
         slopes = torch.where(unstable, alpha.clamp(0, 1), self.lower_slope)
-        return ReluRelaxation(slopes, self.upper_slope, self.upper_offset)
+        return ReluRelaxation(slopes, self.upper_slope, self.upper_offset, self.ball)
 
     def rows(self, index: Tensor) -> ReluRelaxation:
         """Some of the batch."""
-        return ReluRelaxation(self.lower_slope[index], self.upper_slope[index], self.upper_offset[index])
+        ball = None if self.ball is None else self.ball.rows(index)
+        return ReluRelaxation(self.lower_slope[index], self.upper_slope[index], self.upper_offset[index], ball)
 
     def to(self, dtype: torch.dtype) -> ReluRelaxation:
         """The same in another precision."""
-        return ReluRelaxation(self.lower_slope.to(dtype), self.upper_slope.to(dtype), self.upper_offset.to(dtype))
+        ball = None if self.ball is None else self.ball.to(dtype)
+        lines = self.lower_slope.to(dtype), self.upper_slope.to(dtype), self.upper_offset.to(dtype)
+        return ReluRelaxation(*lines, ball)
 
 
-def relax_relu(interval: Interval, dtype: torch.dtype = torch.float64) -> ReluRelaxation:
+def relax_relu(interval: Interval, dtype: torch.dtype = torch.float64, ball: ValueBall | None = None) -> ReluRelaxation:
     """Triangle above; below, the side of the triangle that wastes less area (CROWN's adaptive choice).
 
     The upper line is valid for the slope as rounded to `dtype`: its offset is computed from that slope and rounded up.
+    `ball` holds what is read.
     """
     lower, upper = interval.lower.unsqueeze(1), interval.upper.unsqueeze(1)
     clipped_lower, clipped_upper = lower.clamp(max=0), upper.clamp(min=0)
@@ -60,6 +69,7 @@ def relax_relu(interval: Interval, dtype: torch.dtype = torch.float64) -> ReluRe
         torch.where(inactive, zero, lower_slope).to(dtype),
         torch.where(inactive, zero, slope).to(dtype),
         torch.where(inactive, zero, offset).to(dtype),
+        None if ball is None else ReluBall.of(interval.lower, interval.upper, ball),
     )
 
 

@@ -27,7 +27,7 @@ def value_of(state: SearchState, bound: Tensor, form: LinearForm, inputs: InputS
     """
     if not state.distances:
         return bound.amax(-1)
-    radius = inputs.certified_radius(form.coefficients, form.offset)
+    radius = inputs.certified_radius(form.coefficients, form.offset, form.bend)
     if state.count_norm:  # r changed entries do no harm, so the distance is at least r + 1
         radius = radius + 1
     radius = torch.where(bound > 0, torch.full_like(radius, torch.inf), radius)
@@ -59,7 +59,7 @@ class Propagate:
             return
         radii = [share * region.ball.radius for share in _LADDER]
         balls = [state.query.specification.with_radius(radius).region for radius in radii]
-        inputs, network = state.inputs(balls), state.region_bounds.working
+        inputs, network = state.region_bounds.inputs(*balls), state.region_bounds.working
         with torch.no_grad():
             bounds = crown(network, inputs)
             rows, offset = state.rows(pairs)
@@ -83,7 +83,7 @@ class Propagate:
         chunk = max(1, (1 << 22) // max(n.size for n in state.network.nodes))
         for begin in range(0, len(pairs), chunk):
             part = pairs[begin : begin + chunk]
-            inputs = state.inputs([region]).expand(len(part))
+            inputs = known.inputs(region).expand(len(part))
             rows, offset = state.rows(part)
             best = raise_bounds(
                 known.working,

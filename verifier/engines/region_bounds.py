@@ -34,18 +34,19 @@ class RegionBounds:
         fast: the float32 copy, for ascents.
     """
 
-    def __init__(self, network: Network) -> None:
-        """Nothing computed yet."""
-        self.network = network
+    def __init__(self, network: Network, balls: bool = True) -> None:
+        """Nothing computed yet; `balls` says whether l2 balls around what nodes read may be used."""
+        self.network, self.balls = network, balls
         self.fast = network.to(torch.float32, network.device)
         large = network.relu_count > _SMALL and any(_convolves(op) for op in _operators(network))
         self.working = self.fast if large else network
         self._known: list[tuple[Region, Bounds]] = []
         self._losses: list[tuple[Region, list[Tensor]]] = []
 
-    def inputs(self, region: Region) -> InputSet:
-        """A batch of one."""
-        return InputSet.from_regions([region], torch.float64, self.network.device)
+    def inputs(self, *regions: Region) -> InputSet:
+        """A batch of regions."""
+        inputs = InputSet.from_regions(regions, torch.float64, self.network.device)
+        return inputs.with_balls(self.network) if self.balls else inputs
 
     def of(self, region: Region) -> Bounds:
         """The best bounds known on a region; IBP ∩ CROWN at least."""

@@ -87,7 +87,7 @@ class _Prover:
 
     def __init__(self, network: Network, case: Case, proof: ProofFile, checked: CheckedCase, deadline: float) -> None:
         self.network, self.case, self.proof, self.checked, self.deadline = network, case, proof, checked, deadline
-        self.known = RegionBounds(network)
+        self.known = RegionBounds(network, balls=False)  # the checker has none
         self.columns = ReluColumns(network)
         self.inputs = InputSet.from_regions([case.region])
 

@@ -40,6 +40,7 @@ _DESCENTS, _DESCENT = 8, Pgd(steps=10, first_step=0.1)  # points of each batch o
 _REFINE_UNSTABLE = 160  # up to so many unstable ReLUs the intermediate bounds are recomputed in every domain
 _HALF_SHARE = 0.5  # half-spaces that hold more of their linear bound's range are left out
 _ROOT_ROUNDS = 3  # bounds of a root over the half-space of the bound before
+_BALL_GAIN = 0.8  # balls of nodes are used where they leave at most this share of what the roots lack
 
 
 @dataclass
@@ -84,6 +85,7 @@ class ReluSearch:
         self.closed: list[tuple[int, Domain]] | None = None
         self.widths: tuple[tuple[int, int], ...] = ()
         self.radius = math.nan
+        self.balls = True
         self._refresh()
         self.batch = int(min(1024, max(8, 400_000 // max(self.columns.count, 1))))
 
@@ -94,7 +96,9 @@ class ReluSearch:
         if radius == self.radius:
             return
         self.radius = radius
-        self.inputs = self.state.inputs([region])
+        self.inputs = self.known.inputs(region)
+        if not self.balls:
+            self.inputs = replace(self.inputs, balls=None)
         self.root = self.known.of(region)
         self.losses = self.known.losses(region)
         self.fast_losses = RoundingLoss.of(self.known.fast, self.inputs, self.root).loss
@@ -127,6 +131,13 @@ class ReluSearch:
         options = AlphaCrown(steps=20)
         pairs = range(len(self.tree.pairs))
         roots = self._bound(list(pairs), [whole] * len(pairs), options)
+        if self.inputs.balls is not None:
+            with_balls = self.inputs
+            self.inputs = replace(self.inputs, balls=None)
+            plain = self._bound(list(pairs), [whole] * len(pairs), options)
+            self.balls = self._lack(roots) <= _BALL_GAIN * self._lack(plain)
+            if self.balls:
+                self.inputs = with_balls
         for _ in range(_ROOT_ROUNDS):
             again = [k for k in pairs if roots[k].half is not None and not self._settled(roots[k])]
             if not again or self.state.elapsed > deadline:
@@ -134,6 +145,10 @@ class ReluSearch:
             for k, root in zip(again, self._bound(again, [roots[k] for k in again], options), strict=True):
                 roots[k] = root
         return roots
+
+    def _lack(self, domains: list[Domain]) -> float:
+        """What the bounds of domains are short of, together."""
+        return sum(max(self._target - domain.bound, 0.0) for domain in domains)
 
     def _split(self, taken: list[tuple[float, int, Domain]], width: int) -> None:
         """Bound the children of each domain for its `width` best ReLUs, and queue those of the best one."""
@@ -266,7 +281,7 @@ class ReluSearch:
         bounds = self.root.expand(len(phases)).clipped(self.network, by_node)
         if self.refine and (inputs.half is not None or bool((phases != 0).any())):
             with torch.no_grad():
-                bounds = crown(self.known.fast, inputs, bounds, self.fast_losses)
+                bounds = crown(self.known.fast, inputs, bounds, self.fast_losses, splits=True)
         return bounds, raise_bounds(
             self.known.working,
             inputs,
