@@ -4,6 +4,8 @@
     relax (`relaxation`)    replace each ReLU and maximum by linear functions below and above it
     concretise (`inputs`)   minimise a linear function of the input over box ∩ ball, exactly
 
+Output constraints (`halfspace`) and l2 balls around the values of nodes (`balls`, `lipschitz`) tighten these steps.
+
 Every method maps (network, inputs, what is known) to `Bounds`; tightening intersects, so a bound never gets looser.
 """
 

@@ -19,11 +19,14 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import scipy.sparse as sp
 import torch
+from scipy.sparse.linalg import eigsh
 
 from ..network.nodes import Affine, Input, Max, Network, Relu
 from ..network.operators import Operator
 
 _DENSE = 2048  # up to so many rows or columns spectral norms are computed
+_SMALL = 100  # up to so many rows all eigenvalues cost less than an iteration for the largest
+_USELESS = 64.0  # a constant beyond which no box is larger than its ball: what follows is bounded roughly
 _UNIT = 2.0**-53
 _UP = 1 + 1e-12  # covers the few roundings of a product of constants
 
@@ -51,7 +54,11 @@ def _constants(network: Network) -> list[float]:
                 constants.append(constants[node.input] * overlap**0.5 * _UP)
             case Affine():
                 matrices = [_Matrix.of(operator) for operator in node.operators]
-                total = sum(m.norm() * constants[j] for j, m in zip(node.inputs, matrices, strict=True)) * _UP
+                both = list(zip(node.inputs, matrices, strict=True))
+                if max(constants[j] for j in node.inputs) > _USELESS:
+                    constants.append(sum(m.rough_norm() * constants[j] for j, m in both) * _UP)
+                    continue
+                total = sum(m.norm() * constants[j] for j, m in both) * _UP
                 if len(matrices) == 1:
                     j, matrix = node.inputs[0], matrices[0]
                     if j in rows:
@@ -129,13 +136,17 @@ class _Matrix:
         error = self.error + other.error + 2 * _UNIT * (self.size + other.size)
         return _Matrix((self.entries + other.entries).tocsr(), error * _UP)
 
+    def rough_norm(self) -> float:
+        """A bound on the largest singular value, from sums of entries."""
+        absolute = abs(self.entries)
+        product = float(absolute.sum(0).max()) * float(absolute.sum(1).max())
+        return min(self.size, float(np.sqrt(product)) * (1 + _gamma(sum(absolute.shape)))) * _UP + self.error
+
     def norm(self) -> float:
         """A bound on the largest singular value."""
         matrix = self.entries if self.entries.shape[0] <= self.entries.shape[1] else self.entries.T
         if matrix.shape[0] > _DENSE or self.size == 0:
-            absolute = abs(matrix)
-            product = float(absolute.sum(0).max()) * float(absolute.sum(1).max())
-            return min(self.size, float(np.sqrt(product)) * (1 + _gamma(sum(matrix.shape)))) * _UP + self.error
+            return self.rough_norm()
         gram = (matrix @ matrix.T).toarray()
         squared = _largest_eigenvalue(gram) + _gamma(matrix.shape[1]) * self.size**2
         return float(np.sqrt(squared)) * _UP + self.error
@@ -144,7 +155,7 @@ class _Matrix:
 def _largest_eigenvalue(gram: np.ndarray) -> float:
     """A bound on the largest eigenvalue of a symmetric positive semidefinite matrix."""
     n = len(gram)
-    guess = float(np.linalg.eigvalsh(gram)[-1])
+    guess = float(np.linalg.eigvalsh(gram)[-1] if n < _SMALL else eigsh(gram, 1, tol=1e-10)[0][0])
     for margin in (1e-12, 1e-10, 1e-8, 1e-6):
         bound = guess * (1 + margin * n) + 1e-300
         shifted = bound * np.eye(n) - gram
