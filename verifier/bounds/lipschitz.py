@@ -13,13 +13,14 @@ Algorithms, theorem 10.3).
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import scipy.sparse as sp
 import torch
-from scipy.sparse.linalg import eigsh
+from scipy.sparse.linalg import ArpackError, eigsh
 
 from ..network.nodes import Affine, Input, Max, Network, Relu
 from ..network.operators import Operator
@@ -155,7 +156,7 @@ class _Matrix:
 def _largest_eigenvalue(gram: np.ndarray) -> float:
     """A bound on the largest eigenvalue of a symmetric positive semidefinite matrix."""
     n = len(gram)
-    guess = float(np.linalg.eigvalsh(gram)[-1] if n < _SMALL else eigsh(gram, 1, tol=1e-10)[0][0])
+    guess = _guess(gram)
     for margin in (1e-12, 1e-10, 1e-8, 1e-6):
         bound = guess * (1 + margin * n) + 1e-300
         shifted = bound * np.eye(n) - gram
@@ -166,6 +167,14 @@ def _largest_eigenvalue(gram: np.ndarray) -> float:
         lost = _gamma(n + 1) / (1 - _gamma(n + 1)) * np.trace(shifted) + 2 * _UNIT * bound
         return float(bound + lost) * _UP
     return float(np.abs(gram).sum(0).max()) * (1 + _gamma(n))
+
+
+def _guess(gram: np.ndarray) -> float:
+    """The largest eigenvalue, approximately."""
+    if len(gram) >= _SMALL:
+        with suppress(ArpackError):  # where it does not converge all of them are computed
+            return float(eigsh(gram, 1, tol=1e-10, v0=np.ones(len(gram)))[0][0])
+    return float(np.linalg.eigvalsh(gram)[-1])
 
 
 def _gamma(terms: int) -> float:
