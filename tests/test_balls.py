@@ -64,7 +64,7 @@ def ball(network: Network, seed: int, norm: str, radius: float) -> tuple[InputSe
     """A ball in [0, 1] with balls of nodes, and points of it."""
     rng = np.random.default_rng(seed)
     center = torch.from_numpy(rng.random((1, network.input_size)))
-    radii = torch.tensor([radius]).double()
+    radii = torch.tensor([radius], dtype=torch.float64)
     whole = InputSet(torch.zeros_like(center), torch.ones_like(center), get_norm(norm), center, radii)
     inputs = whole.with_radius(radii).with_balls(network)
     moves = torch.from_numpy(rng.normal(size=(2000, network.input_size)))
@@ -145,7 +145,7 @@ def test_offsets_are_lower_bounds_and_rise_towards_the_center(seed: int, radius:
     center, half = torch.from_numpy(rng.normal(size=(1, size))), torch.from_numpy(rng.random((1, size)) * 2)
     middle = center + torch.from_numpy(rng.normal(size=(1, size))) * 0.3 * half
     lower, upper = middle - half, middle + half
-    found = ReluBall.of(lower, upper, ValueBall(center, torch.tensor([radius]).double(), 1.0))
+    found = ReluBall.of(lower, upper, ValueBall(center, torch.tensor([radius], dtype=torch.float64), 1.0))
     if found is None:
         return
     c, g = (torch.from_numpy(rng.normal(size=(1, 4, size)) * 10.0 ** rng.integers(-2, 3)) for _ in range(2))
