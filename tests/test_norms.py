@@ -65,3 +65,15 @@ def test_unknown_norm() -> None:
 def test_tied_channels_count_pixels() -> None:
     delta = torch.tensor([[1.0, 0.0, 0.0, 1.0, 0.0, 2.0]])  # two pixels of three channels: channel-major
     assert get_norm("0").length(delta) == 3 and get_norm("0", 3).length(delta) == 2
+
+
+@pytest.mark.parametrize("name", ["1", "2", "inf"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_nothing_moves_where_nothing_counts(name: str, dtype: torch.dtype) -> None:
+    """Rows of zeros, in large balls too: minima of 0 at points of the region."""
+    center = torch.full((2, 3), 0.5, dtype=dtype)
+    radius = torch.tensor([1e-3, 100.0], dtype=dtype)
+    zeros, ones = torch.zeros_like(center), torch.ones_like(center)
+    point = get_norm(name).minimizer(zeros, center, radius, zeros, ones)
+    assert ((point >= 0) & (point <= 1)).all()
+    assert (get_norm(name).least(zeros, center, radius, zeros, ones) == 0).all()

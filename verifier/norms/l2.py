@@ -29,7 +29,7 @@ def _level(w: Tensor, room: Tensor, radius: Tensor, sweeps: int | None) -> tuple
     have stopped only grow (as in Michelot's projection onto a simplex, J. Optim. Theory Appl. 50, 1986).
     """
     squares, rooms, whole = w * w, room * room, radius * radius
-    t = radius / squares.sum(-1).sqrt().clamp(min=TINY)
+    t = (radius / squares.sum(-1).sqrt().clamp(min=TINY)).clamp(max=far(radius))
     stopped = torch.zeros_like(w, dtype=torch.bool)
     while sweeps is None or sweeps > 0:
         reached = t.unsqueeze(-1) * w >= room
