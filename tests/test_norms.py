@@ -77,3 +77,22 @@ def test_nothing_moves_where_nothing_counts(name: str, dtype: torch.dtype) -> No
     point = get_norm(name).minimizer(zeros, center, radius, zeros, ones)
     assert ((point >= 0) & (point <= 1)).all()
     assert (get_norm(name).least(zeros, center, radius, zeros, ones) == 0).all()
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 10_000), st.floats(0.05, 1.2))
+def test_least_values_are_those_of_the_minimisers(seed: int, share: float) -> None:
+    """From a small part of the box to a ball that holds it all: never above the exact minimum, and near it."""
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(1, 40))
+    center = torch.from_numpy(rng.random((3, n)))
+    a = torch.from_numpy(rng.normal(size=(3, n)) * 10.0 ** rng.integers(-2, 3, size=(3, n)))
+    lower, upper = torch.zeros_like(center), torch.ones_like(center)
+    room = torch.where(a > 0, center, 1 - center)
+    radius = share * torch.linalg.vector_norm(room, dim=-1)
+    for name in ("1", "2"):
+        norm = get_norm(name)
+        exact = (a * (norm.minimizer(a, center, radius, lower, upper) - center)).sum(-1)
+        found = norm.least(a, center, radius, lower, upper)
+        assert (found <= exact + 1e-12 * exact.abs()).all()
+        assert (found >= exact * (1 + 1e-3)).all()
