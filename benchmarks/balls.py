@@ -5,7 +5,6 @@ Three networks of `models` that are 1-Lipschitz by construction, trained on digi
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +43,7 @@ def certified(model: Model, data: str, take: int, eps: float, balls: bool) -> in
             continue
         case = robustness(image, label, network.output_size, get_norm("2"), eps).cases[0]
         inputs = InputSet.from_regions([case.region])
-        inputs = inputs.with_balls(network) if balls else replace(inputs, balls=None)
+        inputs = inputs.with_balls(network) if balls else inputs
         matrix = torch.stack([torch.from_numpy(polytope.matrix[0]) for polytope in case.unsafe]).double()
         start = Start.output(network, matrix[None], torch.zeros(1, len(matrix), dtype=torch.float64))
         with torch.no_grad():

@@ -75,6 +75,11 @@ def ball(network: Network, seed: int, norm: str, radius: float) -> tuple[InputSe
     return inputs, torch.cat([center, points[inside]])
 
 
+anywhere = given(
+    st.sampled_from([*KINDS, "potential"]), st.integers(0, 10_000), st.sampled_from(["1", "2"]), st.floats(0.01, 1.0)
+)
+
+
 @settings(deadline=None, max_examples=40)
 @given(st.sampled_from([*KINDS, "potential"]), st.integers(0, 10_000))
 def test_lipschitz_constants_bound_differences(kind: str, seed: int) -> None:
@@ -120,12 +125,7 @@ def test_shipped_potential_networks_are_recognised() -> None:
 
 
 @settings(deadline=None, max_examples=40)
-@given(
-    st.sampled_from([*KINDS, "potential"]),
-    st.integers(0, 10_000),
-    st.sampled_from(["1", "2"]),
-    st.floats(0.01, 1.0),
-)
+@anywhere
 def test_balls_hold_the_values(kind: str, seed: int, norm: str, radius: float) -> None:
     network = any_network(kind, seed)
     inputs, points = ball(network, seed, norm, radius)
@@ -163,12 +163,7 @@ def test_offsets_are_lower_bounds_and_rise_towards_the_center(seed: int, radius:
 
 
 @settings(deadline=None, max_examples=40)
-@given(
-    st.sampled_from([*KINDS, "potential"]),
-    st.integers(0, 10_000),
-    st.sampled_from(["1", "2"]),
-    st.floats(0.01, 1.0),
-)
+@anywhere
 def test_bounds_with_balls_hold_and_are_no_worse(kind: str, seed: int, norm: str, radius: float) -> None:
     network = any_network(kind, seed)
     inputs, points = ball(network, seed, norm, radius)

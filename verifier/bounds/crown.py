@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from ..network.nodes import Affine, Max, Network, Relu, predecessors
+from ..network.nodes import Affine, Max, Network, Relu
 from ..network.operators import Dense
 from .backward import LinearForm, Relaxation, Start, backward
 from .bounds import Bounds, Interval
@@ -78,7 +78,7 @@ def crown(
             interval = interval.intersect(Interval.around(ball.center, ball.radius.unsqueeze(-1)))
         if i in wanted:
             exact = inputs.is_box and isinstance(node, Affine) and node.inputs == (0,)
-            kept = splits and inputs.half is None and not behind_nonlinearity(network, i)
+            kept = splits and inputs.half is None and i in network.linear_nodes
             if isinstance(node, Affine) and not exact and not kept:
                 interval = _tighten(network, inputs, i, interval, relaxed, losses)
             found[i] = interval
@@ -90,17 +90,6 @@ def crown(
             relaxed[i] = relax_max(found[node.input], node.windows, network.dtype)
         values.append(interval)
     return Bounds(found, "crown")
-
-
-def behind_nonlinearity(network: Network, node: int) -> bool:
-    """Whether a ReLU or a maximum lies between the input and a node; without one CROWN is exact."""
-    waiting = [node]
-    while waiting:
-        current = network.nodes[waiting.pop()]
-        if isinstance(current, Relu | Max):
-            return True
-        waiting += predecessors(current)
-    return False
 
 
 def _tighten(

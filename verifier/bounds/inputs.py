@@ -171,8 +171,8 @@ class InputSet:
     def minimum(self, coefficients: Tensor, offset: Tensor) -> Tensor:
         """Minimum of coefficients (batch, rows, n) times x plus offset (batch, rows), in float64 and rounded down.
 
-        Differentiable in both: multipliers and minimisers are constants to the gradient (envelope theorem). With half-spaces a lower
-        bound, no worse than the minimum without them.
+        Differentiable in both: multipliers and minimisers are constants to the gradient (envelope theorem). With
+        half-spaces a lower bound, no worse than the minimum without them.
         """
         coefficients, offset = coefficients.to(self.lower.dtype), offset.to(self.lower.dtype)
         plain = self._minimum(coefficients, offset)

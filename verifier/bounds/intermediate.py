@@ -16,7 +16,7 @@ import torch
 from ..network.nodes import Affine, Network
 from .alpha_crown import AlphaCrown, raise_bounds
 from .bounds import Bounds
-from .crown import MEMORY_ENTRIES, behind_nonlinearity, both_sides, selected, wanted_neurons
+from .crown import MEMORY_ENTRIES, both_sides, selected, wanted_neurons
 from .inputs import InputSet
 from .neuron_split import NeuronSplit, tighten_node
 from .rounding import RoundingLoss
@@ -44,7 +44,7 @@ def tighten_intermediate(
     """
     options = options or AlphaCrown(steps=10)
     deadline = time.perf_counter() + (0.0 if trees is None else trees.seconds)
-    nodes = [i for i in network.bounded if isinstance(network.nodes[i], Affine) and behind_nonlinearity(network, i)]
+    nodes = [i for i in network.bounded if isinstance(network.nodes[i], Affine) and i not in network.linear_nodes]
     for position, node in enumerate(nodes):
         order = selected(wanted_neurons(network, node, bounds[node]))
         losses = RoundingLoss.of(network, inputs, bounds).loss

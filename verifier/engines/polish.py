@@ -13,7 +13,6 @@ from ..network.evaluate import evaluate_all
 from ..network.nodes import Relu
 from ..query import Objective
 from ..solvers import SolveOptions, convex_solver
-from ..solvers.highs import Highs
 from .state import Pair, SearchState
 
 _MOST_RELUS = 1500
@@ -59,8 +58,7 @@ def polish(state: SearchState, point: np.ndarray, pair: Pair, rounds: int = 4) -
             fixed = cell_program(state, program, point)
             program = fixed if state.network.has_max else fixed.relaxed()
             limit = max(min(5.0, state.time_left), 0.01)
-            solver = Highs() if program.binaries else convex_solver(program)
-            result = solver.solve(program, SolveOptions(time_limit=limit, threads=1))
+            result = convex_solver(program).solve(program, SolveOptions(time_limit=limit, threads=1))
             state.count("polish")
             if result.point is None:
                 return

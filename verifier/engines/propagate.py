@@ -81,9 +81,10 @@ class Propagate:
         losses = known.losses(region)
         ceiling = state.goal if state.distances else float("inf")  # nothing is proved beyond the search region
         chunk = max(1, (1 << 22) // max(n.size for n in state.network.nodes))
+        whole = known.inputs(region)
         for begin in range(0, len(pairs), chunk):
             part = pairs[begin : begin + chunk]
-            inputs = known.inputs(region).expand(len(part))
+            inputs = whole.expand(len(part))
             rows, offset = state.rows(part)
             best = raise_bounds(
                 known.working,

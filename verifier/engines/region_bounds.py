@@ -7,6 +7,7 @@ everything else in float64 with float32 ascents; either way the bounds hold in s
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from ..bounds import Bounds, InputSet, crown
 from ..bounds.alpha_crown import AlphaCrown
+from ..bounds.balls import NodeBalls
 from ..bounds.intermediate import tighten_intermediate
 from ..bounds.neuron_split import NeuronSplit
 from ..bounds.rounding import RoundingLoss
@@ -42,11 +44,17 @@ class RegionBounds:
         self.working = self.fast if large else network
         self._known: list[tuple[Region, Bounds]] = []
         self._losses: list[tuple[Region, list[Tensor]]] = []
+        self._centers: Tensor | None = None  # those that `_balls` belong to
+        self._balls: NodeBalls | None = None
 
     def inputs(self, *regions: Region) -> InputSet:
         """A batch of regions."""
         inputs = InputSet.from_regions(regions, torch.float64, self.network.device)
-        return inputs.with_balls(self.network) if self.balls else inputs
+        if not self.balls or inputs.center is None:
+            return inputs
+        if self._centers is None or not torch.equal(self._centers, inputs.center):
+            self._centers, self._balls = inputs.center, inputs.with_balls(self.network).balls
+        return replace(inputs, balls=self._balls)
 
     def of(self, region: Region) -> Bounds:
         """The best bounds known on a region; IBP ∩ CROWN at least."""

@@ -140,6 +140,15 @@ class Network:
         wanted = {node.input for node in self.nodes if isinstance(node, Relu | Max)}
         return tuple(sorted(wanted))
 
+    @cached_property
+    def linear_nodes(self) -> frozenset[int]:
+        """Nodes that are affine functions of the input: no ReLU or maximum lies before them."""
+        linear: set[int] = set()
+        for i, node in enumerate(self.nodes):
+            if not isinstance(node, Relu | Max) and linear.issuperset(predecessors(node)):
+                linear.add(i)
+        return frozenset(linear)
+
     @property
     def relu_count(self) -> int:
         """Number of ReLU neurons."""

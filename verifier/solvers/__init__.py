@@ -44,8 +44,8 @@ def get_solver(name: str) -> Solver:
 
 
 def convex_solver(program: MixedIntegerProgram) -> Solver:
-    """The solver of LPs and convex QPs that suits a program without integers: simplex, or interior points for QPs."""
-    if program.hessian is None:
+    """The solver that suits a program: interior points for QPs without integers, HiGHS for all others."""
+    if program.hessian is None or program.binaries:
         from .highs import Highs
 
         return Highs()

@@ -46,24 +46,23 @@ class Clarabel:
         fixed = np.where(free, 0.0, program.col_lower)
         matrix, constant = program.matrix[:, free], program.matrix @ fixed
         equal = program.row_lower == program.row_upper
-        rows, sides = [matrix[equal]], [(program.row_upper - constant)[equal]]
+        above, below = program.row_upper - constant, program.row_lower - constant
+        rows, sides = [matrix[equal]], [above[equal]]
         unit = sp.identity(int(free.sum()), format="csr")
         for part, values, sign in (
-            (matrix, program.row_upper - constant, 1.0),
-            (matrix, program.row_lower - constant, -1.0),
+            (matrix[~equal], above[~equal], 1.0),
+            (matrix[~equal], below[~equal], -1.0),
             (unit, program.col_upper[free], 1.0),
             (unit, program.col_lower[free], -1.0),
         ):
-            chosen = np.isfinite(values) & ~equal if part is matrix else np.isfinite(values)
+            chosen = np.isfinite(values)
             rows.append(sign * part[chosen])
             sides.append(sign * values[chosen])
         hessian = np.zeros(len(free)) if program.hessian is None else program.hessian
         settings = clarabel.DefaultSettings()
-        settings.verbose, settings.time_limit, settings.max_threads = (
-            False,
-            max(options.time_limit, 1e-3),
-            options.threads,
-        )
+        settings.verbose = False
+        settings.time_limit = max(options.time_limit, 1e-3)
+        settings.max_threads = options.threads
         settings.tol_gap_abs = settings.tol_gap_rel = settings.tol_feas = _TOLERANCE
         cones = [clarabel.ZeroConeT(int(equal.sum())), clarabel.NonnegativeConeT(sum(len(s) for s in sides[1:]))]
         quadratic, linear = sp.diags(hessian[free]).tocsc(), program.cost[free]

@@ -14,6 +14,8 @@ from ...specification import Region
 from ..milp import INFEASIBLE_BY
 from ..state import Pair, SearchState
 
+_LONGEST = 10.0  # seconds of one solve
+
 
 class LeafSolver:
     """Programs of the pairs at one search region, built once and fixed leaf by leaf."""
@@ -23,7 +25,12 @@ class LeafSolver:
         self.state = state
         self._programs: dict[tuple[int, float, Objective], MixedIntegerProgram] = {}
 
+    @property
+    def _options(self) -> SolveOptions:
+        return SolveOptions(time_limit=max(min(_LONGEST, self.state.time_left), 0.01))
+
     def _program(self, pair: Pair, region: Region, objective: Objective) -> MixedIntegerProgram:
+        """Of the unsafe inputs in the search region, or in a box around it less what its bounds exclude."""
         radius = -1.0 if region.ball is None else region.ball.radius
         key = (id(pair), radius, objective)
         if key not in self._programs:
@@ -51,11 +58,10 @@ class LeafSolver:
         objective = Objective.MIN_DISTORTION if self.state.distances or quadratic else Objective.MAX_MARGIN
         program = self._program(pair, region, objective)
         fixed = self._fixed(program, phases)
-        limit = max(min(10.0, self.state.time_left), 0.01)
-        result = convex_solver(fixed).solve(fixed, SolveOptions(time_limit=limit))
+        result = convex_solver(fixed).solve(fixed, self._options)
         self.state.count("leaf_solves")
         if result.status is SolverStatus.INFEASIBLE:
-            second = Highs().solve(fixed.elastic(), SolveOptions(time_limit=limit))
+            second = Highs().solve(fixed.elastic(), self._options)
             empty = second.status is SolverStatus.OPTIMAL and second.objective > INFEASIBLE_BY
             return (math.inf if empty else -math.inf), None
         if result.status is not SolverStatus.OPTIMAL or result.point is None:
@@ -64,13 +70,13 @@ class LeafSolver:
         value = result.objective
         if quadratic:
             assert region.ball is not None
-            value = math.sqrt(max(value, 0.0)) * (1 - 1e-7)
-            if (
-                not self.state.distances
-            ):  # where the nearest unsafe point of the cell lies outside the ball, none is inside
-                if value > region.ball.radius:
-                    return math.inf, point
-                return -math.inf, self._deeper(pair, phases, region, point)
+            value = math.sqrt(max(min(value, result.dual_bound), 0.0)) * (1 - 1e-7)
+            if self.state.distances:
+                return value - 1e-9 * (1 + abs(value)), point
+            # where the nearest unsafe point of the cell lies outside the ball, none is inside
+            if value > region.ball.radius:
+                return math.inf, point
+            return -math.inf, self._deeper(pair, phases, region, point)
         return value - 1e-9 * (1 + abs(value)), point
 
     def _deeper(self, pair: Pair, phases: dict[int, np.ndarray], region: Region, nearest: np.ndarray) -> np.ndarray:
@@ -81,9 +87,7 @@ class LeafSolver:
         assert region.ball is not None
         lower, upper = region.bounding_box()
         box = self._program(pair, Region(lower, upper), Objective.MAX_MARGIN)
-        result = Highs().solve(
-            self._fixed(box, phases), SolveOptions(time_limit=max(min(10.0, self.state.time_left), 0.01))
-        )
+        result = Highs().solve(self._fixed(box, phases), self._options)
         if result.status is not SolverStatus.OPTIMAL or result.point is None:
             return nearest
         way = result.point[box.columns.inputs] - nearest

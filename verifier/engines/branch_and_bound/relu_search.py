@@ -132,12 +132,10 @@ class ReluSearch:
         pairs = range(len(self.tree.pairs))
         roots = self._bound(list(pairs), [whole] * len(pairs), options)
         if self.inputs.balls is not None:
-            with_balls = self.inputs
-            self.inputs = replace(self.inputs, balls=None)
+            with_balls, self.inputs = self.inputs, replace(self.inputs, balls=None)
             plain = self._bound(list(pairs), [whole] * len(pairs), options)
             self.balls = self._lack(roots) <= _BALL_GAIN * self._lack(plain)
-            if self.balls:
-                self.inputs = with_balls
+            self.inputs = with_balls if self.balls else self.inputs
         for _ in range(_ROOT_ROUNDS):
             again = [k for k in pairs if roots[k].half is not None and not self._settled(roots[k])]
             if not again or self.state.elapsed > deadline:
@@ -224,10 +222,8 @@ class ReluSearch:
             inputs = inputs.within(HalfSpaces.stack([domain.half for domain in domains if domain.half is not None]))
         bounds, best = self._optimise(phases, which, known, options, inputs)
         proved = value_of(self.state, best.bound, best.form, inputs)
-        if (
-            cut and self.state.query.objective is Objective.MAX_MARGIN
-        ):  # beyond the half-spaces it is at least the upper side
-            proved = proved.clamp(max=self.state.upper)
+        if cut and self.state.query.objective is Objective.MAX_MARGIN:
+            proved = proved.clamp(max=self.state.upper)  # beyond the half-spaces it is at least that
         values = proved.tolist()
         lower, chosen = best.bound.max(-1)
         points = best.point[torch.arange(len(domains)), chosen]

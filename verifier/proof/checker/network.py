@@ -26,14 +26,8 @@ _MOVES = "Concat Flatten Gather Identity Pad Reshape Slice Split Squeeze Transpo
 _FOLDED = "Cast Concat Constant Gather Identity Reshape Slice Squeeze Transpose Unsqueeze".split()
 _UNLIMITED = 1e30  # limits of Clip beyond which it does not clip
 _PADDING, _LARGEST = 1024, 1 << 26  # of an image's side; entries of all windows together
-_FORM = (
-    KeyError,
-    TypeError,
-    AttributeError,
-    IndexError,
-    ValueError,
-    OverflowError,
-)  # raised where a node is not as expected
+# Raised where a node is not as expected.
+_FORM = (KeyError, TypeError, AttributeError, IndexError, ValueError, OverflowError)
 
 
 class Rejected(Exception):
