@@ -9,6 +9,7 @@ import click
 
 from advverify import __version__
 from advverify.cli.lazy import LazyGroup
+from advverify.verifier.allocator import keep_freed_memory
 from advverify.verifier.errors import AdvverifyError
 
 # Threads that wait for work spin by default, for long; beside any other busy program that makes us ten times slower.
@@ -41,6 +42,7 @@ cli = click.version_option(__version__, prog_name="advverify")(cli)
 
 def main() -> None:
     """Entry point: 0 done, 1 a check failed, 2 wrong use or bad input (one line), 130 interrupted."""
+    keep_freed_memory()
     try:
         code = cli.main(standalone_mode=False)
     except click.exceptions.Abort:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import torch
 
+from .allocator import keep_freed_memory
 from .engines import Settings, choose_engines, get_engine
 from .engines.state import Judge, NetworkJudge, SearchState
 from .errors import AdvverifyError
@@ -39,6 +40,7 @@ def solve(
         listener: hears every move of the bracket.
     """
     settings = settings or Settings()
+    keep_freed_memory()
     torch.set_num_threads(1 if query.network.relu_count <= _SMALL else settings.threads)
     state = SearchState.open(query, settings, judge or NetworkJudge(query.network))
     state.listener = listener
