@@ -19,6 +19,7 @@ from .ibp import forward_interval
 from .inputs import InputSet
 from .relaxation import relax_max, relax_relu
 from .rounding import RoundingLoss
+from .windows import window_of
 
 MEMORY_ENTRIES = 1 << 24  # largest coefficient tensor of one backward pass: 128 MiB in float64
 _FORWARD_INPUTS = 20  # up to so many inputs, forward linear bounds cost next to nothing
@@ -104,6 +105,7 @@ def _tighten(
     open_ = wanted_neurons(network, node, interval)
     lower, upper = interval.lower.clone(), interval.upper.clone()
     largest = max(n.size for n in network.nodes[: node + 1])
+    window = window_of(network, node) if inputs.balls is None else None
     counts = open_.sum(-1)
     for members in counts.argsort().split(_GROUP):  # alike in their number of open neurons
         if int(counts[members[-1]]) == 0:
@@ -117,6 +119,9 @@ def _tighten(
         chunk = max(1, MEMORY_ENTRIES // (2 * len(members) * largest))
         for begin in range(0, order.shape[1], chunk):
             index = order[:, begin : begin + chunk]
+            if window is not None:
+                part = part.raised(index, window.lower_bounds(some, index, relaxed_some, losses_some))
+                continue
             start = both_sides(network, node, index, losses_some[node])
             form = backward(network, start, relaxed_some, losses=losses_some)
             part = part.raised(index, some.minimum(form.coefficients, form.offset))

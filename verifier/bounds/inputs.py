@@ -67,10 +67,11 @@ class InputSet:
     @property
     def is_box(self) -> bool:
         """Whether the region is nothing but the box."""
-        return self.half is None and self._boxed
+        return self.half is None and self.boxed
 
     @property
-    def _boxed(self) -> bool:
+    def boxed(self) -> bool:
+        """Whether the region is a box, or the part of one in a half-space."""
         return self.norm is None or self.norm.name == "inf"
 
     def rows(self, index: Tensor) -> InputSet:
@@ -140,7 +141,7 @@ class InputSet:
 
     def _minimizer(self, coefficients: Tensor) -> Tensor:
         lower, upper = self.lower.unsqueeze(1), self.upper.unsqueeze(1)
-        if self._boxed:
+        if self.boxed:
             return torch.where(coefficients > 0, lower, upper)
         assert self.norm is not None and self.center is not None and self.radius is not None
         radius = self.radius.unsqueeze(1).expand(coefficients.shape[:2])
@@ -149,7 +150,7 @@ class InputSet:
     def _multipliers(self, coefficients: Tensor) -> Tensor:
         """Of the half-spaces, (batch, rows)."""
         assert self.half is not None
-        if self._boxed:
+        if self.boxed:
             return box_multipliers(self.lower, self.upper, coefficients, self.half)
         assert self.norm is not None and self.center is not None and self.radius is not None
         height = (self.half.coefficients * self.center).sum(-1) + self.half.offset
@@ -193,7 +194,7 @@ class InputSet:
     def _minimum(self, coefficients: Tensor, offset: Tensor) -> Tensor:
         magnitude = torch.matmul(coefficients.detach().abs(), self._size.unsqueeze(-1)).squeeze(-1)
         allowance = (magnitude + offset.detach().abs()) * (4 * self.lower.shape[1] + 64) * _UNIT
-        if self._boxed:
+        if self.boxed:
             middle, half = (self.lower + self.upper) / 2, (self.upper - self.lower) / 2
             value = torch.matmul(coefficients, middle.unsqueeze(-1)) - torch.matmul(
                 coefficients.abs(), half.unsqueeze(-1)

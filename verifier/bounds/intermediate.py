@@ -20,6 +20,7 @@ from .crown import MEMORY_ENTRIES, both_sides, selected, wanted_neurons
 from .inputs import InputSet
 from .neuron_split import NeuronSplit, tighten_node
 from .rounding import RoundingLoss
+from .windows import sides, window_of
 
 
 def tighten_intermediate(
@@ -48,17 +49,33 @@ def tighten_intermediate(
     for position, node in enumerate(nodes):
         order = selected(wanted_neurons(network, node, bounds[node]))
         losses = RoundingLoss.of(network, inputs, bounds).loss
-        size = sum(n.size for n in network.nodes[: node + 1] if not isinstance(n, Affine))
+        window = window_of(network, node) if inputs.boxed else None
+        seen = network.nodes[: node + 1] if window is None else window.network.nodes
+        size = sum(n.size for n in seen if not isinstance(n, Affine))
         chunk = max(1, MEMORY_ENTRIES // (2 * len(inputs) * size))
         for begin in range(0, order.shape[1], chunk):
             if stop():
                 return bounds
             index = order[:, begin : begin + chunk]
-            start = both_sides(network, node, index, losses[node])
-            best = raise_bounds(
-                network, inputs, start, bounds, options=options, enough=torch.inf, fast=fast, losses=losses
-            )
-            bounds = bounds.tighten(Bounds({node: bounds[node].raised(index, best.bound)}, "alpha-crown"))
+            if window is None:
+                start = both_sides(network, node, index, losses[node])
+                values = raise_bounds(
+                    network, inputs, start, bounds, options=options, enough=torch.inf, fast=fast, losses=losses
+                ).bound
+            else:
+                faster = None if fast is None else window_of(fast, node)
+                best = raise_bounds(
+                    window.network,
+                    window.inputs(inputs, index),
+                    window.start(index, losses),
+                    window.bounds(bounds, index),
+                    options=options,
+                    enough=torch.inf,
+                    fast=None if faster is None else faster.network,
+                    losses=window.losses(losses, index),
+                )
+                values = sides(best.bound, index)
+            bounds = bounds.tighten(Bounds({node: bounds[node].raised(index, values)}, "alpha-crown"))
         if trees is not None:
             left = deadline - time.perf_counter()
             bounds = tighten_node(network, inputs, bounds, node, left / (len(nodes) - position), trees, fast, losses)

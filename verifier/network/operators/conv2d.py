@@ -25,7 +25,7 @@ class Conv2d(Operator):
         weight: (out channels, in channels / groups, kernel height, kernel width).
         in_shape: (in channels, height, width).
         stride: (vertical, horizontal).
-        pads: (top, left, bottom, right) zeros.
+        pads: (top, left, bottom, right) zeros; negative ones cut off so many rows or columns.
         dilation: (vertical, horizontal).
         groups: number of blocked connections.
     """
@@ -89,7 +89,7 @@ class Conv2d(Operator):
 
     @property
     def _symmetric(self) -> bool:
-        return self.pads[:2] == self.pads[2:]
+        return self.pads[:2] == self.pads[2:] and min(self.pads) >= 0
 
     def apply(self, x: Tensor) -> Tensor:
         """Convolve."""

@@ -1,0 +1,193 @@
+"""Windows of convolutional networks: the same bounds as the whole network gives, and fewer entries."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from advverify.verifier.bounds import InputSet, crown
+from advverify.verifier.bounds.alpha_crown import AlphaCrown, raise_bounds
+from advverify.verifier.bounds.backward import backward
+from advverify.verifier.bounds.crown import both_sides, relaxations
+from advverify.verifier.bounds.halfspace import HalfSpaces
+from advverify.verifier.bounds.rounding import RoundingLoss
+from advverify.verifier.bounds.windows import sides, window_of
+from advverify.verifier.network.builder import NetworkBuilder, tensor
+from advverify.verifier.network.evaluate import evaluate_all
+from advverify.verifier.network.nodes import Affine, Network
+from advverify.verifier.network.operators import Conv2d, Dense, Select
+from advverify.verifier.norms import get_norm
+
+ANY = st.integers(0, 10_000)
+
+
+def convolutional(seed: int, residual: bool = False) -> Network:
+    """Two or three convolutions of random stride, padding, dilation and groups, or a residual block; a dense head."""
+    rng = np.random.default_rng(seed)
+    b = NetworkBuilder((int(rng.integers(1, 3)), 11, 12))
+    node, shape = 0, (b.size(0) // 132, 11, 12)
+
+    def convolution(shape: tuple[int, int, int], channels: int, kernel: int, **options: object) -> Conv2d:
+        groups = 2 if shape[0] % 2 == channels % 2 == 0 and rng.random() < 0.3 else 1
+        weight = rng.normal(size=(channels, shape[0] // groups, kernel, kernel))
+        return Conv2d(tensor(weight), shape, groups=groups, **options)  # type: ignore[arg-type]
+
+    def bias(operator: Conv2d) -> np.ndarray:
+        channels, height, width = operator.out_shape
+        return np.repeat(rng.normal(size=channels), height * width)
+
+    for _ in range(int(rng.integers(1, 3))):
+        operator = convolution(
+            shape,
+            int(rng.integers(1, 4)),
+            int(rng.integers(1, 4)),
+            stride=(int(rng.integers(1, 3)), int(rng.integers(1, 3))),
+            pads=tuple(int(p) for p in rng.integers(0, 2, 4)),
+            dilation=(1, int(rng.integers(1, 3)) if shape[2] >= 5 else 1),
+        )
+        node, shape = b.relu(b.affine([node], [operator], bias(operator))), operator.out_shape
+    if residual:
+        first = convolution(shape, shape[0], 3, pads=(1, 1, 1, 1))
+        inner = b.relu(b.affine([node], [first], bias(first)))
+        second = convolution(shape, shape[0], 3, pads=(1, 1, 1, 1))
+        shortcut = Select.identity(b.size(node)) if seed % 2 else convolution(shape, shape[0], 1)
+        terms = [(inner, second), (node, shortcut)]
+        if seed % 3 == 0:
+            terms.reverse()
+        node = b.affine([j for j, _ in terms], [operator for _, operator in terms], bias(second))
+    else:
+        last = convolution(shape, 2, min(2, *shape[1:]))
+        node = b.affine([node], [last], bias(last))
+    hidden = b.relu(node)
+    return b.finish(b.affine([hidden], [Dense(tensor(rng.normal(size=(2, b.size(hidden)))))], None))
+
+
+def regions(network: Network, seed: int, norm: str = "inf", count: int = 2) -> InputSet:
+    rng = np.random.default_rng(seed)
+    center = torch.from_numpy(rng.random((count, network.input_size)))
+    radius = torch.full((count,), 0.2 if norm == "inf" else 0.6, dtype=torch.float64)
+    whole = InputSet(torch.zeros_like(center), torch.ones_like(center), get_norm(norm), center, radius)
+    return whole.with_radius(radius)
+
+
+def windowed_node(network: Network) -> int:
+    """The last node that a ReLU reads."""
+    return network.bounded[-1]
+
+
+@settings(deadline=None, max_examples=60)
+@given(ANY, st.booleans(), st.sampled_from(["inf", "2"]), st.sampled_from([torch.float64, torch.float32]))
+def test_windows_prove_what_the_network_proves(seed: int, residual: bool, norm: str, dtype: torch.dtype) -> None:
+    network = convolutional(seed, residual).to(dtype)
+    node = windowed_node(network)
+    window = window_of(network, node)
+    if window is None:
+        return
+    inputs = regions(network, seed, norm)
+    with torch.no_grad():
+        bounds = crown(network, inputs)
+        losses = RoundingLoss.of(network, inputs, bounds).loss
+        relaxed = relaxations(network, bounds, node)
+        index = torch.arange(network.nodes[node].size).expand(2, -1)
+        form = backward(network, both_sides(network, node, index, losses[node]), relaxed, losses=losses)
+        whole = inputs.minimum(form.coefficients, form.offset)
+        found = window.lower_bounds(inputs, index, relaxed, losses)
+    room = 1e-9 if dtype == torch.float64 else 2e-3
+    assert (found - whole).abs().max() <= room * (1 + whole.abs().max())
+
+
+@settings(deadline=None, max_examples=60)
+@given(ANY, st.floats(-1.0, 1.0))
+def test_half_spaces_are_seen_through_windows(seed: int, height: float) -> None:
+    """Bounds hold in the half-space, and are no worse than those of the whole box."""
+    network = convolutional(seed, bool(seed % 2))
+    node = windowed_node(network)
+    window = window_of(network, node)
+    if window is None:
+        return
+    inputs, rng = regions(network, seed, count=1), np.random.default_rng(seed)
+    f = torch.from_numpy(rng.normal(size=inputs.lower.shape) * (rng.random(inputs.lower.shape) < 0.3))
+    middle, reach = (inputs.upper + inputs.lower) / 2, (inputs.upper - inputs.lower) / 2
+    g = -(f * middle).sum(-1) + height * (f.abs() * reach).sum(-1)
+    part = inputs.within(HalfSpaces(f, g))
+    with torch.no_grad():
+        bounds = crown(network, inputs)
+        losses = RoundingLoss.of(network, inputs, bounds).loss
+        relaxed = relaxations(network, bounds, node)
+        index = torch.arange(network.nodes[node].size)[None]
+        plain, found = (window.lower_bounds(region, index, relaxed, losses) for region in (inputs, part))
+        assert (found >= plain - 1e-9 * (1 + plain.abs())).all()
+        share = torch.from_numpy(rng.random((2000, network.input_size)))
+        towards = torch.where(f > 0, inputs.lower, inputs.upper)
+        points = inputs.lower + torch.cat([share, share.round()]) * (inputs.upper - inputs.lower)
+        points = torch.cat([towards, points, (points + towards) / 2, towards + 0.1 * (points - towards)])
+        points = points[(points @ f[0]) + g <= 0]
+        values = evaluate_all(network, points)[node]
+    assert (torch.cat([values, -values], -1) >= found).all()
+
+
+@settings(deadline=None, max_examples=60)
+@given(ANY, st.booleans(), st.sampled_from([torch.float64, torch.float32]))
+def test_bounds_with_windows_hold(seed: int, residual: bool, dtype: torch.dtype) -> None:
+    """Sampled points and corners of the boxes, through windows with and without ascents."""
+    network = convolutional(seed, residual)
+    inputs, working = regions(network, seed, count=1), network.to(dtype)
+    node = windowed_node(network)
+    window = window_of(working, node)
+    rng = np.random.default_rng(seed)
+    share = torch.from_numpy(rng.random((400, network.input_size)))
+    points = inputs.lower + torch.cat([share, share.round()]) * (inputs.upper - inputs.lower)
+    values = evaluate_all(network, points)
+    with torch.no_grad():
+        bounds = crown(working, inputs)
+    for i in network.bounded:
+        assert (values[i] >= bounds[i].lower).all() and (values[i] <= bounds[i].upper).all()
+    if window is None:
+        return
+    losses = RoundingLoss.of(working, inputs, bounds).loss
+    index = torch.arange(network.nodes[node].size)[None]
+    best = raise_bounds(
+        window.network,
+        window.inputs(inputs, index),
+        window.start(index, losses),
+        window.bounds(bounds, index),
+        options=AlphaCrown(steps=5),
+        enough=torch.inf,
+        losses=window.losses(losses, index),
+    )
+    proved = bounds[node].raised(index, sides(best.bound, index))
+    assert (values[node] >= proved.lower).all() and (values[node] <= proved.upper).all()
+
+
+def test_some_windows_are_found() -> None:
+    """So that the laws above are about something."""
+    found = [window_of(n, windowed_node(n)) for n in (convolutional(s, bool(s % 2)) for s in range(40))]
+    assert sum(window is not None for window in found) >= 10
+    for window in found:
+        if window is not None:
+            assert all(len(entries) == window.places for entries in window.entries)
+
+
+def test_what_is_no_window() -> None:
+    """Dense layers, and convolutions whose biases differ from place to place."""
+    networks = (convolutional(seed) for seed in range(40))
+    network = next(n for n in networks if window_of(n, windowed_node(n)) is not None)
+    assert window_of(network, network.output) is None
+    first = next(i for i, n in enumerate(network.nodes) if isinstance(n, Affine))
+    affine = network.nodes[first]
+    assert isinstance(affine, Affine)
+    uneven = Affine(affine.inputs, affine.operators, affine.bias + torch.arange(affine.size).double())
+    nodes = [uneven if i == first else n for i, n in enumerate(network.nodes)]
+    assert window_of(Network(tuple(nodes), network.input_shape), windowed_node(network)) is None
+
+
+@pytest.mark.parametrize("pads", [(-1, 0, 0, -2), (-1, -1, -1, -1), (2, -1, 0, 1)])
+def test_negative_paddings_cut(pads: tuple[int, int, int, int]) -> None:
+    """Apply, adjoint and the sparse matrix agree."""
+    rng = np.random.default_rng(0)
+    operator = Conv2d(tensor(rng.normal(size=(2, 1, 2, 3))), (1, 7, 8), (2, 1), pads)
+    matrix = operator.to_sparse().toarray()
+    x, y = rng.normal(size=(3, operator.in_size)), rng.normal(size=(3, operator.out_size))
+    np.testing.assert_allclose(operator.apply(tensor(x)).numpy(), x @ matrix.T, atol=1e-12)
+    np.testing.assert_allclose(operator.adjoint(tensor(y)).numpy(), y @ matrix, atol=1e-12)
