@@ -15,7 +15,9 @@ from advverify.verifier.attacks import ATTACKS, make_attack
 from advverify.verifier.attacks.adil import Adil, fooling_rate, laplace_codes, perturbed, relative_mse
 from advverify.verifier.attacks.classification import ClassificationProblem
 from advverify.verifier.attacks.measure import closest, within
+from advverify.verifier.attacks.pgd import Pgd
 from advverify.verifier.attacks.universal import Universal
+from advverify.verifier.bounds import InputSet
 from advverify.verifier.errors import InvalidInput
 from advverify.verifier.network.evaluate import evaluate
 from advverify.verifier.network.onnx_reader import read_onnx
@@ -248,3 +250,33 @@ def test_transfer_from_another_network() -> None:
 def test_images_without_a_shape() -> None:
     with pytest.raises(InvalidInput, match="channels, height, width"):
         make_attack("square", (64,))
+
+
+def test_descents_without_hope_are_given_up() -> None:
+    """After the trial steps, where all of the batch has kept most of its violation; one that falls keeps it going."""
+    calls = 0
+
+    class Slope:
+        """Violation 1 + slope * x in [0, 1], where x begins at 0.5."""
+
+        def __init__(self, slopes: list[float]) -> None:
+            self.slopes = torch.tensor(slopes)
+            self.inputs = InputSet(torch.zeros(len(slopes), 1), torch.ones(len(slopes), 1))
+
+        def __len__(self) -> int:
+            return len(self.slopes)
+
+        def losses(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            nonlocal calls
+            calls += 1
+            value = 1 + self.slopes * (x[:, 0] - 0.5)
+            return value, value
+
+        def rows_of(self, index: torch.Tensor) -> "Slope":
+            return Slope(self.slopes[index].tolist())
+
+    attack = Pgd(steps=12, restarts=1, trial=3, hope=0.6)
+    for slopes, expected in (([0.1, 0.2], 4), ([0.1, 1.5], 13)):
+        calls = 0
+        attack(Slope(slopes), torch.Generator())  # type: ignore[arg-type]
+        assert calls == expected

@@ -16,7 +16,7 @@ from advverify.verifier.bounds.windows import sides, window_of
 from advverify.verifier.network.builder import NetworkBuilder, tensor
 from advverify.verifier.network.evaluate import evaluate_all
 from advverify.verifier.network.nodes import Affine, Network
-from advverify.verifier.network.operators import Conv2d, Dense, Select
+from advverify.verifier.network.operators import Conv2d, Dense, Operator, Select
 from advverify.verifier.norms import get_norm
 
 ANY = st.integers(0, 10_000)
@@ -167,6 +167,23 @@ def test_some_windows_are_found() -> None:
     for window in found:
         if window is not None:
             assert all(len(entries) == window.places for entries in window.entries)
+    kinds = {type(operator) for window in found if window is not None for operator in operators(window.network)}
+    assert kinds == {Conv2d, Dense, Select}
+
+
+def test_convolutions_as_matrices_have_the_same_entries() -> None:
+    """Not only nearly: nothing may be rounded on the way."""
+    networks = (convolutional(seed) for seed in range(40))
+    found = [(n, window) for n in networks if (window := window_of(n, windowed_node(n))) is not None]
+    for network, window in found:
+        rounded = window_of(network.to(torch.float32), windowed_node(network))
+        assert rounded is not None
+        for exact, low in zip(operators(window.network), operators(rounded.network), strict=True):
+            np.testing.assert_array_equal(low.to_sparse().toarray(), exact.to_sparse().toarray().astype(np.float32))
+
+
+def operators(network: Network) -> list[Operator]:
+    return [operator for node in network.nodes if isinstance(node, Affine) for operator in node.operators]
 
 
 def test_what_is_no_window() -> None:

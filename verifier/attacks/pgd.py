@@ -19,7 +19,8 @@ from .base import Problem, project
 class Pgd:
     """Options: gradient steps, restarts, step sizes relative to the radius.
 
-    The first restart begins at the center, unless `random_start`; the others at random points.
+    The first restart begins at the center, unless `random_start`; the others at random points. After `trial` steps (0: not
+    at all) a batch is given up in which every descent still has more than `hope` of the violation that it began with.
     """
 
     steps: int = 40
@@ -29,6 +30,8 @@ class Pgd:
     momentum: float = 0.7
     stop_at_success: bool = True
     random_start: bool = False
+    trial: int = 0
+    hope: float = 1.0
 
     def __call__(self, problem: Problem, generator: torch.Generator) -> Tensor:
         """Best point of all restarts for each problem."""
@@ -46,7 +49,7 @@ class Pgd:
         x = project(batch.inputs, starts)
         best = x.clone()
         lowest = torch.full((len(batch),), torch.inf, dtype=x.dtype, device=x.device)
-        velocity = torch.zeros_like(x)
+        velocity, first = torch.zeros_like(x), lowest
         ratio = (self.last_step / self.first_step) ** (1 / max(self.steps - 1, 1))
         for step in range(self.steps + 1):
             x = x.detach().requires_grad_(True)
@@ -57,7 +60,8 @@ class Pgd:
                 best = torch.where(better.unsqueeze(-1), x, best)
                 if self.stop_at_success and bool((lowest.view(-1, group).amin(-1) < 0).all()):
                     break
-            if step == self.steps:
+            first = value.detach() if step == 0 else first
+            if step == self.steps or (step > 0 and step == self.trial and bool((lowest > self.hope * first).all())):
                 break
             (gradient,) = torch.autograd.grad(loss.sum(), x)
             with torch.no_grad():

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ..network.nodes import Affine, Input, Max, Network, Node, Relu
-from ..network.operators import Conv2d, Operator, Select
+from ..network.operators import Conv2d, Dense, Operator, Select
 from .backward import Relaxation, Start, backward
 from .bounds import Bounds, Interval
 from .halfspace import HalfSpaces
@@ -25,6 +25,8 @@ from .inputs import InputSet
 from .relaxation import ReluRelaxation
 
 _WORTH = 0.35  # a window pays where it has at most this share of the entries that the whole network has
+
+_DENSE = 16  # up to so many times its entries, a convolution of a window is faster as a matrix
 
 Pair = tuple[int, int]
 
@@ -287,7 +289,11 @@ def _operator(operator: Operator, field: _Field, read: _Field, channels: int) ->
         before = needed.first[0] - read.first[0], needed.first[1] - read.first[1]
         after = read.last[0] - needed.last[0], read.last[1] - needed.last[1]
         pads = -before[0], -before[1], -after[0], -after[1]
-        return Conv2d(operator.weight, shape, operator.stride, pads, operator.dilation, operator.groups)
+        local = Conv2d(operator.weight, shape, operator.stride, pads, operator.dilation, operator.groups)
+        if local.in_size > _DENSE * operator.weight[0].numel():
+            return local
+        unit = torch.eye(local.in_size, dtype=operator.weight.dtype, device=operator.weight.device)
+        return Dense(local.apply(unit).T.contiguous())  # its zeros add no roundings to those of a convolution
     assert isinstance(operator, Select)
     entries = torch.arange(channels * read.sides[0] * read.sides[1], device=operator.index.device).view(shape)
     top, left = field.first[0] - read.first[0], field.first[1] - read.first[1]
