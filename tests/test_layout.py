@@ -4,6 +4,8 @@ import ast
 import doctest
 import importlib
 import re
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,3 +65,17 @@ def test_imports_point_down(path: Path) -> None:
 @pytest.mark.parametrize("path", [p for p in MODULES if p.name != "__main__.py"], ids=name)
 def test_docstring_examples(path: Path) -> None:
     assert doctest.testmod(importlib.import_module(name(path))).failed == 0
+
+
+def test_verifying_loads_no_more_than_it_needs() -> None:
+    """What a property settled by bounds does not use stays unloaded: start-up is most of such a process."""
+    program = """
+import sys
+import numpy as np
+from advverify.models.zoo import path_of
+from advverify.verifier.api import Model, certify
+assert certify(Model(path_of("digits-mlp")), np.zeros((8, 8)), 4, "inf", 1e-4).seconds > 0
+print(*sorted({"scipy", "cvxpy", "highspy", "clarabel", "pulp", "matplotlib", "jinja2"} & set(sys.modules)))
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == []

@@ -18,9 +18,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
-import scipy.sparse as sp
 import torch
-from scipy.sparse.linalg import ArpackError, eigsh
 
 from ..network.nodes import Affine, Input, Max, Network, Relu
 from ..network.operators import Operator
@@ -129,6 +127,8 @@ class _Matrix:
 
     def scaled(self, factors: np.ndarray) -> _Matrix:
         """diag(factors) self, for factors >= 0."""
+        import scipy.sparse as sp  # not at the top: it would cost every process a third of a second
+
         largest = float(factors.max(initial=0.0))
         return _Matrix(sp.diags(factors) @ self.entries, largest * (self.error + 2 * _UNIT * self.size) * _UP)
 
@@ -172,6 +172,8 @@ def _largest_eigenvalue(gram: np.ndarray) -> float:
 def _guess(gram: np.ndarray) -> float:
     """The largest eigenvalue, approximately."""
     if len(gram) >= _SMALL:
+        from scipy.sparse.linalg import ArpackError, eigsh
+
         with suppress(ArpackError):  # where it does not converge all of them are computed
             return float(eigsh(gram, 1, tol=1e-10, v0=np.ones(len(gram)))[0][0])
     return float(np.linalg.eigvalsh(gram)[-1])
