@@ -66,10 +66,11 @@ def box_multipliers(lower: Tensor, upper: Tensor, coefficients: Tensor, half: Ha
     g = half.offset.to(low).unsqueeze(1)
     spread = f.transpose(1, 2) * reach
     height = torch.matmul(f, middle).squeeze(-1) + g
+    at_middle = torch.matmul(a, middle).squeeze(-1)
 
     def tangent(t: Tensor) -> tuple[Tensor, Tensor]:
         v = torch.addcmul(a, t.unsqueeze(-1), f)
-        value = (torch.matmul(v, middle) - torch.matmul(v.abs(), reach)).squeeze(-1) + t * g
+        value = torch.addcmul(at_middle, t, height) - torch.matmul(v.abs(), reach).squeeze(-1)
         return value, height - torch.matmul(v.sign(), spread).squeeze(-1)
 
     lowest = middle - torch.where(f.transpose(1, 2) > 0, reach, -reach)

@@ -86,6 +86,7 @@ class ReluSearch:
         self.widths: tuple[tuple[int, int], ...] = ()
         self.radius = math.nan
         self.balls = True
+        self.splits = 0
         self._refresh()
         self.batch = int(min(1024, max(8, 400_000 // max(self.columns.count, 1))))
 
@@ -105,26 +106,33 @@ class ReluSearch:
         self.refine = self.root.unstable_count(self.network) <= _REFINE_UNSTABLE
 
     def run(self, deadline: float) -> None:
-        """Split until the case is settled or time is out."""
+        """Split until the case is settled or time is out; called again it goes on where it stopped."""
         state = self.state
-        lowest = 0.0 if state.distances else -math.inf
-        empty = torch.zeros(0)
-        whole = Domain(torch.zeros(self.columns.count, dtype=torch.int8), empty, empty, [], lowest, -math.inf)
-        for pair, root in enumerate(self._roots(whole, deadline)):
-            self._queue(pair, root)
-        self.tree.report(state, self.name)
-        batch, splits = 8, 0
+        if self.splits == 0 and not self.tree.heap:
+            self._begin(deadline)
+        self._refresh()
+        batch = 8
         while self.tree.heap and not self._done and state.elapsed < deadline:
-            width = next((width for until, width in self.widths if splits < until), 1)
+            width = next((width for until, width in self.widths if self.splits < until), 1)
             taken = self.tree.pop(max(1, batch // (2 * width)), max(state.goal, self.enough))
             if not taken:
                 break
-            batch, splits = min(2 * batch, self.batch), splits + len(taken)
+            batch = min(2 * batch, self.batch)
+            self.splits += len(taken)
             self._split(taken, width)
             self.tree.report(state, self.name)
             self._refresh()
         if not self.tree.heap:
             self.tree.report(state, self.name)
+
+    def _begin(self, deadline: float) -> None:
+        """Bound and queue the roots."""
+        lowest = 0.0 if self.state.distances else -math.inf
+        empty = torch.zeros(0)
+        whole = Domain(torch.zeros(self.columns.count, dtype=torch.int8), empty, empty, [], lowest, -math.inf)
+        for pair, root in enumerate(self._roots(whole, deadline)):
+            self._queue(pair, root)
+        self.tree.report(self.state, self.name)
 
     def _roots(self, whole: Domain, deadline: float) -> list[Domain]:
         """The pairs' roots, bounded again over their half-spaces while that may help."""

@@ -35,10 +35,14 @@ class ReluSplit:
         if state.network.has_max:
             known = RegionBounds(max_to_relu(state.network))
         for case in state.excluded.cases:
+            search = None
             if state.distances and np.isfinite(state.goal):
-                self._settle(state, case, known, state.elapsed + _WHOLE_SHARE * (deadline - state.elapsed))
+                search = self._settle(state, case, known, state.elapsed + _WHOLE_SHARE * (deadline - state.elapsed))
                 self._approach(state, case, known, deadline)
-            self._settle(state, case, known, deadline)
+            if search is None:
+                self._settle(state, case, known, deadline)
+            elif not state.done:
+                search.run(deadline)
 
     def _approach(self, state: SearchState, case: Case, known: RegionBounds, deadline: float) -> None:
         """Raise the lower side over smaller balls where the whole one is too hard: bisect what may be provable."""
@@ -56,21 +60,24 @@ class ReluSplit:
         finally:
             state.focus = math.inf
 
-    def _settle(self, state: SearchState, case: Case, known: RegionBounds, deadline: float) -> None:
-        """Tighten and search in turn: each pass tightens harder, and its search is short beside it, save the last."""
+    def _settle(self, state: SearchState, case: Case, known: RegionBounds, deadline: float) -> ReluSearch | None:
+        """Tighten and search in turn: each pass tightens harder, and its search is short beside it, save the last.
+
+        Returns the last search, where there was time for it.
+        """
         budget = _TIGHTENING_SHARE * max(deadline - state.elapsed, 0.0)
         spent = 0.0
         for seconds in _PASSES:
             pairs = [pair for pair in state.open_pairs if pair.case is case]
             if not pairs or state.done or state.elapsed > deadline:
-                return
+                return None
             began, region = state.elapsed, state.search_region(case.region)
             before = known.of(region).unstable_count(known.network)
             if not state.settings.tightening:
                 search = ReluSearch(state, case, pairs, self.name, known)
                 search.widths = STRONG
                 search.run(deadline)
-                return
+                return search
             left = budget - spent
             known.tighten(region, min(seconds, left), _clock(state, began + left))
             spent += state.elapsed - began
@@ -81,7 +88,8 @@ class ReluSplit:
             share = _LONG_SEARCH if search.refine else _SHORT_SEARCH
             search.run(deadline if last else min(deadline, state.elapsed + max(_SHORTEST_SEARCH, share * spent)))
             if last:
-                return
+                return search
+        raise AssertionError("one of the passes is the last")
 
 
 def _clock(state: SearchState, limit: float) -> Callable[[], bool]:
