@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from ..network.nodes import Affine, Input, Max, Network, Node, Relu
+from ..network.nodes import Affine, Input, Max, Network, Node, Relu, predecessors
 from ..network.operators import Conv2d, Dense, Operator, Select
 from .backward import Relaxation, Start, backward
 from .bounds import Bounds, Interval
@@ -28,19 +28,17 @@ _WORTH = 0.35  # a window pays where it has at most this share of the entries th
 
 _DENSE = 16  # up to so many times its entries, a convolution of a window is faster as a matrix
 
-Pair = tuple[int, int]
-
 
 @dataclass(frozen=True)
 class _Field:
     """The part of a node's image that is seen: rows and columns [first, last) relative to `scale` times a place."""
 
-    first: Pair
-    last: Pair
-    scale: Pair
+    first: tuple[int, int]
+    last: tuple[int, int]
+    scale: tuple[int, int]
 
     @property
-    def sides(self) -> Pair:
+    def sides(self) -> tuple[int, int]:
         """Height and width."""
         return self.last[0] - self.first[0], self.last[1] - self.first[1]
 
@@ -203,7 +201,7 @@ def _window(network: Network, node: int) -> Window | None:
                 return None
             fields[j] = joined
     seen = sum(shapes[i][0] * field.sides[0] * field.sides[1] for i, field in fields.items())
-    if 0 not in fields or len(fields) < 3 or seen > _WORTH * sum(network.nodes[i].size for i in fields):
+    if len(fields) < 3 or seen > _WORTH * sum(network.nodes[i].size for i in fields):
         return None
     nodes = tuple(sorted(fields))
     parts = [_part(network.nodes[i], i, fields, nodes, shapes) for i in nodes]
@@ -230,7 +228,8 @@ def _reads(
                 return None
             return [(node.input, field)]
         case Affine():
-            if inner and not all(isinstance(reader, Relu) for reader in network.nodes if _is_read(i, reader)):
+            readers = [reader for reader in network.nodes[i + 1 :] if i in predecessors(reader)]
+            if inner and not all(isinstance(reader, Relu) for reader in readers):
                 return None
             shape = next((op.out_shape for op in node.operators if isinstance(op, Conv2d)), None)
             if shape is None or shapes.setdefault(i, shape) != shape:
@@ -249,10 +248,6 @@ def _reads(
                     return None
             channels = node.bias.view(shape[0], -1)
             return reads if bool((channels == channels[:, :1]).all()) else None
-
-
-def _is_read(i: int, reader: Node) -> bool:
-    return i in reader.inputs if isinstance(reader, Affine) else isinstance(reader, Relu | Max) and reader.input == i
 
 
 def _part(
@@ -318,5 +313,5 @@ def _axis(field: _Field, axis: int, places: int) -> Tensor:
     return start + torch.arange(field.first[axis], field.last[axis])[None, :]
 
 
-def _kernel(operator: Conv2d) -> Pair:
+def _kernel(operator: Conv2d) -> tuple[int, int]:
     return int(operator.weight.shape[2]), int(operator.weight.shape[3])
