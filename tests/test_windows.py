@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from advverify.verifier.bounds import InputSet, crown
 from advverify.verifier.bounds.alpha_crown import AlphaCrown, raise_bounds
-from advverify.verifier.bounds.backward import backward
-from advverify.verifier.bounds.crown import both_sides, relaxations
+from advverify.verifier.bounds.backward import backward, both_sides
+from advverify.verifier.bounds.crown import relaxations
 from advverify.verifier.bounds.halfspace import HalfSpaces
 from advverify.verifier.bounds.rounding import RoundingLoss
 from advverify.verifier.bounds.windows import sides, window_of

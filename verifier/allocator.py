@@ -1,7 +1,7 @@
 """Keeps freed memory in the process: tensors of some MiB come and go all the time.
 
 glibc hands blocks of that size back to the system and asks for them afresh, and the system clears every page of them
-again; on convolutional networks that costs as much as the arithmetic. What the process holds at most stays the same.
+again; on convolutional networks that costs as much as the arithmetic. What the process holds at most hardly changes.
 """
 
 from __future__ import annotations

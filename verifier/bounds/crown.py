@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from ..network.nodes import Affine, Max, Network, Relu
-from ..network.operators import Dense
-from .backward import LinearForm, Relaxation, Start, backward
+from .backward import LinearForm, Relaxation, Start, backward, both_sides
 from .bounds import Bounds, Interval
 from .forward import ForwardBands
 from .ibp import forward_interval
@@ -141,35 +140,6 @@ def selected(mask: Tensor) -> Tensor:
     """Indices (batch, most) of the true entries of (batch, size); shorter rows are padded with false ones."""
     most = int(mask.sum(-1).max())
     return mask.to(torch.int8).argsort(dim=-1, descending=True, stable=True)[:, :most]
-
-
-def both_sides(network: Network, node: int, index: Tensor, loss: Tensor) -> Start:
-    """The neurons `index` (batch, rows) of a node, and in the second half of the rows their negatives.
-
-    Where the node is affine they start one step back; `loss` (batch, size) is what rounding may have cost there.
-    """
-    target = network.nodes[node]
-    weights: dict[int, Tensor] = {}
-    offset = torch.zeros(index.shape, dtype=torch.float64, device=index.device)
-    if isinstance(target, Affine):
-        one_hot: Tensor | None = None
-        for j, operator in zip(target.inputs, target.operators, strict=True):
-            if isinstance(operator, Dense) and operator.repeat == 1:
-                value = operator.weight[index]
-            else:
-                one_hot = _one_hot(network, node, index) if one_hot is None else one_hot
-                value = operator.adjoint(one_hot)
-            weights[j] = weights[j] + value if j in weights else value
-        offset = target.bias[index].to(torch.float64)
-    else:
-        weights[node] = _one_hot(network, node, index)
-    less = loss.expand(len(index), -1).gather(1, index).to(torch.float64)
-    return Start({j: torch.cat([w, -w], 1) for j, w in weights.items()}, torch.cat([offset - less, -offset - less], 1))
-
-
-def _one_hot(network: Network, node: int, index: Tensor) -> Tensor:
-    rows = torch.zeros((*index.shape, network.nodes[node].size), dtype=network.dtype, device=index.device)
-    return rows.scatter_(-1, index.unsqueeze(-1), 1.0)
 
 
 def output_form(

@@ -15,8 +15,9 @@ import torch
 
 from ..network.nodes import Affine, Network
 from .alpha_crown import AlphaCrown, raise_bounds
+from .backward import both_sides
 from .bounds import Bounds
-from .crown import MEMORY_ENTRIES, both_sides, selected, wanted_neurons
+from .crown import MEMORY_ENTRIES, selected, wanted_neurons
 from .inputs import InputSet
 from .neuron_split import NeuronSplit, tighten_node
 from .rounding import RoundingLoss

@@ -127,7 +127,7 @@ class _Matrix:
 
     def scaled(self, factors: np.ndarray) -> _Matrix:
         """diag(factors) self, for factors >= 0."""
-        import scipy.sparse as sp  # not at the top: it would cost every process a third of a second
+        import scipy.sparse as sp  # not at the top: it would cost every process a quarter of a second
 
         largest = float(factors.max(initial=0.0))
         return _Matrix(sp.diags(factors) @ self.entries, largest * (self.error + 2 * _UNIT * self.size) * _UP)

@@ -19,10 +19,9 @@ from torch import Tensor
 from ..network.evaluate import evaluate_all
 from ..network.nodes import Network
 from .alpha_crown import AlphaCrown, Multipliers, raise_bounds
-from .backward import Start
+from .backward import Start, both_sides
 from .bounds import Bounds, Interval
 from .branching import slack
-from .crown import both_sides
 from .inputs import InputSet
 from .relu_columns import ReluColumns
 from .rounding import RoundingLoss

@@ -18,14 +18,13 @@ from torch import Tensor
 
 from ..network.nodes import Affine, Input, Max, Network, Node, Relu, predecessors
 from ..network.operators import Conv2d, Dense, Operator, Select
-from .backward import Relaxation, Start, backward
+from .backward import Relaxation, Start, backward, both_sides
 from .bounds import Bounds, Interval
 from .halfspace import HalfSpaces
 from .inputs import InputSet
 from .relaxation import ReluRelaxation
 
 _WORTH = 0.35  # a window pays where it has at most this share of the entries that the whole network has
-
 _DENSE = 16  # up to so many times its entries, a convolution of a window is faster as a matrix
 
 
@@ -100,11 +99,9 @@ class Window:
             relaxation = relaxations.get(node)
             if isinstance(self.network.nodes[k], Relu):
                 assert isinstance(relaxation, ReluRelaxation)
-                local[k] = ReluRelaxation(
-                    self._cut(relaxation.lower_slope.squeeze(1), k, index).unsqueeze(1),
-                    self._cut(relaxation.upper_slope.squeeze(1), k, index).unsqueeze(1),
-                    self._cut(relaxation.upper_offset.squeeze(1), k, index).unsqueeze(1),
-                )
+                lines = relaxation.lower_slope, relaxation.upper_slope, relaxation.upper_offset
+                lower, upper, offset = self._cut(k, index, *(line.squeeze(1) for line in lines))
+                local[k] = ReluRelaxation(lower.unsqueeze(1), upper.unsqueeze(1), offset.unsqueeze(1))
         start = self.start(index, losses)
         form = backward(self.network, start, local, losses=self.losses(losses, index))
         if inputs.boxed:
@@ -121,53 +118,43 @@ class Window:
 
         What is seen of {f x + g <= 0} is {f' x' + g + least <= 0}, with the least value over the box of what f adds outside.
         """
-        seen = InputSet(self._cut(inputs.lower, 0, index), self._cut(inputs.upper, 0, index))
+        lower, upper = self._cut(0, index, inputs.lower, inputs.upper)
+        seen = InputSet(lower, upper)
         if inputs.half is None:
             return seen
         f = inputs.half.coefficients
         terms = torch.minimum(f * inputs.lower, f * inputs.upper)
-        inside = self._cut(terms, 0, index).sum(-1).view(index.shape)
+        part, inside = self._cut(0, index, f, terms)
         size = (f.abs() * torch.maximum(inputs.lower.abs(), inputs.upper.abs())).sum(-1) + inputs.half.offset.abs()
         rounding = size * (4 * f.shape[1] + 8) * 2.0**-53
-        offset = (inputs.half.offset + terms.sum(-1) - rounding).unsqueeze(1) - inside
-        return seen.within(HalfSpaces(self._cut(f, 0, index), offset.flatten()))
+        offset = (inputs.half.offset + terms.sum(-1) - rounding).unsqueeze(1) - inside.sum(-1).view(index.shape)
+        return seen.within(HalfSpaces(part, offset.flatten()))
 
     def bounds(self, bounds: Bounds, index: Tensor) -> Bounds:
         """The bounds before the node that neurons (batch, rows) see."""
         found = {}
         for k, node in enumerate(self.nodes[:-1]):
             if node in bounds:
-                parts = bounds[node].lower, bounds[node].upper
-                found[k] = Interval(*(self._cut(part, k, index) for part in parts))
+                found[k] = Interval(*self._cut(k, index, bounds[node].lower, bounds[node].upper))
         return Bounds(found, bounds.source)
 
     def losses(self, losses: Sequence[Tensor], index: Tensor) -> list[Tensor]:
         """The rounding losses that neurons (batch, rows) see; a window's passes round no more than the network's."""
         count = len(index)
-        return [self._cut(losses[node].expand(count, -1), k, index) for k, node in enumerate(self.nodes)]
+        return [self._cut(k, index, losses[node].expand(count, -1))[0] for k, node in enumerate(self.nodes)]
 
     def start(self, index: Tensor, losses: Sequence[Tensor]) -> Start:
         """Each of the neurons (batch, rows) and its negative, as two rows of a batch of batch * rows."""
-        target = self.network.nodes[-1]
-        assert isinstance(target, Affine)
-        channel = (index // self.places).flatten()
-        one = torch.zeros(len(channel), 1, target.size, dtype=self.network.dtype, device=index.device)
-        one.scatter_(-1, channel[:, None, None], 1.0)
-        weights: dict[int, Tensor] = {}
-        for j, operator in zip(target.inputs, target.operators, strict=True):
-            value = operator.adjoint(one)
-            weights[j] = weights[j] + value if j in weights else value
-        loss = losses[self.nodes[-1]]
-        less = loss.expand(len(index), -1).gather(1, index).to(torch.float64).reshape(-1, 1)
-        offset = target.bias[channel].to(torch.float64).unsqueeze(-1)
-        both = {j: torch.cat([value, -value], 1) for j, value in weights.items()}
-        return Start(both, torch.cat([offset - less, -offset - less], 1))
+        last = len(self.nodes) - 1
+        (loss,) = self._cut(last, index, losses[self.nodes[last]].expand(len(index), -1))
+        return both_sides(self.network, last, (index // self.places).reshape(-1, 1), loss)
 
-    def _cut(self, values: Tensor, k: int, index: Tensor) -> Tensor:
-        """(batch, size) of a whole node to (batch * rows, entries seen), 0 beyond the borders."""
+    def _cut(self, k: int, index: Tensor, *values: Tensor) -> list[Tensor]:
+        """Each (batch, size) of a whole node to (batch * rows, entries seen), 0 beyond the borders."""
         seen = self.entries[k][index % self.places].flatten(1)
-        found = values.gather(1, seen.clamp(min=0))
-        return torch.where(seen >= 0, found, 0.0).reshape(-1, self.entries[k].shape[1])
+        inside, at = seen >= 0, seen.clamp(min=0)
+        width = self.entries[k].shape[1]
+        return [torch.where(inside, value.gather(1, at), 0.0).reshape(-1, width) for value in values]
 
 
 def sides(values: Tensor, index: Tensor) -> Tensor:
@@ -215,7 +202,7 @@ def _reads(
 ) -> list[tuple[int, _Field]] | None:
     """What a node reads to fill its field, or None where it is not part of a convolutional network.
 
-    An affine node before the last must have one reader, a ReLU: only a ReLU turns what lies beyond the borders into zeros.
+    An affine node before the last must be read by ReLUs alone: only they turn what lies beyond the borders into zeros.
     """
     node = network.nodes[i]
     match node:

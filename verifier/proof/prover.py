@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..bounds import Bounds, InputSet, Interval, ibp
 from ..bounds.alpha_crown import AlphaCrown, raise_bounds
-from ..bounds.crown import both_sides
+from ..bounds.backward import both_sides
 from ..bounds.neuron_split import Forest, NeuronSplit
 from ..bounds.relu_columns import ReluColumns
 from ..bounds.rounding import RoundingLoss
