@@ -45,6 +45,7 @@ def crown(
     known: Bounds | None = None,
     losses: Sequence[Tensor] | None = None,
     splits: bool = False,
+    parted: Tensor | None = None,
 ) -> Bounds:
     """Bounds of every node that a ReLU or a maximum reads: intervals intersected with CROWN, and with what is known.
 
@@ -54,6 +55,8 @@ def crown(
         known: bounds that hold already.
         losses: those of a `RoundingLoss` of these regions or of larger ones; computed where not given.
         splits: the known bounds are CROWN's on the same regions, cut by splits; affine functions of the input keep them.
+        parted: (batch / 2,) for members 2k and 2k + 1 that differ in the phase of one ReLU alone, the node that it reads:
+            up to there the bounds of one are those of the other.
     """
     values: list[Interval] = []
     found: dict[int, Interval] = {}
@@ -80,7 +83,7 @@ def crown(
             exact = inputs.is_box and isinstance(node, Affine) and node.inputs == (0,)
             kept = splits and inputs.half is None and i in network.linear_nodes
             if isinstance(node, Affine) and not exact and not kept:
-                interval = _tighten(network, inputs, i, interval, relaxed, losses)
+                interval = _tighten(network, inputs, i, interval, relaxed, losses, parted)
             found[i] = interval
             if rounding is not None:
                 rounding.tighten(interval)
@@ -99,9 +102,13 @@ def _tighten(
     interval: Interval,
     relaxed: Mapping[int, Relaxation],
     losses: Sequence[Tensor],
+    parted: Tensor | None,
 ) -> Interval:
     """Backward passes for the neurons of a node that are open in at least one member of the batch."""
-    open_ = wanted_neurons(network, node, interval)
+    wanted = open_ = wanted_neurons(network, node, interval)
+    seconds = None if parted is None else 2 * torch.nonzero(node <= parted).squeeze(-1) + 1
+    if seconds is not None:
+        open_ = wanted.index_fill(0, seconds, False)
     lower, upper = interval.lower.clone(), interval.upper.clone()
     largest = max(n.size for n in network.nodes[: node + 1])
     window = window_of(network, node) if inputs.balls is None else None
@@ -126,6 +133,11 @@ def _tighten(
             part = part.raised(index, some.minimum(form.coefficients, form.offset))
         where = slice(None) if whole else members
         lower[where], upper[where] = part.lower, part.upper
+    if seconds is not None:
+        lower_alike = interval.lower[seconds] == interval.lower[seconds - 1]
+        same = wanted[seconds] & lower_alike & (interval.upper[seconds] == interval.upper[seconds - 1])
+        lower[seconds] = torch.where(same, lower[seconds - 1], lower[seconds])
+        upper[seconds] = torch.where(same, upper[seconds - 1], upper[seconds])
     return Interval(lower, upper)
 
 

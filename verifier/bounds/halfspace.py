@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_STEPS, _STEPS_AFTER_GUESS = 5, 2
+_STEPS = 2
 _LEAST = 1e-30  # a divisor for what does not matter
 _UNIT = 2.0**-53
 
@@ -82,7 +82,7 @@ def multipliers(
 ) -> Tensor:
     """Good t >= 0, (batch, rows), for regions given by what minimises linear functions over them.
 
-    With a `guess` (batch, rows) fewer are tried: sorting, which such minimisers need, is expensive.
+    A `guess` (batch, rows) is tried first.
     """
     f, g = half.coefficients.unsqueeze(1), half.offset.unsqueeze(1)
 
@@ -102,7 +102,7 @@ def _climb(tangent: Tangent, right_value: Tensor, right_slope: Tensor, guess: Te
     left_value, left_slope = tangent(zero)
     useful = (left_slope > 0) & (right_slope < 0)
     left, right, best, highest = zero, zero, zero, left_value
-    for step in range(_STEPS if guess is None else _STEPS_AFTER_GUESS):
+    for step in range(_STEPS):
         gap = right_value - right_slope * right - left_value + left_slope * left
         meet = gap / (left_slope - right_slope).clamp(min=_LEAST)
         meet = meet if guess is None or step > 0 else guess

@@ -25,7 +25,8 @@ from ..bounds.backward import both_sides
 from ..bounds.neuron_split import Forest, NeuronSplit
 from ..bounds.relu_columns import ReluColumns
 from ..bounds.rounding import RoundingLoss
-from ..engines.branch_and_bound.relu_search import Domain, ReluSearch
+from ..engines.branch_and_bound.domain import Batch, Domain
+from ..engines.branch_and_bound.relu_search import ReluSearch
 from ..engines.region_bounds import RegionBounds
 from ..engines.state import NetworkJudge, SearchState, Settings
 from ..network.nodes import Max, Network, Relu
@@ -171,8 +172,7 @@ class _Prover:
         settings = Settings(timeout=max(limit - time.perf_counter(), 0.01))
         state = SearchState.open(query, settings, NetworkJudge(self.network))
         self.known.learn(self.case.region, self._bounds())
-        search = ReluSearch(state, self.case, state.pairs, "proof", self.known)
-        search.enough, search.closed = enough, []
+        search = ReluSearch(state, self.case, state.pairs, "proof", self.known, enough=enough, closed=[])
         search.run(settings.timeout)
         return None if search.tree.heap or state.witness is not None else search
 
@@ -180,25 +180,27 @@ class _Prover:
         """The leaves of a finished search as goals."""
         assert search.closed is not None
         domains = [domain for _, domain in search.closed]
+        batch = Batch.of([pair for pair, _ in search.closed], domains, parts=False)
+        assert batch.alpha is not None and batch.beta is not None  # all have been bounded
         pick = torch.tensor([domain.row for domain in domains])
         lines = torch.arange(len(domains))
         leaves = Leaves(
-            np.array([pair for pair, _ in search.closed]),
-            torch.stack([domain.phases for domain in domains]).numpy(),
-            torch.stack([domain.alpha for domain in domains])[lines, pick].numpy(),
-            torch.stack([domain.beta for domain in domains])[lines, pick].numpy(),
+            batch.pairs.numpy(),
+            batch.phases.numpy(),
+            batch.alpha[lines, pick].numpy(),
+            batch.beta[lines, pick].numpy(),
             pick.numpy().astype(np.int32),
         )
         self._finish(search.closed, leaves)
         arrays = pack(leaves, self._unstable(self.columns))
         arrays["polytopes"] = np.arange(len(search.tree.pairs), dtype=np.int32)
         split = bool((leaves.phases != 0).any())
-        self._add({"kind": "goals", "refine": search.refine and split}, arrays)
+        self._add({"kind": "goals", "refine": search.bounds.refine and split}, arrays)
 
     def _finish(self, closed: list[tuple[int, Domain]], leaves: Leaves) -> None:
         """Exact multipliers where all phases are known but ascent has not come to an end."""
         for k, (pair, domain) in enumerate(closed):
-            if domain.bound <= 0 and domain.implied is not None and not self.network.has_max:
+            if domain.bound <= 0 and not domain.branches and not self.network.has_max:
                 split = np.flatnonzero(leaves.phases[k])
                 row = self.checked.unsafe[pair][0][domain.row]
                 phases = domain.implied.numpy()

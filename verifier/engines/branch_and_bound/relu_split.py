@@ -74,8 +74,7 @@ class ReluSplit:
             began, region = state.elapsed, state.search_region(case.region)
             before = known.of(region).unstable_count(known.network)
             if not state.settings.tightening:
-                search = ReluSearch(state, case, pairs, self.name, known)
-                search.widths = STRONG
+                search = ReluSearch(state, case, pairs, self.name, known, STRONG)
                 search.run(deadline)
                 return search
             left = budget - spent
@@ -83,9 +82,8 @@ class ReluSplit:
             spent += state.elapsed - began
             stalled = seconds > 0 and known.of(region).unstable_count(known.network) > _WORTHWHILE * before
             last = seconds == _PASSES[-1] or spent >= 0.95 * budget or stalled
-            search = ReluSearch(state, case, pairs, self.name, known)
-            search.widths = STRONG if last else ()
-            share = _LONG_SEARCH if search.refine else _SHORT_SEARCH
+            search = ReluSearch(state, case, pairs, self.name, known, STRONG if last else ())
+            share = _LONG_SEARCH if search.bounds.refine else _SHORT_SEARCH
             search.run(deadline if last else min(deadline, state.elapsed + max(_SHORTEST_SEARCH, share * spent)))
             if last:
                 return search

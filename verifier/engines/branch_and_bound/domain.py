@@ -1,0 +1,158 @@
+"""Domains of the ReLU tree, one by one as the queue holds them and side by side as they are bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ...bounds.alpha_crown import AlphaCrown
+from ...bounds.halfspace import HalfSpaces
+
+
+@dataclass
+class Domain:
+    """Phases (N,) int8 over all ReLUs in node order, multipliers of the last bound, and the ReLUs to split next.
+
+    `implied` (N,) int8 has, besides the phases, those that the domain's bounds imply where it still matters; its parts
+    inherit them. `value` is what is proved on the domain in the units of the query, `bound` the lower bound on its
+    violation, attained by `row` of its polytope; `half` is the part that still matters (see `DomainBounds._halves`), None
+    where that is too much of it. Multipliers are None before the first bound.
+    """
+
+    phases: Tensor
+    implied: Tensor
+    value: float
+    bound: float
+    alpha: Tensor | None = None
+    beta: Tensor | None = None
+    branches: Sequence[int] = ()
+    row: int = 0
+    half: HalfSpaces | None = None
+
+    def part(self, relu: int, sign: int) -> Domain:
+        """Where one ReLU is active (+1) or inactive (-1), with what is proved on the whole."""
+        phases, implied = self.phases.clone(), self.implied.clone()
+        phases[relu] = implied[relu] = sign
+        return Domain(phases, implied, self.value, self.bound, self.alpha, self.beta, (), self.row, self.half)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Domains side by side: either all have multipliers or none has, and the same goes for half-spaces.
+
+    Attributes:
+        pairs: (count,) numbers of their pairs.
+        phases: (count, N).
+        implied: (count, N).
+        alpha: (count, rows, N) or None.
+        beta: the same.
+        half: or None.
+        parts: domains 2k and 2k + 1 are the parts of one.
+    """
+
+    pairs: Tensor
+    phases: Tensor
+    implied: Tensor
+    alpha: Tensor | None
+    beta: Tensor | None
+    half: HalfSpaces | None
+    parts: bool
+
+    @classmethod
+    def of(cls, pairs: Sequence[int], domains: Sequence[Domain], parts: bool) -> Batch:
+        """Copies of domains that are alike."""
+        alphas = [domain.alpha for domain in domains if domain.alpha is not None]
+        betas = [domain.beta for domain in domains if domain.beta is not None]
+        halves = [domain.half for domain in domains if domain.half is not None]
+        return cls(
+            torch.tensor(pairs),
+            torch.stack([domain.phases for domain in domains]),
+            torch.stack([domain.implied for domain in domains]),
+            torch.stack(alphas) if alphas else None,
+            torch.stack(betas) if betas else None,
+            HalfSpaces.stack(halves) if halves else None,
+            parts,
+        )
+
+    def __len__(self) -> int:
+        """Number of domains."""
+        return len(self.pairs)
+
+    def rows(self, index: slice) -> Batch:
+        """Some of them; of parts, both or none."""
+        return Batch(
+            self.pairs[index],
+            self.phases[index],
+            self.implied[index],
+            None if self.alpha is None else self.alpha[index],
+            None if self.beta is None else self.beta[index],
+            None if self.half is None else HalfSpaces(self.half.coefficients[index], self.half.offset[index]),
+            self.parts,
+        )
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An input (n,) that may be unsafe, the number of the pair that it was found on, and the violation seen there."""
+
+    point: Tensor
+    pair: int
+    violation: float
+
+
+@dataclass(frozen=True)
+class Bounded:
+    """What bounding a batch gave, row by row as in `Domain`, and the most unsafe input met on the way.
+
+    `branches` (count, most) end with ReLUs that are not open after `open` (count,); `little` (count,) says which
+    half-spaces are worth their cost.
+    """
+
+    implied: Tensor
+    value: Tensor
+    bound: Tensor
+    alpha: Tensor
+    beta: Tensor
+    branches: Tensor
+    open: Tensor
+    row: Tensor
+    half: HalfSpaces | None
+    little: Tensor
+    candidate: Candidate
+
+    def domains(self, before: Sequence[Domain]) -> list[Domain]:
+        """The domains that were bounded, anew."""
+        values, bounds, rows = self.value.tolist(), self.bound.tolist(), self.row.tolist()
+        branches, numbers, little = self.branches.tolist(), self.open.tolist(), self.little.tolist()
+        fresh = []
+        for k, domain in enumerate(before):
+            half = None
+            if little[k] and self.half is not None:
+                half = HalfSpaces(self.half.coefficients[k : k + 1].clone(), self.half.offset[k : k + 1].clone())
+            fresh.append(
+                Domain(
+                    domain.phases,
+                    self.implied[k].clone(),  # copies: a view would keep the whole batch
+                    max(values[k], domain.value),
+                    bounds[k],
+                    self.alpha[k].clone(),
+                    self.beta[k].clone(),
+                    branches[k][: numbers[k]],
+                    rows[k],
+                    half,
+                )
+            )
+        return fresh
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be bounded and how, and what a copy of this process cannot know of the bracket."""
+
+    batches: list[Batch]
+    options: AlphaCrown
+    upper: float
+    focus: float

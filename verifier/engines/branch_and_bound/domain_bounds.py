@@ -1,0 +1,227 @@
+"""Batched beta-CROWN bounds of domains of the ReLU tree: what is proved on each, and where to split it next.
+
+Wang et al., "Beta-CROWN", NeurIPS 2021. What is unsafe in a domain lies where the domain's last linear bound is not
+positive, so its next bounds are taken over that half-space alone (`bounds.halfspace`). Bounding moves no bracket: what it
+returns may as well come from another process.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ...attacks import AttackProblem
+from ...attacks.pgd import Pgd
+from ...bounds import Bounds, InputSet, crown
+from ...bounds.alpha_crown import AlphaCrown, Multipliers, Optimised, raise_bounds
+from ...bounds.backward import Start
+from ...bounds.branching import babsr, slack
+from ...bounds.halfspace import HalfSpaces
+from ...bounds.relu_columns import ReluColumns
+from ...bounds.rounding import RoundingLoss
+from ...network.evaluate import evaluate_all
+from ...network.nodes import Relu
+from ...query import Objective
+from ...specification import Case
+from ..propagate import value_of
+from ..region_bounds import RegionBounds
+from ..state import Pair, SearchState
+from .domain import Batch, Bounded, Candidate, Domain, Order
+
+_DESCENTS, _DESCENT = 8, Pgd(steps=10, first_step=0.1)  # points of each batch of domains from which attacks start
+_REFINE_UNSTABLE = 160  # up to so many unstable ReLUs the intermediate bounds are recomputed in every domain
+_HALF_SHARE = 0.5  # half-spaces that hold more of their linear bound's range are left out
+
+
+class DomainBounds:
+    """Bounds of the domains of one case.
+
+    Attributes:
+        enough: bound on the violation at which a domain of a feasibility query counts as settled; above 0 it leaves room
+            for a checker's own arithmetic.
+        whole: bound whole domains, without half-spaces, so that phases and multipliers alone are a proof.
+        branches: how many ReLUs to split next are named for each domain.
+        refine: whether intermediate bounds are recomputed in every domain.
+    """
+
+    def __init__(
+        self,
+        state: SearchState,
+        case: Case,
+        pairs: list[Pair],
+        known: RegionBounds,
+        enough: float = 0.0,
+        whole: bool = False,
+        branches: int = 1,
+    ) -> None:
+        """Root bounds at the present search region."""
+        self.state, self.case, self.known = state, case, known
+        self.enough, self.whole, self.branches = enough, whole, branches
+        self.network = known.network
+        self.columns = ReluColumns(self.network)
+        sizes = torch.tensor(self.columns.sizes, dtype=torch.long)
+        self._reads = torch.tensor([self._read(i) for i in self.columns.relus], dtype=torch.long).repeat_interleave(
+            sizes
+        )
+        self.rows, self.offset = state.rows(pairs)
+        self.radius = math.nan
+        self.balls = True
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Follow the search region, which shrinks for distances."""
+        region = self.state.search_region(self.case.region)
+        radius = -1.0 if region.ball is None else region.ball.radius
+        if radius == self.radius:
+            return
+        self.radius = radius
+        self.inputs = self.known.inputs(region)
+        if not self.balls:
+            self.inputs = replace(self.inputs, balls=None)
+        self.root = self.known.of(region)
+        self.losses = self.known.losses(region)
+        self.fast_losses = RoundingLoss.of(self.known.fast, self.inputs, self.root).loss
+        self.refine = self.root.unstable_count(self.network) <= _REFINE_UNSTABLE
+
+    def use_balls(self, use: bool) -> None:
+        """Bound with or without l2 balls of nodes from now on."""
+        self.balls, self.radius = use, math.nan
+        self.refresh()
+
+    @property
+    def target(self) -> float:
+        """The bound on the violation at which a domain is settled."""
+        return self.state.goal if self.state.query.objective is Objective.MAX_MARGIN else self.enough
+
+    def settled(self, domain: Domain) -> bool:
+        """Whether a domain needs no more work."""
+        feasibility = self.state.query.objective is Objective.FEASIBILITY
+        return domain.value > self.enough if feasibility else domain.value >= self.state.goal
+
+    def undivided(self) -> Domain:
+        """The whole region, nothing proved."""
+        lowest = 0.0 if self.state.distances else -math.inf
+        open_ = torch.zeros(self.columns.count, dtype=torch.int8)
+        return Domain(open_, open_, lowest, -math.inf)
+
+    def obey(self, order: Order) -> list[Bounded]:
+        """`bound`, in this process or in a copy of it."""
+        self.state.upper, self.state.focus = order.upper, order.focus
+        self.refresh()
+        return [self.bound(batch, order.options) for batch in order.batches]
+
+    def bound(self, batch: Batch, options: AlphaCrown) -> Bounded:
+        """Bounds, multipliers and the ReLUs to split next."""
+        inputs = self.inputs.expand(len(batch)).within(batch.half)
+        bounds, best = self._optimise(batch, options, inputs)
+        value = value_of(self.state, best.bound, best.form, inputs)
+        if self.state.query.objective is Objective.MAX_MARGIN:
+            value = value.clamp(
+                max=self.state.upper
+            )  # beyond the half-spaces, its own or inherited, it is at least that
+        lower, chosen = best.bound.max(-1)
+        points = best.point[torch.arange(len(batch)), chosen]
+        with torch.no_grad():
+            evaluated = evaluate_all(self.known.fast, points.to(self.known.fast.dtype))
+        scores = self._scores(bounds, best, chosen, evaluated)
+        highest, branches = scores.topk(min(self.branches, scores.shape[-1]), -1)
+        lead = (len(batch), best.form.coefficients.shape[1])
+        half, little = self._halves(best, chosen, inputs)
+        return Bounded(
+            self._implied(batch.phases, bounds),
+            value,
+            lower,
+            self.columns.flat(best.multipliers.alpha, lead),
+            self.columns.flat(best.multipliers.beta, lead),
+            branches,
+            (highest >= 0).sum(-1),
+            chosen,
+            half,
+            little,
+            self._candidate(batch.pairs, points, evaluated[-1]),
+        )
+
+    def _halves(self, best: Optimised, chosen: Tensor, inputs: InputSet) -> tuple[HalfSpaces | None, Tensor]:
+        """Where the linear bounds of domains do not exceed the violation that is looked for, and for which that is little.
+
+        That violation is what a domain must beat to be settled, or, for margins, the lowest one that was found.
+        """
+        level = self.state.upper if self.state.query.objective is Objective.MAX_MARGIN else self.enough
+        if self.whole or not self.refine or not math.isfinite(level):
+            return None, torch.zeros(len(chosen), dtype=torch.bool)
+        pick = torch.arange(len(chosen))
+        offset = best.form.offset[pick, chosen].double()
+        offset = offset - level - (offset.abs() + abs(level)) * 2.0**-52  # the difference rounds: no point may be lost
+        halves = HalfSpaces(best.form.coefficients[pick, chosen].double(), offset)
+        return halves, inputs.share(halves) <= _HALF_SHARE
+
+    def _optimise(self, batch: Batch, options: AlphaCrown, inputs: InputSet) -> tuple[Bounds, Optimised]:
+        """Bounds of all nodes, refined where that pays, and of the violation."""
+        phases = self.columns.by_node(batch.phases)
+        implied = phases if self.whole else self.columns.by_node(batch.implied)
+        bounds = self.root.expand(len(batch)).clipped(self.network, implied)
+        if self.refine and (inputs.half is not None or bool((batch.phases != 0).any())):
+            parted = self._parted(batch.phases) if batch.parts else None
+            with torch.no_grad():
+                bounds = crown(self.known.fast, inputs, bounds, self.fast_losses, True, parted)
+        known = None
+        if batch.alpha is not None and batch.beta is not None:
+            known = Multipliers(self.columns.by_node(batch.alpha), self.columns.by_node(batch.beta))
+        return bounds, raise_bounds(
+            self.known.working,
+            inputs,
+            Start.output(self.known.working, self.rows[batch.pairs], self.offset[batch.pairs]),
+            bounds,
+            phases,
+            known,
+            options,
+            self.target,
+            self.known.fast,
+            self.losses,
+        )
+
+    def _parted(self, phases: Tensor) -> Tensor:
+        """The nodes (count / 2,) read by the ReLUs in whose phase parts of the same domain differ."""
+        return self._reads[(phases[0::2] != phases[1::2]).to(torch.int8).argmax(-1)]
+
+    def _candidate(self, pairs: Tensor, points: Tensor, outputs: Tensor) -> Candidate:
+        """The minimiser that is most unsafe; for violations, where short attacks from the best ones end."""
+        violation = torch.matmul(self.rows[pairs], outputs.to(self.rows.dtype).unsqueeze(-1)).squeeze(-1)
+        worst = (violation + self.offset[pairs]).amax(-1)
+        if not self.state.distances:
+            lowest = worst.argsort()[:_DESCENTS]
+            pairs = pairs[lowest]
+            points, worst = self._descend(pairs, points[lowest])
+        best = int(worst.argmin())
+        return Candidate(points[best], int(pairs[best]), float(worst[best]))
+
+    def _descend(self, pairs: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Where short attacks from some points end, and their violations."""
+        fast = self.known.fast
+        inputs = self.inputs.expand(len(pairs)).to(fast.dtype)
+        problem = AttackProblem(fast, inputs, self.rows[pairs].to(fast.dtype), self.offset[pairs].to(fast.dtype))
+        ends, worst = _DESCENT.descend(problem, points.to(fast.dtype), len(pairs))
+        return ends.to(points.dtype), worst
+
+    def _scores(self, bounds: Bounds, best: Optimised, chosen: Tensor, evaluated: list[Tensor]) -> Tensor:
+        pick = torch.arange(len(chosen))
+        weights = {i: weight[pick, chosen] for i, weight in best.form.at_output.items()}
+        if self.state.settings.branching == "babsr":
+            return babsr(self.known.working, bounds, weights)
+        alpha = {i: slopes[pick, chosen] for i, slopes in best.multipliers.alpha.items()}
+        return slack(self.known.working, bounds, weights, alpha, evaluated)
+
+    def _implied(self, phases: Tensor, bounds: Bounds) -> Tensor:
+        """Phases (count, N) with those filled in that the bounds imply."""
+        intervals = [bounds[self._read(i)] for i in self.columns.relus]
+        active = torch.cat([interval.lower >= 0 for interval in intervals], -1)
+        inactive = torch.cat([interval.upper <= 0 for interval in intervals], -1) & ~active
+        return torch.where(phases != 0, phases, active.to(torch.int8) - inactive.to(torch.int8))
+
+    def _read(self, relu: int) -> int:
+        node = self.network.nodes[relu]
+        assert isinstance(node, Relu)
+        return node.input
