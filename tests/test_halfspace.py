@@ -41,7 +41,10 @@ def test_between_the_plain_minimum_and_the_exact_one(seed: int, n: int, share: f
     plain = box.minimum(torch.tensor(a[None]), torch.tensor(c[None]))[0].numpy()
     for k in range(5):
         exact = linprog(a[k], f[None], [-g], bounds=np.stack([lower, upper], 1))
-        assert plain[k] <= found[k] and plain[k] <= closer[k]
+        loss = 1e-6 * (
+            abs(c[k]) + np.abs(a[k]) @ np.maximum(np.abs(lower), np.abs(upper))
+        )  # float32 looks for multipliers
+        assert plain[k] - loss <= min(found[k], closer[k])
         if exact.status == 0:
             span = np.abs(a[k] * (upper - lower)).sum()
             assert max(found[k], closer[k]) <= exact.fun + c[k] + 1e-7 * (1 + span)
@@ -71,7 +74,7 @@ def test_nothing_in_the_half_space_lies_below(seed: int, n: int, name: str, shar
     reached = inside @ a.T + c
     cut = region.within(half)
     assert bool((cut.minimum(a[None], c[None])[0] <= reached.amin(0)).all())
-    assert bool((cut.minimum(a[None], c[None]) >= region.minimum(a[None], c[None])).all())
+    assert bool((cut.minimum(a[None], c[None]) >= region.minimum(a[None], c[None]) - 1e-5).all())
     radius = cut.certified_radius(a[None], c[None])[0]
     distance = norm.length(inside - torch.tensor(center)).unsqueeze(1)
     assert bool((torch.where(reached < 0, distance, torch.inf) >= radius * (1 - 1e-9)).all())

@@ -9,7 +9,7 @@ import torch
 
 from .allocator import keep_freed_memory
 from .engines import Settings, choose_engines, get_engine
-from .engines.state import Judge, NetworkJudge, SearchState
+from .engines.state import Judge, NetworkJudge, Resumable, SearchState
 from .errors import AdvverifyError
 from .outcome import Bracket, Outcome, TraceEvent, Trust, Verdict
 from .query import Objective, Query
@@ -18,6 +18,8 @@ from .query import Objective, Query
 _FAILURES = (MemoryError, RuntimeError, ArithmeticError)
 
 _SMALL = 100  # ReLUs up to which a second thread costs more than it brings
+
+_LEAST_TURN = 1.0  # seconds between two looks at an engine's progress
 
 # Share of the remaining time that an engine may use while others wait behind it.
 _SHARE = {"falsify": 0.25, "propagate": 1.0, "falsify-more": 0.05, "input-split": 0.8, "relu-split": 0.85, "milp": 1.0}
@@ -89,12 +91,25 @@ def run_engines(state: SearchState, names: list[str]) -> None:
         last = position == len(names) - 1
         share = 1.0 if last else _SHARE[name]
         try:
-            get_engine(name).run(state, state.elapsed + share * state.time_left)
+            engine = get_engine(name)
+            engine.run(state, state.elapsed + share * state.time_left)
+            if not last and isinstance(engine, Resumable):
+                _go_on(state, engine, names[position + 1])
         except AdvverifyError:
             raise
         except _FAILURES as error:  # what was proved so far stands, and the other engines go on
             state.count("failures")
             state.notes.append(f"{name} failed ({type(error).__name__}: {error})")
+
+
+def _go_on(state: SearchState, engine: Resumable, following: str) -> None:
+    """Leave an engine the time of those that wait behind it while its own progress says that it will arrive."""
+    while not state.done and state.time_left > 0:
+        if not engine.arrives(state, state.settings.timeout):
+            state.statistics["handed_over"] = round(state.elapsed, 2)
+            state.notes.append(f"{engine.name} handed over to {following} after {state.elapsed:.1f} s")
+            return
+        engine.resume(state, state.elapsed + max(_LEAST_TURN, state.time_left / 4))
 
 
 def conclude(state: SearchState, reason: str = "") -> Outcome:

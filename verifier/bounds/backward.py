@@ -16,8 +16,11 @@ from torch import Tensor
 
 from ..network.nodes import Affine, Input, Max, Network, Relu
 from ..network.operators import Dense
+from .products import inner
 from .relaxation import MaxRelaxation, ReluRelaxation
 from .rounding import BLOCK, lost
+
+_FEW_BLOCKS = 8  # up to so many, one product a block is faster than one for all
 
 Relaxation = ReluRelaxation | MaxRelaxation
 
@@ -179,13 +182,19 @@ def backward(
 
 def _inner(weights: Tensor, values: Tensor, dtype: torch.dtype) -> Tensor:
     """Inner products along the last axis; in low precision only over blocks of `BLOCK`, from there on in `dtype`."""
-    if weights.dtype == dtype:
-        return torch.matmul(weights, values) if values.dim() == 1 else (weights * values).sum(-1)
-    size = weights.shape[-1]
-    block = next(m for m in range(min(BLOCK, size), 0, -1) if size % m == 0)
-    if block < 8 or values.dim() > 1:
+    if values.dim() > 2 and values.shape[1] > 1:  # a vector for every row
         return (weights * values).sum(-1, dtype=dtype)
-    parts = torch.einsum("...km,km->...k", weights.unflatten(-1, (-1, block)), values.unflatten(0, (-1, block)))
+    vectors = values.unsqueeze(0) if values.dim() == 1 else values.squeeze(1)
+    if weights.dtype == dtype:
+        return inner(weights, vectors)
+    size = weights.shape[-1]
+    if size <= _FEW_BLOCKS * BLOCK:
+        blocks = zip(weights.split(BLOCK, -1), vectors.split(BLOCK, -1), strict=True)
+        return torch.stack([inner(rows, part).to(dtype) for rows, part in blocks]).sum(0)
+    block = next(m for m in range(BLOCK, 0, -1) if size % m == 0)
+    if block < 8 or len(vectors) > 1:
+        return (weights * vectors.unsqueeze(1)).sum(-1, dtype=dtype)
+    parts = torch.einsum("...km,km->...k", weights.unflatten(-1, (-1, block)), vectors[0].unflatten(0, (-1, block)))
     return parts.sum(-1, dtype=dtype)
 
 

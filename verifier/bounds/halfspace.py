@@ -18,6 +18,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .products import inner
+
 _STEPS = 2
 _LEAST = 1e-30  # a divisor for what does not matter
 _UNIT = 2.0**-53
@@ -53,28 +55,29 @@ def added(coefficients: Tensor, offset: Tensor, half: HalfSpaces, times: Tensor,
     """
     a, t, f = coefficients.to(torch.float64), times.to(torch.float64), half.coefficients.unsqueeze(1)
     # One product and one addition an entry, and the same for the offset.
-    magnitude = torch.matmul(a.abs(), size.unsqueeze(-1)).squeeze(-1) + offset.abs()
+    magnitude = inner(a.abs(), size) + offset.abs()
     magnitude = magnitude + t * ((half.coefficients.abs() * size).sum(-1) + half.offset.abs()).unsqueeze(1)
-    return torch.addcmul(a, t.unsqueeze(-1), f), offset + t * half.offset.unsqueeze(1) - 8 * _UNIT * magnitude
+    rounding = torch.where(t == 0, 0.0, 8 * _UNIT * magnitude)
+    return torch.addcmul(a, t.unsqueeze(-1), f), offset + t * half.offset.unsqueeze(1) - rounding
 
 
 def box_multipliers(lower: Tensor, upper: Tensor, coefficients: Tensor, half: HalfSpaces) -> Tensor:
     """Good t >= 0, (batch, rows), for boxes (batch, n); in float32, since any t is valid."""
     low = torch.float32
     a, f = coefficients.to(low), half.coefficients.to(low).unsqueeze(1)
-    middle, reach = (((upper + sign * lower) / 2).to(low).unsqueeze(-1) for sign in (1, -1))
+    middle, reach = (((upper + sign * lower) / 2).to(low) for sign in (1, -1))
     g = half.offset.to(low).unsqueeze(1)
-    spread = f.transpose(1, 2) * reach
-    height = torch.matmul(f, middle).squeeze(-1) + g
-    at_middle = torch.matmul(a, middle).squeeze(-1)
+    spread = f.squeeze(1) * reach
+    height = inner(f, middle) + g
+    at_middle = inner(a, middle)
 
     def tangent(t: Tensor) -> tuple[Tensor, Tensor]:
         v = torch.addcmul(a, t.unsqueeze(-1), f)
-        value = torch.addcmul(at_middle, t, height) - torch.matmul(v.abs(), reach).squeeze(-1)
-        return value, height - torch.matmul(v.sign(), spread).squeeze(-1)
+        value = torch.addcmul(at_middle, t, height) - inner(v.abs(), reach)
+        return value, height - inner(v.sign(), spread)
 
-    lowest = middle - torch.where(f.transpose(1, 2) > 0, reach, -reach)
-    return _climb(tangent, torch.matmul(a, lowest).squeeze(-1), torch.matmul(f, lowest).squeeze(-1) + g)
+    lowest = middle - torch.where(f.squeeze(1) > 0, reach, -reach)
+    return _climb(tangent, inner(a, lowest), inner(f, lowest) + g)
 
 
 def multipliers(

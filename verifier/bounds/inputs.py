@@ -14,6 +14,7 @@ from ..norms import Norm
 from ..specification import Region
 from .balls import NodeBalls, ValueBall
 from .halfspace import HalfSpaces, added, box_multipliers, multipliers
+from .products import inner
 
 _UNIT = 2.0**-53
 _BENDS = 8  # halvings of the interval that holds a certified radius
@@ -173,13 +174,10 @@ class InputSet:
         """Minimum of coefficients (batch, rows, n) times x plus offset (batch, rows), in float64 and rounded down.
 
         Differentiable in both: multipliers and minimisers are constants to the gradient (envelope theorem). With
-        half-spaces a lower bound, no worse than the minimum without them.
+        half-spaces a lower bound, no worse than the minimum without them as far as float32 can tell.
         """
         coefficients, offset = coefficients.to(self.lower.dtype), offset.to(self.lower.dtype)
-        plain = self._minimum(coefficients, offset)
-        if self.half is None:
-            return plain
-        return torch.maximum(plain, self._minimum(*self._added(coefficients, offset)))
+        return self._minimum(*((coefficients, offset) if self.half is None else self._added(coefficients, offset)))
 
     def _added(self, coefficients: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
         """The function that is at most the given one in the half-space, with the highest minimum."""
@@ -192,18 +190,15 @@ class InputSet:
         return torch.maximum(self.lower.abs(), self.upper.abs())
 
     def _minimum(self, coefficients: Tensor, offset: Tensor) -> Tensor:
-        magnitude = torch.matmul(coefficients.detach().abs(), self._size.unsqueeze(-1)).squeeze(-1)
+        magnitude = inner(coefficients.detach().abs(), self._size)
         allowance = (magnitude + offset.detach().abs()) * (4 * self.lower.shape[1] + 64) * _UNIT
         if self.boxed:
             middle, half = (self.lower + self.upper) / 2, (self.upper - self.lower) / 2
-            value = torch.matmul(coefficients, middle.unsqueeze(-1)) - torch.matmul(
-                coefficients.abs(), half.unsqueeze(-1)
-            )
-            return value.squeeze(-1) + offset - allowance
+            return inner(coefficients, middle) - inner(coefficients.abs(), half) + offset - allowance
         assert self.norm is not None and self.center is not None and self.radius is not None
         center, radius = self.center.unsqueeze(1), self.radius.unsqueeze(1).expand(coefficients.shape[:2])
         moved = self.norm.least(coefficients, center, radius, self.lower.unsqueeze(1), self.upper.unsqueeze(1))
-        at_center = torch.matmul(coefficients, self.center.unsqueeze(-1)).squeeze(-1)
+        at_center = inner(coefficients, self.center)
         return at_center + moved + offset - allowance
 
     def certified_radius(self, coefficients: Tensor, offset: Tensor, bend: Tensor | None = None) -> Tensor:

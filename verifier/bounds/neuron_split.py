@@ -9,6 +9,7 @@ bounds of every later layer are made of them.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from ..network.evaluate import evaluate_all
 from ..network.nodes import Network
+from ..team import Team
 from .alpha_crown import AlphaCrown, Multipliers, raise_bounds
 from .backward import Start, both_sides
 from .bounds import Bounds, Interval
@@ -27,6 +29,7 @@ from .relu_columns import ReluColumns
 from .rounding import RoundingLoss
 
 _LEAF_ENTRIES = 1 << 26  # most multipliers remembered at once
+_SHARE, _WORTH_A_COPY = 8, 0.1  # neurons, at least, for each process, and seconds for all of them
 _DOMAIN_ENTRIES = 1 << 22  # most coefficients on the largest node in one batch
 
 
@@ -34,7 +37,7 @@ _DOMAIN_ENTRIES = 1 << 22  # most coefficients on the largest node in one batch
 class NeuronSplit:
     """Options: seconds for all neurons together, most rounds of splitting, ascent steps a leaf, domains bounded at once,
 
-    and the relative gap to what a neuron really takes at which its tree is content.
+    the relative gap to what a neuron really takes at which its tree is content, and copies of the process that help.
     """
 
     seconds: float = 1.0
@@ -42,6 +45,7 @@ class NeuronSplit:
     steps: int = 3
     batch: int = 1024
     gap: float = 0.03
+    helpers: int = 0
 
 
 def tighten_node(
@@ -66,15 +70,25 @@ def tighten_node(
     if len(neurons) == 0 or seconds <= 0 or not splittable:
         return bounds
     losses = losses or RoundingLoss.of(network, inputs, bounds).loss
+
+    def grown(share: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Neurons whose trees were grown, and what these prove."""
+        found = []
+        parts = share.split(max(1, options.batch // 4))
+        for k, part in enumerate(parts):
+            left = deadline - time.perf_counter()
+            if left <= 0:
+                break
+            forest = Forest(network, inputs, bounds, node, part, options, fast, losses)
+            forest.grow(time.perf_counter() + left / (len(parts) - k))
+            found.append((part, forest.value))
+        return found
+
     lower, upper = interval.lower.clone(), interval.upper.clone()
-    parts = neurons.split(max(1, options.batch // 4))
-    for k, part in enumerate(parts):
-        left = deadline - time.perf_counter()
-        if left <= 0:
-            break
-        forest = Forest(network, inputs, bounds, node, part, options, fast, losses)
-        forest.grow(time.perf_counter() + left / (len(parts) - k))
-        values = forest.value
+    count = min(options.helpers + 1, max(1, len(neurons) // _SHARE)) if seconds >= _WORTH_A_COPY else 1
+    with Team(grown, count - 1) as team:
+        replies = team.work([neurons[k::count] for k in range(count)])
+    for part, values in itertools.chain.from_iterable(replies):
         lower[0, part] = torch.maximum(lower[0, part], values[: len(part)])
         upper[0, part] = torch.minimum(upper[0, part], -values[len(part) :])
     return bounds.tighten(Bounds({node: Interval(lower, upper)}, "neuron-split"))

@@ -20,6 +20,7 @@ from torch import Tensor
 from ..network.nodes import Affine, Input, Max, Network, Relu, predecessors
 from .bounds import Bounds, Interval
 from .inputs import InputSet
+from .products import inner
 
 BLOCK = 64  # entries of an inner product that are summed in low precision
 _SLACK = 1.05  # covers the rounding of the magnitudes themselves and the curvature of gamma_n
@@ -36,9 +37,7 @@ def lost(weights: Tensor, loss: Tensor) -> Tensor:
 
     `loss` is (batch, size), or (1, size) where one region's losses serve a batch of its parts.
     """
-    if len(loss) == 1:
-        return torch.matmul(weights.abs(), loss[0])
-    return torch.matmul(weights.abs(), loss.unsqueeze(-1)).squeeze(-1)
+    return inner(weights.abs(), loss)
 
 
 class RoundingLoss:

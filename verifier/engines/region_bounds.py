@@ -67,9 +67,9 @@ class RegionBounds:
         self._remember(region, bounds)
         return bounds
 
-    def tighten(self, region: Region, seconds: float, stop: Callable[[], bool]) -> None:
-        """alpha-CROWN on the intermediate neurons, and `seconds` of splitting for single neurons."""
-        trees = NeuronSplit(seconds) if seconds > 0 else None
+    def tighten(self, region: Region, seconds: float, stop: Callable[[], bool], helpers: int = 0) -> None:
+        """alpha-CROWN on the intermediate neurons, and `seconds` of splitting for single neurons, with copies of the process."""
+        trees = NeuronSplit(seconds, helpers=helpers) if seconds > 0 else None
         bounds = tighten_intermediate(
             self.working, self.inputs(region), self.of(region), AlphaCrown(steps=10), self.fast, stop, trees
         )

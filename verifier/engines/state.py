@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -309,6 +309,17 @@ class Engine(Protocol):
 
     def run(self, state: SearchState, deadline: float) -> None:
         """Work until the state is done or `state.elapsed` reaches the deadline."""
+
+
+@runtime_checkable
+class Resumable(Engine, Protocol):
+    """An engine that can tell from its progress whether more time would settle the query, and go on where it stopped."""
+
+    def arrives(self, state: SearchState, by: float) -> bool:
+        """Whether everything open is likely to be settled when `state.elapsed` is `by`."""
+
+    def resume(self, state: SearchState, deadline: float) -> None:
+        """Like `run`, after it."""
 
 
 def settle(point: np.ndarray, region: Region, dtype: np.dtype) -> np.ndarray:

@@ -203,8 +203,9 @@ class _Prover:
             if domain.bound <= 0 and not domain.branches and not self.network.has_max:
                 split = np.flatnonzero(leaves.phases[k])
                 row = self.checked.unsafe[pair][0][domain.row]
-                phases = domain.implied.numpy()
-                leaves.betas[k, split] = leaf_duals(self.checked.network, self.checked.region, phases, split, row)
+                leaves.betas[k, split] = leaf_duals(
+                    self.checked.network, self.checked.region, domain.implied, split, row
+                )
 
     def _unstable(self, columns: ReluColumns, before: int | None = None) -> NDArray[np.int64]:
         """Numbers of the neurons (before a node) whose sign is open."""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ...bounds.alpha_crown import AlphaCrown
@@ -14,27 +17,27 @@ from ...bounds.halfspace import HalfSpaces
 
 @dataclass
 class Domain:
-    """Phases (N,) int8 over all ReLUs in node order, multipliers of the last bound, and the ReLUs to split next.
+    """Phases (N,) over all ReLUs in node order, multipliers (rows, N) of the last bound, and the ReLUs to split next.
 
-    `implied` (N,) int8 has, besides the phases, those that the domain's bounds imply where it still matters; its parts
+    Arrays, not tensors: there are thousands of them, and an array is copied in a tenth of the time. `implied` (N,) int8 has, besides the phases, those that the domain's bounds imply where it still matters; its parts
     inherit them. `value` is what is proved on the domain in the units of the query, `bound` the lower bound on its
     violation, attained by `row` of its polytope; `half` is the part that still matters (see `DomainBounds._halves`), None
     where that is too much of it. Multipliers are None before the first bound.
     """
 
-    phases: Tensor
-    implied: Tensor
+    phases: NDArray[np.int8]
+    implied: NDArray[np.int8]
     value: float
     bound: float
-    alpha: Tensor | None = None
-    beta: Tensor | None = None
+    alpha: NDArray[np.float32] | None = None
+    beta: NDArray[np.float32] | None = None
     branches: Sequence[int] = ()
     row: int = 0
-    half: HalfSpaces | None = None
+    half: tuple[NDArray[np.float64], float] | None = None
 
     def part(self, relu: int, sign: int) -> Domain:
         """Where one ReLU is active (+1) or inactive (-1), with what is proved on the whole."""
-        phases, implied = self.phases.clone(), self.implied.clone()
+        phases, implied = self.phases.copy(), self.implied.copy()
         phases[relu] = implied[relu] = sign
         return Domain(phases, implied, self.value, self.bound, self.alpha, self.beta, (), self.row, self.half)
 
@@ -67,13 +70,14 @@ class Batch:
         alphas = [domain.alpha for domain in domains if domain.alpha is not None]
         betas = [domain.beta for domain in domains if domain.beta is not None]
         halves = [domain.half for domain in domains if domain.half is not None]
+        offset = torch.tensor([offset for _, offset in halves], dtype=torch.float64)
         return cls(
             torch.tensor(pairs),
-            torch.stack([domain.phases for domain in domains]),
-            torch.stack([domain.implied for domain in domains]),
-            torch.stack(alphas) if alphas else None,
-            torch.stack(betas) if betas else None,
-            HalfSpaces.stack(halves) if halves else None,
+            _stacked([domain.phases for domain in domains]),
+            _stacked([domain.implied for domain in domains]),
+            _stacked(alphas) if alphas else None,
+            _stacked(betas) if betas else None,
+            HalfSpaces(_stacked([coefficients for coefficients, _ in halves]), offset) if halves else None,
             parts,
         )
 
@@ -126,26 +130,27 @@ class Bounded:
     def domains(self, before: Sequence[Domain]) -> list[Domain]:
         """The domains that were bounded, anew."""
         values, bounds, rows = self.value.tolist(), self.bound.tolist(), self.row.tolist()
-        branches, numbers, little = self.branches.tolist(), self.open.tolist(), self.little.tolist()
-        fresh = []
-        for k, domain in enumerate(before):
-            half = None
-            if little[k] and self.half is not None:
-                half = HalfSpaces(self.half.coefficients[k : k + 1].clone(), self.half.offset[k : k + 1].clone())
-            fresh.append(
-                Domain(
-                    domain.phases,
-                    self.implied[k].clone(),  # copies: a view would keep the whole batch
-                    max(values[k], domain.value),
-                    bounds[k],
-                    self.alpha[k].clone(),
-                    self.beta[k].clone(),
-                    branches[k][: numbers[k]],
-                    rows[k],
-                    half,
-                )
+        branches, numbers = self.branches.tolist(), self.open.tolist()
+        implied, alpha, beta = self.implied.numpy(), self.alpha.numpy(), self.beta.numpy()
+        halves: list[tuple[NDArray[np.float64], float] | None] = [None] * len(before)
+        if self.half is not None:
+            coefficients, offsets = self.half.coefficients.numpy(), self.half.offset.tolist()
+            for k in torch.nonzero(self.little).squeeze(-1).tolist():
+                halves[k] = (coefficients[k].copy(), offsets[k])
+        return [
+            Domain(
+                domain.phases,
+                implied[k].copy(),  # a view would keep the whole batch
+                max(values[k], domain.value),
+                bounds[k],
+                alpha[k].copy(),
+                beta[k].copy(),
+                branches[k][: numbers[k]],
+                rows[k],
+                halves[k],
             )
-        return fresh
+            for k, domain in enumerate(before)
+        ]
 
 
 @dataclass(frozen=True)
@@ -156,3 +161,7 @@ class Order:
     options: AlphaCrown
     upper: float
     focus: float
+
+
+def _stacked(rows: Sequence[NDArray[Any]]) -> Tensor:
+    return torch.from_numpy(np.stack(rows))

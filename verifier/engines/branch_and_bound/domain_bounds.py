@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -104,7 +105,7 @@ class DomainBounds:
     def undivided(self) -> Domain:
         """The whole region, nothing proved."""
         lowest = 0.0 if self.state.distances else -math.inf
-        open_ = torch.zeros(self.columns.count, dtype=torch.int8)
+        open_ = np.zeros(self.columns.count, dtype=np.int8)
         return Domain(open_, open_, lowest, -math.inf)
 
     def obey(self, order: Order) -> list[Bounded]:

@@ -8,6 +8,9 @@ stays valid.
 from __future__ import annotations
 
 import itertools
+import math
+
+import torch
 
 from ...bounds.alpha_crown import AlphaCrown
 from ...query import Objective
@@ -36,6 +39,7 @@ class ReluSearch:
         widths: of strong branching, `STRONG` or none.
         closed: when set to a list, every domain that needs no more work is written down here, with its pair's number.
         tree: what is open, and what was proved.
+        course: seconds searched and the lowest open value, round by round.
     """
 
     def __init__(
@@ -53,20 +57,36 @@ class ReluSearch:
         self.state, self.name, self.widths, self.closed = state, name, widths, closed
         most = max((width for _, width in widths), default=1)
         self.bounds = DomainBounds(state, case, pairs, known, enough, closed is not None, most)
-        self.tree: Tree[Domain] = Tree(pairs)
+        self.tree = Tree(pairs)
         self.team = Team(self.bounds.obey, helpers_for(state.settings.threads))
         self.leaves = LeafSolver(state)
         self.splits = 0
+        self.course: list[tuple[float, float]] = []
+        self._spent = 0.0
         self.batch = int(min(1024, max(8, 400_000 // max(self.bounds.columns.count, 1))))
 
     def run(self, deadline: float) -> None:
         """Split until the case is settled or time is out; called again it goes on where it stopped."""
+        began = self.state.elapsed - self._spent
         with self.team:
-            self._run(deadline)
+            self._run(deadline, began)
+        self._spent = self.state.elapsed - began
         if self.team.lost:
             self.state.notes.append(f"{self.team.lost} copies of this process ended before their time")
 
-    def _run(self, deadline: float) -> None:
+    def remaining(self) -> float:
+        """Seconds of search still needed if the lowest open value rises on as in the last half of its course.
+
+        Infinity where it does not rise, or where nothing is open.
+        """
+        if not self.tree.heap or len(self.course) < 2:
+            return math.inf
+        now, value = self.course[-1]
+        before, lowest = next(point for point in self.course if point[0] >= now / 2)
+        rise = (value - lowest) / (now - before) if now > before else 0.0
+        return (max(self.state.goal, self.bounds.enough) - value) / rise if rise > 0 else math.inf
+
+    def _run(self, deadline: float, began: float) -> None:
         state = self.state
         if self.splits == 0 and not self.tree.heap:
             self._begin(deadline)
@@ -81,6 +101,8 @@ class ReluSearch:
             self.splits += len(taken)
             self._split(taken, width)
             self.tree.report(state, self.name)
+            if self.tree.heap:
+                self.course.append((state.elapsed - began, self.tree.heap[0][0]))
             self.bounds.refresh()
         if not self.tree.heap:
             self.tree.report(state, self.name)
@@ -112,17 +134,17 @@ class ReluSearch:
         """What the bounds of domains are short of, together."""
         return sum(max(self.bounds.target - domain.bound, 0.0) for domain in domains)
 
-    def _split(self, taken: list[tuple[float, int, Domain]], width: int) -> None:
+    def _split(self, taken: list[tuple[int, Domain]], width: int) -> None:
         """Bound the children of each domain for its `width` best ReLUs, and queue those of the best one."""
         children: list[Domain] = []
         pairs: list[int] = []
-        for _, pair, domain in taken:
+        for pair, domain in taken:
             children += [domain.part(branch, sign) for branch in domain.branches[:width] for sign in (1, -1)]
             pairs += [pair] * (len(children) - len(pairs))
         self.state.count("nodes", len(children))
         fresh = self._bound(pairs, children, AlphaCrown(steps=self.state.settings.beta_steps), parts=True)
         begin = 0
-        for _, pair, domain in taken:
+        for pair, domain in taken:
             options = [fresh[k : k + 2] for k in range(begin, begin + 2 * len(domain.branches[:width]), 2)]
             begin += 2 * len(options)
             for child in max(options, key=lambda two: self._gain(domain, two)):
@@ -173,14 +195,14 @@ class ReluSearch:
 
     def _queue(self, pair: int, domain: Domain) -> None:
         """Close, solve or queue a domain."""
-        value, settled = domain.value, self.bounds.settled(domain)
+        settled = self.bounds.settled(domain)
         if not settled and domain.branches:
-            self.tree.push(pair, value, domain)
+            self.tree.push(pair, domain)
             return
         if self.closed is not None:
             self.closed.append((pair, domain))
         if settled:
-            self.tree.close(pair, value)
+            self.tree.close(pair, domain.value)
         else:
             self._leaf(pair, domain)
 
@@ -190,7 +212,8 @@ class ReluSearch:
         if state.network.has_max:
             self.tree.close(pair, domain.value)
             return
-        phases = {i: split.numpy() for i, split in self.bounds.columns.by_node(domain.implied).items()}
+        implied = self.bounds.columns.by_node(torch.from_numpy(domain.implied))
+        phases = {i: split.numpy() for i, split in implied.items()}
         proved, point = self.leaves.solve(self.tree.pairs[pair], phases)
         if point is not None and state.offer(point, self.name) and state.distances:
             polish(state, point, self.tree.pairs[pair])

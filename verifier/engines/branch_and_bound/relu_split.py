@@ -9,6 +9,7 @@ import numpy as np
 
 from ...network.simplify import max_to_relu
 from ...specification import Case
+from ...team import helpers_for
 from ..region_bounds import RegionBounds
 from ..state import SearchState
 from .relu_search import STRONG, ReluSearch
@@ -17,8 +18,14 @@ _PASSES = (0, 1, 4, 16, 64, 256)  # seconds of splitting for single neurons, bef
 _TIGHTENING_SHARE = 0.7  # of the time that is left
 _SHORT_SEARCH, _LONG_SEARCH = 0.3, 0.5  # of the time spent on tightening; long where few ReLUs are unstable
 _SHORTEST_SEARCH = 1.0  # seconds
+_TRIAL = 0.4  # of the time of a search between passes, until the look at its progress
 _WORTHWHILE = 0.95  # a pass that leaves more than this share of the unstable ReLUs is the last one
 _WHOLE_SHARE, _STEP_SHARE = 0.5, 0.25  # of the time left, for distances: the whole ball first, then a smaller one
+_TURN, _TURN_SHARE = (
+    1.0,
+    0.25,
+)  # seconds at least, and share of the time left, until the next look at a search's progress
+_PATIENCE = 2.0  # a search arrives where it needs at most so many times the time left; it tends to speed up
 _NARROW = 0.02  # relative width at which bisecting what is provable ends
 
 
@@ -26,6 +33,10 @@ class ReluSplit:
     """Complete for every norm but 0 (whose balls are not convex)."""
 
     name = "relu-split"
+
+    def __init__(self) -> None:
+        """No search yet."""
+        self._last: ReluSearch | None = None
 
     def run(self, state: SearchState, deadline: float) -> None:
         """Case by case."""
@@ -38,11 +49,28 @@ class ReluSplit:
             search = None
             if state.distances and np.isfinite(state.goal):
                 search = self._settle(state, case, known, state.elapsed + _WHOLE_SHARE * (deadline - state.elapsed))
+                while (
+                    search is not None and state.elapsed < deadline and _rising(search, state, state.settings.timeout)
+                ):
+                    search.run(min(deadline, state.elapsed + max(_TURN, _TURN_SHARE * (deadline - state.elapsed))))
                 self._approach(state, case, known, deadline)
             if search is None:
-                self._settle(state, case, known, deadline)
+                search = self._settle(state, case, known, deadline)
             elif not state.done:
                 search.run(deadline)
+            self._last = search
+
+    def arrives(self, state: SearchState, by: float) -> bool:
+        """Whether the last search is the only one that is open, and rises fast enough."""
+        if self._last is None:
+            return False
+        searched = {id(pair) for pair in self._last.tree.pairs}
+        return all(id(pair) in searched for pair in state.open_pairs) and _rising(self._last, state, by)
+
+    def resume(self, state: SearchState, deadline: float) -> None:
+        """Go on with the last search."""
+        assert self._last is not None
+        self._last.run(deadline)
 
     def _approach(self, state: SearchState, case: Case, known: RegionBounds, deadline: float) -> None:
         """Raise the lower side over smaller balls where the whole one is too hard: bisect what may be provable."""
@@ -78,16 +106,29 @@ class ReluSplit:
                 search.run(deadline)
                 return search
             left = budget - spent
-            known.tighten(region, min(seconds, left), _clock(state, began + left))
+            known.tighten(region, min(seconds, left), _clock(state, began + left), helpers_for(state.settings.threads))
             spent += state.elapsed - began
             stalled = seconds > 0 and known.of(region).unstable_count(known.network) > _WORTHWHILE * before
             last = seconds == _PASSES[-1] or spent >= 0.95 * budget or stalled
             search = ReluSearch(state, case, pairs, self.name, known, STRONG if last else ())
-            share = _LONG_SEARCH if search.bounds.refine else _SHORT_SEARCH
-            search.run(deadline if last else min(deadline, state.elapsed + max(_SHORTEST_SEARCH, share * spent)))
             if last:
+                search.run(deadline)
                 return search
+            share = _LONG_SEARCH if search.bounds.refine else _SHORT_SEARCH
+            _try(search, state, min(deadline, state.elapsed + max(_SHORTEST_SEARCH, share * spent)))
         raise AssertionError("one of the passes is the last")
+
+
+def _try(search: ReluSearch, state: SearchState, until: float) -> None:
+    """Search for so long, or give up after a part of it where the rest will not do."""
+    search.run(state.elapsed + _TRIAL * (until - state.elapsed))
+    if state.elapsed < until and _rising(search, state, until):
+        search.run(until)
+
+
+def _rising(search: ReluSearch, state: SearchState, by: float) -> bool:
+    """Whether a search rises so fast that it will have come to its end when `state.elapsed` is `by`."""
+    return not state.done and search.remaining() <= _PATIENCE * (by - state.elapsed)
 
 
 def _clock(state: SearchState, limit: float) -> Callable[[], bool]:
