@@ -19,7 +19,7 @@ _FAILURES = (MemoryError, RuntimeError, ArithmeticError)
 
 _SMALL = 100  # ReLUs up to which a second thread costs more than it brings
 
-_LEAST_TURN = 1.0  # seconds between two looks at an engine's progress
+_LEAST_TURN = 5.0  # seconds between two looks at an engine's progress
 
 # Share of the remaining time that an engine may use while others wait behind it.
 _SHARE = {"falsify": 0.25, "propagate": 1.0, "falsify-more": 0.05, "input-split": 0.8, "relu-split": 0.85, "milp": 1.0}
@@ -105,11 +105,11 @@ def run_engines(state: SearchState, names: list[str]) -> None:
 def _go_on(state: SearchState, engine: Resumable, following: str) -> None:
     """Leave an engine the time of those that wait behind it while its own progress says that it will arrive."""
     while not state.done and state.time_left > 0:
-        if not engine.arrives(state, state.settings.timeout):
+        if not engine.arrives(state):
             state.statistics["handed_over"] = round(state.elapsed, 2)
             state.notes.append(f"{engine.name} handed over to {following} after {state.elapsed:.1f} s")
             return
-        engine.resume(state, state.elapsed + max(_LEAST_TURN, state.time_left / 4))
+        engine.resume(state, state.elapsed + min(state.time_left, max(_LEAST_TURN, state.time_left / 4)))
 
 
 def conclude(state: SearchState, reason: str = "") -> Outcome:

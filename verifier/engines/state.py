@@ -315,8 +315,8 @@ class Engine(Protocol):
 class Resumable(Engine, Protocol):
     """An engine that can tell from its progress whether more time would settle the query, and go on where it stopped."""
 
-    def arrives(self, state: SearchState, by: float) -> bool:
-        """Whether everything open is likely to be settled when `state.elapsed` is `by`."""
+    def arrives(self, state: SearchState) -> bool:
+        """Whether everything open is likely to be settled within the time limit."""
 
     def resume(self, state: SearchState, deadline: float) -> None:
         """Like `run`, after it."""

@@ -75,14 +75,14 @@ class ReluSearch:
             self.state.notes.append(f"{self.team.lost} copies of this process ended before their time")
 
     def remaining(self) -> float:
-        """Seconds of search still needed if the lowest open value rises on as in the last half of its course.
+        """Seconds of search still needed if the lowest open value rises on as in the last three quarters of its course.
 
         Infinity where it does not rise, or where nothing is open.
         """
         if not self.tree.heap or len(self.course) < 2:
             return math.inf
         now, value = self.course[-1]
-        before, lowest = next(point for point in self.course if point[0] >= now / 2)
+        before, lowest = next(point for point in self.course if point[0] >= now / 4)  # it has plateaus
         rise = (value - lowest) / (now - before) if now > before else 0.0
         return (max(self.state.goal, self.bounds.enough) - value) / rise if rise > 0 else math.inf
 

@@ -21,10 +21,7 @@ _SHORTEST_SEARCH = 1.0  # seconds
 _TRIAL = 0.4  # of the time of a search between passes, until the look at its progress
 _WORTHWHILE = 0.95  # a pass that leaves more than this share of the unstable ReLUs is the last one
 _WHOLE_SHARE, _STEP_SHARE = 0.5, 0.25  # of the time left, for distances: the whole ball first, then a smaller one
-_TURN, _TURN_SHARE = (
-    1.0,
-    0.25,
-)  # seconds at least, and share of the time left, until the next look at a search's progress
+_TURN, _TURN_SHARE = 5.0, 0.25  # seconds, or share of the time left, until the next look at a search's progress
 _PATIENCE = 2.0  # a search arrives where it needs at most so many times the time left; it tends to speed up
 _NARROW = 0.02  # relative width at which bisecting what is provable ends
 
@@ -52,7 +49,8 @@ class ReluSplit:
                 while (
                     search is not None and state.elapsed < deadline and _rising(search, state, state.settings.timeout)
                 ):
-                    search.run(min(deadline, state.elapsed + max(_TURN, _TURN_SHARE * (deadline - state.elapsed))))
+                    left = deadline - state.elapsed
+                    search.run(state.elapsed + min(left, max(_TURN, _TURN_SHARE * left)))
                 self._approach(state, case, known, deadline)
             if search is None:
                 search = self._settle(state, case, known, deadline)
@@ -60,12 +58,14 @@ class ReluSplit:
                 search.run(deadline)
             self._last = search
 
-    def arrives(self, state: SearchState, by: float) -> bool:
+    def arrives(self, state: SearchState) -> bool:
         """Whether the last search is the only one that is open, and rises fast enough."""
         if self._last is None:
             return False
         searched = {id(pair) for pair in self._last.tree.pairs}
-        return all(id(pair) in searched for pair in state.open_pairs) and _rising(self._last, state, by)
+        return all(id(pair) in searched for pair in state.open_pairs) and _rising(
+            self._last, state, state.settings.timeout
+        )
 
     def resume(self, state: SearchState, deadline: float) -> None:
         """Go on with the last search."""
