@@ -22,7 +22,7 @@ _SMALL = 100  # ReLUs up to which a second thread costs more than it brings
 _LEAST_TURN = 5.0  # seconds between two looks at an engine's progress
 
 # Share of the remaining time that an engine may use while others wait behind it.
-_SHARE = {"falsify": 0.25, "propagate": 1.0, "falsify-more": 0.05, "input-split": 0.8, "relu-split": 0.85, "milp": 1.0}
+_SHARE = {"falsify": 0.25, "propagate": 1.0, "falsify-more": 0.05, "input-split": 0.8, "relu-split": 0.93, "milp": 1.0}
 
 
 def solve(

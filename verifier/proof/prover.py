@@ -169,7 +169,7 @@ class _Prover:
         """A finished search, or None where time ran out."""
         specification = Specification((self.case,))
         query = Query(self.network, specification, Objective.FEASIBILITY)
-        settings = Settings(timeout=max(limit - time.perf_counter(), 0.01))
+        settings = Settings(timeout=max(limit - time.perf_counter(), 0.01), threads=torch.get_num_threads())
         state = SearchState.open(query, settings, NetworkJudge(self.network))
         self.known.learn(self.case.region, self._bounds())
         search = ReluSearch(state, self.case, state.pairs, "proof", self.known, enough=enough, closed=[])

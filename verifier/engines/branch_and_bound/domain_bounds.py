@@ -63,10 +63,8 @@ class DomainBounds:
         self.enough, self.whole, self.branches = enough, whole, branches
         self.network = known.network
         self.columns = ReluColumns(self.network)
-        sizes = torch.tensor(self.columns.sizes, dtype=torch.long)
-        self._reads = torch.tensor([self._read(i) for i in self.columns.relus], dtype=torch.long).repeat_interleave(
-            sizes
-        )
+        reads = [torch.full((n,), self._read(i)) for i, n in zip(self.columns.relus, self.columns.sizes, strict=True)]
+        self._reads = torch.cat(reads)
         self.rows, self.offset = state.rows(pairs)
         self.radius = math.nan
         self.balls = True
@@ -120,9 +118,7 @@ class DomainBounds:
         bounds, best = self._optimise(batch, options, inputs)
         value = value_of(self.state, best.bound, best.form, inputs)
         if self.state.query.objective is Objective.MAX_MARGIN:
-            value = value.clamp(
-                max=self.state.upper
-            )  # beyond the half-spaces, its own or inherited, it is at least that
+            value = value.clamp(max=self.state.upper)  # it is at least that beyond half-spaces, its own or inherited
         lower, chosen = best.bound.max(-1)
         points = best.point[torch.arange(len(batch)), chosen]
         with torch.no_grad():

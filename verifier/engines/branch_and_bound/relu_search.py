@@ -1,4 +1,4 @@
-"""Branch and bound over ReLU phases, one queue for all pairs of a case; `domains` bounds what is in it.
+"""Branch and bound over ReLU phases, one queue for all pairs of a case; `domain_bounds` bounds what is in it.
 
 For distances every domain carries the radius up to which its own linear bound stays positive; the tree is searched
 best-first on that radius, so the lower side rises all the time, and when a closer witness shrinks the ball every value

@@ -15,11 +15,13 @@ from ..state import SearchState
 from .relu_search import STRONG, ReluSearch
 
 _PASSES = (0, 1, 4, 16, 64, 256)  # seconds of splitting for single neurons, before each search
-_TIGHTENING_SHARE = 0.7  # of the time that is left
+_LEAST_GROWTH = 2.0  # trees begin anew in every pass; one that gets less than so many times the time before is no use
+_TIGHTENING_SHARE = 0.65  # of the time that is left
 _SHORT_SEARCH, _LONG_SEARCH = 0.3, 0.5  # of the time spent on tightening; long where few ReLUs are unstable
 _SHORTEST_SEARCH = 1.0  # seconds
 _TRIAL = 0.4  # of the time of a search between passes, until the look at its progress
-_WORTHWHILE = 0.95  # a pass that leaves more than this share of the unstable ReLUs is the last one
+_WORTHWHILE = 0.98  # a pass that leaves more than this share of the unstable ReLUs is the last one
+_CONTENT = 0.8  # so is one that does not need more than this share of its time: its trees have no more to give
 _WHOLE_SHARE, _STEP_SHARE = 0.5, 0.25  # of the time left, for distances: the whole ball first, then a smaller one
 _TURN, _TURN_SHARE = 5.0, 0.25  # seconds, or share of the time left, until the next look at a search's progress
 _PATIENCE = 2.0  # a search arrives where it needs at most so many times the time left; it tends to speed up
@@ -95,7 +97,7 @@ class ReluSplit:
         """
         budget = _TIGHTENING_SHARE * max(deadline - state.elapsed, 0.0)
         spent = 0.0
-        for seconds in _PASSES:
+        for wanted in _PASSES:
             pairs = [pair for pair in state.open_pairs if pair.case is case]
             if not pairs or state.done or state.elapsed > deadline:
                 return None
@@ -106,10 +108,12 @@ class ReluSplit:
                 search.run(deadline)
                 return search
             left = budget - spent
-            known.tighten(region, min(seconds, left), _clock(state, began + left), helpers_for(state.settings.threads))
+            seconds = wanted if (1 + _LEAST_GROWTH) * wanted <= left else left
+            known.tighten(region, seconds, _clock(state, began + left), helpers_for(state.settings.threads))
             spent += state.elapsed - began
-            stalled = seconds > 0 and known.of(region).unstable_count(known.network) > _WORTHWHILE * before
-            last = seconds == _PASSES[-1] or spent >= 0.95 * budget or stalled
+            stalled = known.of(region).unstable_count(known.network) > _WORTHWHILE * before
+            content = state.elapsed - began < _CONTENT * seconds
+            last = wanted == _PASSES[-1] or spent >= 0.95 * budget or (seconds > 0 and (stalled or content))
             search = ReluSearch(state, case, pairs, self.name, known, STRONG if last else ())
             if last:
                 search.run(deadline)
