@@ -12,6 +12,7 @@ import os
 import pickle
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing import Pipe
@@ -115,7 +116,9 @@ class Team(Generic[Order, Reply]):
 
     def _fork(self) -> _Helper:
         ours, theirs = Pipe()
-        pid = os.fork()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of other threads; a copy needs none
+            pid = os.fork()
         if pid:
             theirs.close()
             return _Helper(pid, ours)

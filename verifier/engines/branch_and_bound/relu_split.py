@@ -48,11 +48,8 @@ class ReluSplit:
             search = None
             if state.distances and np.isfinite(state.goal):
                 search = self._settle(state, case, known, state.elapsed + _WHOLE_SHARE * (deadline - state.elapsed))
-                while (
-                    search is not None and state.elapsed < deadline and _rising(search, state, state.settings.timeout)
-                ):
-                    left = deadline - state.elapsed
-                    search.run(state.elapsed + min(left, max(_TURN, _TURN_SHARE * left)))
+                if search is not None:
+                    _pursue(search, state, deadline)
                 self._approach(state, case, known, deadline)
             if search is None:
                 search = self._settle(state, case, known, deadline)
@@ -65,9 +62,8 @@ class ReluSplit:
         if self._last is None:
             return False
         searched = {id(pair) for pair in self._last.tree.pairs}
-        return all(id(pair) in searched for pair in state.open_pairs) and _rising(
-            self._last, state, state.settings.timeout
-        )
+        alone = all(id(pair) in searched for pair in state.open_pairs)
+        return alone and _rising(self._last, state, state.settings.timeout)
 
     def resume(self, state: SearchState, deadline: float) -> None:
         """Go on with the last search."""
@@ -121,6 +117,13 @@ class ReluSplit:
             share = _LONG_SEARCH if search.bounds.refine else _SHORT_SEARCH
             _try(search, state, min(deadline, state.elapsed + max(_SHORTEST_SEARCH, share * spent)))
         raise AssertionError("one of the passes is the last")
+
+
+def _pursue(search: ReluSearch, state: SearchState, deadline: float) -> None:
+    """Search on while the query's time would do for the rest."""
+    while state.elapsed < deadline and _rising(search, state, state.settings.timeout):
+        left = deadline - state.elapsed
+        search.run(state.elapsed + min(left, max(_TURN, _TURN_SHARE * left)))
 
 
 def _try(search: ReluSearch, state: SearchState, until: float) -> None:
