@@ -36,7 +36,7 @@ class Settings:
     Attributes:
         timeout: seconds for the query.
         gap: relative gap at which a bracket counts as closed.
-        threads: of torch and of solvers.
+        threads: of torch and of solvers; ReLU trees take as many processes instead where they can (Linux).
         seed: of attacks and solvers.
         solver: back end of the MILP engine.
         symmetric: symmetric big-M (ablation).

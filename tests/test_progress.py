@@ -1,0 +1,78 @@
+"""Who gets the time: searches that say how long they still need, and the rule that hands over to the next engine."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from test_halfspace import deep
+
+from advverify.verifier import cascade
+from advverify.verifier.engines import Settings
+from advverify.verifier.engines.branch_and_bound.relu_search import ReluSearch
+from advverify.verifier.engines.state import NetworkJudge, Resumable, SearchState
+from advverify.verifier.network.evaluate import predict
+from advverify.verifier.norms import get_norm
+from advverify.verifier.query import Objective, Query
+from advverify.verifier.specification import robustness
+
+
+def opened(timeout: float = 60.0) -> SearchState:
+    """The distance of a small network, with an adversarial example that is known to lie at 0.4 or nearer."""
+    network = deep(0)
+    image = np.full(6, 0.5)
+    label = int(predict(network, torch.tensor(image[None])))
+    specification = robustness(image, label, 3, get_norm("inf", 1), 0.4)
+    query = Query(network, specification, Objective.MIN_DISTORTION, None, False)
+    return SearchState.open(query, Settings(timeout=timeout, threads=1), NetworkJudge(network))
+
+
+def test_what_a_search_still_needs() -> None:
+    state = opened()
+    search = ReluSearch(state, state.excluded.cases[0], state.pairs, "test", state.region_bounds)
+    assert search.remaining() == math.inf  # nothing begun
+    search.tree.push(0, search.bounds.undivided())
+    search.course = [(0.0, 0.0), (1.0, 0.1), (2.0, 0.2), (4.0, 0.25)]
+    assert search.remaining() == pytest.approx(3 * (0.4 - 0.25) / (0.25 - 0.1))
+    search.course = [(1.0, 0.1), (2.0, 0.1), (4.0, 0.1)]
+    assert search.remaining() == math.inf
+    search.tree.pop(1, 1.0)
+    search.course = [(1.0, 0.1), (2.0, 0.2)]
+    assert search.remaining() == math.inf  # nothing open
+
+
+class Climber:
+    """Says so many times that it will arrive."""
+
+    name = "climber"
+
+    def __init__(self, turns: int) -> None:
+        self.turns, self.resumed = turns, 0
+
+    def run(self, state: SearchState, deadline: float) -> None:
+        raise AssertionError("it has run already")
+
+    def arrives(self, state: SearchState) -> bool:
+        return self.resumed < self.turns
+
+    def resume(self, state: SearchState, deadline: float) -> None:
+        assert deadline <= state.settings.timeout
+        self.resumed += 1
+
+
+def test_an_engine_keeps_the_others_waiting_while_it_will_arrive() -> None:
+    state, engine = opened(), Climber(turns=2)
+    assert isinstance(engine, Resumable)
+    cascade._go_on(state, engine, "milp")
+    assert engine.resumed == 2 and "handed_over" in state.statistics
+    assert any("climber handed over to milp" in note for note in state.notes)
+
+
+def test_nothing_is_handed_over_when_all_is_settled_or_time_is_out() -> None:
+    for state in (opened(), opened(timeout=0.0)):
+        if state.settings.timeout:
+            for pair in state.pairs:
+                state.prove(pair, 0.4, "test")
+        engine = Climber(turns=2)
+        cascade._go_on(state, engine, "milp")
+        assert engine.resumed == 0 and not state.notes
