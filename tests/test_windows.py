@@ -117,7 +117,7 @@ def test_half_spaces_are_seen_through_windows(seed: int, height: float) -> None:
         relaxed = relaxations(network, bounds, node)
         index = torch.arange(network.nodes[node].size)[None]
         plain, found = (window.lower_bounds(region, index, relaxed, losses) for region in (inputs, part))
-        assert (found >= plain - 1e-9 * (1 + plain.abs())).all()
+        assert (found >= plain - 1e-5 * (1 + plain.abs())).all()  # multipliers are looked for in float32
         share = torch.from_numpy(rng.random((2000, network.input_size)))
         towards = torch.where(f > 0, inputs.lower, inputs.upper)
         points = inputs.lower + torch.cat([share, share.round()]) * (inputs.upper - inputs.lower)
