@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from advverify.verifier.api import certify as certify
+    from advverify.verifier.api import certify_all as certify_all
     from advverify.verifier.api import distance as distance
     from advverify.verifier.api import verify as verify
     from advverify.verifier.network.onnx_reader import read_onnx as read_onnx
@@ -18,11 +19,12 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "certify": "advverify.verifier.api",
+    "certify_all": "advverify.verifier.api",
     "distance": "advverify.verifier.api",
     "verify": "advverify.verifier.api",
     "read_onnx": "advverify.verifier.network.onnx_reader",
 }
-__all__ = ["__version__", "certify", "distance", "read_onnx", "verify"]
+__all__ = ["__version__", "certify", "certify_all", "distance", "read_onnx", "verify"]
 
 
 def __getattr__(name: str) -> Any:

@@ -6,12 +6,13 @@ MIPVerify.jl 0.8 with HiGHS publishes 950 s for 500 images at linf 0.1, and leav
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
 from advverify.models.datasets import load_dataset
-from advverify.verifier.api import Model, certify, distance
+from advverify.verifier.api import Model, certify_all, distance
 from advverify.verifier.engines import Settings
 from advverify.verifier.outcome import Outcome, Verdict
 
@@ -31,12 +32,13 @@ def command(model: Path, mnist: Path, take: int, eps: float, distances: bool, ti
     settings = Settings(timeout=timeout, gap=1e-3 if distances else 1e-4)
     began = time.perf_counter()
     outcomes: list[Outcome] = []
-    for index in range(take):
-        image, label = data.images[index], int(data.labels[index])
-        if distances:
-            outcome = distance(network, image, label, "inf", settings=settings)
-        else:
-            outcome = certify(network, image, label, "inf", eps, settings=settings)
+    images, labels = data.images[:take], [int(label) for label in data.labels[:take]]
+    found: Iterator[tuple[int, Outcome]]
+    if distances:
+        found = ((k, distance(network, images[k], labels[k], "inf", settings=settings)) for k in range(take))
+    else:
+        found = certify_all(network, images, labels, "inf", eps, settings=settings)
+    for index, outcome in found:
         outcomes.append(outcome)
         if outcome.verdict is Verdict.UNKNOWN:
             click.echo(f"image {index}: {outcome.bracket.lower:.6f} {outcome.bracket.upper:.6f}", err=True)

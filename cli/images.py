@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -22,15 +23,20 @@ if TYPE_CHECKING:
 
 Task = tuple[str, np.ndarray, int, dict[str, Any]]
 Ask = Callable[[Task], "Outcome"]
+AskAll = Callable[[list[Task]], Iterator[tuple[int, "Outcome"]]]
 
 
-def run_images(options: dict[str, Any], ask: Ask, title: str, distances: bool) -> int:
-    """Ask about every image; show and write what comes. Returns the exit status."""
+def run_images(options: dict[str, Any], ask: Ask, title: str, distances: bool, first: AskAll | None = None) -> int:
+    """Ask about every image; show and write what comes. Returns the exit status.
+
+    `first` settles some of many tasks at once, and names them by position; the others are asked about one by one.
+    """
     from advverify.verifier.api import Model
     from advverify.verifier.norms import get_norm
 
     path = model_path(options["model"])
-    settings, engines = settings_from(options), engines_from(options["engines"])
+    together = first is not None
+    settings, engines = settings_from(options, gpu=together, many=together), engines_from(options["engines"])
     jobs = int(options["jobs"])
     if jobs < 1:
         raise InvalidInput(f"--jobs must be at least 1, got {jobs}")
@@ -74,12 +80,18 @@ def run_images(options: dict[str, Any], ask: Ask, title: str, distances: bool) -
             sink.write(outcome)
 
     interrupted = False
-    position = iter(todo)
+    position: Iterator[int] = iter(())
     try:
         with click.progressbar(
             length=len(todo), file=sys.stderr, label="images", hidden=len(todo) < 2 or not sys.stderr.isatty()
         ) as bar:
-            for outcome in answers(ask, [tasks[i] for i in todo], jobs, lost):
+            for k, outcome in first([tasks[i] for i in todo]) if first is not None and todo else ():
+                keep(todo[k], outcome)
+                bar.update(1)
+            left = [i for i in todo if i not in outcomes]
+            position = iter(left)
+            alone = [(*tasks[i][:3], {**tasks[i][3], "settings": replace(settings, device="cpu")}) for i in left]
+            for outcome in answers(ask, alone, jobs, lost):
                 keep(next(position), outcome)
                 bar.update(1)
     except KeyboardInterrupt as stop:

@@ -64,7 +64,13 @@ def search_options(timeout: float) -> Callable[[F], F]:
             "--solver", default="highs", show_default=True, help="Solver of the MILP engine: highs, scip, cbc."
         ),
         click.option("--threads", type=int, default=None, help="Threads a query [default: 2, fewer with --jobs]."),
-        click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
+        click.option(
+            "--device",
+            type=click.Choice(["auto", "cpu", "cuda"]),
+            default="auto",
+            show_default=True,
+            help="Where attacks and bound propagation look at images or a property first; auto: certify on a GPU, if any.",
+        ),
         click.option("--seed", type=int, default=0, show_default=True, help="Seed of attacks and solvers."),
         click.option(
             "--float32",
@@ -80,8 +86,13 @@ def search_options(timeout: float) -> Callable[[F], F]:
     )
 
 
-def settings_from(options: dict[str, Any]) -> Settings:
+def settings_from(options: dict[str, Any], gpu: bool = True, many: bool = False) -> Settings:
     """Validated settings.
+
+    Args:
+        options: of the command line.
+        gpu: whether what is asked for can use one.
+        many: whether it has so much to do that it should where it finds one.
 
     Raises:
         InvalidInput: a limit that makes no sense.
@@ -102,12 +113,33 @@ def settings_from(options: dict[str, Any]) -> Settings:
         raise InvalidInput(f"--threads must be at least 1, got {threads}")
     if options["solver"] != "highs":
         get_solver(options["solver"])
-    if options["device"] == "cuda":
-        raise InvalidInput("--device cuda: the engines run on the CPU in this version; use --device cpu or auto")
+    if options["device"] == "cuda" and not gpu:
+        raise InvalidInput("--device cuda is for verdicts of certify and verify alone; leave it out")
+    device = "cpu" if options["device"] == "auto" and not many else device_from(options["device"])
     proofs = None if options["proofs"] is None else writable_folder(options["proofs"], "--proofs")
     return Settings(
-        timeout=timeout, gap=gap, threads=threads, seed=int(options["seed"]), solver=options["solver"], proofs=proofs
+        timeout=timeout,
+        gap=gap,
+        threads=threads,
+        seed=int(options["seed"]),
+        solver=options["solver"],
+        device=device,
+        proofs=proofs,
     )
+
+
+def device_from(name: str) -> str:
+    """cpu or cuda, from auto, cpu or cuda.
+
+    Raises:
+        InvalidInput: there is no GPU.
+    """
+    import torch
+
+    found = name != "cpu" and torch.cuda.is_available()
+    if name == "cuda" and not found:
+        raise InvalidInput("--device cuda: torch finds no GPU here; use --device cpu")
+    return "cuda" if found else "cpu"
 
 
 def writable_folder(path: Path, option: str) -> Path:

@@ -38,7 +38,7 @@ def outcome_table(outcomes: list[Outcome], title: str, distances: bool) -> Table
         if distances:
             gap = bracket.relative_gap
             cells.append("-" if math.isinf(gap) else f"{100 * gap:.2g} %")
-        cells += [outcome.trust.value, outcome.engine, f"{outcome.seconds:.2f}"]
+        cells += [outcome.trust.value, outcome.engine, _seconds(outcome.seconds)]
         table.add_row(*cells)
     return table
 
@@ -56,7 +56,7 @@ def summary(outcomes: list[Outcome], distances: bool, gap: float) -> str:
     if not distances and total:
         parts.append(f"certified accuracy {100 * counts['robust'] / total:.1f} %")
     if seconds:
-        parts.append(f"median {seconds[total // 2]:.2f} s, total {sum(seconds):.1f} s")
+        parts.append(f"median {_seconds(seconds[total // 2])} s, total {sum(seconds):.1f} s")
     return ", ".join(parts)
 
 
@@ -69,3 +69,8 @@ def console(stderr: bool = False, width: int = 120) -> Console:
     """A console that keeps tables up to `width` characters whole when they are piped."""
     plain = Console(stderr=stderr, highlight=False)
     return plain if plain.is_terminal else Console(stderr=stderr, highlight=False, width=width)
+
+
+def _seconds(value: float) -> str:
+    """Hundredths, or thousandths of what is short."""
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.3f}"

@@ -39,6 +39,18 @@ def test_certify_and_json(tmp_path: Path) -> None:
     assert lines[1]["trust"] == "checked" and ((witness >= 0) & (witness <= 1)).all()
 
 
+def test_many_images_side_by_side_and_what_is_left_in_processes(tmp_path: Path) -> None:
+    out = tmp_path / "o.jsonl"
+    arguments = ["certify", "zoo:digits-mlp", "--eps", "0.08", "--images", "0:12", "--out", str(out), "--jobs", "2"]
+    done = run(*arguments, "--engines", "propagate,relu-split")
+    assert done.returncode == 0 and "12 images" in done.stdout
+    lines = {line["index"]: line for line in map(json.loads, out.read_text().splitlines())}
+    assert sorted(lines) == list(range(12))
+    assert {line["engine"] for line in lines.values()} >= {"propagate", "relu-split"}
+    again = run(*arguments, "--engines", "propagate,relu-split")
+    assert "12 of 12 images are in" in again.stderr
+
+
 def test_proofs_are_written_and_checked(tmp_path: Path) -> None:
     out, folder = tmp_path / "o.jsonl", tmp_path / "proofs"
     options = ["--images", "0:2", "--out", str(out), "--proofs", str(folder)]
@@ -97,6 +109,11 @@ def test_info_export_capabilities(tmp_path: Path) -> None:
         (["certify", "zoo:digits-mlp", "--eps", "0.1", "--target", "10"], "target 10 must be"),
         (["certify", "zoo:digits-mlp", "--eps", "0.1", "--solver", "nope"], "unknown solver"),
         (["certify", "zoo:digits-mlp", "--eps", "0.1", "--valid-range", "0", "0.1"], "outside the valid range"),
+        (["distance", "zoo:digits-mlp", "--device", "cuda"], "--device cuda is for verdicts of certify and verify"),
+        (
+            ["certify", "zoo:digits-mlp", "--eps", "0.1", "--float32", "--device", "cuda"],
+            "verdicts of certify and verify",
+        ),
         (["distance", "zoo:digits-mlp", "--data", "mnist:/nowhere"], "no such folder"),
         (["verify", "zoo:digits-mlp"], "takes MODEL and SPEC"),
         (["certify", "zoo:digits-mlp"], "Missing option '--eps'"),

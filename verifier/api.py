@@ -1,13 +1,16 @@
-"""The three calls of the library: `certify`, `distance` and `verify`."""
+"""The calls of the library: `certify` (and `certify_all` for many images), `distance` and `verify`."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from . import cascade
 from .cascade import Interrupted, solve
 from .engines import Settings
 from .engines.state import Judge, NetworkJudge
@@ -21,7 +24,7 @@ from .query import Objective, Query
 from .specification import Specification, robustness
 from .specification.vnnlib import read_vnnlib
 
-__all__ = ["Interrupted", "Model", "certify", "distance", "verify"]
+__all__ = ["Interrupted", "Model", "certify", "certify_all", "distance", "screen", "verify"]
 
 
 class Model:
@@ -29,6 +32,7 @@ class Model:
 
     def __init__(self, path: str | Path | Network) -> None:
         """Read an ONNX file, or take a network that was built in memory."""
+        self._copies: dict[str, Network] = {}
         if isinstance(path, Network):
             self.path, self.network = None, path
             self.judge: Judge = NetworkJudge(path)
@@ -53,6 +57,12 @@ class Model:
         if not same:
             raise InvalidModel(f"{self.path}: onnxruntime computes something else than what was read; please report it")
 
+    def on(self, device: str) -> Network:
+        """The network on a device, copied there once."""
+        if device not in self._copies:
+            self._copies[device] = self.network.to(self.network.dtype, device)
+        return self._copies[device]
+
     def predict(self, image: np.ndarray) -> int:
         """Class of one image, by the judge."""
         flat = np.asarray(image, dtype=np.float64).ravel()
@@ -64,8 +74,8 @@ class Model:
         return int(self.judge.run(flat[None])[0].argmax())
 
 
-def _ask(
-    model: str | Path | Network | Model,
+def _question(
+    model: Model,
     image: np.ndarray,
     label: int,
     norm: str | float,
@@ -76,11 +86,8 @@ def _ask(
     valid: tuple[float, float],
     channels: int,
     executed: bool,
-    settings: Settings | None,
-    engines: tuple[str, ...],
-    listener: Callable[[TraceEvent], None] | None,
-) -> Outcome:
-    model = model if isinstance(model, Model) else Model(model)
+) -> tuple[Query | Outcome, dict[str, object]]:
+    """The query about an image, or its answer where the image itself is misclassified; and the outcome's labels."""
     specification = robustness(
         image,
         label,
@@ -95,15 +102,40 @@ def _ask(
     labels = {"label": label, "prediction": prediction, "norm": str(norm), "target": target, "executed": executed}
     if prediction != label and (target is None or prediction == target):
         flat = np.asarray(image, dtype=np.float64).ravel()
-        return Outcome(Verdict.MISCLASSIFIED, Bracket(0.0, 0.0, flat), Trust.CHECKED, "judge", 0.0, labels=labels)
-    query = Query(model.network, specification, objective, model.path, executed)
+        misclassified = Verdict.MISCLASSIFIED, Bracket(0.0, 0.0, flat), Trust.CHECKED
+        return Outcome(*misclassified, "judge", 0.0, labels=labels), labels
+    return Query(model.network, specification, objective, model.path, executed), labels
+
+
+def _answer(
+    model: Model,
+    query: Query,
+    labels: dict[str, object],
+    settings: Settings | None,
+    engines: tuple[str, ...],
+    listener: Callable[[TraceEvent], None] | None,
+) -> Outcome:
+    """The outcome of a query, first looked at on a GPU where the settings name one, with its labels and proof."""
     try:
-        outcome = solve(query, settings, engines, model.judge, listener)
+        outcome = _look(model, query, settings, engines)
+        if outcome is None:
+            outcome = solve(query, settings, engines, model.judge, listener)
+        elif listener is not None:
+            for event in outcome.trace:
+                listener(event)
     except Interrupted as stop:
         stop.outcome.labels.update(labels)
         raise
     outcome.labels.update(labels)
     return _proved(query, outcome, settings)
+
+
+def _look(model: Model, query: Query, settings: Settings | None, engines: tuple[str, ...]) -> Outcome | None:
+    """What a GPU settles of a query."""
+    if settings is None or settings.device == "cpu" or query.executed or query.objective is not Objective.FEASIBILITY:
+        return None
+    moved = replace(query, network=model.on(settings.device))
+    return next((outcome for _, outcome in cascade.screen([moved], model.judge, settings, engines)), None)
 
 
 def _proved(query: Query, outcome: Outcome, settings: Settings | None) -> Outcome:
@@ -155,27 +187,98 @@ def certify(
     Raises:
         InvalidInput: an argument that makes no sense.
     """
-    if math.isnan(eps) or eps < 0:
-        raise InvalidInput(f"eps must be a number >= 0, got {eps}")
+    _check_radius(eps)
+    model = model if isinstance(model, Model) else Model(model)
     objective = Objective.MAX_MARGIN if exact_margin else Objective.FEASIBILITY
-    outcome = _ask(
-        model,
-        image,
-        label,
-        norm,
-        eps,
-        objective,
-        target,
-        margin,
-        valid,
-        channels,
-        executed,
-        settings,
-        engines,
-        listener,
-    )
+    query, labels = _question(model, image, label, norm, eps, objective, target, margin, valid, channels, executed)
+    outcome = query if isinstance(query, Outcome) else _answer(model, query, labels, settings, engines, listener)
     outcome.labels["eps"] = eps
     return outcome
+
+
+def screen(
+    model: str | Path | Network | Model,
+    images: Sequence[np.ndarray] | np.ndarray,
+    labels: Sequence[int] | np.ndarray,
+    norm: str | float = "inf",
+    eps: float = 0.0,
+    *,
+    target: int | None = None,
+    margin: float = 0.0,
+    valid: tuple[float, float] = (0.0, 1.0),
+    channels: int = 1,
+    settings: Settings | None = None,
+    engines: tuple[str, ...] = (),
+) -> Iterator[tuple[int, Outcome]]:
+    """What attacks and bound propagation settle of `certify`, for many images side by side and without proofs.
+
+    Several times as fast as one by one on small networks; those too large for that are left to `certify`, unless
+    `settings.device` is a GPU. Arguments as in `certify`.
+
+    Yields:
+        Position of an image and its outcome, for those that are settled; an outcome's seconds are its share.
+
+    Raises:
+        InvalidInput: an argument that makes no sense.
+    """
+    _check_radius(eps)
+    model = model if isinstance(model, Model) else Model(model)
+    network = model.network if settings is None else model.on(settings.device)
+    queries: list[tuple[int, Query, dict[str, object]]] = []
+    for position, (image, label) in enumerate(zip(images, labels, strict=True)):
+        query, about = _question(
+            model, image, int(label), norm, eps, Objective.FEASIBILITY, target, margin, valid, channels, False
+        )
+        if isinstance(query, Query):
+            queries.append((position, replace(query, network=network), about))
+        else:
+            query.labels["eps"] = eps
+            yield position, query
+    for k, outcome in cascade.screen([query for _, query, _ in queries], model.judge, settings, engines):
+        position, _, about = queries[k]
+        outcome.labels.update({**about, "eps": eps})
+        yield position, outcome
+
+
+def certify_all(
+    model: str | Path | Network | Model,
+    images: Sequence[np.ndarray] | np.ndarray,
+    labels: Sequence[int] | np.ndarray,
+    norm: str | float = "inf",
+    eps: float = 0.0,
+    *,
+    target: int | None = None,
+    margin: float = 0.0,
+    valid: tuple[float, float] = (0.0, 1.0),
+    channels: int = 1,
+    settings: Settings | None = None,
+    engines: tuple[str, ...] = (),
+) -> Iterator[tuple[int, Outcome]]:
+    """`certify` for many images: `screen` first, then those that are left one by one. Arguments as in `certify`.
+
+    Yields:
+        Position of an image and its outcome, as they are settled.
+
+    Raises:
+        InvalidInput: an argument that makes no sense.
+    """
+    model = model if isinstance(model, Model) else Model(model)
+    options: dict[str, Any] = {"target": target, "margin": margin, "valid": valid, "channels": channels}
+    options |= {"settings": settings, "engines": engines}
+    left = set(range(len(images)))
+    if settings is None or settings.proofs is None:
+        for position, outcome in screen(model, images, labels, norm, eps, **options):
+            left.remove(position)
+            yield position, outcome
+    if settings is not None and settings.proofs is None:  # a GPU has had its look
+        options["settings"] = replace(settings, device="cpu")
+    for position in sorted(left):
+        yield position, certify(model, images[position], int(labels[position]), norm, eps, **options)
+
+
+def _check_radius(eps: float) -> None:
+    if math.isnan(eps) or eps < 0:
+        raise InvalidInput(f"eps must be a number >= 0, got {eps}")
 
 
 def distance(
@@ -199,23 +302,10 @@ def distance(
     Raises:
         InvalidInput: an argument that makes no sense.
     """
+    model = model if isinstance(model, Model) else Model(model)
     objective = Objective.MIN_DISTORTION
-    outcome = _ask(
-        model,
-        image,
-        label,
-        norm,
-        limit,
-        objective,
-        target,
-        margin,
-        valid,
-        channels,
-        executed,
-        settings,
-        engines,
-        listener,
-    )
+    query, labels = _question(model, image, label, norm, limit, objective, target, margin, valid, channels, executed)
+    outcome = query if isinstance(query, Outcome) else _answer(model, query, labels, settings, engines, listener)
     outcome.labels["eps"] = None if math.isinf(limit) else limit
     return outcome
 
@@ -240,4 +330,4 @@ def verify(
     if not isinstance(specification, Specification):
         specification = read_vnnlib(specification, model.network.input_size, model.network.output_size)
     query = Query(model.network, specification, Objective.FEASIBILITY, model.path, executed)
-    return _proved(query, solve(query, settings, engines, model.judge, listener), settings)
+    return _answer(model, query, {}, settings, engines, listener)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
 from .allocator import keep_freed_memory
-from .engines import Settings, choose_engines, get_engine
-from .engines.state import Judge, NetworkJudge, Resumable, SearchState
+from .engines import JOINT, Settings, choose_engines, get_engine
+from .engines.propagate import together
+from .engines.state import Joint, Judge, NetworkJudge, Resumable, SearchState
 from .errors import AdvverifyError
 from .outcome import Bracket, Outcome, TraceEvent, Trust, Verdict
 from .query import Objective, Query
@@ -18,6 +19,8 @@ from .query import Objective, Query
 _FAILURES = (MemoryError, RuntimeError, ArithmeticError)
 
 _SMALL = 100  # ReLUs up to which a second thread costs more than it brings
+
+_WORTHWHILE = 4  # so many regions, at least, have to fit side by side on a CPU for joint work to be faster
 
 _LEAST_TURN = 5.0  # seconds between two looks at an engine's progress
 
@@ -58,6 +61,51 @@ def solve(
     if interrupted:
         raise Interrupted(outcome)
     return outcome
+
+
+def screen(
+    queries: Sequence[Query], judge: Judge, settings: Settings | None = None, engines: tuple[str, ...] = ()
+) -> Iterator[tuple[int, Outcome]]:
+    """What attacks and bound propagation settle of certification queries about one network, worked on side by side.
+
+    An answer's seconds are its share of the joint work. Networks too large for several regions at once are left to
+    `solve`, unless they lie on a GPU.
+
+    Args:
+        queries: of one network (the very same object), without `executed`, with balls of one norm or boxes.
+        judge: executes the network.
+        settings: limits and options.
+        engines: names of the engines that may be used; all where none are given.
+
+    Yields:
+        Number of a query and its outcome, for those that are settled.
+    """
+    settings = settings or Settings()
+    names = [name for name in choose_engines(engines) if name in JOINT]
+    if not queries or not names:
+        return
+    network = queries[0].network
+    count = together(network)
+    if network.device.type == "cpu" and min(count, len(queries)) < _WORTHWHILE:
+        return
+    keep_freed_memory()
+    torch.set_num_threads(settings.threads)
+    for begin in range(0, len(queries), count):
+        states: list[SearchState] = []
+        for query in queries[begin : begin + count]:
+            states.append(SearchState.open(query, settings, judge))
+            states[-1].clock.share(math.inf)
+        for state in states:
+            state.clock.share(len(states))
+        for name in names:
+            engine = get_engine(name)
+            assert isinstance(engine, Joint)
+            open_ = [state for state in states if not state.done]
+            if open_:
+                engine.run_all(open_, settings.timeout)
+        for state in states:
+            state.clock.share(math.inf)
+        yield from ((begin + k, conclude(state)) for k, state in enumerate(states) if state.done)
 
 
 def _exclude_roundings(state: SearchState) -> None:

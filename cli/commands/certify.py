@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -24,6 +25,15 @@ def ask(task: Task) -> Outcome:
     return certify(model_of(path), image, label, **options)
 
 
+def ask_all(tasks: list[Task]) -> Iterator[tuple[int, Outcome]]:
+    """Certify what attacks and bound propagation settle, images side by side."""
+    from advverify.verifier.api import screen
+
+    path, _, _, options = tasks[0]
+    asked = {k: v for k, v in options.items() if k not in ("executed", "exact_margin")}
+    yield from screen(model_of(path), [task[1] for task in tasks], [task[2] for task in tasks], **asked)
+
+
 @click.command("certify")
 @query_options
 @click.option("--eps", type=float, required=True, help="Radius of the ball around each image.")
@@ -36,4 +46,6 @@ def command(eps: float, exact_margin: bool, **options: Any) -> int:
     if math.isnan(eps) or eps < 0:
         raise InvalidInput(f"--eps must be a number >= 0, got {eps:g}")
     options["extra"] = {"eps": eps, "exact_margin": exact_margin}
-    return run_images(options, ask, f"certify {{model}}, norm {options['norm']}, eps {eps:g}", distances=False)
+    title = f"certify {{model}}, norm {options['norm']}, eps {eps:g}"
+    alone = exact_margin or options["float32"] or options["proofs"] is not None  # more than a verdict is asked for
+    return run_images(options, ask, title, distances=False, first=None if alone else ask_all)

@@ -11,6 +11,7 @@ import click
 
 from advverify.verifier.errors import InvalidInput
 
+from ..options import device_from
 from ..table import console
 
 
@@ -51,7 +52,7 @@ def command(recipe: str, out: Path, data: str | None, seed: int | None, work: Pa
             bar.label = f"loss {record['loss']:.3f}"
             bar.update(record["epoch"] - bar.pos)
 
-        card = produce(chosen, images, test, out, folder=folder, device=_device(device), listener=show).card
+        card = produce(chosen, images, test, out, folder=folder, device=device_from(device), listener=show).card
     screen = console()
     certified = card.get("certified")
     screen.print(f"{out}: test accuracy {card['accuracy']}, training {card['train_accuracy']}", markup=False)
@@ -64,16 +65,3 @@ def command(recipe: str, out: Path, data: str | None, seed: int | None, work: Pa
     if "lipschitz_l2" in card:
         screen.print(f"l2 Lipschitz constant before the head: {card['lipschitz_l2']:.7f}", markup=False)
     return 0
-
-
-def _device(name: str) -> str:
-    """cpu or cuda.
-
-    Raises:
-        InvalidInput: there is no GPU.
-    """
-    import torch
-
-    if name == "cuda" and not torch.cuda.is_available():
-        raise InvalidInput("--device cuda: torch finds no GPU here; use --device cpu")
-    return "cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu"

@@ -86,7 +86,7 @@ def _files(files: tuple[str, ...], networks: tuple[str, ...]) -> tuple[str, str]
 def _check(model_name: str, spec: str, options: dict[str, Any]) -> tuple[Model, Outcome]:
     from advverify.verifier.api import Model, verify
 
-    settings, engines = settings_from(options), engines_from(options["engines"])
+    settings, engines = settings_from(options, gpu=not options["float32"]), engines_from(options["engines"])
     model = Model(model_path(model_name))
     return model, verify(model, spec, executed=options["float32"], settings=settings, engines=engines)
 

@@ -119,7 +119,11 @@ class AttackResult:
 
 def run(attack: Attack, problem: Problem, seed: int = 0) -> AttackResult:
     """Run an attack, bring its points into their regions and evaluate them afresh."""
-    generator = torch.Generator(device=problem.inputs.lower.device).manual_seed(seed)
-    points = project(problem.inputs, attack(problem, generator).detach())
+    points = project(problem.inputs, attack(problem, seeded(problem.inputs.lower.device, seed)).detach())
     with torch.no_grad():
         return AttackResult(points, problem.violation(points))
+
+
+def seeded(device: torch.device, seed: int) -> torch.Generator:
+    """Random numbers on a device."""
+    return torch.Generator(device=device).manual_seed(seed)

@@ -14,13 +14,15 @@ from torch import Tensor
 from ..bounds import InputSet
 from .base import Problem, project
 
+_SHRINK = 0.75  # a batch is cut down to the descents that go on when they are at most this share of it
+
 
 @dataclass(frozen=True)
 class Pgd:
     """Options: gradient steps, restarts, step sizes relative to the radius.
 
     The first restart begins at the center, unless `random_start`; the others at random points. After `trial` steps (0: not
-    at all) a batch is given up in which every descent still has more than `hope` of the violation that it began with.
+    at all) descents are given up that still have more than `hope` of the violation that they began with.
     """
 
     steps: int = 40
@@ -44,31 +46,43 @@ class Pgd:
     def descend(self, batch: Problem, starts: Tensor, group: int = 1) -> tuple[Tensor, Tensor]:
         """The best point of each descent and its violation, from starts (B, n).
 
-        With `stop_at_success` it ends when each `group` of consecutive problems has an unsafe point.
+        With `stop_at_success` a descent ends when its `group` of consecutive ones has an unsafe point.
         """
         x = project(batch.inputs, starts)
         best = x.clone()
         lowest = torch.full((len(batch),), torch.inf, dtype=x.dtype, device=x.device)
         velocity, first = torch.zeros_like(x), lowest
+        members = torch.arange(len(batch), device=x.device)  # that still descend
         ratio = (self.last_step / self.first_step) ** (1 / max(self.steps - 1, 1))
         for step in range(self.steps + 1):
             x = x.detach().requires_grad_(True)
             loss, value = batch.losses(x)
             with torch.no_grad():
-                better = value < lowest
-                lowest = torch.where(better, value, lowest)
-                best = torch.where(better.unsqueeze(-1), x, best)
-                if self.stop_at_success and bool((lowest.view(-1, group).amin(-1) < 0).all()):
-                    break
+                better = value < lowest[members]
+                lowest[members] = torch.where(better, value, lowest[members])
+                best[members] = torch.where(better.unsqueeze(-1), x, best[members])
             first = value.detach() if step == 0 else first
-            if step == self.steps or (step > 0 and step == self.trial and bool((lowest > self.hope * first).all())):
+            going = self._going(lowest, first, step, group)[members]
+            if step == self.steps or not bool(going.any()):
                 break
             (gradient,) = torch.autograd.grad(loss.sum(), x)
             with torch.no_grad():
                 scale = gradient.abs().sum(-1, keepdim=True).clamp(min=1e-300)
                 velocity = self.momentum * velocity + gradient / scale
                 x = project(batch.inputs, x + self.first_step * ratio**step * ball_step(batch.inputs, x, -velocity))
+            if int(going.sum()) <= _SHRINK * len(going):
+                kept = going.nonzero().squeeze(-1)
+                batch, x, velocity, members = batch.rows_of(kept), x[kept], velocity[kept], members[kept]
         return best, lowest
+
+    def _going(self, lowest: Tensor, first: Tensor, step: int, group: int) -> Tensor:
+        """Which descents (B,) are worth another step."""
+        going = torch.ones_like(lowest, dtype=torch.bool)
+        if self.stop_at_success:
+            going = (lowest.view(-1, group).amin(-1) >= 0).repeat_interleave(group)
+        if step > 0 and step == self.trial:
+            going = going & (lowest <= self.hope * first)
+        return going
 
 
 def starts(inputs: InputSet, random_start: bool, restarts: int, generator: torch.Generator) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -64,8 +64,12 @@ class Bounds:
 
     def unstable_count(self, network: Network) -> int:
         """Number of open signs of what ReLUs read, over the whole batch."""
+        return int(self.unstable_counts(network).sum())
+
+    def unstable_counts(self, network: Network) -> Tensor:
+        """The same of each member, (batch,)."""
         read = {node.input for node in network.nodes if isinstance(node, Relu)}
-        return sum(int(self[j].unstable.sum()) for j in read)
+        return torch.stack([self[j].unstable.sum(-1) for j in read]).sum(0) if read else torch.zeros(1)
 
     def unstable_relus(self, network: Network, before: int | None = None) -> dict[int, Tensor]:
         """By ReLU node (before a node), which of its ReLUs may be in either phase; (batch, size)."""
@@ -94,6 +98,13 @@ class Bounds:
             upper = torch.where(phase < 0, old.upper.clamp(max=0), old.upper)
             intervals[node.input] = Interval(lower, upper)
         return Bounds(intervals, self.source)
+
+    @classmethod
+    def stack(cls, parts: Sequence[Bounds]) -> Bounds:
+        """Several batches as one; all of them know the same nodes."""
+        lower = {node: torch.cat([part[node].lower for part in parts]) for node in parts[0].intervals}
+        upper = {node: torch.cat([part[node].upper for part in parts]) for node in parts[0].intervals}
+        return cls({node: Interval(lower[node], upper[node]) for node in lower}, parts[0].source)
 
     def rows(self, index: Tensor) -> Bounds:
         """Some of the batch."""

@@ -38,7 +38,8 @@ class ForwardBands:
         self._middle, self._half = (lower + upper) / 2, (upper - lower) / 2
         size = torch.maximum(lower.abs(), upper.abs()).to(dtype) * (1 + 4 * torch.finfo(dtype).eps)
         self._size = torch.cat([size, torch.ones_like(size[:, :1])], 1).unsqueeze(-1)
-        identity = torch.cat([torch.eye(n, dtype=dtype), torch.zeros(1, n, dtype=dtype)]).expand(batch, -1, -1)
+        one = torch.eye(n, dtype=dtype, device=size.device)
+        identity = torch.cat([one, torch.zeros_like(one[:1])]).expand(batch, -1, -1)
         self._bands = [_Band(identity, identity)]
 
     def extend(self, before: Interval | None) -> Interval | None:
@@ -117,7 +118,7 @@ def _constant(interval: Interval, n: int, dtype: torch.dtype) -> _Band:
     eps = 2 * torch.finfo(dtype).eps
 
     def stack(value: Tensor) -> Tensor:
-        zeros = torch.zeros(len(value), n, value.shape[1], dtype=dtype)
+        zeros = torch.zeros(len(value), n, value.shape[1], dtype=dtype, device=value.device)
         return torch.cat([zeros, value.to(dtype).unsqueeze(1)], 1)
 
     tiny = torch.finfo(dtype).tiny

@@ -19,7 +19,9 @@ ENGINES = {
     "milp": "milp:Milp",
 }
 
-__all__ = ["ENGINES", "Engine", "Pair", "SearchState", "Settings", "choose_engines", "get_engine"]
+JOINT = ("falsify", "propagate")  # those that work on several queries side by side
+
+__all__ = ["ENGINES", "JOINT", "Engine", "Pair", "SearchState", "Settings", "choose_engines", "get_engine"]
 
 
 def choose_engines(names: tuple[str, ...] = ()) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
@@ -12,6 +14,7 @@ from ..attacks.pgd import Pgd
 from .state import Pair, SearchState
 
 _CHUNK = 128
+_OFFERED = 8  # points that are judged, of each attack
 _WEAK, _STRONG = Pgd(steps=25, restarts=2), Pgd(steps=40, restarts=4)  # for distances
 _BEYOND = (0.0, 1e-6, 1e-5, 1e-4)  # relative steps over the boundary
 
@@ -27,36 +30,49 @@ class Falsify:
 
     def run(self, state: SearchState, deadline: float) -> None:
         """Attack every open pair, in chunks; stop at the first counterexample of a feasibility query."""
-        pairs = state.open_pairs
-        # Rounding every entry to float32 would change all of them, which norm 0 counts.
-        network = state.network if state.count_norm else state.region_bounds.fast
-        for begin in range(0, len(pairs), _CHUNK):
-            part = pairs[begin : begin + _CHUNK]
-            if state.done or state.elapsed > deadline:
-                return
-            problem = AttackProblem.build(network, [(pair.region, pair.polytope) for pair in part])
-            if state.distances:
-                self._nearest(state, problem, part, deadline)
-                continue
-            for attack in self.attacks:
-                result = run(attack, problem, state.settings.seed)
-                order = result.violation.argsort()[:8]
-                state.offer(result.points[order].double().cpu().numpy(), self.name)
-                if state.done or state.elapsed > deadline:
-                    return
+        self.run_all([state], deadline)
 
-    def _nearest(self, state: SearchState, problem: AttackProblem, pairs: list[Pair], deadline: float) -> None:
+    def run_all(self, states: Sequence[SearchState], deadline: float) -> None:
+        """The same for several states, their pairs side by side."""
+        if states[0].distances:
+            for state in states:
+                self._nearest(state, deadline)
+            return
+        pairs = [(state, pair) for state in states for pair in state.open_pairs]
+        for begin in range(0, len(pairs), _CHUNK):
+            for attack in self.attacks:
+                part = [(s, pair) for s, pair in pairs[begin : begin + _CHUNK] if not s.done and s.elapsed <= deadline]
+                if part:
+                    self._attack(attack, part)
+
+    def _attack(self, attack: Attack, pairs: list[tuple[SearchState, Pair]]) -> None:
+        """Whatever is most unsafe in each state is offered to it."""
+        result = run(attack, _problem(pairs[0][0], [pair for _, pair in pairs]), pairs[0][0].settings.seed)
+        points, violation = result.points.double().cpu().numpy(), result.violation.tolist()
+        own: dict[int, list[int]] = {}
+        for row in sorted(range(len(pairs)), key=violation.__getitem__):
+            own.setdefault(id(pairs[row][0]), []).append(row)
+        for rows in own.values():
+            pairs[rows[0]][0].offer(points[rows[:_OFFERED]], self.name)
+
+    def _nearest(self, state: SearchState, deadline: float) -> None:
+        """The nearest unsafe points of every open pair, polished where that is cheap."""
         from .polish import polish, worth_polishing  # brings the MILP encoding with it
 
         polished = worth_polishing(state)  # then a weak attack will do
-        found = minimal(problem, attack=_WEAK if polished else _STRONG, seed=state.settings.seed)
-        order = [int(i) for i in found.distance.argsort() if bool(torch.isfinite(found.distance[i]))]
-        points = found.points.double().cpu().numpy()
-        for i in order:
-            self._offer_ray(state, points[i])
-        for i in order[:3]:
-            if polished and state.elapsed < deadline:
-                polish(state, points[i], pairs[i])
+        open_ = state.open_pairs
+        for begin in range(0, len(open_), _CHUNK):
+            if state.done or state.elapsed > deadline:
+                return
+            pairs = open_[begin : begin + _CHUNK]
+            found = minimal(_problem(state, pairs), attack=_WEAK if polished else _STRONG, seed=state.settings.seed)
+            order = [int(i) for i in found.distance.argsort() if bool(torch.isfinite(found.distance[i]))]
+            points = found.points.double().cpu().numpy()
+            for i in order:
+                self._offer_ray(state, points[i])
+            for i in order[:3]:
+                if polished and state.elapsed < deadline:
+                    polish(state, points[i], pairs[i])
 
     def _offer_ray(self, state: SearchState, point: np.ndarray) -> None:
         """A point at the boundary as float32 sees it; where the judge disagrees, points a little farther out."""
@@ -66,6 +82,13 @@ class Falsify:
         for beyond in _BEYOND:
             if state.offer(center + (1 + beyond) * (point - center), self.name):
                 return
+
+
+def _problem(state: SearchState, pairs: list[Pair]) -> AttackProblem:
+    """Pairs of a state, or of several like it, for attacks."""
+    # Rounding every entry to float32 would change all of them, which norm 0 counts.
+    network = state.network if state.count_norm else state.region_bounds.fast
+    return AttackProblem.build(network, [(pair.region, pair.polytope) for pair in pairs])
 
 
 class FalsifyMore(Falsify):

@@ -1,10 +1,13 @@
-"""Bound propagation for all open pairs at once, each step for what the cheaper ones left open.
+"""Bound propagation for all open pairs of all queries at once, each step for what the cheaper ones left open.
 
 CROWN; then alpha-CROWN on the outputs. For distances CROWN is also run on a ladder of smaller balls, which gives a
 lower side where the full ball gives none.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,10 +16,13 @@ from torch import Tensor
 from ..bounds import InputSet, crown
 from ..bounds.alpha_crown import AlphaCrown, raise_bounds
 from ..bounds.backward import LinearForm, Start
-from ..specification import Region
+from ..network.nodes import Network
+from ..specification import Case, Region
+from .region_bounds import Stack
 from .state import Pair, SearchState
 
 _LADDER = (0.9, 0.75, 0.6, 0.45, 0.3, 0.2, 0.1, 0.05)
+_MOST, _ENTRIES = 128, 1 << 17  # regions bounded side by side, and regions times neurons
 
 
 def value_of(state: SearchState, bound: Tensor, form: LinearForm, inputs: InputSet) -> Tensor:
@@ -34,67 +40,98 @@ def value_of(state: SearchState, bound: Tensor, form: LinearForm, inputs: InputS
     return radius.amax(-1)
 
 
+@dataclass(frozen=True)
+class _Job:
+    """A case of a state at the present search region."""
+
+    state: SearchState
+    case: Case
+    region: Region
+
+    @property
+    def open(self) -> list[Pair]:
+        """Pairs that still need work."""
+        return [] if self.state.done else [pair for pair in self.state.open_pairs if pair.case is self.case]
+
+
 class Propagate:
     """Settles most pairs in milliseconds."""
 
     name = "propagate"
 
     def run(self, state: SearchState, deadline: float) -> None:
-        """Case by case."""
-        for case in state.excluded.cases:
-            region = state.search_region(case.region)
+        """All cases."""
+        self.run_all([state], deadline)
+
+    def run_all(self, states: Sequence[SearchState], deadline: float) -> None:
+        """The cases of several states, as many side by side as the memory allows."""
+        cases = [(state, case) for state in states for case in state.excluded.cases]
+        chunk = together(states[0].network)
+        for begin in range(0, len(cases), chunk):
+            part = cases[begin : begin + chunk]
+            jobs = [_Job(state, case, state.search_region(case.region)) for state, case in part if not state.done]
             for step in (self._crown, self._ladder, self._alpha):
-                pairs = [pair for pair in state.open_pairs if pair.case is case]
-                if pairs and not state.done and state.elapsed < deadline:
-                    step(state, region, pairs)
+                open_ = [job for job in jobs if job.state.elapsed < deadline and job.open]
+                if open_:
+                    step(open_)
 
-    def _crown(self, state: SearchState, region: Region, pairs: list[Pair]) -> None:
-        if "unstable_relus" not in state.statistics:
-            state.statistics["unstable_relus"] = state.bounds(region).unstable_count(state.network)
-        self._bound(state, region, pairs, AlphaCrown(steps=0))
+    def _crown(self, jobs: list[_Job]) -> None:
+        stack = self._bound(jobs, AlphaCrown(steps=0))
+        unstable = stack.bounds.unstable_counts(jobs[0].state.network).expand(len(jobs))
+        for k, job in enumerate(jobs):
+            if "unstable_relus" not in job.state.statistics:
+                job.state.statistics["unstable_relus"] = int(unstable[k])
 
-    def _ladder(self, state: SearchState, region: Region, pairs: list[Pair]) -> None:
+    def _ladder(self, jobs: list[_Job]) -> None:
         """One batch of shrinking balls: what is proved on a ball of radius r is a distance of at least r."""
-        if not state.distances or state.count_norm or region.ball is None or not np.isfinite(region.ball.radius):
-            return
-        radii = [share * region.ball.radius for share in _LADDER]
-        balls = [state.query.specification.with_radius(radius).region for radius in radii]
-        inputs, network = state.region_bounds.inputs(*balls), state.region_bounds.working
-        with torch.no_grad():
-            bounds = crown(network, inputs)
-            rows, offset = state.rows(pairs)
-            for k, pair in enumerate(pairs):
-                count = len(balls)
-                start = Start.output(network, rows[k].expand(count, -1, -1), offset[k].expand(count, -1))
-                best = raise_bounds(network, inputs, start, bounds, options=AlphaCrown(steps=0))
-                values = torch.minimum(
-                    value_of(state, best.bound, best.form, inputs), torch.tensor(radii, dtype=torch.float64)
-                )
-                state.prove(pair, min(float(values.max()), state.goal), self.name)
+        for state, region, pairs in ((job.state, job.region, job.open) for job in jobs):
+            if not state.distances or state.count_norm or region.ball is None or not np.isfinite(region.ball.radius):
+                return
+            radii = [share * region.ball.radius for share in _LADDER]
+            balls = [state.query.specification.with_radius(radius).region for radius in radii]
+            inputs, network = state.region_bounds.inputs(*balls), state.region_bounds.working
+            with torch.no_grad():
+                bounds = crown(network, inputs)
+                rows, offset = state.rows(pairs)
+                for k, pair in enumerate(pairs):
+                    count = len(balls)
+                    start = Start.output(network, rows[k].expand(count, -1, -1), offset[k].expand(count, -1))
+                    best = raise_bounds(network, inputs, start, bounds, options=AlphaCrown(steps=0))
+                    values = torch.minimum(
+                        value_of(state, best.bound, best.form, inputs), torch.tensor(radii, dtype=torch.float64)
+                    )
+                    state.prove(pair, min(float(values.max()), state.goal), self.name)
 
-    def _alpha(self, state: SearchState, region: Region, pairs: list[Pair]) -> None:
-        self._bound(state, region, pairs, AlphaCrown(steps=20))
+    def _alpha(self, jobs: list[_Job]) -> None:
+        self._bound(jobs, AlphaCrown(steps=20))
 
-    def _bound(self, state: SearchState, region: Region, pairs: list[Pair], options: AlphaCrown) -> None:
-        """Bounds on the outputs, in chunks of bounded memory."""
-        known, bounds = state.region_bounds, state.bounds(region)
-        losses = known.losses(region)
-        ceiling = state.goal if state.distances else float("inf")  # nothing is proved beyond the search region
-        chunk = max(1, (1 << 22) // max(n.size for n in state.network.nodes))
-        whole = known.inputs(region)
+    def _bound(self, jobs: list[_Job], options: AlphaCrown) -> Stack:
+        """Bounds on the outputs, in chunks of bounded memory; returns the regions with their bounds."""
+        first = jobs[0].state
+        known, stack = first.region_bounds, Stack.of([(job.state.region_bounds, job.region) for job in jobs])
+        pairs = [(k, pair) for k, job in enumerate(jobs) for pair in job.open]
+        chunk = max(1, (1 << 22) // max(n.size for n in known.network.nodes))
         for begin in range(0, len(pairs), chunk):
             part = pairs[begin : begin + chunk]
-            inputs = whole.expand(len(part))
-            rows, offset = state.rows(part)
+            regions = stack.rows(torch.tensor([k for k, _ in part], device=known.network.device))
+            rows, offset = first.rows([pair for _, pair in part])
             best = raise_bounds(
                 known.working,
-                inputs,
+                regions.inputs,
                 Start.output(known.working, rows, offset),
-                bounds.expand(len(part)),
+                regions.bounds,
                 options=options,
                 fast=known.fast,
-                losses=losses,
+                losses=regions.losses,
             )
-            values = value_of(state, best.bound, best.form, inputs)
-            for pair, value in zip(part, values.tolist(), strict=True):
+            values = value_of(first, best.bound, best.form, regions.inputs)
+            for (k, pair), value in zip(part, values.tolist(), strict=True):
+                state = jobs[k].state
+                ceiling = state.goal if state.distances else float("inf")  # nothing is proved beyond the search region
                 state.prove(pair, min(value, ceiling), self.name)
+        return stack
+
+
+def together(network: Network) -> int:
+    """How many regions of a network are bounded side by side."""
+    return max(1, min(_MOST, _ENTRIES // sum(node.size for node in network.nodes)))

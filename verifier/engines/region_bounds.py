@@ -6,8 +6,8 @@ everything else in float64 with float32 ascents; either way the bounds hold in s
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -39,9 +39,10 @@ class RegionBounds:
     def __init__(self, network: Network, balls: bool = True) -> None:
         """Nothing computed yet; `balls` says whether l2 balls around what nodes read may be used."""
         self.network, self.balls = network, balls
-        self.fast = network.to(torch.float32, network.device)
+        self.fast = network.in_float32
         large = network.relu_count > _SMALL and any(_convolves(op) for op in _operators(network))
-        self.working = self.fast if large else network
+        # on GPUs all that is proved is float64: their kernels for less may round operands first (TF32)
+        self.working = self.fast if large and network.device.type == "cpu" else network
         self._known: list[tuple[Region, Bounds]] = []
         self._losses: list[tuple[Region, list[Tensor]]] = []
         self._centers: Tensor | None = None  # those that `_balls` belong to
@@ -66,6 +67,10 @@ class RegionBounds:
             bounds = crown(self.working, self.inputs(region), larger)
         self._remember(region, bounds)
         return bounds
+
+    def knows(self, region: Region) -> bool:
+        """Whether anything is known of a region that `of` would start from."""
+        return any(_same(other, region) or _shrunk(region, other) for other, _ in self._known)
 
     def tighten(self, region: Region, seconds: float, stop: Callable[[], bool], helpers: int = 0) -> None:
         """alpha-CROWN on the intermediate neurons, and `seconds` of splitting for single neurons, with copies of the process."""
@@ -92,6 +97,37 @@ class RegionBounds:
     def _remember(self, region: Region, bounds: Bounds) -> None:
         others = [entry for entry in self._known if not _same(entry[0], region)]
         self._known = [*others[-_KEPT:], (region, bounds)]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Regions of one network side by side, with their bounds and the rounding losses of the working copy."""
+
+    inputs: InputSet
+    bounds: Bounds
+    losses: list[Tensor]
+
+    @classmethod
+    def of(cls, searches: Sequence[tuple[RegionBounds, Region]]) -> Stack:
+        """Regions of several searches in the same network; those that nothing is known of are bounded together."""
+        first = searches[0][0]
+        fresh = [(known, region) for known, region in searches if not known.knows(region)]
+        if len(fresh) > 1:
+            with torch.no_grad():
+                together = crown(first.working, first.inputs(*(region for _, region in fresh)))
+            for k, (known, region) in enumerate(fresh):
+                known.learn(region, together.rows(torch.tensor([k], device=first.network.device)))
+        inputs = first.inputs(*(region for _, region in searches))
+        if len(searches) == 1:
+            return cls(inputs, first.of(searches[0][1]), first.losses(searches[0][1]))
+        bounds = Bounds.stack([known.of(region) for known, region in searches])
+        return cls(inputs, bounds, RoundingLoss.of(first.working, inputs, bounds).loss)
+
+    def rows(self, index: Tensor) -> Stack:
+        """Some of the regions, repeated or reordered; a single one is not copied."""
+        if len(self.inputs) == 1:
+            return Stack(self.inputs.expand(len(index)), self.bounds.expand(len(index)), self.losses)
+        return Stack(self.inputs.rows(index), self.bounds.rows(index), [loss[index] for loss in self.losses])
 
 
 def _operators(network: Network) -> list[Operator]:

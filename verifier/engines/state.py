@@ -7,7 +7,6 @@ Values are violations max(C y - d) for FEASIBILITY and MAX_MARGIN (robust above 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -26,6 +25,7 @@ from ..network.nodes import Network
 from ..outcome import Bracket, TraceEvent
 from ..query import Objective, Query
 from ..specification import Case, Polytope, Region, Specification, stack_polytopes
+from .clock import Clock
 from .region_bounds import RegionBounds
 
 
@@ -45,6 +45,7 @@ class Settings:
         branching: score of ReLU splits, one of `bounds.branching.SCORES`.
         beta_steps: ascent steps for each domain of the ReLU tree.
         tightening: bound intermediate neurons harder before the ReLU tree (ablation when False).
+        device: where attacks and bound propagation look at a query first; trees, LPs and MILPs stay on the CPU.
         proofs: folder for proofs; none are written without it.
         proof_seconds: limit for finding one, on top of `timeout`; as long as `timeout` where None.
     """
@@ -60,6 +61,7 @@ class Settings:
     branching: str = "slack"
     beta_steps: int = 8
     tightening: bool = True
+    device: str = "cpu"
     proofs: Path | None = None
     proof_seconds: float | None = None
 
@@ -123,7 +125,7 @@ class SearchState:
     query: Query
     settings: Settings
     judge: Judge
-    started: float
+    clock: Clock
     excluded: Specification
     pairs: list[Pair]
     upper: float = math.inf
@@ -137,7 +139,7 @@ class SearchState:
     @classmethod
     def open(cls, query: Query, settings: Settings, judge: Judge) -> SearchState:
         """All pairs open, nothing known."""
-        state = cls(query, settings, judge, time.perf_counter(), query.specification, [])
+        state = cls(query, settings, judge, Clock(), query.specification, [])
         state.exclude(query.specification)
         return state
 
@@ -161,8 +163,8 @@ class SearchState:
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the start."""
-        return time.perf_counter() - self.started
+        """Seconds since the start, of joint work its share."""
+        return self.clock.elapsed
 
     @property
     def time_left(self) -> float:
@@ -320,6 +322,14 @@ class Resumable(Engine, Protocol):
 
     def resume(self, state: SearchState, deadline: float) -> None:
         """Like `run`, after it."""
+
+
+@runtime_checkable
+class Joint(Engine, Protocol):
+    """An engine that works on several queries about one network side by side."""
+
+    def run_all(self, states: Sequence[SearchState], deadline: float) -> None:
+        """Like `run` for each of the states."""
 
 
 def settle(point: np.ndarray, region: Region, dtype: np.dtype) -> np.ndarray:

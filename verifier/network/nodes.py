@@ -169,6 +169,11 @@ class Network:
         """Where the parameters live."""
         return next((n.bias.device for n in self.nodes if isinstance(n, Affine)), torch.device("cpu"))
 
+    @cached_property
+    def in_float32(self) -> Network:
+        """The copy for ascents and attacks, made once; of networks whose parameters do not change."""
+        return self.to(torch.float32, self.device)
+
     def to(self, dtype: torch.dtype, device: torch.device | str = "cpu") -> Self:
         """A copy in another precision or on another device (itself where nothing changes)."""
         device = torch.device(device)

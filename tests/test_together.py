@@ -1,0 +1,185 @@
+"""Many images side by side: what each gets alone, and on a device that cannot be mixed with the CPU."""
+
+import itertools
+import math
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from foreign_device import DEVICE, MixedDevices, foreign_device
+from networks import KINDS, random_network
+from oracle import worst_margin
+
+from advverify.models.zoo import path_of
+from advverify.verifier import cascade
+from advverify.verifier.api import Model, certify, certify_all, screen
+from advverify.verifier.attacks import AttackProblem, base, run
+from advverify.verifier.attacks.base import project
+from advverify.verifier.attacks.pgd import Pgd
+from advverify.verifier.engines import Settings
+from advverify.verifier.engines.clock import Clock
+from advverify.verifier.engines.region_bounds import RegionBounds, Stack
+from advverify.verifier.engines.state import NetworkJudge
+from advverify.verifier.errors import InvalidInput
+from advverify.verifier.network.evaluate import evaluate_all, predict
+from advverify.verifier.network.nodes import Network
+from advverify.verifier.norms import get_norm
+from advverify.verifier.outcome import Verdict
+from advverify.verifier.query import Objective, Query
+from advverify.verifier.specification import robustness
+
+SETTINGS = Settings(timeout=20, threads=1)
+
+
+def images_of(network: Network, count: int, seed: int = 0) -> tuple[list[np.ndarray], list[int]]:
+    images = list(np.random.default_rng(seed).random((count, network.input_size)))
+    return images, predict(network, torch.tensor(np.stack(images))).tolist()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("eps", [0.02, 0.1, 0.3])
+def test_what_is_settled_together_is_true(kind: str, eps: float) -> None:
+    network = random_network(kind, 5)
+    images, labels = images_of(network, 12)
+    settled = dict(screen(network, images, labels, "inf", eps, settings=SETTINGS))
+    for k, outcome in settled.items():
+        low, high = np.clip(images[k] - eps, 0, 1), np.clip(images[k] + eps, 0, 1)
+        truth = worst_margin(network, low, high, labels[k])
+        assert outcome.verdict is (Verdict.ROBUST if truth > 0 else Verdict.ADVERSARIAL)
+        assert outcome.bracket.lower <= truth + 1e-6 <= outcome.bracket.upper + 2e-6
+    every = dict(certify_all(network, images, labels, "inf", eps, settings=SETTINGS))
+    assert sorted(every) == list(range(12))
+    assert all(every[k].verdict is outcome.verdict for k, outcome in settled.items())
+    assert all(outcome.verdict is not Verdict.UNKNOWN for outcome in every.values())
+
+
+@pytest.mark.parametrize("norm", ["inf", "1", "2", "0"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_stacked_bounds_are_those_of_each_region(kind: str, norm: str) -> None:
+    network = random_network(kind, 3)
+    images, labels = images_of(network, 5)
+    radii = [1, 1, 2, 1, 2] if norm == "0" else [0.05, 0.1, 0.3, 0.2, 0.15]
+    regions = [
+        robustness(x, y, 3, get_norm(norm), r).cases[0].region for x, y, r in zip(images, labels, radii, strict=True)
+    ]
+    searches = [(RegionBounds(network), region) for region in regions]
+    known = searches[3][0].of(regions[3])  # one of them is known already
+    stack = Stack.of(searches).rows(torch.tensor([4, 0, 3]))
+    assert searches[3][0].of(regions[3]) is known
+    for row, k in enumerate((4, 0, 3)):
+        alone = RegionBounds(network)
+        expected, losses = alone.of(regions[k]), alone.losses(regions[k])
+        for node in expected.intervals:
+            lower, upper = stack.bounds[node].lower[row], stack.bounds[node].upper[row]
+            if norm in ("1", "2"):  # balls of nodes are used for all where one needs them: other bounds, as true
+                points = project(alone.inputs(regions[k]).expand(200), torch.rand(200, network.input_size).double())
+                values = evaluate_all(network, points)[node]
+                assert bool(((values >= lower - 1e-12) & (values <= upper + 1e-12)).all())
+                continue
+            torch.testing.assert_close(lower, expected[node].lower[0], rtol=1e-9, atol=1e-12)
+            torch.testing.assert_close(upper, expected[node].upper[0], rtol=1e-9, atol=1e-12)
+        if norm in ("1", "2"):
+            continue
+        for mine, theirs in zip(stack.losses, losses, strict=True):
+            torch.testing.assert_close(mine[row], theirs[0], rtol=1e-6, atol=1e-30)
+
+
+@pytest.mark.parametrize("norm", ["1", "2", "0"])
+def test_other_norms_agree_with_one_by_one(norm: str) -> None:
+    network = random_network("residual", 2)
+    images, labels = images_of(network, 8)
+    eps = 1.0 if norm == "0" else 0.2
+    for k, outcome in screen(network, images, labels, norm, eps, settings=SETTINGS):
+        assert outcome.verdict is certify(network, images[k], labels[k], norm, eps, settings=SETTINGS).verdict
+
+
+def test_misclassified_images_are_answered_and_radii_checked() -> None:
+    model = Model(path_of("digits-mlp"))
+    images = [np.zeros(64), np.zeros(64)]
+    label = model.predict(images[0])
+    got = dict(screen(model, images, [label, (label + 1) % 10], "inf", 0.0, settings=SETTINGS))
+    assert got[1].verdict is Verdict.MISCLASSIFIED and got[1].labels["eps"] == 0.0
+    with pytest.raises(InvalidInput, match="eps must be"):
+        list(screen(model, images, [label, label], "inf", -1.0))
+
+
+def test_engines_left_out_do_not_run() -> None:
+    network = random_network("mlp", 5)
+    images, labels = images_of(network, 12)
+    by = {o.engine for _, o in screen(network, images, labels, "inf", 0.2, settings=SETTINGS, engines=("propagate",))}
+    assert by <= {"propagate"}
+    assert not list(screen(network, images, labels, "inf", 0.2, settings=SETTINGS, engines=("milp",)))
+
+
+def test_networks_too_large_to_share_memory_are_left_to_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = random_network("mlp", 5)
+    images, labels = images_of(network, 12)
+    monkeypatch.setattr(cascade, "together", lambda network: 2)
+    assert not list(screen(network, images, labels, "inf", 0.01, settings=SETTINGS))
+    monkeypatch.setattr(cascade, "together", lambda network: 5)  # three parts
+    assert {k for k, _ in screen(network, images, labels, "inf", 0.001, settings=SETTINGS)} == set(range(12))
+
+
+def test_seconds_are_shares() -> None:
+    clock = Clock()
+    clock.share(math.inf)
+    before = clock.elapsed
+    time.sleep(0.02)
+    assert clock.elapsed == before
+    clock.share(10)
+    time.sleep(0.05)
+    assert 0.004 <= clock.elapsed - before < 0.05
+    network = random_network("mlp", 5)
+    images, labels = images_of(network, 64)
+    began = time.perf_counter()
+    outcomes = [o for _, o in screen(network, images, labels, "inf", 0.05, settings=SETTINGS)]
+    wall = time.perf_counter() - began
+    assert sum(outcome.seconds for outcome in outcomes) <= wall
+    for outcome in outcomes:
+        times = [event.seconds for event in outcome.trace]
+        assert all(a <= b for a, b in itertools.pairwise(times)) and times[-1] <= outcome.seconds
+
+
+def test_descents_that_leave_a_batch_keep_what_they_found() -> None:
+    """A batch that is cut down to those that go on finds what each problem alone finds."""
+    network = random_network("conv", 1)
+    images, labels = images_of(network, 16)
+    pairs = []
+    for x, y in zip(images, labels, strict=True):
+        case = robustness(x, y, 3, get_norm("inf"), 0.3).cases[0]
+        pairs += [(case.region, polytope) for polytope in case.unsafe]
+    for attack in (Pgd(steps=12, restarts=1, trial=3, hope=0.6), Pgd(steps=9, restarts=1)):
+        together = run(attack, AttackProblem.build(network, pairs))
+        violation = torch.stack([run(attack, AttackProblem.build(network, [pair])).violation[0] for pair in pairs])
+        assert bool((together.success == (violation < 0)).all())
+        assert bool(together.success.any()) and not bool(together.success.all())
+        still = ~together.success
+        torch.testing.assert_close(together.violation[still], violation[still], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("norm", ["inf", "2", "1"])
+@pytest.mark.parametrize("kind", [*KINDS, "zoo"])
+def test_nothing_stays_on_the_cpu(kind: str, norm: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same answers on a device whose tensors refuse to meet those of the CPU."""
+    monkeypatch.setattr(base, "seeded", lambda device, seed: torch.Generator().manual_seed(seed))
+    if kind == "zoo":
+        network, eps = Model(path_of("digits-conv")).network, 0.05
+    else:
+        network, eps = random_network(kind, 5), 0.2
+    images, labels = images_of(network, 5)
+    here = dict(screen(network, images, labels, norm, eps, settings=SETTINGS))
+    with foreign_device():
+        away = network.to(network.dtype, DEVICE)
+        assert away.device.type == DEVICE
+        queries = []
+        for x, y in zip(images, labels, strict=True):
+            specification = robustness(x, y, network.output_size, get_norm(norm), eps)
+            queries.append(Query(away, specification, Objective.FEASIBILITY))
+        there = dict(cascade.screen(queries, NetworkJudge(network), replace(SETTINGS, device=DEVICE)))
+        with pytest.raises(MixedDevices):
+            away.nodes[-1].bias + network.nodes[-1].bias  # type: ignore[union-attr]
+    assert here and {k: o.verdict for k, o in there.items()} == {k: o.verdict for k, o in here.items()}
+    for k, outcome in there.items():
+        assert outcome.bracket.lower == pytest.approx(here[k].bracket.lower, abs=1e-5)
