@@ -23,7 +23,7 @@ _WORDS = {Verdict.ROBUST: "unsat", Verdict.ADVERSARIAL: "sat", Verdict.UNKNOWN: 
 @click.argument("folders", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--timeout", default=60.0, show_default=True, help="Seconds an instance.")
 @click.option("--take", type=int, default=None, help="First instances of each folder.")
-@click.option("--branching", default="slack", show_default=True, help="Score of ReLU splits.")
+@click.option("--branching", default="auto", show_default=True, help="Score of ReLU splits.")
 @click.option("--verbose", is_flag=True, help="One line an instance on stderr.")
 def command(folders: tuple[Path, ...], timeout: float, take: int | None, branching: str, verbose: bool) -> None:
     """Verify the instances of FOLDERS."""

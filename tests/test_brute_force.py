@@ -9,8 +9,9 @@ from networks import KINDS, random_network
 from oracle import nearest, worst_margin
 
 from advverify.verifier.api import certify, distance
+from advverify.verifier.bounds.branching import SCORES
 from advverify.verifier.engines import ENGINES, Settings
-from advverify.verifier.engines.branch_and_bound import relu_split
+from advverify.verifier.engines.branch_and_bound import domain_bounds, relu_split
 from advverify.verifier.network.evaluate import predict
 from advverify.verifier.network.nodes import Network
 from advverify.verifier.outcome import Verdict
@@ -100,3 +101,21 @@ def test_smaller_balls_first(norm: str, monkeypatch: pytest.MonkeyPatch) -> None
         bracket = distance(network, image, label, norm, settings=FAST, engines=("falsify", "relu-split")).bracket
         assert bracket.lower <= truth + 1e-6 and bracket.upper >= truth - 1e-6
         assert bracket.upper == bracket.lower == np.inf or bracket.gap <= 1e-5
+
+
+@pytest.mark.parametrize("filtering", [1, 3])
+@pytest.mark.parametrize("score", SCORES)
+def test_every_way_to_choose_a_split_is_exact(score: str, filtering: int) -> None:
+    """With intermediate bounds recomputed in every domain, and without."""
+    for kind, seed, refine in itertools.product(("mlp", "residual", "conv"), (1, 2), (160, -1)):
+        network, image, label = case(kind, seed)
+        truth = nearest(network, image, label, "inf")
+        settings = Settings(timeout=20, gap=1e-4, threads=1, branching=score, filtering=filtering, tightening=False)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(domain_bounds, "_REFINE_UNSTABLE", refine)
+            outcome = distance(network, image, label, "inf", settings=settings, engines=("falsify", "relu-split"))
+        if np.isinf(truth):
+            assert outcome.verdict is Verdict.ROBUST
+            continue
+        assert outcome.bracket.lower <= truth + 1e-6 and outcome.bracket.upper >= truth - 1e-6
+        assert outcome.bracket.gap <= 1e-4 * truth

@@ -8,8 +8,12 @@ import torch
 from networks import KINDS, random_network
 from oracle import nearest
 
+from advverify.verifier.api import distance
 from advverify.verifier.bounds import InputSet, crown, ibp
 from advverify.verifier.encoding import Formulation, encode
+from advverify.verifier.encoding.ideal_relu import separate
+from advverify.verifier.engines import Settings
+from advverify.verifier.engines.root_cuts import strengthened
 from advverify.verifier.network.evaluate import evaluate_all, predict
 from advverify.verifier.network.nodes import Relu
 from advverify.verifier.norms import get_norm
@@ -59,3 +63,44 @@ def test_scip_agrees_on_the_quadratic_program() -> None:
             assert result.status is SolverStatus.INFEASIBLE
         else:
             assert np.sqrt(max(result.objective, 0)) == pytest.approx(truth, abs=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_ideal_rows_hold_wherever_the_network_goes_and_cut_the_relaxation(kind: str) -> None:
+    raised = 0
+    for seed in range(6):
+        network = random_network(kind, seed)
+        rng = np.random.default_rng(seed)
+        case = robustness(rng.random(network.input_size), 0, 3, get_norm("inf"), 0.4).cases[0]
+        bounds = crown(network, InputSet.from_regions([case.region]))
+        program = encode(network, bounds, case.region, case.unsafe[:1], Objective.MAX_MARGIN)
+        low, high = case.region.bounding_box()
+        solver, options = get_solver("highs"), SolveOptions(time_limit=20)
+        relaxed = solver.solve(program.relaxed(), options)
+        assert relaxed.point is not None
+        somewhere = program.col_lower + rng.random(len(program.cost)) * (program.col_upper - program.col_lower)
+        rows = [separate(network, program, point) for point in (relaxed.point, somewhere)]
+        for _ in range(10):
+            x = low + rng.random(len(low)) * (high - low)
+            solution = solver.solve(program.fixed(program.columns.inputs, x), options).point
+            assert solution is not None
+            assert all((matrix @ solution <= limit + 1e-9).all() for matrix, limit in rows)
+        cut = strengthened(network, program, 20.0)
+        better = solver.solve(cut.relaxed(), options).objective
+        exact, again = solver.solve(program, options), solver.solve(cut, options)
+        assert relaxed.objective - 1e-9 <= better <= exact.objective + 1e-7
+        assert again.objective == pytest.approx(exact.objective, abs=1e-7)
+        raised += better > relaxed.objective + 1e-4
+    assert raised or kind == "maxpool"
+
+
+def test_the_distance_is_the_same_with_ideal_rows() -> None:
+    for seed in range(4):
+        network = random_network("mlp", seed)
+        image = np.random.default_rng(1000 + seed).random(network.input_size)
+        label = int(predict(network, torch.tensor(image)[None]))
+        truth = nearest(network, image, label, "inf")
+        for cuts in (False, True):
+            settings = Settings(timeout=20, gap=5e-7, threads=1, cuts=cuts)
+            bracket = distance(network, image, label, "inf", settings=settings, engines=("falsify", "milp")).bracket
+            assert bracket.lower == pytest.approx(truth, abs=1e-6)

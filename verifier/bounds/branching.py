@@ -6,6 +6,9 @@
             to the gap between bound and network there
     babsr   Bunel et al., "Branch and Bound for Piecewise Linear Neural Network Verification", JMLR 2020: how much the
             bound changes, to first order, when the relaxation of one ReLU becomes exact
+    both    the best ReLUs of either in turn, for a search that compares some of them
+    auto    babsr where every split tightens the bounds of later layers as well: it prefers early ReLUs, and needs a third
+            of the nodes there; slack where bounds stay as they are: there it needs a tenth
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from torch import Tensor
 from ..network.nodes import Affine, Network, Relu
 from .bounds import Bounds
 
-SCORES = ("slack", "babsr")
+SCORES = ("auto", "slack", "babsr", "both")
 
 
 def slack(

@@ -62,6 +62,10 @@ class MixedIntegerProgram:
         upper[columns] = values
         return replace(self, col_lower=lower, col_upper=upper)
 
+    def with_only(self, rows: np.ndarray) -> Self:
+        """The program with some of its rows."""
+        return replace(self, matrix=self.matrix[rows], row_lower=self.row_lower[rows], row_upper=self.row_upper[rows])
+
     def with_rows(self, matrix: sp.spmatrix, lower: np.ndarray, upper: np.ndarray) -> Self:
         """The program with more rows."""
         return replace(

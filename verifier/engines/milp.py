@@ -19,8 +19,10 @@ from ..query import Objective
 from ..solvers import Progress, SolveOptions, SolveResult, SolverStatus, get_solver
 from ..specification import NormBall, Polytope, Region
 from .polish import polish
+from .root_cuts import strengthened
 from .state import Pair, SearchState
 
+_CUT_SHARE = 0.1  # of the time left, at most, for cuts at the root
 INFEASIBLE_BY = 5e-9  # least violation of a row: five times the tolerance of the solvers
 
 
@@ -51,6 +53,10 @@ class Milp:
             self._quadratic(state, pairs, region, unsafe, form, deadline)
             return
         program = encode(state.network, state.bounds(region), region, unsafe, state.query.objective, form)
+        if state.settings.cuts and program.cost.any():  # a relaxation without an objective has nothing to be raised
+            own = program.matrix.shape[0]
+            program = strengthened(state.network, program, _CUT_SHARE * max(deadline - state.elapsed, 0.0))
+            state.count("cuts", program.matrix.shape[0] - own)
         state.statistics["binaries"] = max(int(state.statistics.get("binaries", 0)), program.binaries)
         result = self._run(state, program, pairs, deadline)
         if result.point is not None:

@@ -41,8 +41,11 @@ class Settings:
         solver: back end of the MILP engine.
         symmetric: symmetric big-M (ablation).
         fix_stable: leave out binaries of stable ReLUs (ablation when False).
+        cuts: separate rows of ideal ReLU formulations at the root of a MILP.
         joint: one MILP over all targets instead of one MILP a target.
         branching: score of ReLU splits, one of `bounds.branching.SCORES`.
+        filtering: so many of the ReLUs of highest score are compared by cheap bounds of both parts before a split (De Palma
+            et al., "Improved Branch and Bound for Neural Network Verification via Lagrangian Decomposition", 2021).
         beta_steps: ascent steps for each domain of the ReLU tree.
         tightening: bound intermediate neurons harder before the ReLU tree (ablation when False).
         device: where attacks and bound propagation look at a query first; trees, LPs and MILPs stay on the CPU.
@@ -57,8 +60,10 @@ class Settings:
     solver: str = "highs"
     symmetric: bool = False
     fix_stable: bool = True
+    cuts: bool = True
     joint: bool = False
-    branching: str = "slack"
+    branching: str = "auto"
+    filtering: int = 1
     beta_steps: int = 8
     tightening: bool = True
     device: str = "cpu"

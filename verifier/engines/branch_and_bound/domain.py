@@ -155,12 +155,16 @@ class Bounded:
 
 @dataclass(frozen=True)
 class Order:
-    """What is to be bounded and how, and what a copy of this process cannot know of the bracket."""
+    """What is to be bounded and how, and what a copy of this process cannot know of the bracket.
+
+    `glance` keeps the intermediate bounds of the root, which costs next to nothing and compares splits.
+    """
 
     batches: list[Batch]
     options: AlphaCrown
     upper: float
     focus: float
+    glance: bool = False
 
 
 def _stacked(rows: Sequence[NDArray[Any]]) -> Tensor:

@@ -95,6 +95,12 @@ class DomainBounds:
         """The bound on the violation at which a domain is settled."""
         return self.state.goal if self.state.query.objective is Objective.MAX_MARGIN else self.enough
 
+    @property
+    def branching(self) -> str:
+        """The score in use."""
+        chosen = self.state.settings.branching
+        return chosen if chosen != "auto" else "babsr" if self.refine else "slack"
+
     def settled(self, domain: Domain) -> bool:
         """Whether a domain needs no more work."""
         feasibility = self.state.query.objective is Objective.FEASIBILITY
@@ -110,12 +116,12 @@ class DomainBounds:
         """`bound`, in this process or in a copy of it."""
         self.state.upper, self.state.focus = order.upper, order.focus
         self.refresh()
-        return [self.bound(batch, order.options) for batch in order.batches]
+        return [self.bound(batch, order.options, order.glance) for batch in order.batches]
 
-    def bound(self, batch: Batch, options: AlphaCrown) -> Bounded:
-        """Bounds, multipliers and the ReLUs to split next."""
+    def bound(self, batch: Batch, options: AlphaCrown, glance: bool = False) -> Bounded:
+        """Bounds, multipliers and the ReLUs to split next; `glance` as in `Order`."""
         inputs = self.inputs.expand(len(batch)).within(batch.half)
-        bounds, best = self._optimise(batch, options, inputs)
+        bounds, best = self._optimise(batch, options, inputs, glance)
         value = value_of(self.state, best.bound, best.form, inputs)
         if self.state.query.objective is Objective.MAX_MARGIN:
             value = value.clamp(max=self.state.upper)  # it is at least that beyond half-spaces, its own or inherited
@@ -123,8 +129,7 @@ class DomainBounds:
         points = best.point[torch.arange(len(batch)), chosen]
         with torch.no_grad():
             evaluated = evaluate_all(self.known.fast, points.to(self.known.fast.dtype))
-        scores = self._scores(bounds, best, chosen, evaluated)
-        highest, branches = scores.topk(min(self.branches, scores.shape[-1]), -1)
+        highest, branches = self._highest(self._scores(bounds, best, chosen, evaluated))
         lead = (len(batch), best.form.coefficients.shape[1])
         half, little = self._halves(best, chosen, inputs)
         return Bounded(
@@ -155,12 +160,12 @@ class DomainBounds:
         halves = HalfSpaces(best.form.coefficients[pick, chosen].double(), offset)
         return halves, inputs.share(halves) <= _HALF_SHARE
 
-    def _optimise(self, batch: Batch, options: AlphaCrown, inputs: InputSet) -> tuple[Bounds, Optimised]:
+    def _optimise(self, batch: Batch, options: AlphaCrown, inputs: InputSet, glance: bool) -> tuple[Bounds, Optimised]:
         """Bounds of all nodes, refined where that pays, and of the violation."""
         phases = self.columns.by_node(batch.phases)
         implied = phases if self.whole else self.columns.by_node(batch.implied)
         bounds = self.root.expand(len(batch)).clipped(self.network, implied)
-        if self.refine and (inputs.half is not None or bool((batch.phases != 0).any())):
+        if self.refine and not glance and (inputs.half is not None or bool((batch.phases != 0).any())):
             parted = self._parted(batch.phases) if batch.parts else None
             with torch.no_grad():
                 bounds = crown(self.known.fast, inputs, bounds, self.fast_losses, True, parted)
@@ -203,13 +208,24 @@ class DomainBounds:
         ends, worst = _DESCENT.descend(problem, points.to(fast.dtype), len(pairs))
         return ends.to(points.dtype), worst
 
-    def _scores(self, bounds: Bounds, best: Optimised, chosen: Tensor, evaluated: list[Tensor]) -> Tensor:
+    def _scores(self, bounds: Bounds, best: Optimised, chosen: Tensor, evaluated: list[Tensor]) -> list[Tensor]:
+        """Those of `branching`, each (count, N)."""
         pick = torch.arange(len(chosen))
         weights = {i: weight[pick, chosen] for i, weight in best.form.at_output.items()}
-        if self.state.settings.branching == "babsr":
-            return babsr(self.known.working, bounds, weights)
-        alpha = {i: slopes[pick, chosen] for i, slopes in best.multipliers.alpha.items()}
-        return slack(self.known.working, bounds, weights, alpha, evaluated)
+        branching, scores = self.branching, []
+        if branching in ("slack", "both"):
+            alpha = {i: slopes[pick, chosen] for i, slopes in best.multipliers.alpha.items()}
+            scores.append(slack(self.known.working, bounds, weights, alpha, evaluated))
+        if branching in ("babsr", "both"):
+            scores.append(babsr(self.known.working, bounds, weights))
+        return scores
+
+    def _highest(self, scores: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """The best ReLUs of each score in turn, (count, most), with their scores; those that are not open come last."""
+        most = min(math.ceil(self.branches / len(scores)), scores[0].shape[-1])
+        tops = [score.topk(most, -1) for score in scores]
+        values, relus = ([top[k] for top in tops] for k in (0, 1))
+        return torch.stack(values, -1).flatten(1), torch.stack(relus, -1).flatten(1)
 
     def _implied(self, phases: Tensor, bounds: Bounds) -> Tensor:
         """Phases (count, N) with those filled in that the bounds imply."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 
 import torch
 
@@ -55,7 +56,7 @@ class ReluSearch:
     ) -> None:
         """Nothing bounded yet but the region as a whole; `enough` as in `DomainBounds`, which bounds whole domains for `closed`."""
         self.state, self.name, self.widths, self.closed = state, name, widths, closed
-        most = max((width for _, width in widths), default=1)
+        most = max([state.settings.filtering, *(width for _, width in widths)])
         self.bounds = DomainBounds(state, case, pairs, known, enough, closed is not None, most)
         self.tree = Tree(pairs)
         self.team = Team(self.bounds.obey, helpers_for(state.settings.threads))
@@ -73,6 +74,11 @@ class ReluSearch:
         self._spent = self.state.elapsed - began
         if self.team.lost:
             self.state.notes.append(f"{self.team.lost} copies of this process ended before their time")
+
+    @property
+    def _widths(self) -> tuple[tuple[int, int], ...]:
+        """Strong branching compares bounds of the next parts alone, which leads astray what `babsr` sees coming."""
+        return () if self.bounds.branching == "babsr" else self.widths
 
     def remaining(self) -> float:
         """Seconds of search still needed if the lowest open value rises on as in the last three quarters of its course.
@@ -93,7 +99,7 @@ class ReluSearch:
         self.bounds.refresh()
         batch = 8
         while self.tree.heap and not self._done and state.elapsed < deadline:
-            width = next((width for until, width in self.widths if self.splits < until), 1)
+            width = next((width for until, width in self._widths if self.splits < until), 1)
             taken = self.tree.pop(max(1, batch // (2 * width)), max(state.goal, self.bounds.enough))
             if not taken:
                 break
@@ -136,24 +142,50 @@ class ReluSearch:
 
     def _split(self, taken: list[tuple[int, Domain]], width: int) -> None:
         """Bound the children of each domain for its `width` best ReLUs, and queue those of the best one."""
-        children: list[Domain] = []
-        pairs: list[int] = []
-        for pair, domain in taken:
-            children += [domain.part(branch, sign) for branch in domain.branches[:width] for sign in (1, -1)]
-            pairs += [pair] * (len(children) - len(pairs))
-        self.state.count("nodes", len(children))
-        fresh = self._bound(pairs, children, AlphaCrown(steps=self.state.settings.beta_steps), parts=True)
-        begin = 0
-        for pair, domain in taken:
-            options = [fresh[k : k + 2] for k in range(begin, begin + 2 * len(domain.branches[:width]), 2)]
-            begin += 2 * len(options)
-            for child in max(options, key=lambda two: self._gain(domain, two)):
+        candidates = [domain.branches[:width] for _, domain in taken]
+        filtering = self.state.settings.filtering
+        if width == 1 and filtering > 1:
+            wide = [domain.branches[:filtering] for _, domain in taken]
+            glances = self._children(taken, wide, AlphaCrown(steps=0), glance=True)
+            best = [self._best(domain, options) for (_, domain), options in zip(taken, glances, strict=True)]
+            candidates = [[branches[k]] for branches, k in zip(wide, best, strict=True)]
+        self.state.count("nodes", 2 * sum(len(branches) for branches in candidates))
+        children = self._children(taken, candidates, AlphaCrown(steps=self.state.settings.beta_steps))
+        for (pair, domain), options in zip(taken, children, strict=True):
+            for child in options[self._best(domain, options)]:
                 self._queue(pair, child)
 
-    def _bound(self, pairs: list[int], domains: list[Domain], options: AlphaCrown, parts: bool = False) -> list[Domain]:
+    def _children(
+        self,
+        taken: list[tuple[int, Domain]],
+        candidates: Sequence[Sequence[int]],
+        options: AlphaCrown,
+        glance: bool = False,
+    ) -> list[list[list[Domain]]]:
+        """For each domain both parts for each of its candidates, bounded."""
+        children: list[Domain] = []
+        pairs: list[int] = []
+        for (pair, domain), branches in zip(taken, candidates, strict=True):
+            children += [domain.part(branch, sign) for branch in branches for sign in (1, -1)]
+            pairs += [pair] * (2 * len(branches))
+        fresh = iter(self._bound(pairs, children, options, parts=True, glance=glance))
+        return [[[next(fresh), next(fresh)] for _ in branches] for branches in candidates]
+
+    def _best(self, parent: Domain, options: list[list[Domain]]) -> int:
+        """Which of some pairs of parts gain most."""
+        return max(range(len(options)), key=lambda k: self._gain(parent, options[k]))
+
+    def _bound(
+        self,
+        pairs: list[int],
+        domains: list[Domain],
+        options: AlphaCrown,
+        parts: bool = False,
+        glance: bool = False,
+    ) -> list[Domain]:
         """Domains with new bounds, every process its share; inputs found on the way are offered.
 
-        `parts` as in `Batch`.
+        `parts` as in `Batch`, `glance` as in `Order`.
         """
         state, fresh = self.state, list(domains)
         cut = [k for k, domain in enumerate(domains) if domain.half is not None]
@@ -161,7 +193,7 @@ class ReluSearch:
         groups = [group for group in (cut, whole) if group]  # those that are bounded over half-spaces cost more
         count = max(1, min(self.team.size, len(domains) // _SHARE))
         shares: list[list[list[int]]] = [[] for _ in range(count)]
-        orders: list[Order] = [Order([], options, state.upper, state.focus) for _ in range(count)]
+        orders: list[Order] = [Order([], options, state.upper, state.focus, glance) for _ in range(count)]
         for group in groups:
             batch = Batch.of([pairs[k] for k in group], [domains[k] for k in group], parts)
             for share, order, part in zip(shares, orders, _parts(len(group), count), strict=True):

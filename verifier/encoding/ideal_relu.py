@@ -1,0 +1,114 @@
+"""Rows that make a single ReLU's relaxation ideal: Anderson et al., "Strong mixed-integer programming formulations for
+trained neural networks" (Mathematical Programming 2020, eq. 7 and proposition 1).
+
+For z = max(0, w x + b) over a box l <= x <= u, with phase a, every set I of inputs gives
+
+    z <= sum over I of w_i (x_i - low_i (1 - a))  +  (b + sum over the others of w_i high_i) a,
+
+low_i the end of the box where w_i x_i is least, high_i the other one. There are exponentially many; the one that a point
+violates most is found neuron by neuron in linear time: I holds the inputs for which the first term is the smaller one.
+HiGHS takes no cuts from outside, so they are separated in rounds of LPs at the root and handed to it as rows.
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+import numpy as np
+import scipy.sparse as sp
+
+from ..network.nodes import Affine, Input, Max, Network, Relu
+from .program import MixedIntegerProgram, selection
+
+_LEAST = 1e-4  # violation of a row worth adding, relative to the width of the neuron's output
+_ROUNDING = 1e-9  # by which rows are loosened, relative to the size of their terms
+
+
+def separate(network: Network, program: MixedIntegerProgram, point: np.ndarray) -> tuple[sp.csr_matrix, np.ndarray]:
+    """The rows `matrix x <= limit` that a point violates, at most one a neuron.
+
+    Args:
+        network: what the program was made of.
+        program: its columns and their bounds.
+        point: values of all columns, as an LP relaxation attains them.
+    """
+    rows: list[sp.csr_matrix] = [sp.csr_matrix((0, len(program.cost)))]
+    limits: list[np.ndarray] = [np.zeros(0)]
+    for i, phase in program.columns.phase.items():
+        node = network.nodes[i]
+        assert isinstance(node, Relu)
+        neurons = np.flatnonzero(phase >= 0)
+        read = _over_columns(network, node.input, program, neurons) if len(neurons) else None
+        if read is not None:
+            matrix, limit = _violated(*read, program, point, program.columns.positive[i][neurons], phase[neurons])
+            rows.append(matrix)
+            limits.append(limit)
+    return sp.csr_matrix(sp.vstack(rows)), np.concatenate(limits)
+
+
+def _over_columns(
+    network: Network, i: int, program: MixedIntegerProgram, neurons: np.ndarray
+) -> tuple[sp.csr_matrix, np.ndarray] | None:
+    """Some neurons of a node as functions of the columns of inputs and ReLUs; None where a maximum is among what they read."""
+    node = network.nodes[i]
+    match node:
+        case Input():
+            columns = program.columns.inputs[neurons]
+        case Relu():
+            columns = program.columns.positive[i][neurons]
+        case Max():
+            return None
+        case Affine():
+            matrix = sp.csr_matrix((len(neurons), len(program.cost)))
+            constant = node.bias.double().cpu().numpy()[neurons]
+            for j, operator in zip(node.inputs, node.operators, strict=True):
+                weight = operator.to_sparse()[neurons]
+                read = _over_columns(network, j, program, np.arange(network.nodes[j].size))
+                if read is None:
+                    return None
+                matrix, constant = matrix + weight @ read[0], constant + weight @ read[1]
+            return sp.csr_matrix(matrix), constant
+        case _:
+            assert_never(node)
+    present = np.flatnonzero(columns >= 0)
+    shape = (len(neurons), len(program.cost))
+    return selection(present, columns[present], np.ones(len(present)), shape), np.zeros(len(neurons))
+
+
+def _violated(
+    weights: sp.csr_matrix,
+    bias: np.ndarray,
+    program: MixedIntegerProgram,
+    point: np.ndarray,
+    output: np.ndarray,
+    phase: np.ndarray,
+) -> tuple[sp.csr_matrix, np.ndarray]:
+    weights.eliminate_zeros()
+    entries = weights.tocoo()
+    row, column, w = entries.row, entries.col, entries.data
+    low = np.where(w > 0, program.col_lower[column], program.col_upper[column])
+    high = np.where(w > 0, program.col_upper[column], program.col_lower[column])
+    a = point[phase]
+    inside = w * (point[column] - low * (1 - a[row]))
+    outside = w * high * a[row]
+    chosen = inside < outside
+    count = len(bias)
+
+    def summed(values: np.ndarray) -> np.ndarray:
+        return np.bincount(row, values, minlength=count)
+
+    right = summed(np.minimum(inside, outside)) + bias * a
+    violated = point[output] - right > _LEAST * np.maximum(program.col_upper[output], 1e-9)
+    # z - sum_I w x - (sum_I w low + b + sum_others w high) a <= - sum_I w low, a little looser for rounding
+    fixed = summed(np.where(chosen, w * low, 0.0))
+    slope = fixed + bias + summed(np.where(chosen, 0.0, w * high))
+    size = summed(np.abs(w) * np.maximum(np.abs(low), np.abs(high))) + np.abs(bias)
+    numbers = np.arange(count)
+    shape = (count, len(program.cost))
+    matrix = selection(
+        np.concatenate([row[chosen], numbers, numbers]),
+        np.concatenate([column[chosen], output, phase]),
+        np.concatenate([-w[chosen], np.ones(count), -slope]),
+        shape,
+    )
+    return sp.csr_matrix(matrix[violated]), (-fixed + _ROUNDING * size)[violated]
