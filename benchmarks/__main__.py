@@ -11,6 +11,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # as the command line does
 BENCHMARKS = {
     "encodings": "what each part of the MILP encoding buys",
     "wk17a": "the MNIST network of Wong & Kolter: certify at linf 0.1, or minimal distortions",
+    "together": "images certified one by one, and side by side",
     "digits": "minimal distortions on the shipped digits networks",
     "vnncomp": "VNN-COMP folders in one process: verdicts, times and nodes",
     "branching": "scores of ReLU splits against each other",

@@ -2,7 +2,8 @@
 
 The same minimal-distortion queries (norm inf, digits-mlp, one target: the runner-up) in one run, each row adding one
 thing to the row before: symmetric M -> asymmetric M -> binaries of stable ReLUs fixed -> CROWN bounds -> the box of a
-PGD upper bound -> rows of ideal formulations (Anderson et al.) separated at the root. Ratios are of total times with time-outs counted at the limit, so they are lower estimates.
+PGD upper bound -> rows of ideal formulations (Anderson et al.) separated at the root. Ratios are of total times with
+time-outs counted at the limit, so they are lower estimates.
 """
 
 from __future__ import annotations
