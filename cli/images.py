@@ -31,7 +31,6 @@ def run_images(options: dict[str, Any], ask: Ask, title: str, distances: bool, f
 
     `first` settles some of many tasks at once, and names them by position; the others are asked about one by one.
     """
-    from advverify.verifier.api import Model
     from advverify.verifier.norms import get_norm
 
     path = model_path(options["model"])
@@ -41,7 +40,7 @@ def run_images(options: dict[str, Any], ask: Ask, title: str, distances: bool, f
     if jobs < 1:
         raise InvalidInput(f"--jobs must be at least 1, got {jobs}")
     get_norm(options["norm"])
-    model = Model(path)
+    model = model_of(str(path))
     for note in model.network.notes:
         click.echo(f"note: {note}", err=True)
     data = data_for(model, options["data"])

@@ -3,6 +3,7 @@
 import itertools
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,14 +15,15 @@ from oracle import worst_margin
 
 from advverify.models.zoo import path_of
 from advverify.verifier import cascade
-from advverify.verifier.api import Model, certify, certify_all, screen
+from advverify.verifier.api import Model, certify, certify_all
 from advverify.verifier.attacks import AttackProblem, base, run
 from advverify.verifier.attacks.base import project
 from advverify.verifier.attacks.pgd import Pgd
 from advverify.verifier.engines import Settings
 from advverify.verifier.engines.clock import Clock
+from advverify.verifier.engines.propagate import Propagate
 from advverify.verifier.engines.region_bounds import RegionBounds, Stack
-from advverify.verifier.engines.state import NetworkJudge
+from advverify.verifier.engines.state import NetworkJudge, SearchState
 from advverify.verifier.errors import InvalidInput
 from advverify.verifier.network.evaluate import evaluate_all, predict
 from advverify.verifier.network.nodes import Network
@@ -43,7 +45,7 @@ def images_of(network: Network, count: int, seed: int = 0) -> tuple[list[np.ndar
 def test_what_is_settled_together_is_true(kind: str, eps: float) -> None:
     network = random_network(kind, 5)
     images, labels = images_of(network, 12)
-    settled = dict(screen(network, images, labels, "inf", eps, settings=SETTINGS))
+    settled = dict(certify_all(network, images, labels, "inf", eps, settings=SETTINGS, rest=False))
     for k, outcome in settled.items():
         low, high = np.clip(images[k] - eps, 0, 1), np.clip(images[k] + eps, 0, 1)
         truth = worst_margin(network, low, high, labels[k])
@@ -91,7 +93,7 @@ def test_other_norms_agree_with_one_by_one(norm: str) -> None:
     network = random_network("residual", 2)
     images, labels = images_of(network, 8)
     eps = 1.0 if norm == "0" else 0.2
-    for k, outcome in screen(network, images, labels, norm, eps, settings=SETTINGS):
+    for k, outcome in certify_all(network, images, labels, norm, eps, settings=SETTINGS, rest=False):
         assert outcome.verdict is certify(network, images[k], labels[k], norm, eps, settings=SETTINGS).verdict
 
 
@@ -99,27 +101,45 @@ def test_misclassified_images_are_answered_and_radii_checked() -> None:
     model = Model(path_of("digits-mlp"))
     images = [np.zeros(64), np.zeros(64)]
     label = model.predict(images[0])
-    got = dict(screen(model, images, [label, (label + 1) % 10], "inf", 0.0, settings=SETTINGS))
+    got = dict(certify_all(model, images, [label, (label + 1) % 10], "inf", 0.0, settings=SETTINGS, rest=False))
     assert got[1].verdict is Verdict.MISCLASSIFIED and got[1].labels["eps"] == 0.0
     with pytest.raises(InvalidInput, match="eps must be"):
-        list(screen(model, images, [label, label], "inf", -1.0))
+        list(certify_all(model, images, [label, label], "inf", -1.0, rest=False))
 
 
 def test_engines_left_out_do_not_run() -> None:
     network = random_network("mlp", 5)
     images, labels = images_of(network, 12)
-    by = {o.engine for _, o in screen(network, images, labels, "inf", 0.2, settings=SETTINGS, engines=("propagate",))}
-    assert by <= {"propagate"}
-    assert not list(screen(network, images, labels, "inf", 0.2, settings=SETTINGS, engines=("milp",)))
+    for engines in (("propagate",), ("falsify", "milp"), ("milp",)):
+        found = certify_all(network, images, labels, "inf", 0.2, settings=SETTINGS, engines=engines, rest=False)
+        assert {outcome.engine for _, outcome in found} <= set(engines) - {"milp"}
+
+
+def test_what_fails_side_by_side_is_said_and_answered_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = random_network("mlp", 5)
+    images, labels = images_of(network, 12)
+
+    def fail(self: Propagate, states: Sequence[SearchState], deadline: float) -> None:
+        if len(states) > 1:
+            raise MemoryError("no room")
+        run_all(self, states, deadline)
+
+    run_all = Propagate.run_all
+    monkeypatch.setattr(Propagate, "run_all", fail)
+    with pytest.warns(UserWarning, match="propagate failed side by side \\(MemoryError: no room\\)"):
+        every = dict(certify_all(network, images, labels, "inf", 0.02, settings=SETTINGS))
+    assert len(every) == 12 and all(outcome.verdict is not Verdict.UNKNOWN for outcome in every.values())
 
 
 def test_networks_too_large_to_share_memory_are_left_to_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     network = random_network("mlp", 5)
     images, labels = images_of(network, 12)
     monkeypatch.setattr(cascade, "together", lambda network: 2)
-    assert not list(screen(network, images, labels, "inf", 0.01, settings=SETTINGS))
+    assert not list(certify_all(network, images, labels, "inf", 0.01, settings=SETTINGS, rest=False))
     monkeypatch.setattr(cascade, "together", lambda network: 5)  # three parts
-    assert {k for k, _ in screen(network, images, labels, "inf", 0.001, settings=SETTINGS)} == set(range(12))
+    assert {k for k, _ in certify_all(network, images, labels, "inf", 0.001, settings=SETTINGS, rest=False)} == set(
+        range(12)
+    )
 
 
 def test_seconds_are_shares() -> None:
@@ -134,7 +154,7 @@ def test_seconds_are_shares() -> None:
     network = random_network("mlp", 5)
     images, labels = images_of(network, 64)
     began = time.perf_counter()
-    outcomes = [o for _, o in screen(network, images, labels, "inf", 0.05, settings=SETTINGS)]
+    outcomes = [o for _, o in certify_all(network, images, labels, "inf", 0.05, settings=SETTINGS, rest=False)]
     wall = time.perf_counter() - began
     assert sum(outcome.seconds for outcome in outcomes) <= wall
     for outcome in outcomes:
@@ -169,7 +189,7 @@ def test_nothing_stays_on_the_cpu(kind: str, norm: str, monkeypatch: pytest.Monk
     else:
         network, eps = random_network(kind, 5), 0.2
     images, labels = images_of(network, 5)
-    here = dict(screen(network, images, labels, norm, eps, settings=SETTINGS))
+    here = dict(certify_all(network, images, labels, norm, eps, settings=SETTINGS, rest=False))
     with foreign_device():
         away = network.to(network.dtype, DEVICE)
         assert away.device.type == DEVICE

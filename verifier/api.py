@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from . import cascade
-from .cascade import Interrupted, solve
+from .cascade import Interrupted, screen, solve
 from .engines import Settings
 from .engines.state import Judge, NetworkJudge
 from .errors import InvalidInput, InvalidModel
@@ -24,7 +23,7 @@ from .query import Objective, Query
 from .specification import Specification, robustness
 from .specification.vnnlib import read_vnnlib
 
-__all__ = ["Interrupted", "Model", "certify", "certify_all", "distance", "screen", "verify"]
+__all__ = ["Interrupted", "Model", "certify", "certify_all", "distance", "verify"]
 
 
 class Model:
@@ -135,7 +134,7 @@ def _look(model: Model, query: Query, settings: Settings | None, engines: tuple[
     if settings is None or settings.device == "cpu" or query.executed or query.objective is not Objective.FEASIBILITY:
         return None
     moved = replace(query, network=model.on(settings.device))
-    return next((outcome for _, outcome in cascade.screen([moved], model.judge, settings, engines)), None)
+    return next((outcome for _, outcome in screen([moved], model.judge, settings, engines)), None)
 
 
 def _proved(query: Query, outcome: Outcome, settings: Settings | None) -> Outcome:
@@ -196,50 +195,6 @@ def certify(
     return outcome
 
 
-def screen(
-    model: str | Path | Network | Model,
-    images: Sequence[np.ndarray] | np.ndarray,
-    labels: Sequence[int] | np.ndarray,
-    norm: str | float = "inf",
-    eps: float = 0.0,
-    *,
-    target: int | None = None,
-    margin: float = 0.0,
-    valid: tuple[float, float] = (0.0, 1.0),
-    channels: int = 1,
-    settings: Settings | None = None,
-    engines: tuple[str, ...] = (),
-) -> Iterator[tuple[int, Outcome]]:
-    """What attacks and bound propagation settle of `certify`, for many images side by side and without proofs.
-
-    Several times as fast as one by one on small networks; those too large for that are left to `certify`, unless
-    `settings.device` is a GPU. Arguments as in `certify`.
-
-    Yields:
-        Position of an image and its outcome, for those that are settled; an outcome's seconds are its share.
-
-    Raises:
-        InvalidInput: an argument that makes no sense.
-    """
-    _check_radius(eps)
-    model = model if isinstance(model, Model) else Model(model)
-    network = model.network if settings is None else model.on(settings.device)
-    queries: list[tuple[int, Query, dict[str, object]]] = []
-    for position, (image, label) in enumerate(zip(images, labels, strict=True)):
-        query, about = _question(
-            model, image, int(label), norm, eps, Objective.FEASIBILITY, target, margin, valid, channels, False
-        )
-        if isinstance(query, Query):
-            queries.append((position, replace(query, network=network), about))
-        else:
-            query.labels["eps"] = eps
-            yield position, query
-    for k, outcome in cascade.screen([query for _, query, _ in queries], model.judge, settings, engines):
-        position, _, about = queries[k]
-        outcome.labels.update({**about, "eps": eps})
-        yield position, outcome
-
-
 def certify_all(
     model: str | Path | Network | Model,
     images: Sequence[np.ndarray] | np.ndarray,
@@ -253,8 +208,26 @@ def certify_all(
     channels: int = 1,
     settings: Settings | None = None,
     engines: tuple[str, ...] = (),
+    rest: bool = True,
 ) -> Iterator[tuple[int, Outcome]]:
-    """`certify` for many images: `screen` first, then those that are left one by one. Arguments as in `certify`.
+    """`certify` for many images: attacks and bound propagation work on them side by side, the others follow one by one.
+
+    The first part is several times as fast as one by one on small networks; it is left out where a network is too large
+    for that, unless `settings.device` is a GPU, and where proofs are asked for. An outcome's seconds are its share.
+
+    Args:
+        model: as in `certify`, like all that is not here.
+        images: the images.
+        labels: theirs.
+        norm: as in `certify`.
+        eps: radius.
+        target: as in `certify`.
+        margin: as in `certify`.
+        valid: as in `certify`.
+        channels: as in `certify`.
+        settings: as in `certify`.
+        engines: as in `certify`.
+        rest: whether the others follow.
 
     Yields:
         Position of an image and its outcome, as they are settled.
@@ -262,18 +235,31 @@ def certify_all(
     Raises:
         InvalidInput: an argument that makes no sense.
     """
-    model = model if isinstance(model, Model) else Model(model)
+    _check_radius(eps)
+    model, settings = model if isinstance(model, Model) else Model(model), settings or Settings()
     options: dict[str, Any] = {"target": target, "margin": margin, "valid": valid, "channels": channels}
-    options |= {"settings": settings, "engines": engines}
     left = set(range(len(images)))
-    if settings is None or settings.proofs is None:
-        for position, outcome in screen(model, images, labels, norm, eps, **options):
+    if settings.proofs is None:
+        queries: list[tuple[int, Query, dict[str, object]]] = []
+        for position, (image, label) in enumerate(zip(images, labels, strict=True)):
+            query, about = _question(
+                model, image, int(label), norm, eps, Objective.FEASIBILITY, executed=False, **options
+            )
+            if isinstance(query, Query):
+                queries.append((position, replace(query, network=model.on(settings.device)), about))
+                continue
+            query.labels["eps"] = eps
+            left.remove(position)
+            yield position, query
+        for k, outcome in screen([query for _, query, _ in queries], model.judge, settings, engines):
+            position, _, about = queries[k]
+            outcome.labels.update({**about, "eps": eps})
             left.remove(position)
             yield position, outcome
-    if settings is not None and settings.proofs is None:  # a GPU has had its look
-        options["settings"] = replace(settings, device="cpu")
-    for position in sorted(left):
-        yield position, certify(model, images[position], int(labels[position]), norm, eps, **options)
+        settings = replace(settings, device="cpu")  # a GPU has had its look
+    for position in sorted(left) if rest else ():
+        image, label = images[position], int(labels[position])
+        yield position, certify(model, image, label, norm, eps, settings=settings, engines=engines, **options)
 
 
 def _check_radius(eps: float) -> None:

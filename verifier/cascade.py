@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
@@ -101,8 +102,12 @@ def screen(
             engine = get_engine(name)
             assert isinstance(engine, Joint)
             open_ = [state for state in states if not state.done]
-            if open_:
+            if not open_:
+                break
+            try:
                 engine.run_all(open_, settings.timeout)
+            except _FAILURES as error:  # what was proved so far stands
+                warnings.warn(f"{name} failed side by side ({type(error).__name__}: {error})", stacklevel=2)
         for state in states:
             state.clock.share(math.inf)
         yield from ((begin + k, conclude(state)) for k, state in enumerate(states) if state.done)

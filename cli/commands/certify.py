@@ -27,11 +27,12 @@ def ask(task: Task) -> Outcome:
 
 def ask_all(tasks: list[Task]) -> Iterator[tuple[int, Outcome]]:
     """Certify what attacks and bound propagation settle, images side by side."""
-    from advverify.verifier.api import screen
+    from advverify.verifier.api import certify_all
 
     path, _, _, options = tasks[0]
     asked = {k: v for k, v in options.items() if k not in ("executed", "exact_margin")}
-    yield from screen(model_of(path), [task[1] for task in tasks], [task[2] for task in tasks], **asked)
+    images, labels = [task[1] for task in tasks], [task[2] for task in tasks]
+    yield from certify_all(model_of(path), images, labels, rest=False, **asked)
 
 
 @click.command("certify")

@@ -12,6 +12,8 @@ HiGHS takes no cuts from outside, so they are separated in rounds of LPs at the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import assert_never
 
 import numpy as np
@@ -24,26 +26,45 @@ _LEAST = 1e-4  # violation of a row worth adding, relative to the width of the n
 _ROUNDING = 1e-9  # by which rows are loosened, relative to the size of their terms
 
 
-def separate(network: Network, program: MixedIntegerProgram, point: np.ndarray) -> tuple[sp.csr_matrix, np.ndarray]:
-    """The rows `matrix x <= limit` that a point violates, at most one a neuron.
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """What the unstable ReLUs of a node read, as functions of the columns, and the columns of their outputs and phases."""
 
-    Args:
-        network: what the program was made of.
-        program: its columns and their bounds.
-        point: values of all columns, as an LP relaxation attains them.
-    """
-    rows: list[sp.csr_matrix] = [sp.csr_matrix((0, len(program.cost)))]
-    limits: list[np.ndarray] = [np.zeros(0)]
+    weights: sp.csr_matrix
+    bias: np.ndarray
+    output: np.ndarray
+    phase: np.ndarray
+
+
+def readings(network: Network, program: MixedIntegerProgram) -> list[Reading]:
+    """Of all nodes that read no maxima; the same however many rows are added."""
+    found = []
     for i, phase in program.columns.phase.items():
         node = network.nodes[i]
         assert isinstance(node, Relu)
         neurons = np.flatnonzero(phase >= 0)
         read = _over_columns(network, node.input, program, neurons) if len(neurons) else None
         if read is not None:
-            matrix, limit = _violated(*read, program, point, program.columns.positive[i][neurons], phase[neurons])
-            rows.append(matrix)
-            limits.append(limit)
-    return sp.csr_matrix(sp.vstack(rows)), np.concatenate(limits)
+            read[0].eliminate_zeros()
+            found.append(Reading(*read, program.columns.positive[i][neurons], phase[neurons]))
+    return found
+
+
+def separate(
+    known: Sequence[Reading], program: MixedIntegerProgram, point: np.ndarray
+) -> tuple[sp.csr_matrix, np.ndarray]:
+    """The rows `matrix x <= limit` that a point violates, at most one a neuron.
+
+    Args:
+        known: `readings` of the program.
+        program: its columns and their bounds.
+        point: values of all columns, as an LP relaxation attains them.
+    """
+    found = [_violated(reading, program, point) for reading in known]
+    none = sp.csr_matrix((0, len(program.cost)))
+    return sp.csr_matrix(sp.vstack([none, *(m for m, _ in found)])), np.concatenate(
+        [np.zeros(0), *(r for _, r in found)]
+    )
 
 
 def _over_columns(
@@ -75,16 +96,9 @@ def _over_columns(
     return selection(present, columns[present], np.ones(len(present)), shape), np.zeros(len(neurons))
 
 
-def _violated(
-    weights: sp.csr_matrix,
-    bias: np.ndarray,
-    program: MixedIntegerProgram,
-    point: np.ndarray,
-    output: np.ndarray,
-    phase: np.ndarray,
-) -> tuple[sp.csr_matrix, np.ndarray]:
-    weights.eliminate_zeros()
-    entries = weights.tocoo()
+def _violated(reading: Reading, program: MixedIntegerProgram, point: np.ndarray) -> tuple[sp.csr_matrix, np.ndarray]:
+    bias, output, phase = reading.bias, reading.output, reading.phase
+    entries = reading.weights.tocoo()
     row, column, w = entries.row, entries.col, entries.data
     low = np.where(w > 0, program.col_lower[column], program.col_upper[column])
     high = np.where(w > 0, program.col_upper[column], program.col_lower[column])

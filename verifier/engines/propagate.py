@@ -86,7 +86,7 @@ class Propagate:
         """One batch of shrinking balls: what is proved on a ball of radius r is a distance of at least r."""
         for state, region, pairs in ((job.state, job.region, job.open) for job in jobs):
             if not state.distances or state.count_norm or region.ball is None or not np.isfinite(region.ball.radius):
-                return
+                continue
             radii = [share * region.ball.radius for share in _LADDER]
             balls = [state.query.specification.with_radius(radius).region for radius in radii]
             inputs, network = state.region_bounds.inputs(*balls), state.region_bounds.working

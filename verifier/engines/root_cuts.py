@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..encoding import MixedIntegerProgram
-from ..encoding.ideal_relu import separate
+from ..encoding.ideal_relu import readings, separate
 from ..network.nodes import Network
 from ..solvers import SolveOptions, SolverStatus
 from ..solvers.highs import Highs
@@ -20,11 +20,11 @@ def strengthened(network: Network, program: MixedIntegerProgram, seconds: float)
     solver, cut = Highs(), program
     result = solver.solve(program.relaxed(), SolveOptions(time_limit=seconds))
     spent, first, before = result.seconds, result.objective, result.objective
-    own = program.matrix.shape[0]
+    own, known = program.matrix.shape[0], readings(network, program)
     for _ in range(_ROUNDS):
         if result.status is not SolverStatus.OPTIMAL or result.point is None or spent >= seconds:
             break
-        matrix, limit = separate(network, cut, result.point)
+        matrix, limit = separate(known, cut, result.point)
         if len(limit) == 0:
             break
         cut = _without_slack(cut, own, result.point).with_rows(matrix, np.full(len(limit), -np.inf), limit)

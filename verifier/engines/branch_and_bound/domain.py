@@ -157,7 +157,7 @@ class Bounded:
 class Order:
     """What is to be bounded and how, and what a copy of this process cannot know of the bracket.
 
-    `glance` keeps the intermediate bounds of the root, which costs next to nothing and compares splits.
+    `glance` keeps the intermediate bounds of the root: cheaper, and good enough to compare splits.
     """
 
     batches: list[Batch]
