@@ -76,9 +76,15 @@ class MixedIntegerProgram:
         )
 
     def elastic(self) -> Self:
-        """Minimise the largest violation of a row: always feasible; above 0 where this program is infeasible."""
+        """Minimise the largest violation of a row: always feasible; above 0 where this program is infeasible.
+
+        That violation is a column with a bound of its own, so that duals prove something (`solvers.safe_dual`).
+        """
         below, above = np.isfinite(self.row_lower), np.isfinite(self.row_upper)
         ones = np.concatenate([np.ones((int(below.sum()), 1)), -np.ones((int(above.sum()), 1))])
+        far = np.maximum(np.abs(self.col_lower), np.abs(self.col_upper))
+        sides = np.concatenate([self.row_lower[below], self.row_upper[above], np.zeros(1)])
+        most = float((abs(self.matrix) @ far).max(initial=0.0)) + float(np.abs(sides).max())
         matrix = sp.hstack([sp.vstack([self.matrix[below], self.matrix[above]]), sp.csr_matrix(ones)])
         return replace(
             self,
@@ -86,7 +92,7 @@ class MixedIntegerProgram:
             row_lower=np.concatenate([self.row_lower[below], np.full(int(above.sum()), -np.inf)]),
             row_upper=np.concatenate([np.full(int(below.sum()), np.inf), self.row_upper[above]]),
             col_lower=np.append(self.col_lower, 0.0),
-            col_upper=np.append(self.col_upper, np.inf),
+            col_upper=np.append(self.col_upper, most),
             cost=np.append(np.zeros(len(self.cost)), 1.0),
             integer=np.append(self.integer, False),
             hessian=None,

@@ -145,7 +145,10 @@ def _result(solver: highspy.Highs, program: MixedIntegerProgram, options: SolveO
         dual = float(info.mip_dual_bound)
     elif not program.binaries and status is SolverStatus.OPTIMAL:
         dual = objective
-    return SolveResult(status, point, objective, dual, seconds)
+    row_dual = None
+    if not program.binaries and info.dual_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible:
+        row_dual = np.array(solver.getSolution().row_dual, dtype=np.float64)
+    return SolveResult(status, point, objective, dual, seconds, row_dual)
 
 
 def write_model(program: MixedIntegerProgram, path: str) -> None:

@@ -61,13 +61,17 @@ class SolveOptions:
 
 @dataclass(frozen=True)
 class SolveResult:
-    """What came out: the best point, its objective, the proved dual bound (-inf if none), and seconds."""
+    """What came out: the best point, its objective, the proved dual bound (-inf if none), and seconds.
+
+    `row_dual` are the rows' multipliers where an LP was solved by a back end that names them (see `safe_dual`).
+    """
 
     status: SolverStatus
     point: np.ndarray | None
     objective: float
     dual_bound: float
     seconds: float
+    row_dual: np.ndarray | None = None
 
 
 class Solver(Protocol):

@@ -10,8 +10,8 @@ from ...encoding import MixedIntegerProgram, encode
 from ...query import Objective
 from ...solvers import SolveOptions, SolverStatus, convex_solver
 from ...solvers.highs import Highs
+from ...solvers.safe_dual import safe_bound
 from ...specification import Region
-from ..milp import INFEASIBLE_BY
 from ..state import Pair, SearchState
 
 _LONGEST = 10.0  # seconds of one solve
@@ -51,7 +51,8 @@ class LeafSolver:
     def solve(self, pair: Pair, phases: dict[int, np.ndarray]) -> tuple[float, np.ndarray | None]:
         """Proved value of the leaf and its best input; `phases` has +1, -1 or 0 a neuron, by ReLU node.
 
-        An infeasible leaf counts only when its elastic form agrees (see `engines.milp`); a failed solve proves nothing.
+        Values of LPs are computed from their multipliers, not taken from the solver; an infeasible leaf counts where those
+        of its elastic form prove it. A failed solve proves nothing.
         """
         region = self.state.search_region(pair.region)
         quadratic = region.ball is not None and region.ball.norm.name == "2"
@@ -61,23 +62,23 @@ class LeafSolver:
         result = convex_solver(fixed).solve(fixed, self._options)
         self.state.count("leaf_solves")
         if result.status is SolverStatus.INFEASIBLE:
-            second = Highs().solve(fixed.elastic(), self._options)
-            empty = second.status is SolverStatus.OPTIMAL and second.objective > INFEASIBLE_BY
+            elastic = fixed.elastic()
+            second = Highs().solve(elastic, self._options)
+            empty = second.row_dual is not None and safe_bound(elastic, second.row_dual) > 0
             return (math.inf if empty else -math.inf), None
         if result.status is not SolverStatus.OPTIMAL or result.point is None:
             return -math.inf, None
         point = result.point[program.columns.inputs]
-        value = result.objective
         if quadratic:
             assert region.ball is not None
-            value = math.sqrt(max(min(value, result.dual_bound), 0.0)) * (1 - 1e-7)
+            value = math.sqrt(max(min(result.objective, result.dual_bound), 0.0)) * (1 - 1e-7)
             if self.state.distances:
                 return value - 1e-9 * (1 + abs(value)), point
             # where the nearest unsafe point of the cell lies outside the ball, none is inside
             if value > region.ball.radius:
                 return math.inf, point
             return -math.inf, self._deeper(pair, phases, region, point)
-        return value - 1e-9 * (1 + abs(value)), point
+        return (-math.inf if result.row_dual is None else safe_bound(fixed, result.row_dual) + fixed.offset), point
 
     def _deeper(self, pair: Pair, phases: dict[int, np.ndarray], region: Region, nearest: np.ndarray) -> np.ndarray:
         """A point of the ball more unsafe than the nearest unsafe one of a cell, which is unsafe by nothing.
