@@ -11,7 +11,8 @@ from oracle import nearest
 from advverify.verifier.api import distance
 from advverify.verifier.bounds import InputSet, crown, ibp
 from advverify.verifier.encoding import Formulation, encode
-from advverify.verifier.encoding.ideal_relu import readings, separate
+from advverify.verifier.encoding.ideal_relu import separate
+from advverify.verifier.encoding.readings import readings
 from advverify.verifier.engines import Settings
 from advverify.verifier.engines.root_cuts import strengthened
 from advverify.verifier.network.evaluate import evaluate_all, predict

@@ -13,41 +13,15 @@ HiGHS takes no cuts from outside, so they are separated in rounds of LPs at the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import assert_never
 
 import numpy as np
 import scipy.sparse as sp
 
-from ..network.nodes import Affine, Input, Max, Network, Relu
 from .program import MixedIntegerProgram, selection
+from .readings import Reading
 
 _LEAST = 1e-4  # violation of a row worth adding, relative to the width of the neuron's output
 _ROUNDING = 1e-9  # by which rows are loosened, relative to the size of their terms
-
-
-@dataclass(frozen=True, eq=False)
-class Reading:
-    """What the unstable ReLUs of a node read, as functions of the columns, and the columns of their outputs and phases."""
-
-    weights: sp.csr_matrix
-    bias: np.ndarray
-    output: np.ndarray
-    phase: np.ndarray
-
-
-def readings(network: Network, program: MixedIntegerProgram) -> list[Reading]:
-    """Of all nodes that read no maxima; the same however many rows are added."""
-    found = []
-    for i, phase in program.columns.phase.items():
-        node = network.nodes[i]
-        assert isinstance(node, Relu)
-        neurons = np.flatnonzero(phase >= 0)
-        read = _over_columns(network, node.input, program, neurons) if len(neurons) else None
-        if read is not None:
-            read[0].eliminate_zeros()
-            found.append(Reading(*read, program.columns.positive[i][neurons], phase[neurons]))
-    return found
 
 
 def separate(
@@ -65,35 +39,6 @@ def separate(
     return sp.csr_matrix(sp.vstack([none, *(m for m, _ in found)])), np.concatenate(
         [np.zeros(0), *(r for _, r in found)]
     )
-
-
-def _over_columns(
-    network: Network, i: int, program: MixedIntegerProgram, neurons: np.ndarray
-) -> tuple[sp.csr_matrix, np.ndarray] | None:
-    """Some neurons of a node as functions of the columns of inputs and ReLUs; None where a maximum is among what they read."""
-    node = network.nodes[i]
-    match node:
-        case Input():
-            columns = program.columns.inputs[neurons]
-        case Relu():
-            columns = program.columns.positive[i][neurons]
-        case Max():
-            return None
-        case Affine():
-            matrix = sp.csr_matrix((len(neurons), len(program.cost)))
-            constant = node.bias.double().cpu().numpy()[neurons]
-            for j, operator in zip(node.inputs, node.operators, strict=True):
-                weight = operator.to_sparse()[neurons]
-                read = _over_columns(network, j, program, np.arange(network.nodes[j].size))
-                if read is None:
-                    return None
-                matrix, constant = matrix + weight @ read[0], constant + weight @ read[1]
-            return sp.csr_matrix(matrix), constant
-        case _:
-            assert_never(node)
-    present = np.flatnonzero(columns >= 0)
-    shape = (len(neurons), len(program.cost))
-    return selection(present, columns[present], np.ones(len(present)), shape), np.zeros(len(neurons))
 
 
 def _violated(reading: Reading, program: MixedIntegerProgram, point: np.ndarray) -> tuple[sp.csr_matrix, np.ndarray]:

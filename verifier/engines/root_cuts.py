@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ..encoding import MixedIntegerProgram
-from ..encoding.ideal_relu import readings, separate
+from ..encoding.ideal_relu import separate
+from ..encoding.readings import readings
 from ..network.nodes import Network
 from ..solvers import SolveOptions, SolverStatus
 from ..solvers.highs import Highs
