@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import assert_never
 
 import numpy as np
@@ -61,6 +62,7 @@ def encode(
             case Max():
                 lower, upper = _interval(bounds, node.input)
                 outputs = encode_max(builder, values[node.input], lower, upper, node.windows.cpu().numpy())
+                columns.maximum[i] = outputs
                 values.append(_columns_as_expression(builder, outputs))
             case _:
                 assert_never(node)
@@ -69,7 +71,7 @@ def encode(
         distance = encode_distance(builder, inputs, low, high, region.ball)
         limit_distance(builder, distance, region.ball)
     margin = _unsafe(builder, values[-1], unsafe, objective is Objective.MAX_MARGIN, tightening)
-    columns = ColumnMap(inputs, columns.positive, columns.phase, margin.select, distance.column)
+    columns = replace(columns, select=margin.select, distance=distance.column)
     match objective:
         case Objective.FEASIBILITY:
             return builder.finish({}, columns)

@@ -17,6 +17,7 @@ class ColumnMap:
         inputs: columns of the inputs, (n,).
         positive: by ReLU node, column of each neuron's output, -1 where it is 0; (size,).
         phase: by ReLU node, column of each neuron's binary, -1 where its phase is fixed; (size,).
+        maximum: by node, column of each maximum; (size,).
         select: columns of the binaries that choose a disjunct of the unsafe set (empty when there is one).
         distance: column of the distance where it is one (norms inf and 2), else -1.
     """
@@ -24,6 +25,7 @@ class ColumnMap:
     inputs: np.ndarray
     positive: dict[int, np.ndarray] = field(default_factory=dict)
     phase: dict[int, np.ndarray] = field(default_factory=dict)
+    maximum: dict[int, np.ndarray] = field(default_factory=dict)
     select: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     distance: int = -1
 

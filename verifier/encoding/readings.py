@@ -14,8 +14,19 @@ from .program import MixedIntegerProgram, selection
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """What the unstable ReLUs of a node read, as functions of the columns, and the columns of their outputs and phases."""
+    """What the unstable ReLUs of a node read, as functions of the columns, and the columns of their outputs and phases.
 
+    Attributes:
+        node: that they read.
+        neurons: which of its neurons.
+        weights: (neurons, columns).
+        bias: (neurons,).
+        output: columns, (neurons,).
+        phase: columns, (neurons,).
+    """
+
+    node: int
+    neurons: np.ndarray
     weights: sp.csr_matrix
     bias: np.ndarray
     output: np.ndarray
@@ -23,23 +34,24 @@ class Reading:
 
 
 def readings(network: Network, program: MixedIntegerProgram) -> list[Reading]:
-    """Of all nodes that read no maxima; the same however many rows are added."""
+    """Of all unstable ReLUs; the same however many rows are added."""
     found = []
     for i, phase in program.columns.phase.items():
         node = network.nodes[i]
         assert isinstance(node, Relu)
         neurons = np.flatnonzero(phase >= 0)
-        read = _over_columns(network, node.input, program, neurons) if len(neurons) else None
-        if read is not None:
-            read[0].eliminate_zeros()
-            found.append(Reading(*read, program.columns.positive[i][neurons], phase[neurons]))
+        if len(neurons):
+            weights, bias = _over_columns(network, node.input, program, neurons)
+            weights.eliminate_zeros()
+            columns = program.columns.positive[i][neurons], phase[neurons]
+            found.append(Reading(node.input, neurons, weights, bias, *columns))
     return found
 
 
 def _over_columns(
     network: Network, i: int, program: MixedIntegerProgram, neurons: np.ndarray
-) -> tuple[sp.csr_matrix, np.ndarray] | None:
-    """Some neurons of a node as functions of the columns of inputs and ReLUs; None where a maximum is among what they read."""
+) -> tuple[sp.csr_matrix, np.ndarray]:
+    """Some neurons of a node as functions of the columns of inputs, ReLUs and maxima."""
     node = network.nodes[i]
     match node:
         case Input():
@@ -47,15 +59,13 @@ def _over_columns(
         case Relu():
             columns = program.columns.positive[i][neurons]
         case Max():
-            return None
+            columns = program.columns.maximum[i][neurons]
         case Affine():
             matrix = sp.csr_matrix((len(neurons), len(program.cost)))
             constant = node.bias.double().cpu().numpy()[neurons]
             for j, operator in zip(node.inputs, node.operators, strict=True):
                 weight = operator.to_sparse()[neurons]
                 read = _over_columns(network, j, program, np.arange(network.nodes[j].size))
-                if read is None:
-                    return None
                 matrix, constant = matrix + weight @ read[0], constant + weight @ read[1]
             return sp.csr_matrix(matrix), constant
         case _:

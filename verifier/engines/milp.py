@@ -13,15 +13,19 @@ from dataclasses import replace
 import numpy as np
 import scipy.sparse as sp
 
+from ..bounds import Bounds
 from ..encoding import Formulation, MixedIntegerProgram, encode
 from ..norms import get_norm
 from ..query import Objective
 from ..solvers import Progress, SolveOptions, SolveResult, SolverStatus, get_solver
+from ..solvers.safe_dual import safe_optimum
 from ..specification import NormBall, Polytope, Region
-from .polish import polish
+from ..tightening import tighten
+from .polish import deepen, polish
 from .root_cuts import strengthened
 from .state import Pair, SearchState
 
+_TIGHTENING_SHARE = 0.2  # of the time left, at most, for bounds from solves
 _CUT_SHARE = 0.1  # of the time left, at most, for cuts at the root
 INFEASIBLE_BY = 5e-9  # least violation of a row: five times the tolerance of the solvers
 
@@ -52,7 +56,17 @@ class Milp:
         if region.ball is not None and region.ball.norm.name == "2":
             self._quadratic(state, pairs, region, unsafe, form, deadline)
             return
-        program = encode(state.network, state.bounds(region), region, unsafe, state.query.objective, form)
+        bounds, objective = state.bounds(region), state.query.objective
+        program = encode(state.network, bounds, region, unsafe, objective, form)
+        if state.settings.obbt != "none":
+            self._relaxed(state, program, pairs, region, deadline)
+            if state.done or not any(state.is_open(pair) for pair in pairs):
+                return
+            bounds = self._tightened(state, bounds, region, unsafe, deadline)
+            program = encode(state.network, bounds, region, unsafe, objective, form)
+            self._relaxed(state, program, pairs, region, deadline)
+            if state.done or not any(state.is_open(pair) for pair in pairs):
+                return
         if state.settings.cuts and program.cost.any():  # a relaxation without an objective has nothing to be raised
             own = program.matrix.shape[0]
             program = strengthened(state.network, program, _CUT_SHARE * max(deadline - state.elapsed, 0.0))
@@ -62,12 +76,8 @@ class Milp:
         if result.point is not None:
             self._offer(state, result.point[program.columns.inputs], pairs)
         if result.status is SolverStatus.INFEASIBLE:
-            proved = (region.ball.radius if region.ball is not None else math.inf) if state.distances else 1e-12
-            if state.count_norm:
-                proved = state.upper
             if self._second_opinion(state, program, deadline):
-                for pair in pairs:
-                    state.prove(pair, min(proved, state.goal) if state.distances else proved, self.name)
+                self._exclude(state, pairs, region)
             return
         if state.query.objective is not Objective.FEASIBILITY and math.isfinite(result.dual_bound):
             bound = result.dual_bound - 1e-9 * (1 + abs(result.dual_bound))
@@ -75,6 +85,40 @@ class Milp:
                 bound = math.ceil(result.dual_bound - 1e-6)
             for pair in pairs:
                 state.prove(pair, bound, self.name)
+
+    def _exclude(self, state: SearchState, pairs: list[Pair], region: Region) -> None:
+        """The search region holds no unsafe input."""
+        proved = (region.ball.radius if region.ball is not None else math.inf) if state.distances else 1e-12
+        if state.count_norm:
+            proved = state.upper
+        for pair in pairs:
+            state.prove(pair, min(proved, state.goal) if state.distances else proved, self.name)
+
+    def _relaxed(
+        self, state: SearchState, program: MixedIntegerProgram, pairs: list[Pair], region: Region, deadline: float
+    ) -> None:
+        """What the LP relaxation proves, in rigorous arithmetic."""
+        options = SolveOptions(time_limit=_TIGHTENING_SHARE * max(deadline - state.elapsed, 0.01))
+        value, _ = safe_optimum(program.relaxed(), options)
+        state.count("relaxations")
+        if value == math.inf:
+            self._exclude(state, pairs, region)
+        elif state.query.objective is not Objective.FEASIBILITY and math.isfinite(value):
+            for pair in pairs:
+                state.prove(pair, math.ceil(value - 1e-6) if state.count_norm else value, self.name)
+
+    @staticmethod
+    def _tightened(
+        state: SearchState, known: Bounds, region: Region, unsafe: tuple[Polytope, ...], deadline: float
+    ) -> Bounds:
+        """Bounds for what is still of interest, by solves where the settings ask for them."""
+        if state.settings.obbt == "none":
+            return known
+        seconds = _TIGHTENING_SHARE * max(deadline - state.elapsed, 0.0)
+        depth = state.upper if state.query.objective is Objective.MAX_MARGIN else 0.0
+        return tighten(
+            state.network, known, region, unsafe, seconds, state.settings.obbt, depth, state.settings.threads
+        )
 
     def _run(self, state: SearchState, program: MixedIntegerProgram, pairs: list[Pair], deadline: float) -> SolveResult:
         """One solve; incumbents and bounds reach the state as they come."""
@@ -118,10 +162,12 @@ class Milp:
         return False
 
     def _offer(self, state: SearchState, point: np.ndarray, pairs: list[Pair]) -> None:
-        if state.offer(point, self.name) or not state.distances:
+        if state.offer(point, self.name) and (state.distances or state.witness is not None):
             return
         for pair in pairs:
-            if math.isfinite(state.upper):
+            if not state.distances:
+                deepen(state, point, pair)
+            elif math.isfinite(state.upper):
                 polish(state, point, pair)
 
     def _quadratic(
@@ -137,7 +183,7 @@ class Milp:
         assert region.ball is not None
         center, radius = region.ball.center, region.ball.radius
         boxed = Region(*region.bounding_box(), NormBall(center, get_norm("inf"), math.inf))
-        bounds = state.bounds(region)
+        bounds = self._tightened(state, state.bounds(region), region, unsafe, deadline)
         program = encode(state.network, bounds, boxed, unsafe, Objective.MIN_DISTORTION, form)
         t = program.columns.distance
         upper = program.col_upper.copy()

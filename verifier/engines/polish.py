@@ -1,4 +1,4 @@
-"""Polishing: the nearest unsafe point inside one cell of the network, the inputs that share a point's ReLU pattern.
+"""Polishing: the nearest or the most unsafe point inside one cell of the network, the inputs that share a point's ReLU pattern.
 
 It is the solution of an LP (norms inf and 1) or a convex QP (norm 2): the "fix b" upper bound of the MIP.
 """
@@ -21,7 +21,7 @@ _INSIDE = {4: (1e-6, 1e-5, 1e-4), 8: (1e-9, 1e-8, 1e-7)}
 
 
 def cell_program(state: SearchState, program: MixedIntegerProgram, point: np.ndarray) -> MixedIntegerProgram:
-    """The program with every ReLU's phase fixed as at `point`."""
+    """The program with every ReLU's phase fixed as at `point`: convex, save that maxima may still choose."""
     with torch.no_grad():
         values = evaluate_all(state.network, torch.tensor(point, dtype=state.network.dtype)[None])
     columns: list[np.ndarray] = []
@@ -32,9 +32,9 @@ def cell_program(state: SearchState, program: MixedIntegerProgram, point: np.nda
             chosen = phase >= 0
             columns.append(phase[chosen])
             phases.append((values[node.input][0].numpy()[chosen] >= 0).astype(np.float64))
-    if not columns:
-        return program
-    return program.fixed(np.concatenate(columns), np.concatenate(phases))
+    if columns:
+        program = program.fixed(np.concatenate(columns), np.concatenate(phases))
+    return program if state.network.has_max else program.relaxed()
 
 
 def worth_polishing(state: SearchState) -> bool:
@@ -55,8 +55,7 @@ def polish(state: SearchState, point: np.ndarray, pair: Pair, rounds: int = 4) -
             program = encode(
                 state.network, bounds, region, (pair.polytope,), Objective.MIN_DISTORTION, Formulation(), margin
             )
-            fixed = cell_program(state, program, point)
-            program = fixed if state.network.has_max else fixed.relaxed()
+            program = cell_program(state, program, point)
             limit = max(min(5.0, state.time_left), 0.01)
             result = convex_solver(program).solve(program, SolveOptions(time_limit=limit, threads=1))
             state.count("polish")
@@ -68,3 +67,19 @@ def polish(state: SearchState, point: np.ndarray, pair: Pair, rounds: int = 4) -
                 break
         if state.upper > before * (1 - 1e-4):
             return
+
+
+def deepen(state: SearchState, point: np.ndarray, pair: Pair) -> None:
+    """Offer the most unsafe point of a point's cell in the region, where that is an LP.
+
+    A solver that looks for any unsafe point stops at one on the edge of the unsafe set, which its tolerance may put outside.
+    """
+    region = state.search_region(pair.region)
+    quadratic = region.ball is not None and region.ball.norm.name == "2"
+    if quadratic or state.count_norm or not worth_polishing(state):
+        return
+    program = encode(state.network, state.bounds(region), region, (pair.polytope,), Objective.MAX_MARGIN)
+    cell = cell_program(state, program, point)
+    result = convex_solver(cell).solve(cell, SolveOptions(time_limit=max(min(5.0, state.time_left), 0.01)))
+    if result.point is not None:
+        state.offer(result.point[program.columns.inputs], "falsify")

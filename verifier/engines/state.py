@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 import torch
@@ -28,6 +28,8 @@ from ..specification import Case, Polytope, Region, Specification, stack_polytop
 from .clock import Clock
 from .region_bounds import RegionBounds
 
+Solves = Literal["none", "lp", "mip"]
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -41,6 +43,7 @@ class Settings:
         solver: back end of the MILP engine.
         symmetric: symmetric big-M (ablation).
         fix_stable: leave out binaries of stable ReLUs (ablation when False).
+        obbt: bounds from solves before a MILP, "none", "lp" or "mip" (see `tightening`).
         cuts: separate rows of ideal ReLU formulations at the root of a MILP.
         joint: one MILP over all targets instead of one MILP a target.
         branching: score of ReLU splits, one of `bounds.branching.SCORES`.
@@ -60,6 +63,7 @@ class Settings:
     solver: str = "highs"
     symmetric: bool = False
     fix_stable: bool = True
+    obbt: Solves = "lp"
     cuts: bool = True
     joint: bool = False
     branching: str = "auto"
@@ -74,10 +78,12 @@ class Settings:
         """Refuse names that no table knows.
 
         Raises:
-            InvalidInput: there is no such branching score.
+            InvalidInput: there is no such branching score, or no such kind of solves.
         """
         if self.branching not in SCORES:
             raise InvalidInput(f"unknown branching score '{self.branching}': choose among {', '.join(SCORES)}")
+        if self.obbt not in get_args(Solves):
+            raise InvalidInput(f"unknown bounds from solves '{self.obbt}': choose among {', '.join(get_args(Solves))}")
 
 
 @dataclass

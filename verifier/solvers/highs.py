@@ -61,10 +61,38 @@ class Highs:
         return _result(solver, program, options, time.perf_counter() - started)
 
 
+class HighsLps:
+    """LPs that differ in their objectives alone: each one starts from the basis of the last."""
+
+    def __init__(self, program: MixedIntegerProgram) -> None:
+        """The relaxation of a program."""
+        relaxed = program.relaxed()
+        self._solver = highspy.Highs()
+        _configure(self._solver, relaxed, SolveOptions())
+        self._solver.passModel(_model(relaxed))
+        self._columns = np.arange(len(program.cost), dtype=np.int32)
+
+    def row_dual(self, cost: np.ndarray, seconds: float) -> np.ndarray | None:
+        """Multipliers of the rows for minimising `cost x`, (rows,); None where nothing was found in time.
+
+        Raises:
+            RuntimeError: HiGHS failed.
+        """
+        self._solver.changeColsCost(len(cost), self._columns, cost)
+        self._solver.setOptionValue("time_limit", self._solver.getRunTime() + seconds)  # it counts over all runs
+        if self._solver.run() == highspy.HighsStatus.kError:
+            raise RuntimeError("HiGHS failed to solve an LP")
+        if self._solver.getInfo().dual_solution_status != highspy.SolutionStatus.kSolutionStatusFeasible:
+            return None
+        return np.array(self._solver.getSolution().row_dual, dtype=np.float64)
+
+
 def _configure(solver: highspy.Highs, program: MixedIntegerProgram, options: SolveOptions) -> None:
     values = {
         "output_flag": False,
-        "threads": options.threads,
+        # HiGHS keeps one pool a calling thread, and fails where a later program asks for another size; MILPs have threads
+        # of their own to be called from, and an LP gains nothing from a second one
+        "threads": options.threads if program.binaries else 1,
         "random_seed": options.seed,
         "time_limit": max(options.time_limit, 0.0),
         "presolve": "on" if options.presolve else "off",

@@ -13,6 +13,8 @@ from __future__ import annotations
 import numpy as np
 
 from ..encoding import MixedIntegerProgram
+from .highs import Highs
+from .protocol import SolveOptions, SolverStatus
 
 _UNIT = 2.0**-52
 
@@ -45,3 +47,19 @@ def safe_bound(program: MixedIntegerProgram, row_dual: np.ndarray, cost: np.ndar
     far = np.where(boxed, ends.max(0), np.abs(end))
     rounding = share * (np.abs(y) @ np.abs(side) + terms @ far)
     return float(y @ side + reduced @ end - rounding)
+
+
+def safe_optimum(program: MixedIntegerProgram, options: SolveOptions) -> tuple[float, np.ndarray | None]:
+    """A lower bound on the optimum of an LP, computed from HiGHS's multipliers, and the best point (columns,).
+
+    inf where those of the elastic form prove that there is no feasible point, -inf where nothing is proved.
+    """
+    result = Highs().solve(program, options)
+    if result.status is SolverStatus.INFEASIBLE:
+        elastic = program.elastic()
+        second = Highs().solve(elastic, options)
+        empty = second.row_dual is not None and safe_bound(elastic, second.row_dual) > 0
+        return (np.inf if empty else -np.inf), None
+    if result.status is not SolverStatus.OPTIMAL or result.row_dual is None:
+        return -np.inf, None
+    return safe_bound(program, result.row_dual) + program.offset, result.point

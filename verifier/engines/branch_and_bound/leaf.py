@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from ...encoding import MixedIntegerProgram, encode
 from ...query import Objective
 from ...solvers import SolveOptions, SolverStatus, convex_solver
 from ...solvers.highs import Highs
-from ...solvers.safe_dual import safe_bound
+from ...solvers.safe_dual import safe_optimum
 from ...specification import Region
 from ..state import Pair, SearchState
 
@@ -59,26 +60,25 @@ class LeafSolver:
         objective = Objective.MIN_DISTORTION if self.state.distances or quadratic else Objective.MAX_MARGIN
         program = self._program(pair, region, objective)
         fixed = self._fixed(program, phases)
-        result = convex_solver(fixed).solve(fixed, self._options)
         self.state.count("leaf_solves")
+        if not quadratic:
+            value, point = safe_optimum(fixed, self._options)
+            return value, None if point is None else point[program.columns.inputs]
+        assert region.ball is not None
+        result = convex_solver(fixed).solve(fixed, self._options)
         if result.status is SolverStatus.INFEASIBLE:
-            elastic = fixed.elastic()
-            second = Highs().solve(elastic, self._options)
-            empty = second.row_dual is not None and safe_bound(elastic, second.row_dual) > 0
+            empty = safe_optimum(replace(fixed, hessian=None), self._options)[0] == math.inf
             return (math.inf if empty else -math.inf), None
         if result.status is not SolverStatus.OPTIMAL or result.point is None:
             return -math.inf, None
         point = result.point[program.columns.inputs]
-        if quadratic:
-            assert region.ball is not None
-            value = math.sqrt(max(min(result.objective, result.dual_bound), 0.0)) * (1 - 1e-7)
-            if self.state.distances:
-                return value - 1e-9 * (1 + abs(value)), point
-            # where the nearest unsafe point of the cell lies outside the ball, none is inside
-            if value > region.ball.radius:
-                return math.inf, point
-            return -math.inf, self._deeper(pair, phases, region, point)
-        return (-math.inf if result.row_dual is None else safe_bound(fixed, result.row_dual) + fixed.offset), point
+        value = math.sqrt(max(min(result.objective, result.dual_bound), 0.0)) * (1 - 1e-7)
+        if self.state.distances:
+            return value - 1e-9 * (1 + abs(value)), point
+        # where the nearest unsafe point of the cell lies outside the ball, none is inside
+        if value > region.ball.radius:
+            return math.inf, point
+        return -math.inf, self._deeper(pair, phases, region, point)
 
     def _deeper(self, pair: Pair, phases: dict[int, np.ndarray], region: Region, nearest: np.ndarray) -> np.ndarray:
         """A point of the ball more unsafe than the nearest unsafe one of a cell, which is unsafe by nothing.
