@@ -2,7 +2,8 @@
 
 The same minimal-distortion queries (norm inf, digits-mlp, one target: the runner-up) in one run, each row adding one
 thing to the row before: symmetric M -> asymmetric M -> binaries of stable ReLUs fixed -> CROWN bounds -> the box of a
-PGD upper bound -> rows of ideal formulations (Anderson et al.) separated at the root. Ratios are of total times with
+PGD upper bound -> rows of ideal formulations (Anderson et al.) separated at the root -> bounds from LPs over what is
+unsafe before that. Ratios are of total times with
 time-outs counted at the limit, so they are lower estimates.
 """
 
@@ -30,6 +31,7 @@ from advverify.verifier.query import Objective
 from advverify.verifier.solvers import SolveOptions, SolverStatus
 from advverify.verifier.solvers.highs import Highs
 from advverify.verifier.specification import robustness
+from advverify.verifier.tightening import tighten
 
 from .measure import median, table
 
@@ -43,6 +45,7 @@ class Step:
     crown: bool
     box: bool
     cuts: bool = False
+    obbt: bool = False
 
 
 STEPS = (
@@ -52,6 +55,7 @@ STEPS = (
     Step("+ CROWN bounds", Formulation(), True, False),
     Step("+ PGD-sized box", Formulation(), True, True),
     Step("+ ideal rows at the root", Formulation(), True, True, True),
+    Step("+ bounds from LPs", Formulation(), True, True, True, True),
 )
 
 
@@ -78,8 +82,10 @@ def command(images: int, timeout: float, model: str) -> None:
             case = robustness(image, label, len(logits), get_norm("inf"), radius, target=target).cases[0]
             inputs = InputSet.from_regions([case.region])
             bounds = crown(network, inputs) if step.crown else ibp(network, inputs)
-            program = encode(network, bounds, case.region, case.unsafe, Objective.MIN_DISTORTION, step.formulation)
             began = time.perf_counter()
+            if step.obbt:
+                bounds = tighten(network, bounds, case.region, case.unsafe, timeout)
+            program = encode(network, bounds, case.region, case.unsafe, Objective.MIN_DISTORTION, step.formulation)
             if step.cuts:
                 program = strengthened(network, program, timeout)
             result = Highs().solve(program, SolveOptions(time_limit=timeout, relative_gap=1e-4, threads=2))
