@@ -23,13 +23,14 @@ if TYPE_CHECKING:
 
 Task = tuple[str, np.ndarray, int, dict[str, Any]]
 Ask = Callable[[Task], "Outcome"]
-AskAll = Callable[[list[Task]], Iterator[tuple[int, "Outcome"]]]
+AskAll = Callable[[list[Task], bool], Iterator[tuple[int, "Outcome"]]]
 
 
 def run_images(options: dict[str, Any], ask: Ask, title: str, distances: bool, first: AskAll | None = None) -> int:
     """Ask about every image; show and write what comes. Returns the exit status.
 
-    `first` settles some of many tasks at once, and names them by position; the others are asked about one by one.
+    `first` settles many tasks at once, and names them by position: all of them if told so, or those that are easy; the
+    others are asked about one by one.
     """
     from advverify.verifier.norms import get_norm
 
@@ -79,25 +80,23 @@ def run_images(options: dict[str, Any], ask: Ask, title: str, distances: bool, f
             sink.write(outcome)
 
     interrupted = False
-    position: Iterator[int] = iter(())
     try:
         with click.progressbar(
             length=len(todo), file=sys.stderr, label="images", hidden=len(todo) < 2 or not sys.stderr.isatty()
         ) as bar:
-            for k, outcome in first([tasks[i] for i in todo]) if first is not None and todo else ():
+            for k, outcome in first([tasks[i] for i in todo], jobs == 1) if first is not None and todo else ():
                 keep(todo[k], outcome)
                 bar.update(1)
             left = [i for i in todo if i not in outcomes]
-            position = iter(left)
             alone = [(*tasks[i][:3], {**tasks[i][3], "settings": replace(settings, device="cpu")}) for i in left]
-            for outcome in answers(ask, alone, jobs, lost):
-                keep(next(position), outcome)
+            for i, outcome in zip(left, answers(ask, alone, jobs, lost), strict=True):
+                keep(i, outcome)
                 bar.update(1)
     except KeyboardInterrupt as stop:
         interrupted = True
         partial = getattr(stop, "outcome", None)
         if partial is not None:
-            keep(next(position), partial)
+            keep(next(i for i in todo if i not in outcomes), partial)  # one by one, they are asked about in order
     finally:
         if sink is not None:
             sink.close()

@@ -197,7 +197,7 @@ def test_nothing_stays_on_the_cpu(kind: str, norm: str, monkeypatch: pytest.Monk
         for x, y in zip(images, labels, strict=True):
             specification = robustness(x, y, network.output_size, get_norm(norm), eps)
             queries.append(Query(away, specification, Objective.FEASIBILITY))
-        there = dict(cascade.screen(queries, NetworkJudge(network), replace(SETTINGS, device=DEVICE)))
+        there = dict(cascade.solve_all(queries, NetworkJudge(network), replace(SETTINGS, device=DEVICE), rest=False))
         with pytest.raises(MixedDevices):
             away.nodes[-1].bias + network.nodes[-1].bias  # type: ignore[union-attr]
     assert here and {k: o.verdict for k, o in there.items()} == {k: o.verdict for k, o in here.items()}

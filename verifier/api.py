@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .cascade import Interrupted, screen, solve
+from .cascade import Interrupted, solve, solve_all
 from .engines import Settings
 from .engines.state import Judge, NetworkJudge
 from .errors import InvalidInput, InvalidModel
@@ -134,7 +134,7 @@ def _look(model: Model, query: Query, settings: Settings | None, engines: tuple[
     if settings is None or settings.device == "cpu" or query.executed or query.objective is not Objective.FEASIBILITY:
         return None
     moved = replace(query, network=model.on(settings.device))
-    return next((outcome for _, outcome in screen([moved], model.judge, settings, engines)), None)
+    return next((outcome for _, outcome in solve_all([moved], model.judge, settings, engines, rest=False)), None)
 
 
 def _proved(query: Query, outcome: Outcome, settings: Settings | None) -> Outcome:
@@ -251,11 +251,18 @@ def certify_all(
             query.labels["eps"] = eps
             left.remove(position)
             yield position, query
-        for k, outcome in screen([query for _, query, _ in queries], model.judge, settings, engines):
-            position, _, about = queries[k]
-            outcome.labels.update({**about, "eps": eps})
-            left.remove(position)
-            yield position, outcome
+        here = settings.device == "cpu"
+        asked = [query for _, query, _ in queries]
+        try:
+            for k, outcome in solve_all(asked, model.judge, settings, engines, rest and here):
+                position, _, about = queries[k]
+                outcome.labels.update({**about, "eps": eps})
+                left.remove(position)
+                yield position, outcome
+        except Interrupted as stop:  # one by one they are worked on in order
+            about = next(about for position, _, about in queries if position in left)
+            stop.outcome.labels.update({**about, "eps": eps})
+            raise
         settings = replace(settings, device="cpu")  # a GPU has had its look
     for position in sorted(left) if rest else ():
         image, label = images[position], int(labels[position])

@@ -45,52 +45,56 @@ def solve(
         judge: executes the network; by default its own float64 forward pass.
         listener: hears every move of the bracket.
     """
-    settings = settings or Settings()
-    keep_freed_memory()
-    torch.set_num_threads(1 if query.network.relu_count <= _SMALL else settings.threads)
-    state = SearchState.open(query, settings, judge or NetworkJudge(query.network))
+    state = SearchState.open(query, settings or Settings(), judge or NetworkJudge(query.network))
     state.listener = listener
-    chosen = choose_engines(engines)
-    interrupted = ""
-    try:
-        if query.executed:
-            _exclude_roundings(state)
-        run_engines(state, chosen)
-    except KeyboardInterrupt:
-        interrupted = "interrupted"
-    outcome = conclude(state, interrupted)
-    if interrupted:
-        raise Interrupted(outcome)
-    return outcome
+    return _settle(state, choose_engines(engines))
 
 
-def screen(
-    queries: Sequence[Query], judge: Judge, settings: Settings | None = None, engines: tuple[str, ...] = ()
+def solve_all(
+    queries: Sequence[Query],
+    judge: Judge,
+    settings: Settings | None = None,
+    engines: tuple[str, ...] = (),
+    rest: bool = True,
 ) -> Iterator[tuple[int, Outcome]]:
-    """What attacks and bound propagation settle of certification queries about one network, worked on side by side.
+    """Answer certification queries about one network, worked on side by side as far as that pays, then one by one.
 
-    An answer's seconds are its share of the joint work. Networks too large for several regions at once are left to
-    `solve`, unless they lie on a GPU.
+    An answer's seconds are its share of the joint work and its own. Networks too large for several regions at once are
+    worked on one by one, unless they lie on a GPU.
 
     Args:
         queries: of one network (the very same object), without `executed`, with balls of one norm or boxes.
         judge: executes the network.
         settings: limits and options.
         engines: names of the engines that may be used; all where none are given.
+        rest: whether queries that are still open after the joint work are gone on with; not for networks on a GPU.
 
     Yields:
-        Number of a query and its outcome, for those that are settled.
+        Number of a query and its outcome: those that are settled side by side first.
     """
-    settings = settings or Settings()
-    names = [name for name in choose_engines(engines) if name in JOINT]
-    if not queries or not names:
+    if not queries:
         return
-    network = queries[0].network
-    count = together(network)
-    if network.device.type == "cpu" and min(count, len(queries)) < _WORTHWHILE:
-        return
+    settings, names, network = settings or Settings(), choose_engines(engines), queries[0].network
+    pays = network.device.type != "cpu" or min(together(network), len(queries)) >= _WORTHWHILE
+    joint = [name for name in names if name in JOINT] if pays else []
+    left: list[tuple[int, SearchState]] = []
+    for number, state in enumerate(_side_by_side(queries, judge, settings, joint)):
+        if state.done:
+            yield number, conclude(state)
+        else:
+            left.append((number, state))
+    for number, state in left if rest else ():
+        state.clock.share(1)
+        yield number, _settle(state, [name for name in names if name not in joint])
+
+
+def _side_by_side(
+    queries: Sequence[Query], judge: Judge, settings: Settings, names: Sequence[str]
+) -> Iterator[SearchState]:
+    """A state of each query after some engines have worked on many of them at once; its clock stands still."""
     keep_freed_memory()
     torch.set_num_threads(settings.threads)
+    count = together(queries[0].network)
     for begin in range(0, len(queries), count):
         states: list[SearchState] = []
         for query in queries[begin : begin + count]:
@@ -110,7 +114,28 @@ def screen(
                 warnings.warn(f"{name} failed side by side ({type(error).__name__}: {error})", stacklevel=2)
         for state in states:
             state.clock.share(math.inf)
-        yield from ((begin + k, conclude(state)) for k, state in enumerate(states) if state.done)
+        yield from states
+
+
+def _settle(state: SearchState, names: list[str]) -> Outcome:
+    """Run engines and conclude.
+
+    Raises:
+        Interrupted: by Ctrl-C, with the outcome so far.
+    """
+    keep_freed_memory()
+    torch.set_num_threads(1 if state.network.relu_count <= _SMALL else state.settings.threads)
+    interrupted = ""
+    try:
+        if state.query.executed:
+            _exclude_roundings(state)
+        run_engines(state, names)
+    except KeyboardInterrupt:
+        interrupted = "interrupted"
+    outcome = conclude(state, interrupted)
+    if interrupted:
+        raise Interrupted(outcome)
+    return outcome
 
 
 def _exclude_roundings(state: SearchState) -> None:

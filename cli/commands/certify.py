@@ -25,14 +25,14 @@ def ask(task: Task) -> Outcome:
     return certify(model_of(path), image, label, **options)
 
 
-def ask_all(tasks: list[Task]) -> Iterator[tuple[int, Outcome]]:
-    """Certify what attacks and bound propagation settle, images side by side."""
+def ask_all(tasks: list[Task], rest: bool) -> Iterator[tuple[int, Outcome]]:
+    """Certify what attacks and bound propagation settle, images side by side, and the rest if asked to."""
     from advverify.verifier.api import certify_all
 
     path, _, _, options = tasks[0]
     asked = {k: v for k, v in options.items() if k not in ("executed", "exact_margin")}
     images, labels = [task[1] for task in tasks], [task[2] for task in tasks]
-    yield from certify_all(model_of(path), images, labels, rest=False, **asked)
+    yield from certify_all(model_of(path), images, labels, rest=rest, **asked)
 
 
 @click.command("certify")

@@ -19,7 +19,7 @@ ENGINES = {
     "milp": "milp:Milp",
 }
 
-JOINT = ("falsify", "propagate")  # those that work on several queries side by side
+JOINT = ("falsify", "propagate", "falsify-more")  # those that work on several queries side by side
 
 __all__ = ["ENGINES", "JOINT", "Engine", "Pair", "SearchState", "Settings", "choose_engines", "get_engine"]
 
