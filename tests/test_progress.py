@@ -10,6 +10,7 @@ from test_halfspace import deep
 from advverify.verifier import cascade
 from advverify.verifier.engines import Settings
 from advverify.verifier.engines.branch_and_bound.relu_search import ReluSearch
+from advverify.verifier.engines.branch_and_bound.tree import Root
 from advverify.verifier.engines.state import NetworkJudge, Resumable, SearchState
 from advverify.verifier.network.evaluate import predict
 from advverify.verifier.norms import get_norm
@@ -29,7 +30,7 @@ def opened(timeout: float = 60.0) -> SearchState:
 
 def test_what_a_search_still_needs() -> None:
     state = opened()
-    search = ReluSearch(state, state.excluded.cases[0], state.pairs, "test", state.region_bounds)
+    search = ReluSearch([Root(state, pair, state.region_bounds) for pair in state.pairs], "test")
     assert search.remaining() == math.inf  # nothing begun
     search.tree.push(0, search.bounds.undivided())
     search.course = [(0.0, 0.0), (1.0, 0.1), (2.0, 0.2), (4.0, 0.25)]

@@ -5,13 +5,14 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from foreign_device import DEVICE, MixedDevices, foreign_device
 from networks import KINDS, random_network
-from oracle import worst_margin
+from oracle import nearest, worst_margin
 
 from advverify.models.zoo import path_of
 from advverify.verifier import cascade
@@ -20,6 +21,9 @@ from advverify.verifier.attacks import AttackProblem, base, run
 from advverify.verifier.attacks.base import project
 from advverify.verifier.attacks.pgd import Pgd
 from advverify.verifier.engines import Settings
+from advverify.verifier.engines.branch_and_bound import relu_split
+from advverify.verifier.engines.branch_and_bound.domain import Domain
+from advverify.verifier.engines.branch_and_bound.tree import Root, Tree
 from advverify.verifier.engines.clock import Clock
 from advverify.verifier.engines.propagate import Propagate
 from advverify.verifier.engines.region_bounds import RegionBounds, Stack
@@ -55,6 +59,54 @@ def test_what_is_settled_together_is_true(kind: str, eps: float) -> None:
     assert sorted(every) == list(range(12))
     assert all(every[k].verdict is outcome.verdict for k, outcome in settled.items())
     assert all(outcome.verdict is not Verdict.UNKNOWN for outcome in every.values())
+
+
+@pytest.mark.parametrize("easy", [0, 6, 256])
+@pytest.mark.parametrize("kind", ["mlp", "leaky", "residual", "conv"])
+def test_one_tree_for_many_queries_proves_nothing_false(kind: str, easy: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relu_split, "_EASY", easy)
+    settled = left = 0
+    for seed, eps in itertools.product(range(4), (0.1, 0.25)):
+        network = random_network(kind, seed)
+        images, labels = images_of(network, 16, seed)
+        options: dict[str, Any] = {"settings": SETTINGS, "engines": ("relu-split",)}
+        found = dict(certify_all(network, images, labels, "inf", eps, rest=False, **options))
+        for k, outcome in found.items():
+            truth = worst_margin(network, np.clip(images[k] - eps, 0, 1), np.clip(images[k] + eps, 0, 1), labels[k])
+            assert outcome.verdict is (Verdict.ROBUST if truth > 0 else Verdict.ADVERSARIAL), (seed, eps, k)
+        every = dict(certify_all(network, images, labels, "inf", eps, **options))
+        assert all(every[k].verdict is outcome.verdict for k, outcome in found.items())
+        assert sum(outcome.verdict is Verdict.UNKNOWN for outcome in every.values()) <= 1
+        settled, left = settled + len(found), left + len(images) - len(found)
+    assert settled > 60
+    assert easy > 0 or left > 0
+
+
+@pytest.mark.parametrize("norm", ["1", "2"])
+def test_one_tree_for_many_queries_in_other_norms(norm: str) -> None:
+    network = random_network("mlp", 3)
+    images, labels = images_of(network, 12)
+    options: dict[str, Any] = {"settings": SETTINGS, "engines": ("relu-split",)}
+    found = dict(certify_all(network, images, labels, norm, 0.25, rest=False, **options))
+    assert len(found) > 6
+    for k, outcome in found.items():
+        truth = nearest(network, images[k], labels[k], norm)
+        assert outcome.verdict is (Verdict.ROBUST if truth > 0.25 else Verdict.ADVERSARIAL)
+
+
+def test_a_tree_that_left_a_pair_reports_nothing_more_of_it() -> None:
+    network = random_network("mlp", 0)
+    image = np.full(network.input_size, 0.5)
+    specification = robustness(image, 0, 3, get_norm("inf"), 0.1)
+    state = SearchState.open(Query(network, specification, Objective.FEASIBILITY), SETTINGS, NetworkJudge(network))
+    tree = Tree([Root(state, pair, state.region_bounds) for pair in state.pairs])
+    whole = Domain(np.zeros(0, np.int8), np.zeros(0, np.int8), -1.0, -1.0)
+    tree.push(0, whole)
+    tree.close(0, 3.0)
+    tree.leave(0)
+    assert tree.pop(4, 0.0) == [] and not tree.heap
+    tree.report("test")
+    assert state.pairs[0].lower == -math.inf
 
 
 @pytest.mark.parametrize("norm", ["inf", "1", "2", "0"])

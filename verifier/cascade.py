@@ -85,7 +85,7 @@ def solve_all(
             left.append((number, state))
     for number, state in left if rest else ():
         state.clock.share(1)
-        yield number, _settle(state, [name for name in names if name not in joint])
+        yield number, _settle(state, [name for name in names if name not in joint or not JOINT[name]])
 
 
 def _side_by_side(

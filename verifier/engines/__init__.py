@@ -19,7 +19,8 @@ ENGINES = {
     "milp": "milp:Milp",
 }
 
-JOINT = ("falsify", "propagate", "falsify-more")  # those that work on several queries side by side
+# Those that work on several queries side by side, and whether that is all that they can do for each.
+JOINT = {"falsify": True, "propagate": True, "falsify-more": True, "relu-split": False}
 
 __all__ = ["ENGINES", "JOINT", "Engine", "Pair", "SearchState", "Settings", "choose_engines", "get_engine"]
 

@@ -24,6 +24,7 @@ from ..network.operators import Compose, Conv2d, Operator, Transposed
 from ..specification import Region
 
 _KEPT = 8  # regions remembered
+_ASCENT = AlphaCrown(steps=10)
 _SMALL = 1000  # ReLUs up to which convolutions stay in float64
 
 
@@ -76,7 +77,7 @@ class RegionBounds:
         """alpha-CROWN on the intermediate neurons, and `seconds` of splitting for single neurons, with copies of the process."""
         trees = NeuronSplit(seconds, helpers=helpers) if seconds > 0 else None
         bounds = tighten_intermediate(
-            self.working, self.inputs(region), self.of(region), AlphaCrown(steps=10), self.fast, stop, trees
+            self.working, self.inputs(region), self.of(region), _ASCENT, self.fast, stop, trees
         )
         self._remember(region, bounds)
 
@@ -128,6 +129,14 @@ class Stack:
         if len(self.inputs) == 1:
             return Stack(self.inputs.expand(len(index)), self.bounds.expand(len(index)), self.losses)
         return Stack(self.inputs.rows(index), self.bounds.rows(index), [loss[index] for loss in self.losses])
+
+
+def tighten_all(searches: Sequence[tuple[RegionBounds, Region]], stop: Callable[[], bool]) -> None:
+    """alpha-CROWN on the intermediate neurons of regions of several searches in the same network, side by side."""
+    first, stack = searches[0][0], Stack.of(searches)
+    bounds = tighten_intermediate(first.working, stack.inputs, stack.bounds, _ASCENT, first.fast, stop)
+    for k, (known, region) in enumerate(searches):
+        known.learn(region, bounds.rows(torch.tensor([k], device=first.network.device)))
 
 
 def _operators(network: Network) -> list[Operator]:

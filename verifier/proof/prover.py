@@ -27,6 +27,7 @@ from ..bounds.relu_columns import ReluColumns
 from ..bounds.rounding import RoundingLoss
 from ..engines.branch_and_bound.domain import Batch, Domain
 from ..engines.branch_and_bound.relu_search import ReluSearch
+from ..engines.branch_and_bound.tree import Root
 from ..engines.region_bounds import RegionBounds
 from ..engines.state import NetworkJudge, SearchState, Settings
 from ..network.nodes import Max, Network, Relu
@@ -172,7 +173,8 @@ class _Prover:
         settings = Settings(timeout=max(limit - time.perf_counter(), 0.01), threads=torch.get_num_threads())
         state = SearchState.open(query, settings, NetworkJudge(self.network))
         self.known.learn(self.case.region, self._bounds())
-        search = ReluSearch(state, self.case, state.pairs, "proof", self.known, enough=enough, closed=[])
+        roots = [Root(state, pair, self.known) for pair in state.pairs]
+        search = ReluSearch(roots, "proof", enough=enough, closed=[])
         search.run(settings.timeout)
         return None if search.tree.heap or state.witness is not None else search
 
@@ -193,7 +195,7 @@ class _Prover:
         )
         self._finish(search.closed, leaves)
         arrays = pack(leaves, self._unstable(self.columns))
-        arrays["polytopes"] = np.arange(len(search.tree.pairs), dtype=np.int32)
+        arrays["polytopes"] = np.arange(len(search.tree.roots), dtype=np.int32)
         split = bool((leaves.phases != 0).any())
         self._add({"kind": "goals", "refine": search.bounds.refine and split}, arrays)
 

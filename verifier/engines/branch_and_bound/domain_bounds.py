@@ -8,6 +8,7 @@ returns may as well come from another process.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -24,70 +25,77 @@ from ...bounds.halfspace import HalfSpaces
 from ...bounds.relu_columns import ReluColumns
 from ...bounds.rounding import RoundingLoss
 from ...network.evaluate import evaluate_all
-from ...network.nodes import Relu
+from ...network.nodes import Network, Relu
 from ...query import Objective
-from ...specification import Case
 from ..propagate import value_of
-from ..region_bounds import RegionBounds
-from ..state import Pair, SearchState
+from ..region_bounds import Stack
 from .domain import Batch, Bounded, Candidate, Domain, Order
+from .tree import Root
 
 _DESCENTS, _DESCENT = 8, Pgd(steps=10, first_step=0.1)  # points of each batch of domains from which attacks start
 _REFINE_UNSTABLE = 160  # up to so many unstable ReLUs the intermediate bounds are recomputed in every domain
 _HALF_SHARE = 0.5  # half-spaces that hold more of their linear bound's range are left out
 
 
+def refines(bounds: Bounds, network: Network) -> bool:
+    """Whether intermediate bounds are recomputed in every domain of regions with such bounds."""
+    return int(bounds.unstable_counts(network).max()) <= _REFINE_UNSTABLE
+
+
 class DomainBounds:
-    """Bounds of the domains of one case.
+    """Bounds of the domains of a tree: the pairs of one case, or those of several certification queries in one network.
 
     Attributes:
+        state: of all pairs; of several queries the first, which stands for all of them in what is asked.
+        refine: whether intermediate bounds are recomputed in every domain.
         enough: bound on the violation at which a domain of a feasibility query counts as settled; above 0 it leaves room
             for a checker's own arithmetic.
         whole: bound whole domains, without half-spaces, so that phases and multipliers alone are a proof.
         branches: how many ReLUs to split next are named for each domain.
-        refine: whether intermediate bounds are recomputed in every domain.
     """
 
     def __init__(
         self,
-        state: SearchState,
-        case: Case,
-        pairs: list[Pair],
-        known: RegionBounds,
+        roots: Sequence[Root],
         enough: float = 0.0,
         whole: bool = False,
         branches: int = 1,
     ) -> None:
-        """Root bounds at the present search region."""
-        self.state, self.case, self.known = state, case, known
+        """Root bounds at the present search regions."""
+        self.state, self.known = roots[0].state, roots[0].known
+        places: dict[int, int] = {}
+        self._cases: list[Root] = []  # one of its pairs for each
+        for root in roots:
+            if places.setdefault(id(root.pair.case), len(self._cases)) == len(self._cases):
+                self._cases.append(root)
+        self._places = torch.tensor([places[id(root.pair.case)] for root in roots])
         self.enough, self.whole, self.branches = enough, whole, branches
-        self.network = known.network
+        self.network = self.known.network
         self.columns = ReluColumns(self.network)
         reads = [torch.full((n,), self._read(i)) for i, n in zip(self.columns.relus, self.columns.sizes, strict=True)]
         self._reads = torch.cat(reads)
-        self.rows, self.offset = state.rows(pairs)
-        self.radius = math.nan
+        self.rows, self.offset = self.state.rows([root.pair for root in roots])
+        self.radii: list[float] = []
         self.balls = True
         self.refresh()
 
     def refresh(self) -> None:
-        """Follow the search region, which shrinks for distances."""
-        region = self.state.search_region(self.case.region)
-        radius = -1.0 if region.ball is None else region.ball.radius
-        if radius == self.radius:
+        """Follow the search regions, which shrink for distances."""
+        searches = [(root.known, root.state.search_region(root.pair.region)) for root in self._cases]
+        radii = [-1.0 if region.ball is None else region.ball.radius for _, region in searches]
+        if radii == self.radii:
             return
-        self.radius = radius
-        self.inputs = self.known.inputs(region)
+        self.radii, self.stack = radii, Stack.of(searches)
         if not self.balls:
-            self.inputs = replace(self.inputs, balls=None)
-        self.root = self.known.of(region)
-        self.losses = self.known.losses(region)
-        self.fast_losses = RoundingLoss.of(self.known.fast, self.inputs, self.root).loss
-        self.refine = self.root.unstable_count(self.network) <= _REFINE_UNSTABLE
+            self.stack = replace(self.stack, inputs=replace(self.stack.inputs, balls=None))
+        self.fast = replace(
+            self.stack, losses=RoundingLoss.of(self.known.fast, self.stack.inputs, self.stack.bounds).loss
+        )
+        self.refine = refines(self.stack.bounds, self.network)
 
     def use_balls(self, use: bool) -> None:
         """Bound with or without l2 balls of nodes from now on."""
-        self.balls, self.radius = use, math.nan
+        self.balls, self.radii = use, []
         self.refresh()
 
     @property
@@ -120,8 +128,9 @@ class DomainBounds:
 
     def bound(self, batch: Batch, options: AlphaCrown, glance: bool = False) -> Bounded:
         """Bounds, multipliers and the ReLUs to split next; `glance` as in `Order`."""
-        inputs = self.inputs.expand(len(batch)).within(batch.half)
-        bounds, best = self._optimise(batch, options, inputs, glance)
+        regions = self.stack.rows(self._places[batch.pairs])
+        inputs = regions.inputs.within(batch.half)
+        bounds, best = self._optimise(batch, options, replace(regions, inputs=inputs), glance)
         value = value_of(self.state, best.bound, best.form, inputs)
         if self.state.query.objective is Objective.MAX_MARGIN:
             value = value.clamp(max=self.state.upper)  # it is at least that beyond half-spaces, its own or inherited
@@ -160,15 +169,17 @@ class DomainBounds:
         halves = HalfSpaces(best.form.coefficients[pick, chosen].double(), offset)
         return halves, inputs.share(halves) <= _HALF_SHARE
 
-    def _optimise(self, batch: Batch, options: AlphaCrown, inputs: InputSet, glance: bool) -> tuple[Bounds, Optimised]:
+    def _optimise(self, batch: Batch, options: AlphaCrown, regions: Stack, glance: bool) -> tuple[Bounds, Optimised]:
         """Bounds of all nodes, refined where that pays, and of the violation."""
+        inputs = regions.inputs
         phases = self.columns.by_node(batch.phases)
         implied = phases if self.whole else self.columns.by_node(batch.implied)
-        bounds = self.root.expand(len(batch)).clipped(self.network, implied)
+        bounds = regions.bounds.clipped(self.network, implied)
         if self.refine and not glance and (inputs.half is not None or bool((batch.phases != 0).any())):
             parted = self._parted(batch.phases) if batch.parts else None
+            losses = self.fast.rows(self._places[batch.pairs]).losses
             with torch.no_grad():
-                bounds = crown(self.known.fast, inputs, bounds, self.fast_losses, True, parted)
+                bounds = crown(self.known.fast, inputs, bounds, losses, True, parted)
         known = None
         if batch.alpha is not None and batch.beta is not None:
             known = Multipliers(self.columns.by_node(batch.alpha), self.columns.by_node(batch.beta))
@@ -182,7 +193,7 @@ class DomainBounds:
             options,
             self.target,
             self.known.fast,
-            self.losses,
+            regions.losses,
         )
 
     def _parted(self, phases: Tensor) -> Tensor:
@@ -203,7 +214,7 @@ class DomainBounds:
     def _descend(self, pairs: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
         """Where short attacks from some points end, and their violations."""
         fast = self.known.fast
-        inputs = self.inputs.expand(len(pairs)).to(fast.dtype)
+        inputs = self.stack.rows(self._places[pairs]).inputs.to(fast.dtype)
         problem = AttackProblem(fast, inputs, self.rows[pairs].to(fast.dtype), self.offset[pairs].to(fast.dtype))
         ends, worst = _DESCENT.descend(problem, points.to(fast.dtype), len(pairs))
         return ends.to(points.dtype), worst

@@ -1,4 +1,4 @@
-"""Branch and bound over ReLU phases, one queue for all pairs of a case; `domain_bounds` bounds what is in it.
+"""Branch and bound over ReLU phases, one queue for all pairs of a case or of several queries; `domain_bounds` bounds what is in it.
 
 For distances every domain carries the radius up to which its own linear bound stays positive; the tree is searched
 best-first on that radius, so the lower side rises all the time, and when a closer witness shrinks the ball every value
@@ -15,15 +15,12 @@ import torch
 
 from ...bounds.alpha_crown import AlphaCrown
 from ...query import Objective
-from ...specification import Case
 from ...team import Team, helpers_for
 from ..polish import polish
-from ..region_bounds import RegionBounds
-from ..state import Pair, SearchState
 from .domain import Batch, Candidate, Domain, Order
 from .domain_bounds import DomainBounds
 from .leaf import LeafSolver
-from .tree import Tree
+from .tree import Root, Tree
 
 # Strong branching for large trees: up to so many splits, so many ReLUs are tried out.
 STRONG = ((32, 16), (256, 8), (2048, 4))
@@ -33,9 +30,10 @@ _BALL_GAIN = 0.8  # balls of nodes are used where they leave at most this share 
 
 
 class ReluSearch:
-    """The tree of one case.
+    """The tree of one case, or of several certification queries in one network.
 
     Attributes:
+        state: as in `DomainBounds`.
         bounds: of its domains.
         widths: of strong branching, `STRONG` or none.
         closed: when set to a list, every domain that needs no more work is written down here, with its pair's number.
@@ -45,22 +43,25 @@ class ReluSearch:
 
     def __init__(
         self,
-        state: SearchState,
-        case: Case,
-        pairs: list[Pair],
+        roots: Sequence[Root],
         name: str,
-        known: RegionBounds,
         widths: tuple[tuple[int, int], ...] = (),
         enough: float = 0.0,
         closed: list[tuple[int, Domain]] | None = None,
+        most_nodes: float = math.inf,
     ) -> None:
-        """Nothing bounded yet but the region as a whole; `enough` as in `DomainBounds`, which bounds whole domains for `closed`."""
-        self.state, self.name, self.widths, self.closed = state, name, widths, closed
+        """Nothing bounded yet but the regions as a whole; `enough` as in `DomainBounds`, which bounds whole domains for `closed`.
+
+        A pair is left where it has more than `most_nodes` domains.
+        """
+        self.state = state = roots[0].state
+        self.name, self.widths, self.closed, self.most_nodes = name, widths, closed, most_nodes
         most = max([state.settings.filtering, *(width for _, width in widths)])
-        self.bounds = DomainBounds(state, case, pairs, known, enough, closed is not None, most)
-        self.tree = Tree(pairs)
+        self.bounds = DomainBounds(roots, enough, closed is not None, most)
+        self.tree = Tree(roots)
         self.team = Team(self.bounds.obey, helpers_for(state.settings.threads))
-        self.leaves = LeafSolver(state)
+        self.leaves = {id(root.state): LeafSolver(root.state) for root in roots}
+        self.nodes = [0] * len(roots)
         self.splits = 0
         self.course: list[tuple[float, float]] = []
         self._spent = 0.0
@@ -106,25 +107,34 @@ class ReluSearch:
             batch = min(2 * batch, self.batch)
             self.splits += len(taken)
             self._split(taken, width)
-            self.tree.report(state, self.name)
+            self._leave()
+            self.tree.report(self.name)
             if self.tree.heap:
                 self.course.append((state.elapsed - began, self.tree.heap[0][0]))
             self.bounds.refresh()
         if not self.tree.heap:
-            self.tree.report(state, self.name)
+            self.tree.report(self.name)
+
+    def _leave(self) -> None:
+        """Leave the pairs that are too hard, and those of queries that are answered while others are not."""
+        several = len(self.leaves) > 1
+        for pair, root in enumerate(self.tree.roots):
+            if self.nodes[pair] > self.most_nodes or (several and root.state.done):
+                self.tree.leave(pair)
 
     def _begin(self, deadline: float) -> None:
         """Bound and queue the roots."""
         for pair, root in enumerate(self._roots(deadline)):
             self._queue(pair, root)
-        self.tree.report(self.state, self.name)
+        self._leave()
+        self.tree.report(self.name)
 
     def _roots(self, deadline: float) -> list[Domain]:
         """The pairs' roots, bounded again over their half-spaces while that may help."""
         options, whole = AlphaCrown(steps=20), self.bounds.undivided()
-        pairs = list(range(len(self.tree.pairs)))
+        pairs = list(range(len(self.tree.roots)))
         roots = self._bound(pairs, [whole] * len(pairs), options)
-        if self.bounds.inputs.balls is not None:
+        if self.bounds.stack.inputs.balls is not None:
             self.bounds.use_balls(False)
             plain = self._bound(pairs, [whole] * len(pairs), options)
             self.bounds.use_balls(self._lack(roots) <= _BALL_GAIN * self._lack(plain))
@@ -149,7 +159,9 @@ class ReluSearch:
             glances = self._children(taken, wide, AlphaCrown(steps=0), glance=True)
             best = [self._best(domain, options) for (_, domain), options in zip(taken, glances, strict=True)]
             candidates = [[branches[k]] for branches, k in zip(wide, best, strict=True)]
-        self.state.count("nodes", 2 * sum(len(branches) for branches in candidates))
+        for (pair, _), branches in zip(taken, candidates, strict=True):
+            self.nodes[pair] += 2 * len(branches)
+            self.tree.roots[pair].state.count("nodes", 2 * len(branches))
         children = self._children(taken, candidates, AlphaCrown(steps=self.state.settings.beta_steps))
         for (pair, domain), options in zip(taken, children, strict=True):
             for child in options[self._best(domain, options)]:
@@ -209,11 +221,12 @@ class ReluSearch:
 
     def _offer(self, candidate: Candidate) -> None:
         """Offer an input where it is better than what is known; for distances, polish it."""
-        state = self.state
+        root = self.tree.roots[candidate.pair]
+        state = root.state
         threshold = state.upper if state.query.objective is Objective.MAX_MARGIN else 0.0
         point = candidate.point.numpy()
         if candidate.violation < threshold and state.offer(point, self.name) and state.distances:
-            polish(state, point, self.tree.pairs[candidate.pair])
+            polish(state, point, root.pair)
 
     def _gain(self, parent: Domain, children: list[Domain]) -> float:
         """Product of what the bounds of both children gain, up to where a domain is settled."""
@@ -222,8 +235,9 @@ class ReluSearch:
 
     @property
     def _done(self) -> bool:
-        """Whether the query is settled; a search for more than that goes on to the end of its tree."""
-        return self.state.done and (self.bounds.enough == 0 or self.state.witness is not None)
+        """Whether the queries are settled; a search for more than that goes on to the end of its tree."""
+        states = [root.state for root in self.tree.roots]
+        return all(state.done and (self.bounds.enough == 0 or state.witness is not None) for state in states)
 
     def _queue(self, pair: int, domain: Domain) -> None:
         """Close, solve or queue a domain."""
@@ -240,15 +254,16 @@ class ReluSearch:
 
     def _leaf(self, pair: int, domain: Domain) -> None:
         """All phases known: solve exactly. A leaf that cannot be solved leaves its pair open for other engines."""
-        state = self.state
+        root = self.tree.roots[pair]
+        state = root.state
         if state.network.has_max:
             self.tree.close(pair, domain.value)
             return
         implied = self.bounds.columns.by_node(torch.from_numpy(domain.implied))
         phases = {i: split.numpy() for i, split in implied.items()}
-        proved, point = self.leaves.solve(self.tree.pairs[pair], phases)
+        proved, point = self.leaves[id(state)].solve(root.pair, phases)
         if point is not None and state.offer(point, self.name) and state.distances:
-            polish(state, point, self.tree.pairs[pair])
+            polish(state, point, root.pair)
         if state.query.objective is Objective.MAX_MARGIN:  # phases may be implied for inputs below the upper side alone
             proved = min(proved, state.upper)
         self.tree.close(pair, max(proved, domain.value))

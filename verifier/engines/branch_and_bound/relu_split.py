@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from ...network.simplify import max_to_relu
 from ...specification import Case
 from ...team import helpers_for
-from ..region_bounds import RegionBounds
-from ..state import SearchState
+from ..propagate import together
+from ..region_bounds import RegionBounds, tighten_all
+from ..state import Pair, SearchState
+from .domain_bounds import refines
 from .relu_search import STRONG, ReluSearch
+from .tree import Root
 
 _PASSES = (0, 1, 4, 16, 64, 256)  # seconds of splitting for single neurons, before each search
 _LEAST_GROWTH = 2.0  # trees begin anew in every pass; one that gets less than so many times the time before is no use
@@ -25,6 +28,7 @@ _CONTENT = 0.8  # so is one that does not need more than this share of its time:
 _WHOLE_SHARE, _STEP_SHARE = 0.5, 0.25  # of the time left, for distances: the whole ball first, then a smaller one
 _TURN, _TURN_SHARE = 5.0, 0.25  # seconds, or share of the time left, until the next look at a search's progress
 _PATIENCE = 2.0  # a search arrives where it needs at most so many times the time left; it tends to speed up
+_EASY = 256  # domains of a pair in a tree for many queries; where one needs more, passes that tighten harder do better
 _NARROW = 0.02  # relative width at which bisecting what is provable ends
 
 
@@ -57,11 +61,39 @@ class ReluSplit:
                 search.run(deadline)
             self._last = search
 
+    def run_all(self, states: Sequence[SearchState], deadline: float) -> None:
+        """A first pass over certification queries: one tightening pass, and one tree for all, for what is easy.
+
+        Those with many unstable ReLUs, or many domains, are left to `run`. Networks on a GPU are: trees stay on the CPU.
+        """
+        network = states[0].network
+        if states[0].distances or network.has_max or network.device.type != "cpu" or not network.relus:
+            return
+        if states[0].count_norm or not states[0].settings.tightening:
+            return
+        cases = [(state, case) for state in states for case in state.excluded.cases]
+        chunk = together(network)
+        for begin in range(0, len(cases), chunk):
+            part = [entry for entry in cases[begin : begin + chunk] if _open(*entry)]
+            if len(part) < 2 or states[0].elapsed > deadline:
+                continue
+            tighten_all(
+                [(state.region_bounds, case.region) for state, case in part], lambda: states[0].elapsed > deadline
+            )
+            roots = [
+                Root(state, pair, state.region_bounds)
+                for state, case in part
+                if refines(state.region_bounds.of(case.region), network)
+                for pair in _open(state, case)
+            ]
+            if roots:
+                ReluSearch(roots, self.name, most_nodes=_EASY).run(deadline)
+
     def arrives(self, state: SearchState) -> bool:
         """Whether the last search is the only one that is open, and rises fast enough."""
         if self._last is None:
             return False
-        searched = {id(pair) for pair in self._last.tree.pairs}
+        searched = {id(root.pair) for root in self._last.tree.roots}
         alone = all(id(pair) in searched for pair in state.open_pairs)
         return alone and _rising(self._last, state, state.settings.timeout)
 
@@ -94,13 +126,13 @@ class ReluSplit:
         budget = _TIGHTENING_SHARE * max(deadline - state.elapsed, 0.0)
         spent = 0.0
         for wanted in _PASSES:
-            pairs = [pair for pair in state.open_pairs if pair.case is case]
-            if not pairs or state.done or state.elapsed > deadline:
+            pairs = _open(state, case)
+            if not pairs or state.elapsed > deadline:
                 return None
             began, region = state.elapsed, state.search_region(case.region)
             before = known.of(region).unstable_count(known.network)
             if not state.settings.tightening:
-                search = ReluSearch(state, case, pairs, self.name, known, STRONG)
+                search = ReluSearch([Root(state, pair, known) for pair in pairs], self.name, STRONG)
                 search.run(deadline)
                 return search
             left = budget - spent
@@ -110,13 +142,18 @@ class ReluSplit:
             stalled = known.of(region).unstable_count(known.network) > _WORTHWHILE * before
             content = state.elapsed - began < _CONTENT * seconds
             last = wanted == _PASSES[-1] or spent >= 0.95 * budget or (seconds > 0 and (stalled or content))
-            search = ReluSearch(state, case, pairs, self.name, known, STRONG if last else ())
+            search = ReluSearch([Root(state, pair, known) for pair in pairs], self.name, STRONG if last else ())
             if last:
                 search.run(deadline)
                 return search
             share = _LONG_SEARCH if search.bounds.refine else _SHORT_SEARCH
             _try(search, state, min(deadline, state.elapsed + max(_SHORTEST_SEARCH, share * spent)))
         raise AssertionError("one of the passes is the last")
+
+
+def _open(state: SearchState, case: Case) -> list[Pair]:
+    """Pairs of a case that still need work."""
+    return [] if state.done else [pair for pair in state.open_pairs if pair.case is case]
 
 
 def _pursue(search: ReluSearch, state: SearchState, deadline: float) -> None:
