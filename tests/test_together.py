@@ -61,25 +61,25 @@ def test_what_is_settled_together_is_true(kind: str, eps: float) -> None:
     assert all(outcome.verdict is not Verdict.UNKNOWN for outcome in every.values())
 
 
-@pytest.mark.parametrize("easy", [0, 6, 256])
 @pytest.mark.parametrize("kind", ["mlp", "leaky", "residual", "conv"])
-def test_one_tree_for_many_queries_proves_nothing_false(kind: str, easy: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relu_split, "_EASY", easy)
-    settled = left = 0
-    for seed, eps in itertools.product(range(4), (0.1, 0.25)):
+def test_one_tree_for_many_queries_proves_nothing_false(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    options: dict[str, Any] = {"settings": SETTINGS, "engines": ("relu-split",)}
+    settled = {0: 0, 6: 0, 256: 0}
+    for seed, eps in itertools.product(range(2), (0.1, 0.25)):
         network = random_network(kind, seed)
-        images, labels = images_of(network, 16, seed)
-        options: dict[str, Any] = {"settings": SETTINGS, "engines": ("relu-split",)}
-        found = dict(certify_all(network, images, labels, "inf", eps, rest=False, **options))
-        for k, outcome in found.items():
-            truth = worst_margin(network, np.clip(images[k] - eps, 0, 1), np.clip(images[k] + eps, 0, 1), labels[k])
-            assert outcome.verdict is (Verdict.ROBUST if truth > 0 else Verdict.ADVERSARIAL), (seed, eps, k)
-        every = dict(certify_all(network, images, labels, "inf", eps, **options))
-        assert all(every[k].verdict is outcome.verdict for k, outcome in found.items())
-        assert sum(outcome.verdict is Verdict.UNKNOWN for outcome in every.values()) <= 1
-        settled, left = settled + len(found), left + len(images) - len(found)
-    assert settled > 60
-    assert easy > 0 or left > 0
+        images, labels = images_of(network, 10, seed)
+        boxes = [(np.clip(image - eps, 0, 1), np.clip(image + eps, 0, 1)) for image in images]
+        truth = [worst_margin(network, *box, label) for box, label in zip(boxes, labels, strict=True)]
+        for easy in settled:
+            monkeypatch.setattr(relu_split, "_EASY", easy)
+            found = dict(certify_all(network, images, labels, "inf", eps, rest=False, **options))
+            for k, outcome in found.items():
+                assert outcome.verdict is (Verdict.ROBUST if truth[k] > 0 else Verdict.ADVERSARIAL), (seed, eps, k)
+            every = dict(certify_all(network, images, labels, "inf", eps, **options))
+            assert all(every[k].verdict is outcome.verdict for k, outcome in found.items())
+            assert sum(outcome.verdict is Verdict.UNKNOWN for outcome in every.values()) <= 1
+            settled[easy] += len(found)
+    assert 20 <= settled[0] <= settled[6] <= settled[256]
 
 
 @pytest.mark.parametrize("norm", ["1", "2"])
