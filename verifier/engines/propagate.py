@@ -103,12 +103,19 @@ class Propagate:
                     state.prove(pair, min(float(values.max()), state.goal), self.name)
 
     def _alpha(self, jobs: list[_Job]) -> None:
-        self._bound(jobs, AlphaCrown(steps=20))
+        self._bound(jobs, AlphaCrown(steps=20), exact=True)
 
-    def _bound(self, jobs: list[_Job], options: AlphaCrown) -> Stack:
-        """Bounds on the outputs, in chunks of bounded memory; returns the regions with their bounds."""
+    def _bound(self, jobs: list[_Job], options: AlphaCrown, exact: bool = False) -> Stack:
+        """Bounds on the outputs, in chunks of bounded memory; returns the regions with their bounds.
+
+        `exact` ones are evaluated in float64 whatever the working precision: rounding losses of float32 may be all that is
+        missing.
+        """
         first = jobs[0].state
         known, stack = first.region_bounds, Stack.of([(job.state.region_bounds, job.region) for job in jobs])
+        working = known.working
+        if exact and working is not known.network:
+            working, stack = known.network, stack.losing_like(known.network)
         pairs = [(k, pair) for k, job in enumerate(jobs) for pair in job.open]
         chunk = max(1, (1 << 22) // max(n.size for n in known.network.nodes))
         for begin in range(0, len(pairs), chunk):
@@ -116,9 +123,9 @@ class Propagate:
             regions = stack.rows(torch.tensor([k for k, _ in part], device=known.network.device))
             rows, offset = first.rows([pair for _, pair in part])
             best = raise_bounds(
-                known.working,
+                working,
                 regions.inputs,
-                Start.output(known.working, rows, offset),
+                Start.output(working, rows, offset),
                 regions.bounds,
                 options=options,
                 fast=known.fast,

@@ -23,7 +23,6 @@ from ...bounds.backward import Start
 from ...bounds.branching import babsr, slack
 from ...bounds.halfspace import HalfSpaces
 from ...bounds.relu_columns import ReluColumns
-from ...bounds.rounding import RoundingLoss
 from ...network.evaluate import evaluate_all
 from ...network.nodes import Network, Relu
 from ...query import Objective
@@ -85,12 +84,10 @@ class DomainBounds:
         radii = [-1.0 if region.ball is None else region.ball.radius for _, region in searches]
         if radii == self.radii:
             return
-        self.radii, self.stack = radii, Stack.of(searches)
+        self.radii, self.stack = radii, Stack.of(searches).losing_like(self.network)
         if not self.balls:
             self.stack = replace(self.stack, inputs=replace(self.stack.inputs, balls=None))
-        self.fast = replace(
-            self.stack, losses=RoundingLoss.of(self.known.fast, self.stack.inputs, self.stack.bounds).loss
-        )
+        self.fast = self.stack.losing_like(self.known.fast)
         self.refine = refines(self.stack.bounds, self.network)
 
     def use_balls(self, use: bool) -> None:
@@ -184,9 +181,9 @@ class DomainBounds:
         if batch.alpha is not None and batch.beta is not None:
             known = Multipliers(self.columns.by_node(batch.alpha), self.columns.by_node(batch.beta))
         return bounds, raise_bounds(
-            self.known.working,
+            self.network,
             inputs,
-            Start.output(self.known.working, self.rows[batch.pairs], self.offset[batch.pairs]),
+            Start.output(self.network, self.rows[batch.pairs], self.offset[batch.pairs]),
             bounds,
             phases,
             known,
@@ -226,9 +223,9 @@ class DomainBounds:
         branching, scores = self.branching, []
         if branching in ("slack", "both"):
             alpha = {i: slopes[pick, chosen] for i, slopes in best.multipliers.alpha.items()}
-            scores.append(slack(self.known.working, bounds, weights, alpha, evaluated))
+            scores.append(slack(self.network, bounds, weights, alpha, evaluated))
         if branching in ("babsr", "both"):
-            scores.append(babsr(self.known.working, bounds, weights))
+            scores.append(babsr(self.network, bounds, weights))
         return scores
 
     def _highest(self, scores: list[Tensor]) -> tuple[Tensor, Tensor]:
