@@ -5,16 +5,18 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from networks import KINDS, random_network
+from networks import KINDS, random_network, scaled
 from oracle import nearest, worst_margin
 
-from advverify.verifier.api import certify, distance
+from advverify.verifier.api import certify, distance, verify
 from advverify.verifier.bounds.branching import SCORES
-from advverify.verifier.engines import ENGINES, Settings
+from advverify.verifier.engines import ENGINES, Settings, region_bounds
 from advverify.verifier.engines.branch_and_bound import domain_bounds, relu_split
 from advverify.verifier.network.evaluate import predict
 from advverify.verifier.network.nodes import Network
+from advverify.verifier.norms import get_norm
 from advverify.verifier.outcome import Verdict
+from advverify.verifier.specification import robustness
 
 FAST = Settings(timeout=20, gap=5e-7, threads=1)
 
@@ -119,3 +121,17 @@ def test_every_way_to_choose_a_split_is_exact(score: str, filtering: int) -> Non
             continue
         assert outcome.bracket.lower <= truth + 1e-6 and outcome.bracket.upper >= truth - 1e-6
         assert outcome.bracket.gap <= 1e-4 * truth
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rounding_losses_of_float32_do_not_keep_outputs_open(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Intermediate bounds of large convolutional networks are float32's, which alone would lose more than 0.001 here."""
+    monkeypatch.setattr(region_bounds, "_SMALL", 0)
+    network, eps = scaled(random_network("conv", seed), 1e4), 1e-4
+    image = np.random.default_rng(1000 + seed).random(network.input_size)
+    label = (int(predict(network, torch.tensor(image)[None])) + 1) % 3  # another class leads, by a margin above 0
+    lead = -worst_margin(network, np.clip(image - eps, 0, 1), np.clip(image + eps, 0, 1), label)
+    for slack, verdict in ((1e-3, Verdict.ROBUST), (-1e-3, Verdict.UNKNOWN)):
+        specification = robustness(image, label, 3, get_norm("inf"), eps, margin=lead + slack)
+        outcome = verify(network, specification, settings=FAST, engines=("propagate",))
+        assert outcome.verdict is verdict, (slack, outcome)
