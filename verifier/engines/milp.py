@@ -83,16 +83,24 @@ class Milp:
             bound = result.dual_bound - 1e-9 * (1 + abs(result.dual_bound))
             if state.count_norm:
                 bound = math.ceil(result.dual_bound - 1e-6)
-            for pair in pairs:
-                state.prove(pair, bound, self.name)
+            self._prove(state, pairs, bound)
+
+    def _prove(self, state: SearchState, pairs: list[Pair], value: float) -> None:
+        """No input of the pairs that is of interest has a lower value; for margins, those above the upper side are of none."""
+        if state.query.objective is Objective.MAX_MARGIN:
+            value = min(value, state.upper)
+        for pair in pairs:
+            state.prove(pair, value, self.name)
 
     def _exclude(self, state: SearchState, pairs: list[Pair], region: Region) -> None:
-        """The search region holds no unsafe input."""
-        proved = (region.ball.radius if region.ball is not None else math.inf) if state.distances else 1e-12
-        if state.count_norm:
-            proved = state.upper
-        for pair in pairs:
-            state.prove(pair, min(proved, state.goal) if state.distances else proved, self.name)
+        """The search region holds no input of interest."""
+        value = 1e-12
+        if state.distances:
+            reach = state.upper if state.count_norm or region.ball is None else region.ball.radius
+            value = min(reach, state.goal)
+        elif state.query.objective is Objective.MAX_MARGIN and math.isfinite(state.upper):
+            value = state.upper
+        self._prove(state, pairs, value)
 
     def _relaxed(
         self, state: SearchState, program: MixedIntegerProgram, pairs: list[Pair], region: Region, deadline: float
@@ -104,8 +112,7 @@ class Milp:
         if value == math.inf:
             self._exclude(state, pairs, region)
         elif state.query.objective is not Objective.FEASIBILITY and math.isfinite(value):
-            for pair in pairs:
-                state.prove(pair, math.ceil(value - 1e-6) if state.count_norm else value, self.name)
+            self._prove(state, pairs, math.ceil(value - 1e-6) if state.count_norm else value)
 
     @staticmethod
     def _tightened(

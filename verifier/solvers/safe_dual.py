@@ -22,8 +22,8 @@ _UNIT = 2.0**-52
 def safe_bound(program: MixedIntegerProgram, row_dual: np.ndarray, cost: np.ndarray | None = None) -> float:
     """A lower bound on `cost x` over the program's LP relaxation; without its offset, and no matter its hessian.
 
-    Rounded down by more than its own arithmetic can be off, and by what entries of the program that are each rounded
-    once can bring. -inf where a column without a bound has a reduced cost on that side.
+    Rounded down by more than its own arithmetic can be off, and by what rounding the program's entries can bring where
+    they are sums of products that do not cancel almost entirely. -inf where a column without a bound has a reduced cost on that side.
 
     Args:
         program: rows and column bounds.
@@ -37,7 +37,7 @@ def safe_bound(program: MixedIntegerProgram, row_dual: np.ndarray, cost: np.ndar
     side = np.where(y > 0, program.row_lower, np.where(y < 0, program.row_upper, 0.0))
     reduced = cost - program.matrix.T @ y
     terms = np.abs(cost) + abs(program.matrix).T @ np.abs(y)  # what the reduced costs are sums of
-    share = (sum(program.matrix.shape) + 64) * _UNIT
+    share = 8 * (sum(program.matrix.shape) + 64) * _UNIT
     end = np.where(reduced > 0, program.col_lower, np.where(reduced < 0, program.col_upper, 0.0))
     ends = np.abs(np.stack([program.col_lower, program.col_upper]))
     boxed = np.isfinite(ends).all(0)
