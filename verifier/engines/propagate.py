@@ -108,14 +108,11 @@ class Propagate:
     def _bound(self, jobs: list[_Job], options: AlphaCrown, exact: bool = False) -> Stack:
         """Bounds on the outputs, in chunks of bounded memory; returns the regions with their bounds.
 
-        `exact` ones are evaluated in float64 whatever the working precision: rounding losses of float32 may be all that is
-        missing.
+        `exact` as in `Stack.of`.
         """
         first = jobs[0].state
-        known, stack = first.region_bounds, Stack.of([(job.state.region_bounds, job.region) for job in jobs])
-        working = known.working
-        if exact and working is not known.network:
-            working, stack = known.network, stack.losing_like(known.network)
+        known, stack = first.region_bounds, Stack.of([(job.state.region_bounds, job.region) for job in jobs], exact)
+        working = known.network if exact else known.working
         pairs = [(k, pair) for k, job in enumerate(jobs) for pair in job.open]
         chunk = max(1, (1 << 22) // max(n.size for n in known.network.nodes))
         for begin in range(0, len(pairs), chunk):

@@ -102,15 +102,18 @@ class RegionBounds:
 
 @dataclass(frozen=True)
 class Stack:
-    """Regions of one network side by side, with their bounds and the rounding losses of the working copy."""
+    """Regions of one network side by side, with their bounds and the rounding losses of the working copy, or another."""
 
     inputs: InputSet
     bounds: Bounds
     losses: list[Tensor]
 
     @classmethod
-    def of(cls, searches: Sequence[tuple[RegionBounds, Region]]) -> Stack:
-        """Regions of several searches in the same network; those that nothing is known of are bounded together."""
+    def of(cls, searches: Sequence[tuple[RegionBounds, Region]], exact: bool = False) -> Stack:
+        """Regions of several searches in the same network; those that nothing is known of are bounded together.
+
+        `exact` asks for the losses of the float64 network: for outputs, where those of float32 may be all that is missing.
+        """
         first = searches[0][0]
         fresh = [(known, region) for known, region in searches if not known.knows(region)]
         if len(fresh) > 1:
@@ -119,10 +122,15 @@ class Stack:
             for k, (known, region) in enumerate(fresh):
                 known.learn(region, together.rows(torch.tensor([k], device=first.network.device)))
         inputs = first.inputs(*(region for _, region in searches))
+        network = first.network if exact else first.working
         if len(searches) == 1:
-            return cls(inputs, first.of(searches[0][1]), first.losses(searches[0][1]))
-        bounds = Bounds.stack([known.of(region) for known, region in searches])
-        return cls(inputs, bounds, RoundingLoss.of(first.working, inputs, bounds).loss)
+            region = searches[0][1]
+            bounds = first.of(region)
+            if network is first.working:
+                return cls(inputs, bounds, first.losses(region))
+        else:
+            bounds = Bounds.stack([known.of(region) for known, region in searches])
+        return cls(inputs, bounds, RoundingLoss.of(network, inputs, bounds).loss)
 
     def losing_like(self, network: Network) -> Stack:
         """The same with the rounding losses of another copy of the network."""

@@ -84,7 +84,7 @@ class DomainBounds:
         radii = [-1.0 if region.ball is None else region.ball.radius for _, region in searches]
         if radii == self.radii:
             return
-        self.radii, self.stack = radii, Stack.of(searches).losing_like(self.network)
+        self.radii, self.stack = radii, Stack.of(searches, exact=True)
         if not self.balls:
             self.stack = replace(self.stack, inputs=replace(self.stack.inputs, balls=None))
         self.fast = self.stack.losing_like(self.known.fast)
