@@ -20,6 +20,7 @@ from advverify.verifier.specification import robustness
 from advverify.verifier.tightening import tighten
 
 METHODS: tuple[Literal["lp", "mip"], ...] = ("lp", "mip")
+SOLVES: tuple[Literal["none", "lp", "mip"], ...] = ("none", "lp", "mip")
 
 
 @pytest.mark.parametrize("norm", ["inf", "1", "2", "0"])
@@ -69,23 +70,23 @@ def test_solves_for_the_whole_region_reach_what_the_network_takes(kind: str) -> 
         assert bool((values[node].amin(0)[open_] < 0).all()) and bool((values[node].amax(0)[open_] > 0).all())
 
 
-@pytest.mark.parametrize("obbt", ["none", "lp", "mip"])
 @pytest.mark.parametrize("norm", ["inf", "1", "2", "0"])
-def test_the_distance_is_the_same_with_and_without(norm: str, obbt: Literal["none", "lp", "mip"]) -> None:
-    for kind, seed in (("mlp", 3), ("residual", 2), ("conv", 1), ("maxpool", 2)):
+def test_the_distance_is_the_same_with_and_without(norm: str) -> None:
+    for kind, seed in (("mlp", 3), ("residual", 2), ("maxpool", 2)):
         network = random_network(kind, seed)
         image = np.random.default_rng(1000 + seed).random(network.input_size)
         label = int(predict(network, torch.tensor(image)[None]))
         truth = nearest(network, image, label, norm)
-        settings = Settings(timeout=30, gap=1e-5, threads=1, obbt=obbt)
-        bracket = distance(network, image, label, norm, settings=settings, engines=("falsify", "milp")).bracket
-        assert bracket.lower <= truth + 1e-7
-        assert bracket.lower == pytest.approx(min(truth, bracket.upper), abs=1e-4)
+        for obbt in SOLVES:
+            settings = Settings(timeout=30, gap=1e-5, threads=1, obbt=obbt)
+            bracket = distance(network, image, label, norm, settings=settings, engines=("falsify", "milp")).bracket
+            assert bracket.lower <= truth + 1e-7
+            assert bracket.lower == pytest.approx(min(truth, bracket.upper), abs=1e-4)
 
 
 @pytest.mark.parametrize("exact_margin", [False, True])
 def test_verdicts_are_the_same_with_and_without(exact_margin: bool) -> None:
-    for kind, seed in itertools.product(KINDS, range(3)):
+    for kind, seed in itertools.product(KINDS, range(2)):
         network = random_network(kind, seed)
         image = np.random.default_rng(1000 + seed).random(network.input_size)
         label = int(predict(network, torch.tensor(image)[None]))
@@ -93,16 +94,16 @@ def test_verdicts_are_the_same_with_and_without(exact_margin: bool) -> None:
         if not np.isfinite(truth):
             continue
         for share, verdict in ((0.97, Verdict.ROBUST), (1.03, Verdict.ADVERSARIAL)):
-            for obbt in ("none", "lp", "mip"):
+            eps = share * truth
+            worst = worst_margin(network, np.clip(image - eps, 0, 1), np.clip(image + eps, 0, 1), label)
+            for obbt in SOLVES:
                 settings = Settings(timeout=30, gap=1e-5, threads=1, obbt=obbt)
                 outcome = certify(
-                    network, image, label, "inf", share * truth,
+                    network, image, label, "inf", eps,
                     settings=settings, engines=("milp",), exact_margin=exact_margin,
                 )  # fmt: skip
                 assert outcome.verdict is verdict, (kind, seed, share, obbt, outcome)
                 if exact_margin:
-                    low, high = np.clip(image - share * truth, 0, 1), np.clip(image + share * truth, 0, 1)
-                    worst = worst_margin(network, low, high, label)
                     assert outcome.bracket.lower <= worst + 1e-6
                     assert outcome.bracket.upper == pytest.approx(worst, abs=1e-4)
 
