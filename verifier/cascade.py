@@ -100,12 +100,12 @@ def _side_by_side(
         for query in queries[begin : begin + count]:
             states.append(SearchState.open(query, settings, judge))
             states[-1].clock.share(math.inf)
-        for state in states:
-            state.clock.share(len(states))
         for name in names:
             engine = get_engine(name)
             assert isinstance(engine, Joint)
             open_ = [state for state in states if not state.done]
+            for state in states:
+                state.clock.share(math.inf if state.done else len(open_))
             if not open_:
                 break
             try:
