@@ -16,7 +16,7 @@ from oracle import nearest, worst_margin
 
 from advverify.models.zoo import path_of
 from advverify.verifier import cascade
-from advverify.verifier.api import Model, certify, certify_all
+from advverify.verifier.api import Interrupted, Model, certify, certify_all
 from advverify.verifier.attacks import AttackProblem, base, run
 from advverify.verifier.attacks.base import project
 from advverify.verifier.attacks.pgd import Pgd
@@ -25,6 +25,7 @@ from advverify.verifier.engines.branch_and_bound import relu_split
 from advverify.verifier.engines.branch_and_bound.domain import Domain
 from advverify.verifier.engines.branch_and_bound.tree import Root, Tree
 from advverify.verifier.engines.clock import Clock
+from advverify.verifier.engines.milp import Milp
 from advverify.verifier.engines.propagate import Propagate
 from advverify.verifier.engines.region_bounds import RegionBounds, Stack
 from advverify.verifier.engines.state import NetworkJudge, SearchState
@@ -192,6 +193,40 @@ def test_networks_too_large_to_share_memory_are_left_to_one_by_one(monkeypatch: 
     assert {k for k, _ in certify_all(network, images, labels, "inf", 0.001, settings=SETTINGS, rest=False)} == set(
         range(12)
     )
+
+
+def test_ctrl_c_among_the_hard_ones_keeps_what_is_proved(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = random_network("mlp", 2)
+    images, labels = images_of(network, 12)
+    options: dict[str, Any] = {"settings": SETTINGS, "engines": ("propagate", "milp")}
+    easy = dict(certify_all(network, images, labels, "inf", 0.2, rest=False, **options))
+    hard = [k for k in range(12) if k not in easy]
+    assert easy and len(hard) > 1
+
+    def stop(engine: Milp, state: SearchState, deadline: float) -> None:
+        if np.array_equal(state.query.specification.cases[0].region.ball.center, images[hard[1]]):  # type: ignore[union-attr]
+            raise KeyboardInterrupt
+        run_milp(engine, state, deadline)
+
+    run_milp = Milp.run
+    monkeypatch.setattr(Milp, "run", stop)
+    found: dict[int, Verdict] = {}
+    with pytest.raises(Interrupted) as stopped:
+        found.update((k, outcome.verdict) for k, outcome in certify_all(network, images, labels, "inf", 0.2, **options))
+    about = stopped.value.outcome
+    assert about.verdict is Verdict.UNKNOWN and "interrupted" in about.reason
+    assert about.labels["label"] == labels[hard[1]] and about.labels["eps"] == 0.2
+    assert math.isfinite(about.bracket.lower)
+
+
+def test_many_queries_are_numbered_chunk_by_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cascade, "together", lambda network: 5)
+    network = random_network("mlp", 2)
+    images, labels = images_of(network, 13)
+    found = dict(certify_all(network, images, labels, "inf", 0.2, settings=SETTINGS))
+    assert sorted(found) == list(range(13))
+    for k, outcome in found.items():
+        assert outcome.verdict is certify(network, images[k], labels[k], "inf", 0.2, settings=SETTINGS).verdict
 
 
 def test_seconds_are_shares() -> None:

@@ -130,7 +130,7 @@ def _answer(
 
 
 def _look(model: Model, query: Query, settings: Settings | None, engines: tuple[str, ...]) -> Outcome | None:
-    """What a GPU settles of a query."""
+    """What attacks and bound propagation on a GPU settle of a query."""
     if settings is None or settings.device == "cpu" or query.executed or query.objective is not Objective.FEASIBILITY:
         return None
     moved = replace(query, network=model.on(settings.device))
@@ -210,10 +210,11 @@ def certify_all(
     engines: tuple[str, ...] = (),
     rest: bool = True,
 ) -> Iterator[tuple[int, Outcome]]:
-    """`certify` for many images: attacks and bound propagation work on them side by side, the others follow one by one.
+    """`certify` for many images: attacks, bound propagation and one ReLU tree work on them side by side.
 
-    The first part is several times as fast as one by one on small networks; it is left out where a network is too large
-    for that, unless `settings.device` is a GPU, and where proofs are asked for. An outcome's seconds are its share.
+    Those that are too hard for that follow one by one. Several times as fast as all one by one on small networks; large ones
+    are worked on one by one, unless `settings.device` is a GPU (for attacks and bound propagation), and so are all where
+    proofs are asked for. An outcome's seconds are its share.
 
     Args:
         model: as in `certify`, like all that is not here.
@@ -227,7 +228,7 @@ def certify_all(
         channels: as in `certify`.
         settings: as in `certify`.
         engines: as in `certify`.
-        rest: whether the others follow.
+        rest: whether the hard ones follow.
 
     Yields:
         Position of an image and its outcome, as they are settled.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -70,32 +71,35 @@ def solve_all(
         rest: whether queries that are still open after the joint work are gone on with; not for networks on a GPU.
 
     Yields:
-        Number of a query and its outcome: those that are settled side by side first.
+        Number of a query and its outcome: of as many as are worked on at once, those that are settled side by side first.
     """
     if not queries:
         return
     settings, names, network = settings or Settings(), choose_engines(engines), queries[0].network
     pays = network.device.type != "cpu" or min(together(network), len(queries)) >= _WORTHWHILE
     joint = [name for name in names if name in JOINT] if pays else []
-    left: list[tuple[int, SearchState]] = []
-    for number, state in enumerate(_side_by_side(queries, judge, settings, joint)):
-        if state.done:
-            yield number, conclude(state)
-        else:
-            left.append((number, state))
-    for number, state in left if rest else ():
-        state.clock.share(1)
-        yield number, _settle(state, [name for name in names if name not in joint or not JOINT[name]])
+    alone = [name for name in names if name not in joint or not JOINT[name]]
+    numbers = itertools.count()
+    for states in _side_by_side(queries, judge, settings, joint):
+        left: list[tuple[int, SearchState]] = []
+        for state, number in zip(states, numbers, strict=False):  # the list first: it ends
+            if state.done:
+                yield number, conclude(state)
+            else:
+                left.append((number, state))
+        for number, state in left if rest else ():
+            state.clock.share(1)
+            yield number, _settle(state, alone)
 
 
 def _side_by_side(
     queries: Sequence[Query], judge: Judge, settings: Settings, names: Sequence[str]
-) -> Iterator[SearchState]:
-    """A state of each query after some engines have worked on many of them at once; its clock stands still."""
+) -> Iterator[list[SearchState]]:
+    """States of the queries, in turn those that some engines have worked on at once; their clocks stand still."""
     keep_freed_memory()
-    torch.set_num_threads(settings.threads)
     count = together(queries[0].network)
     for begin in range(0, len(queries), count):
+        torch.set_num_threads(settings.threads)
         states: list[SearchState] = []
         for query in queries[begin : begin + count]:
             states.append(SearchState.open(query, settings, judge))
@@ -114,7 +118,7 @@ def _side_by_side(
                 warnings.warn(f"{name} failed side by side ({type(error).__name__}: {error})", stacklevel=2)
         for state in states:
             state.clock.share(math.inf)
-        yield from states
+        yield states
 
 
 def _settle(state: SearchState, names: list[str]) -> Outcome:

@@ -26,7 +26,7 @@ def ask(task: Task) -> Outcome:
 
 
 def ask_all(tasks: list[Task], rest: bool) -> Iterator[tuple[int, Outcome]]:
-    """Certify what attacks and bound propagation settle, images side by side, and the rest if asked to."""
+    """Certify what can be settled side by side, and the rest if asked to."""
     from advverify.verifier.api import certify_all
 
     path, _, _, options = tasks[0]

@@ -7,8 +7,8 @@
     babsr   Bunel et al., "Branch and Bound for Piecewise Linear Neural Network Verification", JMLR 2020: how much the
             bound changes, to first order, when the relaxation of one ReLU becomes exact
     both    the best ReLUs of either in turn, for a search that compares some of them
-    auto    babsr where every split tightens the bounds of later layers as well: it prefers early ReLUs, and needs a third
-            of the nodes there; slack where bounds stay as they are: there it needs a tenth
+    auto    babsr where every split tightens the bounds of later layers as well: it prefers early ReLUs, which pays there
+            alone; slack where bounds stay as they are
 """
 
 from __future__ import annotations

@@ -33,14 +33,14 @@ class Reading:
     phase: np.ndarray
 
 
-def readings(network: Network, program: MixedIntegerProgram) -> list[Reading]:
-    """Of all unstable ReLUs; the same however many rows are added."""
+def readings(network: Network, program: MixedIntegerProgram, only: int | None = None) -> list[Reading]:
+    """Of all unstable ReLUs, or those that read one node; the same however many rows are added."""
     found = []
     for i, phase in program.columns.phase.items():
         node = network.nodes[i]
         assert isinstance(node, Relu)
         neurons = np.flatnonzero(phase >= 0)
-        if len(neurons):
+        if len(neurons) and only in (None, node.input):
             weights, bias = _over_columns(network, node.input, program, neurons)
             weights.eliminate_zeros()
             columns = program.columns.positive[i][neurons], phase[neurons]

@@ -58,14 +58,12 @@ class Milp:
             return
         bounds, objective = state.bounds(region), state.query.objective
         program = encode(state.network, bounds, region, unsafe, objective, form)
+        if self._relaxed(state, program, pairs, region, deadline):
+            return
         if state.settings.obbt != "none":
-            self._relaxed(state, program, pairs, region, deadline)
-            if state.done or not any(state.is_open(pair) for pair in pairs):
-                return
             bounds = self._tightened(state, bounds, region, unsafe, deadline)
             program = encode(state.network, bounds, region, unsafe, objective, form)
-            self._relaxed(state, program, pairs, region, deadline)
-            if state.done or not any(state.is_open(pair) for pair in pairs):
+            if self._relaxed(state, program, pairs, region, deadline):
                 return
         if state.settings.cuts and program.cost.any():  # a relaxation without an objective has nothing to be raised
             own = program.matrix.shape[0]
@@ -104,8 +102,8 @@ class Milp:
 
     def _relaxed(
         self, state: SearchState, program: MixedIntegerProgram, pairs: list[Pair], region: Region, deadline: float
-    ) -> None:
-        """What the LP relaxation proves, in rigorous arithmetic."""
+    ) -> bool:
+        """Prove what the LP relaxation does, by its multipliers; whether nothing of the pairs is left."""
         options = SolveOptions(time_limit=_TIGHTENING_SHARE * max(deadline - state.elapsed, 0.01))
         value, _ = safe_optimum(program.relaxed(), options)
         state.count("relaxations")
@@ -113,6 +111,7 @@ class Milp:
             self._exclude(state, pairs, region)
         elif state.query.objective is not Objective.FEASIBILITY and math.isfinite(value):
             self._prove(state, pairs, math.ceil(value - 1e-6) if state.count_norm else value)
+        return state.done or not any(state.is_open(pair) for pair in pairs)
 
     @staticmethod
     def _tightened(
@@ -169,12 +168,11 @@ class Milp:
         return False
 
     def _offer(self, state: SearchState, point: np.ndarray, pairs: list[Pair]) -> None:
-        if state.offer(point, self.name) and (state.distances or state.witness is not None):
-            return
+        moved = state.offer(point, self.name)
         for pair in pairs:
-            if not state.distances:
+            if state.query.objective is Objective.FEASIBILITY and state.witness is None:
                 deepen(state, point, pair)
-            elif math.isfinite(state.upper):
+            elif state.distances and not moved and math.isfinite(state.upper):
                 polish(state, point, pair)
 
     def _quadratic(

@@ -132,10 +132,6 @@ class Stack:
             bounds = Bounds.stack([known.of(region) for known, region in searches])
         return cls(inputs, bounds, RoundingLoss.of(network, inputs, bounds).loss)
 
-    def losing_like(self, network: Network) -> Stack:
-        """The same with the rounding losses of another copy of the network."""
-        return replace(self, losses=RoundingLoss.of(network, self.inputs, self.bounds).loss)
-
     def rows(self, index: Tensor) -> Stack:
         """Some of the regions, repeated or reordered; a single one is not copied."""
         if len(self.inputs) == 1:

@@ -81,10 +81,9 @@ def _round(
             continue
         program = encode(network, bounds, region, unsafe, Objective.FEASIBILITY, tightening=-depth)
         least = _lp(program) if method == "lp" else _mip(program, threads)
-        for reading in readings(network, program):
-            if reading.node == node:
-                until = time.perf_counter() + left / (len(nodes) - position)
-                bounds = bounds.tighten(Bounds({node: _bounded(bounds[node], reading, least, until)}, method))
+        until = time.perf_counter() + left / (len(nodes) - position)
+        (reading, *_) = readings(network, program, node)  # more than one where several ReLUs read the same
+        bounds = bounds.tighten(Bounds({node: _bounded(bounds[node], reading, least, until)}, method))
     return bounds
 
 

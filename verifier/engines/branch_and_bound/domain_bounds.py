@@ -23,6 +23,7 @@ from ...bounds.backward import Start
 from ...bounds.branching import babsr, slack
 from ...bounds.halfspace import HalfSpaces
 from ...bounds.relu_columns import ReluColumns
+from ...bounds.rounding import RoundingLoss
 from ...network.evaluate import evaluate_all
 from ...network.nodes import Network, Relu
 from ...query import Objective
@@ -87,7 +88,7 @@ class DomainBounds:
         self.radii, self.stack = radii, Stack.of(searches, exact=True)
         if not self.balls:
             self.stack = replace(self.stack, inputs=replace(self.stack.inputs, balls=None))
-        self.fast = self.stack.losing_like(self.known.fast)
+        self.fast_losses = RoundingLoss.of(self.known.fast, self.stack.inputs, self.stack.bounds).loss
         self.refine = refines(self.stack.bounds, self.network)
 
     def use_balls(self, use: bool) -> None:
@@ -174,7 +175,9 @@ class DomainBounds:
         bounds = regions.bounds.clipped(self.network, implied)
         if self.refine and not glance and (inputs.half is not None or bool((batch.phases != 0).any())):
             parted = self._parted(batch.phases) if batch.parts else None
-            losses = self.fast.rows(self._places[batch.pairs]).losses
+            losses = self.fast_losses
+            if len(self.stack.inputs) > 1:
+                losses = [loss[self._places[batch.pairs]] for loss in losses]
             with torch.no_grad():
                 bounds = crown(self.known.fast, inputs, bounds, losses, True, parted)
         known = None

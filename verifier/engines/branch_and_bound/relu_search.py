@@ -60,7 +60,8 @@ class ReluSearch:
         self.bounds = DomainBounds(roots, enough, closed is not None, most)
         self.tree = Tree(roots)
         self.team = Team(self.bounds.obey, helpers_for(state.settings.threads))
-        self.leaves = {id(root.state): LeafSolver(root.state) for root in roots}
+        states = {id(root.state): root.state for root in roots}
+        self.leaves = {key: LeafSolver(each) for key, each in states.items()}
         self.nodes = [0] * len(roots)
         self.splits = 0
         self.course: list[tuple[float, float]] = []
@@ -117,9 +118,9 @@ class ReluSearch:
 
     def _leave(self) -> None:
         """Leave the pairs that are too hard, and those of queries that are answered while others are not."""
-        several = len(self.leaves) > 1
+        answered = {key for key, solver in self.leaves.items() if solver.state.done} if len(self.leaves) > 1 else set()
         for pair, root in enumerate(self.tree.roots):
-            if self.nodes[pair] > self.most_nodes or (several and root.state.done):
+            if self.nodes[pair] > self.most_nodes or id(root.state) in answered:
                 self.tree.leave(pair)
 
     def _begin(self, deadline: float) -> None:
@@ -133,16 +134,16 @@ class ReluSearch:
         """The pairs' roots, bounded again over their half-spaces while that may help."""
         options, whole = AlphaCrown(steps=20), self.bounds.undivided()
         pairs = list(range(len(self.tree.roots)))
-        roots = self._bound(pairs, [whole] * len(pairs), options)
+        roots = self._bound_many(pairs, [whole] * len(pairs), options)
         if self.bounds.stack.inputs.balls is not None:
             self.bounds.use_balls(False)
-            plain = self._bound(pairs, [whole] * len(pairs), options)
+            plain = self._bound_many(pairs, [whole] * len(pairs), options)
             self.bounds.use_balls(self._lack(roots) <= _BALL_GAIN * self._lack(plain))
         for _ in range(_ROOT_ROUNDS):
             again = [k for k in pairs if roots[k].half is not None and not self.bounds.settled(roots[k])]
             if not again or self.state.elapsed > deadline:
                 break
-            for k, root in zip(again, self._bound(again, [roots[k] for k in again], options), strict=True):
+            for k, root in zip(again, self._bound_many(again, [roots[k] for k in again], options), strict=True):
                 roots[k] = root
         return roots
 
@@ -186,6 +187,11 @@ class ReluSearch:
     def _best(self, parent: Domain, options: list[list[Domain]]) -> int:
         """Which of some pairs of parts gain most."""
         return max(range(len(options)), key=lambda k: self._gain(parent, options[k]))
+
+    def _bound_many(self, pairs: list[int], domains: list[Domain], options: AlphaCrown) -> list[Domain]:
+        """`_bound` for more domains than a batch holds."""
+        parts = [slice(begin, begin + self.batch) for begin in range(0, len(pairs), self.batch)]
+        return [domain for part in parts for domain in self._bound(pairs[part], domains[part], options)]
 
     def _bound(
         self,
@@ -236,7 +242,7 @@ class ReluSearch:
     @property
     def _done(self) -> bool:
         """Whether the queries are settled; a search for more than that goes on to the end of its tree."""
-        states = [root.state for root in self.tree.roots]
+        states = [solver.state for solver in self.leaves.values()]
         return all(state.done and (self.bounds.enough == 0 or state.witness is not None) for state in states)
 
     def _queue(self, pair: int, domain: Domain) -> None:
