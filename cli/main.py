@@ -46,7 +46,7 @@ def main() -> None:
     try:
         code = cli.main(standalone_mode=False)
     except click.exceptions.Abort:
-        sys.exit(130)
+        code = 130
     except click.ClickException as error:
         message = error.format_message()
         click.echo(f"advverify: {message}", err=True)
@@ -56,7 +56,7 @@ def main() -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         click.echo("advverify: interrupted", err=True)
-        sys.exit(130)
+        code = 130
     except BrokenPipeError:
         sys.exit(0)
     _exit(code if isinstance(code, int) else 0)
@@ -70,5 +70,8 @@ def _exit(code: int) -> None:
     except BrokenPipeError:
         code = 0
     if "concurrent.futures.process" in sys.modules:  # pools have semaphores to give back
+        # CPython remembers a KeyboardInterrupt that passed through exec() of a string, as when a dataclass was being made,
+        # even if it was caught, and kills a process of `python -m` by SIGINT at its end; the next exec() makes it forget.
+        exec("")
         sys.exit(code)
     os._exit(code)

@@ -165,6 +165,19 @@ def test_interrupt_keeps_what_is_done(tmp_path: Path) -> None:
     assert "digits-deep" in stdout or not out.read_text()
 
 
+def test_an_interrupt_while_a_dataclass_is_made_ends_like_any_other(tmp_path: Path) -> None:
+    """CPython would end `python -m` by a signal: the interrupt has passed through exec() of a string."""
+    program = """
+import concurrent.futures.process
+from advverify.cli import main
+main.cli.main = lambda **options: exec("raise KeyboardInterrupt")
+main.main()
+"""
+    (tmp_path / "interrupted.py").write_text(program)
+    done = subprocess.run([sys.executable, "-m", "interrupted"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 130 and done.stderr == "advverify: interrupted\n"
+
+
 def test_a_file_of_something_else_is_not_touched(tmp_path: Path) -> None:
     out = tmp_path / "notes.txt"
     out.write_text("my notes")
