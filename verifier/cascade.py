@@ -205,7 +205,7 @@ def conclude(state: SearchState, reason: str = "") -> Outcome:
             verdict = Verdict.ROBUST
         elif closed and bracket.witness is not None:
             verdict = Verdict.ADVERSARIAL
-        elif state.limit < math.inf and bracket.lower >= state.limit:
+        elif state.limit < math.inf and bracket.lower >= state.limit and not state.count_norm:
             verdict = Verdict.ROBUST
         else:
             verdict = Verdict.UNKNOWN

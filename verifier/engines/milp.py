@@ -94,7 +94,7 @@ class Milp:
         """The search region holds no input of interest."""
         value = 1e-12
         if state.distances:
-            reach = state.upper if state.count_norm or region.ball is None else region.ball.radius
+            reach = math.inf if state.count_norm or region.ball is None else region.ball.radius
             value = min(reach, state.goal)
         elif state.query.objective is Objective.MAX_MARGIN and math.isfinite(state.upper):
             value = state.upper

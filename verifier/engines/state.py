@@ -191,8 +191,8 @@ class SearchState:
     def goal(self) -> float:
         """The value beyond which a pair needs no more proof."""
         if self.distances:
-            if self.count_norm:
-                return self.upper
+            if self.count_norm:  # as many changes as the limit allows are of interest, too
+                return min(self.upper, self.limit + 1)
             return min(self.upper * (1 - 0.95 * self.settings.gap), self.limit, self.focus)
         if self.query.objective is Objective.FEASIBILITY:
             return 0.0
@@ -204,7 +204,9 @@ class SearchState:
     def limit(self) -> float:
         """Radius of the region: no distance beyond it is of interest."""
         ball = self.query.specification.cases[0].region.ball
-        return math.inf if ball is None else ball.radius
+        if ball is None or math.isinf(ball.radius):
+            return math.inf
+        return math.floor(ball.radius + 1e-9) if self.count_norm else ball.radius
 
     @property
     def count_norm(self) -> bool:
@@ -292,7 +294,7 @@ class SearchState:
         """The part of a region that is still of interest: for distances the ball of the best witness."""
         if not self.distances:
             return region
-        radius = self.upper - 1 if self.count_norm else self.goal
+        radius = self.goal - 1 if self.count_norm else self.goal
         return self.query.specification.with_radius(max(radius, 0.0)).region
 
     def rows(self, pairs: Sequence[Pair]) -> tuple[Tensor, Tensor]:
