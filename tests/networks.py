@@ -11,7 +11,7 @@ from advverify.verifier.network.builder import NetworkBuilder, tensor
 from advverify.verifier.network.nodes import Affine, Network
 from advverify.verifier.network.operators import Conv2d, Dense
 
-KINDS = ("mlp", "leaky", "residual", "conv", "maxpool")
+KINDS = ("mlp", "leaky", "residual", "conv", "maxpool")  # "wide" besides, an "mlp" with six inputs
 
 
 def random_network(kind: str, seed: int) -> Network:
@@ -22,8 +22,8 @@ def random_network(kind: str, seed: int) -> Network:
         weight = rng.normal(size=(size, builder.size(node))) * scale
         return builder.affine([node], [Dense(tensor(weight))], rng.normal(size=size) * 0.3)
 
-    if kind in ("mlp", "leaky"):
-        b = NetworkBuilder((3,))
+    if kind in ("mlp", "leaky", "wide"):
+        b = NetworkBuilder((2, 1, 3) if kind == "wide" else (3,))
         function = leaky_relu(0.1 if kind == "leaky" else 0.0)
         h = b.activation(dense(b, 0, 4), function)
         h = b.activation(dense(b, h, 3), function)

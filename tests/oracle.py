@@ -94,8 +94,11 @@ def lowest(network: Network, lower: np.ndarray, upper: np.ndarray, row: np.ndarr
     return float(best)
 
 
-def nearest(network: Network, center: np.ndarray, label: int, norm: str) -> float:
-    """Distance from the center to the nearest x in [0, 1]^n with another class on top or tied; inf if there is none."""
+def nearest(network: Network, center: np.ndarray, label: int, norm: str, channels: int = 1) -> float:
+    """Distance from the center to the nearest x in [0, 1]^n with another class on top or tied; inf if there is none.
+
+    For norm 0, `channels` entries a pixel, plane after plane.
+    """
     best = np.inf
     for cell in cells(network):
         for k in range(len(cell.constant)):
@@ -103,19 +106,22 @@ def nearest(network: Network, center: np.ndarray, label: int, norm: str) -> floa
                 row = (cell.matrix[label] - cell.matrix[k])[None]
                 rows = np.concatenate([cell.rows, row])
                 limit = np.append(cell.limit, cell.constant[k] - cell.constant[label])
-                best = min(best, _distance(rows, limit, center, norm, best))
+                best = min(best, _distance(rows, limit, center, norm, best, channels))
     return float(best)
 
 
-def _distance(rows: np.ndarray, limit: np.ndarray, center: np.ndarray, norm: str, best: float) -> float:
+def _distance(rows: np.ndarray, limit: np.ndarray, center: np.ndarray, norm: str, best: float, channels: int) -> float:
     n = len(center)
     box = [(0.0, 1.0)] * n
     if norm == "0":
-        for k in range(n + 1):
+        pixels = n // channels
+        if linprog(np.zeros(n), rows, limit, bounds=box).status != 0:
+            return np.inf  # nor with fewer free entries
+        for k in range(pixels + 1):
             if k >= best:
                 return np.inf
-            for free in itertools.combinations(range(n), k):
-                bounds = [(0.0, 1.0) if i in free else (center[i], center[i]) for i in range(n)]
+            for free in itertools.combinations(range(pixels), k):
+                bounds = [(0.0, 1.0) if i % pixels in free else (center[i], center[i]) for i in range(n)]
                 if linprog(np.zeros(n), rows, limit, bounds=bounds).status == 0:
                     return float(k)
         return np.inf

@@ -1,5 +1,7 @@
 """Norms: the linear minimum over ball ∩ box against linear programs and sampling, and the radius it stays positive to."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 
 from advverify.verifier.errors import InvalidInput
 from advverify.verifier.norms import get_norm
+from advverify.verifier.norms.l0 import ChosenL0
 
 
 def problem(seed: int) -> tuple[torch.Tensor, ...]:
@@ -96,3 +99,40 @@ def test_least_values_are_those_of_the_minimisers(seed: int, share: float) -> No
         found = norm.least(a, center, radius, lower, upper)
         assert (found <= exact + 1e-12 * exact.abs()).all()
         assert (found >= exact * (1 + 1e-3)).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10**6), channels=st.integers(1, 2))
+def test_what_is_left_of_an_l0_ball_when_some_pixels_are_chosen(seed: int, channels: int) -> None:
+    """Minima and radii against all supports that hold the chosen pixels, for balls with different choices."""
+    rng = np.random.default_rng(seed)
+    pixels, batch, rows = int(rng.integers(1, 6)), 3, 2
+    chosen = torch.tensor(rng.random((batch, pixels)) < 0.4)
+    radius = chosen.sum(-1) + torch.tensor(rng.integers(0, 3, batch))
+    norm = ChosenL0(chosen, channels)
+    a = torch.tensor(rng.normal(size=(batch, rows, pixels * channels)))
+    center = torch.tensor(rng.random((batch, 1, pixels * channels)))
+    lower, upper = torch.zeros_like(center), torch.ones_like(center)
+    reach = radius.double().unsqueeze(1).expand(batch, rows)
+    least = norm.least(a, center, reach, lower, upper)
+    at = norm.minimizer(a, center, reach, lower, upper)
+    value = torch.tensor(rng.random((batch, rows)))
+    certified = norm.certified_radius(a, value, center, lower, upper)
+    for b, row in itertools.product(range(batch), range(rows)):
+        slope, middle = a[b, row], center[b, 0]
+        fall = torch.minimum(slope * (0 - middle), slope * (1 - middle)).view(channels, pixels).sum(0)
+        must = {int(i) for i in torch.nonzero(chosen[b])}
+        deepest: dict[int, float] = {}
+        for size in range(len(must), pixels + 1):
+            supports = [s for s in itertools.combinations(range(pixels), size) if must <= set(s)]
+            deepest[size] = min(float(fall[list(s)].sum()) for s in supports)
+        allowed = min(int(radius[b]), pixels)
+        assert float(least[b, row]) == pytest.approx(deepest[allowed], abs=1e-12)
+        assert float((slope * (at[b, row] - middle)).sum()) == pytest.approx(deepest[allowed], abs=1e-12)
+        safe = [size for size, fallen in deepest.items() if float(value[b, row]) + fallen >= 0]
+        if len(safe) < len(deepest) and safe:
+            assert float(certified[b, row]) == max(safe)
+        elif safe:
+            assert float(certified[b, row]) == np.inf
+        else:
+            assert float(certified[b, row]) < max(len(must), 1)

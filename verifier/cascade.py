@@ -27,7 +27,15 @@ _WORTHWHILE = 4  # so many regions, at least, have to fit side by side on a CPU 
 _LEAST_TURN = 5.0  # seconds between two looks at an engine's progress
 
 # Share of the remaining time that an engine may use while others wait behind it.
-_SHARE = {"falsify": 0.25, "propagate": 1.0, "falsify-more": 0.05, "input-split": 0.8, "relu-split": 0.93, "milp": 1.0}
+_SHARE = {
+    "falsify": 0.25,
+    "propagate": 1.0,
+    "falsify-more": 0.05,
+    "support-split": 0.8,
+    "input-split": 0.8,
+    "relu-split": 0.93,
+    "milp": 1.0,
+}
 
 
 def solve(

@@ -34,7 +34,7 @@ class GreedyL0:
             trials = self._trials(x, inputs, free)
             values = self._violations(problem, trials)
             x = trials[int(values.argmin())]
-            changed = inputs.norm._pixels((x != center).double()) > 0
+            changed = inputs.norm.pixels((x != center).double()) > 0
             free = ~changed
             if float(values.min()) < 0:
                 break
@@ -65,7 +65,7 @@ class GreedyL0:
         assert inputs.center is not None and isinstance(inputs.norm, L0)
         center = inputs.center[0]
         while True:
-            changed = torch.nonzero(inputs.norm._pixels((x != center).double()) > 0).squeeze(-1)
+            changed = torch.nonzero(inputs.norm.pixels((x != center).double()) > 0).squeeze(-1)
             if len(changed) <= 1:
                 return x
             masks = inputs.norm.spread(torch.eye(len(center) // inputs.norm.channels, dtype=torch.bool)[changed])

@@ -80,7 +80,7 @@ class InputSet:
         return InputSet(
             self.lower[index],
             self.upper[index],
-            self.norm,
+            None if self.norm is None else self.norm.rows(index),
             None if self.center is None else self.center[index],
             None if self.radius is None else self.radius[index],
             None if self.half is None else self.half.rows(index),
@@ -229,12 +229,31 @@ class InputSet:
             low, high = torch.where(holds, torch.maximum(low, middle), low), torch.where(holds, high, middle)
         return low
 
+    def _at_center(self, coefficients: Tensor, offset: Tensor) -> Tensor:
+        """Value (batch, rows) at the centers, less what rounding may cost there and in a sum of falls."""
+        assert self.center is not None
+        magnitude = (coefficients.abs() * self._size.unsqueeze(1)).sum(-1) + offset.abs()
+        value = (coefficients * self.center.unsqueeze(1)).sum(-1) + offset
+        return value - magnitude * (4 * self.lower.shape[1] + 64) * _UNIT
+
+    def falls(self, coefficients: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
+        """Value of a linear function at each region's center, and by how much each input can lower it inside the box.
+
+        Args:
+            coefficients: (batch, n), float64.
+            offset: (batch,), float64.
+
+        Returns:
+            Values (batch,), lowered by the rounding of any sum of falls, and falls (batch, n).
+        """
+        assert self.center is not None
+        room = torch.where(coefficients > 0, self.center - self.lower, self.upper - self.center)
+        return self._at_center(coefficients.unsqueeze(1), offset.unsqueeze(1)).squeeze(1), coefficients.abs() * room
+
     def _certified_radius(self, coefficients: Tensor, offset: Tensor) -> Tensor:
         assert self.norm is not None and self.center is not None
         center = self.center.unsqueeze(1)
-        value = (coefficients * center).sum(-1) + offset
-        magnitude = (coefficients.abs() * self._size.unsqueeze(1)).sum(-1) + offset.abs()
-        value = value - magnitude * (4 * self.lower.shape[1] + 64) * _UNIT
+        value = self._at_center(coefficients, offset)
         lower, upper = self.lower.unsqueeze(1), self.upper.unsqueeze(1)
         radius = self.norm.certified_radius(coefficients, value, center, lower, upper)
         return radius if self.norm.name == "0" else radius * (1 - 1e-12)

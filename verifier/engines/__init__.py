@@ -14,6 +14,7 @@ ENGINES = {
     "falsify": "falsify:Falsify",
     "propagate": "propagate:Propagate",
     "falsify-more": "falsify:FalsifyMore",
+    "support-split": "branch_and_bound.support_split:SupportSplit",
     "input-split": "branch_and_bound.input_split:InputSplit",
     "relu-split": "branch_and_bound.relu_split:ReluSplit",
     "milp": "milp:Milp",

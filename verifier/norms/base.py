@@ -43,6 +43,10 @@ class Norm(ABC):
     def ascent(self, gradient: Tensor, room: Tensor) -> Tensor:
         """Steepest-ascent direction of unit norm; entries without room to move are left out."""
 
+    def rows(self, index: Tensor) -> Norm:
+        """The norm of some members of a batch; norms whose members differ override this."""
+        return self
+
     def box_radius(self, radius: Tensor) -> Tensor:
         """Largest change of one coordinate inside the ball."""
         return radius

@@ -5,6 +5,8 @@ Over k free entries a linear function falls by the sum of its k largest ranges, 
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -20,7 +22,7 @@ class L0(Norm):
         """Count entries (1) or pixels of `channels` values."""
         self.channels = channels
 
-    def _pixels(self, values: Tensor) -> Tensor:
+    def pixels(self, values: Tensor) -> Tensor:
         """Sum over the channels: (..., n) to (..., pixels)."""
         if self.channels == 1:
             return values
@@ -33,33 +35,47 @@ class L0(Norm):
 
     def length(self, delta: Tensor) -> Tensor:
         """Count of pixels with any change."""
-        changed = self._pixels((delta != 0).to(torch.float64)) > 0
+        changed = self.pixels((delta != 0).to(torch.float64)) > 0
         return changed.sum(-1).to(delta.dtype)
 
-    def _best(self, ranges: Tensor, count: Tensor) -> Tensor:
-        """Mask of the `count` largest entries of each row."""
-        order = ranges.argsort(-1, descending=True)
-        rank = torch.zeros_like(order).scatter(
-            -1, order, torch.arange(ranges.shape[-1], device=order.device).expand_as(order)
-        )
-        return rank < torch.floor(count + 1e-9).unsqueeze(-1)
+    def _priority(self, ranges: Tensor) -> Tensor:
+        """Pixels (..., pixels) of highest priority are those that change."""
+        return ranges
+
+    def _first(self, ranges: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
+        """The pixels that change when `count` (...) may, with who of them is still among so many; both (..., most)."""
+        count = torch.floor(count + 1e-9)
+        most = min(float(count.amax()) if count.numel() else 0.0, ranges.shape[-1])
+        first = self._priority(ranges).topk(math.floor(most), -1).indices
+        within = torch.arange(first.shape[-1], device=first.device) < count.unsqueeze(-1)
+        return first, within.expand(first.shape)
 
     def moves(self, a: Tensor, room: Tensor, radius: Tensor) -> Tensor:
         """Full moves of the pixels that pay most."""
-        chosen = self._best(self._pixels(a.abs() * room), radius)
-        return room * self.spread(chosen.to(room.dtype))
+        ranges = self.pixels(a.abs() * room)
+        first, within = self._first(ranges, radius)
+        return room * self.spread(torch.zeros_like(ranges).scatter(-1, first, within.to(ranges.dtype)))
+
+    def least(self, a: Tensor, center: Tensor, radius: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
+        """Minus the ranges of the pixels that pay most."""
+        ranges = self.pixels(a.abs() * torch.where(a > 0, center - lower, upper - center))
+        first, within = self._first(ranges, radius)
+        return -(ranges.gather(-1, first) * within).sum(-1)
 
     def reach(self, a: Tensor, room: Tensor, value: Tensor) -> Tensor:
         """How many pixels may change before the value is gone."""
-        gains = self._pixels(a.abs() * room).sort(-1, descending=True).values.cumsum(-1)
+        ranges = self.pixels(a.abs() * room)
+        order = self._priority(ranges).argsort(-1, descending=True)
+        gains = ranges.gather(-1, order).cumsum(-1)
         k = first_exceeding(gains, value)
         radius = torch.where(k >= gains.shape[-1], torch.full_like(value, torch.inf), k.to(value.dtype))
         return torch.where(value < 0, torch.zeros_like(radius), radius)
 
     def project(self, delta: Tensor, radius: Tensor) -> Tensor:
         """Keep the largest changes."""
-        chosen = self._best(self._pixels(delta * delta), radius)
-        return delta * self.spread(chosen.to(delta.dtype))
+        sizes = self.pixels(delta * delta)
+        first, within = self._first(sizes, radius)
+        return delta * self.spread(torch.zeros_like(sizes).scatter(-1, first, within.to(sizes.dtype)))
 
     def ascent(self, gradient: Tensor, room: Tensor) -> Tensor:
         """Full moves along the gradient: inside l0 balls only the box limits the size."""
@@ -68,3 +84,24 @@ class L0(Norm):
     def box_radius(self, radius: Tensor) -> Tensor:
         """A changed entry may go anywhere."""
         return torch.where(radius >= 1, torch.full_like(radius, torch.inf), torch.zeros_like(radius))
+
+
+class ChosenL0(L0):
+    """l0 balls, a batch of them, in each of which some pixels are counted as changed whether they change or not.
+
+    What is left of a ball when those pixels are free: as many others may change as the radius exceeds their number.
+    """
+
+    def __init__(self, chosen: Tensor, channels: int = 1) -> None:
+        """`chosen` (batch, pixels) says which; no more of them than the radius."""
+        super().__init__(channels)
+        self.chosen = chosen
+
+    def rows(self, index: Tensor) -> ChosenL0:
+        """Those of some of the balls."""
+        return ChosenL0(self.chosen[index], self.channels)
+
+    def _priority(self, ranges: Tensor) -> Tensor:
+        """Those chosen come first, whatever they change."""
+        chosen = self.chosen.view(len(self.chosen), *[1] * (ranges.dim() - 2), -1)
+        return ranges.masked_fill(chosen, torch.inf)

@@ -1,0 +1,235 @@
+"""Branch and bound over supports, for norm 0: which pixels change.
+
+No convex search is complete on an l0 ball, a union of boxes: one for each set of pixels that may change. A domain knows
+some pixels that change and some that do not. Its linear bound on the violation falls by the ranges of those that change,
+and by the largest ranges of as many others as the radius leaves. With the others in order of their ranges, the domain's
+parts are "the first one changes", "not that, but the second", and so on, until the bound itself excludes that any of the
+rest matters. Where all changes are spent a domain is a box of few inputs, settled by one more bound or by a tree over
+ReLU phases. For distances one more change is allowed each time that a tree has come to its end: the tree for r changes
+costs a small part of the one for r + 1, and its bounds are taken over the smaller ball.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...bounds import InputSet, crown
+from ...bounds.alpha_crown import AlphaCrown, raise_bounds
+from ...bounds.backward import Start
+from ...bounds.rounding import RoundingLoss
+from ...network.evaluate import evaluate
+from ...network.simplify import max_to_relu
+from ...norms.l0 import L0, ChosenL0
+from ...query import Objective, Query
+from ...specification import Case, Region, Specification
+from ..region_bounds import RegionBounds, Stack
+from ..state import Pair, SearchState
+from .relu_search import ReluSearch
+from .supports import Domain, Family, Queue
+from .tree import Root
+
+_FIRST_BATCH, _MOST_BATCH = 16, 2048  # domains
+_BATCH_ENTRIES = 1_200_000  # domains times neurons
+_BOXES = 64  # in one tree over ReLU phases
+_OFFERED = 8  # points of a batch that are judged
+_STEPS = AlphaCrown(steps=4)
+_LEFT_OUT = 0.5  # share of all ranges that is excluded at once where a bound is negative at the center
+
+
+class SupportSplit:
+    """Complete for norm 0, distances and verdicts."""
+
+    name = "support-split"
+
+    def run(self, state: SearchState, deadline: float) -> None:
+        """Case by case; for distances one change more at a time."""
+        if not state.count_norm or state.query.objective is Objective.MAX_MARGIN:
+            return
+        for case in state.excluded.cases:
+            while not state.done and state.elapsed < deadline:
+                pairs, region = [pair for pair in state.open_pairs if pair.case is case], case.region
+                if state.distances and pairs:
+                    changes = min(pair.lower for pair in pairs)
+                    pairs = [pair for pair in pairs if pair.lower == changes]
+                    region = state.query.specification.with_radius(changes).region
+                if not pairs or not _Search(state, region, pairs, self.name).run(deadline):
+                    break
+
+
+class _Search:
+    """The tree of one ball: no input of it is unsafe for a pair once none of the pair's domains is open."""
+
+    def __init__(self, state: SearchState, region: Region, pairs: Sequence[Pair], name: str) -> None:
+        assert region.ball is not None and isinstance(region.ball.norm, L0)
+        self.state, self.pairs, self.name = state, pairs, name
+        self.known, self.network = state.region_bounds, state.region_bounds.network
+        self.norm, self.center = region.ball.norm, torch.from_numpy(region.ball.center)
+        self.lower, self.upper = torch.from_numpy(region.lower), torch.from_numpy(region.upper)
+        pixels = region.size // self.norm.channels
+        self.radius = int(min(region.ball.radius + 1e-9, pixels))
+        self.whole = self.radius == pixels  # no input lies outside of the ball
+        self.stack = Stack.of([(self.known, region)], exact=True)
+        self.fast_losses = RoundingLoss.of(self.known.fast, self.stack.inputs, self.stack.bounds).loss
+        self.rows, self.offset = state.rows(pairs)
+        self.least = [math.inf] * len(pairs)  # lowest bound of what was settled
+        self.queue = Queue()
+        self.boxes: list[Domain] = []  # for a tree over ReLU phases
+        for pair in range(len(pairs)):
+            self.queue.push(Family(Domain(pair, np.zeros(pixels, dtype=np.int8)), np.array([-math.inf])))
+        neurons = sum(node.size for node in self.network.nodes)
+        self.most = int(min(_MOST_BATCH, max(_FIRST_BATCH, _BATCH_ENTRIES // neurons)))
+
+    def run(self, deadline: float) -> bool:
+        """Until the tree has come to its end, which is what is returned, or the state is done or time is out."""
+        batch = _FIRST_BATCH
+        while self.queue.heap or self.boxes:
+            if self.state.done or self.state.elapsed >= deadline:
+                return False
+            if len(self.boxes) >= _BOXES or not self.queue.heap:
+                self._by_phases(deadline)
+            else:
+                domains = self.queue.pop(batch)
+                full = [domain.chosen == self.radius for domain in domains]
+                for kind in (False, True):  # boxes by themselves: bounds of boxes are tighter
+                    part = [domain for domain, is_full in zip(domains, full, strict=True) if is_full is kind]
+                    if part:
+                        self._bound(part, kind)
+                batch = min(2 * batch, self.most)
+            self._report()
+        return not self.queue.left
+
+    def _report(self) -> None:
+        for index, pair in enumerate(self.pairs):
+            if self.queue.open[index] == 0 and index not in self.queue.left:
+                value = self.least[index]
+                if self.state.distances:
+                    value = min(math.inf if self.whole else self.radius + 1, self.state.goal)
+                self.state.prove(pair, value, self.name)
+
+    def _settle(self, domain: Domain, bound: float) -> None:
+        """The domain, or all of it that is not queued, has no input of a lower violation."""
+        self.least[domain.pair] = min(self.least[domain.pair], bound)
+
+    def _inputs(self, domains: Sequence[Domain], full: bool) -> tuple[InputSet, Tensor]:
+        """The domains as regions, and their status (count, pixels); of full ones no pixel may change but the chosen."""
+        status = torch.from_numpy(np.stack([domain.status for domain in domains]))
+        chosen = status > 0
+        free = self.norm.spread(chosen if full else status >= 0)
+        lower, upper = torch.where(free, self.lower, self.center), torch.where(free, self.upper, self.center)
+        if full:
+            return InputSet(lower, upper), status
+        center = self.center.expand(len(domains), -1)
+        radius = torch.full((len(domains),), float(self.radius), dtype=torch.float64)
+        return InputSet(lower, upper, ChosenL0(chosen, self.norm.channels), center, radius), status
+
+    def _bound(self, domains: list[Domain], full: bool) -> None:
+        """Bound domains, and queue the parts of those that stay open."""
+        self.state.count("nodes", len(domains))
+        inputs, status = self._inputs(domains, full)
+        pairs = torch.tensor([domain.pair for domain in domains])
+        with torch.no_grad():
+            bounds = crown(self.known.fast, inputs, self.stack.bounds.expand(len(domains)), self.fast_losses)
+            best = raise_bounds(
+                self.network,
+                inputs,
+                Start.output(self.network, self.rows[pairs], self.offset[pairs]),
+                bounds,
+                options=_STEPS,
+                fast=self.known.fast,
+                losses=self.stack.losses,
+            )
+            lower, row = best.bound.max(-1)
+            open_ = lower <= 0
+            for domain, bound in zip(domains, lower.tolist(), strict=True):
+                if bound > 0:
+                    self._settle(domain, bound)
+                    self.queue.close(domain)
+            if not bool(open_.any()):
+                return
+            index = torch.nonzero(open_).squeeze(-1)
+            row, left = row[index], [domains[k] for k in index.tolist()]
+            self._offer(pairs[index], best.point[index, row])
+            if full:
+                self.boxes += left
+                return
+            form = best.form.coefficients[index, row].double(), best.form.offset[index, row].double()
+            self._split(left, inputs.rows(index), status[index], form, lower[index].tolist())
+
+    def _offer(self, pairs: Tensor, points: Tensor) -> None:
+        """The most unsafe of the points where bounds are attained."""
+        outputs = evaluate(self.known.fast, points.to(self.known.fast.dtype)).to(self.rows.dtype)
+        violation = (torch.matmul(self.rows[pairs], outputs.unsqueeze(-1)).squeeze(-1) + self.offset[pairs]).amax(-1)
+        worst = violation.argsort()[:_OFFERED]
+        worst = worst[violation[worst] <= 0]
+        if len(worst):
+            self.state.offer(points[worst].numpy(), self.name)
+
+    def _split(
+        self,
+        domains: Sequence[Domain],
+        inputs: InputSet,
+        status: Tensor,
+        form: tuple[Tensor, Tensor],
+        bounds: Sequence[float],
+    ) -> None:
+        """Queue the parts of domains; `form` is a linear bound a (count, n) x + c (count,) on their violation."""
+        value, falls = inputs.falls(*form)
+        ranges = self.norm.pixels(falls)
+        alone = (value - (ranges * (status > 0)).sum(-1)).tolist()  # what is proved where no open pixel changes
+        ranges, order = torch.where(status == 0, ranges, -1.0).sort(-1, descending=True)
+        for k, domain in enumerate(domains):
+            count = int((domain.status == 0).sum())
+            if count == 0:
+                self.boxes.append(domain)
+                continue
+            if alone[k] > 0:
+                self._choose(domain, alone[k], ranges[k, :count], order[k, :count].numpy())
+            else:
+                self._exclude(domain, bounds[k], ranges[k, :count], order[k, :count].numpy())
+            self.queue.close(domain)
+
+    def _choose(self, domain: Domain, alone: float, ranges: Tensor, order: np.ndarray) -> None:
+        """Parts by the first pixel that changes, up to the one from which on none matters."""
+        room = self.radius - domain.chosen
+        sums = torch.cat([ranges, ranges.new_zeros(room - 1)]).unfold(0, room, 1).sum(-1)
+        bounds = torch.cat([alone - sums, torch.tensor([alone], dtype=torch.float64)]).numpy()  # they rise
+        needed = int((bounds <= 0).sum())
+        self._settle(domain, float(bounds[needed]))
+        if needed:
+            self.queue.push(Family(domain, bounds[:needed], order[:needed]))
+
+    def _exclude(self, domain: Domain, bound: float, ranges: Tensor, order: np.ndarray) -> None:
+        """Parts by the first pixel that changes among those of the largest ranges, and the part where none of them does."""
+        total = ranges.cumsum(0)
+        count = int((total < _LEFT_OUT * total[-1]).sum()) + 1
+        self.queue.push(Family(domain, np.full(count, bound), order[:count]))
+        self.queue.push(Family(domain.without(order[:count]), np.array([bound])))
+
+    def _by_phases(self, deadline: float) -> None:
+        """Some of the boxes, side by side in one tree over ReLU phases."""
+        domains, self.boxes = self.boxes[:_BOXES], self.boxes[_BOXES:]
+        self.state.count("boxes", len(domains))
+        settings = replace(self.state.settings, timeout=max(deadline - self.state.elapsed, 0.01), threads=1)
+        network = max_to_relu(self.network) if self.network.has_max else self.network
+        inputs, _ = self._inputs(domains, full=True)
+        roots = []
+        for domain, lower, upper in zip(domains, inputs.lower.numpy(), inputs.upper.numpy(), strict=True):
+            case = Case(Region(lower, upper), (self.pairs[domain.pair].polytope,))
+            query = Query(network, Specification((case,)), Objective.FEASIBILITY)
+            part = SearchState.open(query, settings, self.state.judge)
+            roots.append(Root(part, part.pairs[0], RegionBounds(network)))
+        ReluSearch(roots, self.name).run(settings.timeout)
+        for domain, root in zip(domains, roots, strict=True):
+            self.queue.close(domain)
+            if root.pair.lower > 0:
+                self._settle(domain, root.pair.lower)
+            else:
+                self.queue.left.add(domain.pair)
+                if root.state.witness is not None:
+                    self.state.offer(root.state.witness, self.name)
