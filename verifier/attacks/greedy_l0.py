@@ -1,66 +1,77 @@
-"""Greedy search for few changed pixels: try every pixel at both ends of its range, keep the best, repeat; then prune."""
+"""Greedy search for few changed pixels: try every pixel at the ends of its range, keep the best, repeat; then prune."""
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..norms.l0 import L0
-from .base import AttackProblem
+from .base import Problem
 
 
 @dataclass(frozen=True)
 class GreedyL0:
-    """Options: how many pixels to try at most, and how many trial points to evaluate at once."""
+    """Options.
+
+    Attributes:
+        most: pixels to change at most.
+        chunk: trial points that are evaluated at once.
+        first: stop everywhere as soon as one problem is solved, for the targets of one image.
+    """
 
     most: int = 64
     chunk: int = 8192
+    first: bool = False
 
-    def __call__(self, problem: AttackProblem, generator: torch.Generator) -> Tensor:
+    def __call__(self, problem: Problem, generator: torch.Generator) -> Tensor:
         """One point a problem; deterministic."""
-        assert problem.inputs.center is not None and problem.inputs.radius is not None
-        budgets = problem.inputs.radius.clamp(max=self.most).long().tolist()
-        return torch.stack([self._one(problem.rows_of(torch.tensor([b])), budget) for b, budget in enumerate(budgets)])
+        inputs = problem.inputs
+        assert inputs.center is not None and inputs.radius is not None and isinstance(inputs.norm, L0)
+        pixels = inputs.center.shape[1] // inputs.norm.channels
+        budget = torch.floor(inputs.radius.clamp(max=min(self.most, pixels)) + 1e-9).long()
+        x = inputs.center.clone()
+        solved = torch.zeros_like(budget, dtype=torch.bool)
+        for step in range(int(budget.max())):
+            index = torch.nonzero(~solved & (budget > step)).squeeze(-1)
+            if len(index) == 0 or (self.first and bool(solved.any())):
+                break
+            for part in index.split(max(1, self.chunk // (pixels * len(_ends(inputs.norm.channels))))):
+                x[part], value = self._changed(problem.rows_of(part), x[part])
+                solved[part] = value < 0
+        for b in torch.nonzero(solved).squeeze(-1).tolist():
+            x[b] = self._pruned(problem.rows_of(torch.tensor([b], device=x.device)), x[b])
+        return x
 
-    def _one(self, problem: AttackProblem, budget: int) -> Tensor:
+    def _changed(self, problem: Problem, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Each point (B, n) with the one pixel changed, of those that are not yet, that lowers the violation most; (B,) too."""
         inputs = problem.inputs
         assert inputs.center is not None and isinstance(inputs.norm, L0)
-        x, center = inputs.center[0].clone(), inputs.center[0]
-        pixels = len(center) // inputs.norm.channels
-        free = torch.ones(pixels, dtype=torch.bool)
-        for _ in range(min(self.most, budget, pixels)):
-            trials = self._trials(x, inputs, free)
-            values = self._violations(problem, trials)
-            x = trials[int(values.argmin())]
-            changed = inputs.norm.pixels((x != center).double()) > 0
-            free = ~changed
-            if float(values.min()) < 0:
-                break
-        return self._prune(problem, x)
+        norm, count = inputs.norm, len(x)
+        masks = norm.spread(torch.eye(x.shape[1] // norm.channels, dtype=torch.bool, device=x.device))
+        trials = []
+        for ends in _ends(norm.channels):
+            high = torch.tensor(ends, device=x.device).repeat_interleave(len(masks))
+            moved = torch.where(high, inputs.upper, inputs.lower)
+            trials.append(torch.where(masks, moved.unsqueeze(1), x.unsqueeze(1)))
+        points = torch.cat(trials, 1)
+        values = self._violations(problem, points.flatten(0, 1), points.shape[1]).view(count, -1)
+        free = norm.pixels((x != inputs.center).double()) == 0
+        values = values.masked_fill(~free.repeat(1, len(trials)), torch.inf)
+        lowest, best = values.min(1)
+        return points[torch.arange(count, device=x.device), best], lowest
 
-    def _trials(self, x: Tensor, inputs: object, free: Tensor) -> Tensor:
-        """Every free pixel at each end (all its channels together, and each channel's own end by gradient-free choice)."""
-        from ..bounds import InputSet
+    def _violations(self, problem: Problem, points: Tensor, each: int) -> Tensor:
+        """Of points (B * each, n), those of one problem after those of another."""
+        owner = torch.arange(len(problem), device=points.device).repeat_interleave(each)
+        parts = zip(owner.split(self.chunk), points.split(self.chunk), strict=True)
+        with torch.no_grad():
+            return torch.cat([problem.rows_of(index).violation(part) for index, part in parts])
 
-        assert isinstance(inputs, InputSet) and isinstance(inputs.norm, L0)
-        index = torch.nonzero(free).squeeze(-1)
-        masks = inputs.norm.spread(torch.eye(len(free), dtype=torch.bool)[index])
-        low = torch.where(masks, inputs.lower[0], x)
-        high = torch.where(masks, inputs.upper[0], x)
-        return torch.cat([low, high])
-
-    def _violations(self, problem: AttackProblem, points: Tensor) -> Tensor:
-        values = []
-        for part in points.split(self.chunk):
-            repeated = problem.rows_of(torch.zeros(len(part), dtype=torch.long))
-            with torch.no_grad():
-                values.append(repeated.violation(part))
-        return torch.cat(values)
-
-    def _prune(self, problem: AttackProblem, x: Tensor) -> Tensor:
-        """Restore pixels that turn out not to be needed."""
+    def _pruned(self, problem: Problem, x: Tensor) -> Tensor:
+        """A point (n,) with the pixels restored that turn out not to be needed."""
         inputs = problem.inputs
         assert inputs.center is not None and isinstance(inputs.norm, L0)
         center = inputs.center[0]
@@ -68,9 +79,18 @@ class GreedyL0:
             changed = torch.nonzero(inputs.norm.pixels((x != center).double()) > 0).squeeze(-1)
             if len(changed) <= 1:
                 return x
-            masks = inputs.norm.spread(torch.eye(len(center) // inputs.norm.channels, dtype=torch.bool)[changed])
-            trials = torch.where(masks, center, x)
-            values = self._violations(problem, trials)
+            eye = torch.eye(len(center) // inputs.norm.channels, dtype=torch.bool, device=x.device)
+            trials = torch.where(inputs.norm.spread(eye[changed]), center, x)
+            values = self._violations(problem, trials, len(trials))
             if float(values.min()) >= 0:
                 return x
             x = trials[int(values.argmin())]
+
+
+def _ends(channels: int) -> list[tuple[bool, ...]]:
+    """Which channels of a pixel go to their upper ends: every choice where there are few, else all or none."""
+    return (
+        list(itertools.product((False, True), repeat=channels))
+        if channels <= 4
+        else [(False,) * channels, (True,) * channels]
+    )

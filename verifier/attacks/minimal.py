@@ -30,12 +30,17 @@ class MinimalResult:
     distance: Tensor
 
 
-def minimal(problem: AttackProblem, rounds: int = 9, attack: Attack | None = None, seed: int = 0) -> MinimalResult:
-    """The best of PGD at shrinking radii, or of the greedy search for norm 0; harder where the first round finds nothing."""
+def minimal(
+    problem: AttackProblem, rounds: int = 9, attack: Attack | None = None, seed: int = 0, first: bool = False
+) -> MinimalResult:
+    """The best of PGD at shrinking radii, or of the greedy search for norm 0; harder where the first round finds nothing.
+
+    `first`, for norm 0: the problems are targets of one image, of which the nearest alone is wanted.
+    """
     inputs = problem.inputs
     assert inputs.norm is not None and inputs.center is not None
     if inputs.norm.name == "0":
-        found = run(GreedyL0(), problem, seed)
+        found = run(GreedyL0(first=first), problem, seed)
         distance = inputs.norm.length(found.points - inputs.center)
         return MinimalResult(found.points, torch.where(found.success, distance, torch.inf))
     return bisected(problem, attack or Pgd(steps=25, restarts=2), rounds, seed, stronger=_STRONGER)

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..attacks import AttackProblem, run
 from ..attacks.base import Attack
+from ..attacks.greedy_l0 import GreedyL0
 from ..attacks.minimal import minimal
 from ..attacks.pgd import Pgd
 from .state import Pair, SearchState
@@ -27,6 +29,7 @@ class Falsify:
 
     name = "falsify"
     attacks: tuple[Attack, ...] = (Pgd(steps=12, restarts=1, trial=3, hope=0.6),)
+    sparse: tuple[Attack, ...] = (GreedyL0(),)  # for norm 0
 
     def run(self, state: SearchState, deadline: float) -> None:
         """Attack every open pair, in chunks; stop at the first counterexample of a feasibility query."""
@@ -40,7 +43,7 @@ class Falsify:
             return
         pairs = [(state, pair) for state in states for pair in state.open_pairs]
         for begin in range(0, len(pairs), _CHUNK):
-            for attack in self.attacks:
+            for attack in self.sparse if states[0].count_norm else self.attacks:
                 part = [(s, pair) for s, pair in pairs[begin : begin + _CHUNK] if not s.done and s.elapsed <= deadline]
                 if part:
                     self._attack(attack, part)
@@ -48,7 +51,7 @@ class Falsify:
     def _attack(self, attack: Attack, pairs: list[tuple[SearchState, Pair]]) -> None:
         """Whatever is most unsafe in each state is offered to it."""
         result = run(attack, _problem(pairs[0][0], [pair for _, pair in pairs]), pairs[0][0].settings.seed)
-        points, violation = result.points.double().cpu().numpy(), result.violation.tolist()
+        points, violation = _points(result.points, [pair for _, pair in pairs]), result.violation.tolist()
         own: dict[int, list[int]] = {}
         for row in sorted(range(len(pairs)), key=violation.__getitem__):
             own.setdefault(id(pairs[row][0]), []).append(row)
@@ -65,9 +68,10 @@ class Falsify:
             if state.done or state.elapsed > deadline:
                 return
             pairs = open_[begin : begin + _CHUNK]
-            found = minimal(_problem(state, pairs), attack=_WEAK if polished else _STRONG, seed=state.settings.seed)
+            weak = _WEAK if polished else _STRONG
+            found = minimal(_problem(state, pairs), attack=weak, seed=state.settings.seed, first=True)
             order = [int(i) for i in found.distance.argsort() if bool(torch.isfinite(found.distance[i]))]
-            points = found.points.double().cpu().numpy()
+            points = _points(found.points, pairs)
             for i in order:
                 self._offer_ray(state, points[i])
             for i in order[:3]:
@@ -86,9 +90,16 @@ class Falsify:
 
 def _problem(state: SearchState, pairs: list[Pair]) -> AttackProblem:
     """Pairs of a state, or of several like it, for attacks."""
-    # Rounding every entry to float32 would change all of them, which norm 0 counts.
-    network = state.network if state.count_norm else state.region_bounds.fast
-    return AttackProblem.build(network, [(pair.region, pair.polytope) for pair in pairs])
+    return AttackProblem.build(state.region_bounds.fast, [(pair.region, pair.polytope) for pair in pairs])
+
+
+def _points(found: Tensor, pairs: Sequence[Pair]) -> np.ndarray:
+    """What attacks found, in float64: entries that they left where the center is are the center's own."""
+    points = found.double().cpu().numpy()
+    if any(pair.region.ball is None for pair in pairs):
+        return points
+    center = np.stack([pair.region.ball.center for pair in pairs if pair.region.ball is not None])
+    return np.where(points == center.astype(np.float32), center, points)
 
 
 class FalsifyMore(Falsify):
@@ -96,6 +107,7 @@ class FalsifyMore(Falsify):
 
     name = "falsify-more"
     attacks = (Pgd(steps=40, restarts=6), Pgd(steps=120, restarts=12))
+    sparse = ()  # the tree over supports does better
 
     def run(self, state: SearchState, deadline: float) -> None:
         """Distances have had their long attack already."""
