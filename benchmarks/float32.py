@@ -16,9 +16,10 @@ from advverify.verifier.api import Model, certify
 from advverify.verifier.engines import Settings
 from advverify.verifier.network.evaluate import evaluate
 from advverify.verifier.outcome import Verdict
-from advverify.verifier.proof.checker.arithmetic import Region, Relaxation
+from advverify.verifier.proof.checker.arithmetic import Relaxation
 from advverify.verifier.proof.checker.execution import execution_error
 from advverify.verifier.proof.checker.network import Network
+from advverify.verifier.proof.checker.region import Region
 
 from .executions import ORDERS, SINGLE, execute
 from .measure import table

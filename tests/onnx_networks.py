@@ -8,11 +8,11 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-FILE_KINDS = ("mlp", "residual", "conv", "pool", "mixed")
+FILE_KINDS = ("mlp", "residual", "conv", "pool", "mixed")  # "wide" besides, an "mlp" with six inputs
 
 
 def write_network(path: Path, kind: str, seed: int) -> Path:
-    """At most 9 ReLUs, 3 outputs, 3 or 9 inputs in [0, 1]."""
+    """At most 9 ReLUs, 3 outputs, 3, 6 or 9 inputs in [0, 1]."""
     rng = np.random.default_rng(seed)
     nodes: list[onnx.NodeProto] = []
     weights: list[onnx.TensorProto] = []
@@ -38,9 +38,9 @@ def write_network(path: Path, kind: str, seed: int) -> Path:
             return add("Gemm", [x, constant(weight), constant(bias)], transB=1)
         return add("Add", [add("MatMul", [x, constant(weight.T)]), constant(bias)])
 
-    shape: list[int | str] = ["n", 3]
-    if kind == "mlp":
-        h = add("Relu", [dense("x", 4, 3)])
+    shape: list[int | str] = ["n", 6 if kind == "wide" else 3]
+    if kind in ("mlp", "wide"):
+        h = add("Relu", [dense("x", 4, int(shape[1]))])
         h = add("Relu", [dense(h, 3, 4)])
         out = dense(h, 3, 3)
     elif kind == "residual":

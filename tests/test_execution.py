@@ -17,9 +17,10 @@ from advverify.verifier.network.evaluate import evaluate
 from advverify.verifier.network.onnx_reader import read_onnx
 from advverify.verifier.outcome import Trust, Verdict
 from advverify.verifier.proof.checker import check
-from advverify.verifier.proof.checker.arithmetic import Region, Relaxation
+from advverify.verifier.proof.checker.arithmetic import Relaxation
 from advverify.verifier.proof.checker.execution import execution_error
 from advverify.verifier.proof.checker.network import Network
+from advverify.verifier.proof.checker.region import Region
 from benchmarks.executions import ORDERS, SINGLE, execute
 
 

@@ -2,7 +2,6 @@
 
 import functools
 import itertools
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +15,7 @@ from advverify.verifier.api import certify, distance
 from advverify.verifier.bounds.alpha_crown import AlphaCrown
 from advverify.verifier.engines import Settings
 from advverify.verifier.engines.branch_and_bound import support_split
-from advverify.verifier.engines.branch_and_bound.supports import Domain
+from advverify.verifier.engines.branch_and_bound.supports import Domain, heavier_half
 from advverify.verifier.engines.state import NetworkJudge, SearchState
 from advverify.verifier.network.evaluate import predict
 from advverify.verifier.network.nodes import Network
@@ -91,13 +90,12 @@ def test_where_no_bound_is_positive_at_the_center(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(support_split, "_STEPS", AlphaCrown(steps=0))
     excluded = 0
 
-    def counted(*arguments: Any) -> None:
+    def counted(ranges: np.ndarray) -> int:
         nonlocal excluded
         excluded += 1
-        exclude(*arguments)
+        return heavier_half(ranges)
 
-    exclude = support_split._Search._exclude
-    monkeypatch.setattr(support_split._Search, "_exclude", counted)
+    monkeypatch.setattr(support_split, "heavier_half", counted)
     for kind, seed in itertools.product(("wide", "leaky", "residual"), range(3)):
         network, image, label, truth = case(kind, seed)
         bracket = distance(network, image, label, "0", settings=FAST, engines=ALONE).bracket
@@ -154,3 +152,13 @@ def test_a_box_that_no_search_settles_leaves_its_pair_open(monkeypatch: pytest.M
             needed += 1
             assert outcome.verdict is Verdict.UNKNOWN
     assert needed
+
+
+def test_tied_channels_are_another_question() -> None:
+    """Answers are stored and proofs are named by the key of their query."""
+    network = random_network("wide", 0)
+    keys = [
+        Query(network, robustness(np.full(6, 0.5), 0, 3, get_norm("0", c), 1), Objective.FEASIBILITY).key
+        for c in (1, 2)
+    ]
+    assert keys[0] != keys[1]

@@ -55,7 +55,7 @@ class Query:
         for case in self.specification.cases:
             feed(case.region.lower, case.region.upper)
             if case.region.ball is not None:
-                digest.update(f"{case.region.ball.norm.name}:{case.region.ball.radius!r}".encode())
+                digest.update(f"{case.region.ball.norm.key}:{case.region.ball.radius!r}".encode())
                 feed(case.region.ball.center)
             for polytope in case.unsafe:
                 feed(polytope.matrix, polytope.offset, polytope.strict)

@@ -56,7 +56,7 @@ class InputSet:
         balls = [region.ball for region in regions if region.ball is not None]
         if not balls:
             return cls(lower, upper)
-        if len(balls) != len(regions) or len({ball.norm.name for ball in balls}) > 1:
+        if len(balls) != len(regions) or len({ball.norm.key for ball in balls}) > 1:
             raise ValueError("a batch holds balls of one norm, or none")
         radius = torch.tensor([float(ball.radius) for ball in balls], dtype=dtype, device=device)
         return cls(lower, upper, balls[0].norm, stack([ball.center for ball in balls]), radius)

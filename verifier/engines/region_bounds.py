@@ -167,7 +167,7 @@ def _same(a: Region, b: Region) -> bool:
     if (a.ball is None) != (b.ball is None):
         return False
     if a.ball is not None and b.ball is not None:
-        if a.ball.radius != b.ball.radius or a.ball.norm.name != b.ball.norm.name:
+        if a.ball.radius != b.ball.radius or a.ball.norm.key != b.ball.norm.key:
             return False
         if not np.array_equal(a.ball.center, b.ball.center):
             return False
@@ -178,5 +178,5 @@ def _shrunk(inner: Region, outer: Region) -> bool:
     """Whether `inner` is `outer` with a smaller ball around the same center."""
     if inner.ball is None or outer.ball is None or inner.ball.radius > outer.ball.radius:
         return False
-    same = inner.ball.norm.name == outer.ball.norm.name and np.array_equal(inner.ball.center, outer.ball.center)
+    same = inner.ball.norm.key == outer.ball.norm.key and np.array_equal(inner.ball.center, outer.ball.center)
     return same and np.array_equal(inner.lower, outer.lower) and np.array_equal(inner.upper, outer.upper)

@@ -43,6 +43,11 @@ class Norm(ABC):
     def ascent(self, gradient: Tensor, room: Tensor) -> Tensor:
         """Steepest-ascent direction of unit norm; entries without room to move are left out."""
 
+    @property
+    def key(self) -> str:
+        """Tells it from others that measure differently."""
+        return self.name
+
     def rows(self, index: Tensor) -> Norm:
         """The norm of some members of a batch; norms whose members differ override this."""
         return self

@@ -22,6 +22,11 @@ class L0(Norm):
         """Count entries (1) or pixels of `channels` values."""
         self.channels = channels
 
+    @property
+    def key(self) -> str:
+        """Says how many channels are tied."""
+        return self.name if self.channels == 1 else f"{self.name} of {self.channels} channels"
+
     def pixels(self, values: Tensor) -> Tensor:
         """Sum over the channels: (..., n) to (..., pixels)."""
         if self.channels == 1:

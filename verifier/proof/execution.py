@@ -16,10 +16,11 @@ import onnx
 from ..errors import InvalidInput
 from ..query import Query
 from ..specification import Case, Specification
-from .checker.arithmetic import Region, Relaxation
+from .checker.arithmetic import Relaxation
 from .checker.check import widened
 from .checker.execution import execution_error
 from .checker.network import Network, Rejected
+from .checker.region import Region
 
 
 def widen(query: Query, radius: float | None = None) -> tuple[Specification, float]:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..norms.l0 import L0
 from ..specification import Case
 from .checker.check import FORMAT, VERSION
 from .checker.network import Rejected
@@ -47,6 +48,7 @@ class ProofFile:
         entry: dict[str, Any] = {
             "norm": None if ball is None else ball.norm.name,
             "radius": None if ball is None else float(ball.radius),
+            "channels": ball.norm.channels if ball is not None and isinstance(ball.norm, L0) else 1,
             "polytopes": len(case.unsafe),
             "executed": executed,
             "steps": [],

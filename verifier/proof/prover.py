@@ -3,7 +3,7 @@
 The prover works with the checker's own bounds - each step that is written is evaluated by the checker's code at once -
 so a statement that goes through here is accepted later. First CROWN and one bound for each unsafe set; then a tree over
 ReLU phases; where that is too large, lemmas on intermediate neurons (alpha-CROWN, then trees for single neurons, longer
-each time); halved input boxes for networks with few inputs.
+each time). For networks with few inputs halved boxes, for l0 balls a choice of the pixels that change.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from ..bounds.relu_columns import ReluColumns
 from ..bounds.rounding import RoundingLoss
 from ..engines.branch_and_bound.domain import Batch, Domain
 from ..engines.branch_and_bound.relu_search import ReluSearch
+from ..engines.branch_and_bound.supports import bounds_by_first, heavier_half
 from ..engines.branch_and_bound.tree import Root
 from ..engines.region_bounds import RegionBounds
 from ..engines.state import NetworkJudge, SearchState, Settings
@@ -34,9 +35,10 @@ from ..network.nodes import Max, Network, Relu
 from ..query import Objective, Query
 from ..specification import Case, Specification
 from .checker.check import Case as CheckedCase
-from .checker.check import box_bound
+from .checker.check import part_bound
 from .checker.network import Network as CheckedNetwork
 from .checker.network import Rejected
+from .checker.region import Region
 from .file import ProofFile
 from .leaf_duals import leaf_duals
 from .trees import Leaves, pack
@@ -46,7 +48,7 @@ _SEARCH_SHARE = 0.5  # of the time spent on lemmas
 _SHORTEST_SEARCH = 1.0
 _ENOUGH = (1e-6, 1e-3)  # violation that a leaf must reach, relative to 1: room for the checker's own arithmetic
 _FEW_INPUTS = 20
-_TREE_SECONDS = 2.0  # with few inputs, before boxes are halved
+_TREE_SECONDS = 2.0  # with few inputs, or over an l0 ball, before the region is parted
 _LEMMA_ROWS = 256
 
 
@@ -97,12 +99,12 @@ class _Prover:
         """Pass after pass, each with stronger lemmas and a longer search."""
         if not self.checked.entry["executed"]:  # else the checker has done so already
             self._add({"kind": "crown"}, {})
-        region = self.case.region
-        if self.network.input_size <= _FEW_INPUTS and (region.ball is None or region.ball.norm.name == "inf"):
+        norm = self.case.region.norm
+        if norm == "0" or (self.network.input_size <= _FEW_INPUTS and norm in (None, "inf")):
             if self._goals(min(time.perf_counter() + _TREE_SECONDS, self.deadline)):
                 return
             for polytope in range(len(self.case.unsafe)):
-                self._boxes(polytope)
+                self._parts(polytope)
             return
         spent = 0.0
         for seconds in _PASSES:
@@ -284,28 +286,59 @@ class _Prover:
         arrays["sides"] = np.repeat(np.array([1, -1], dtype=np.int8), half)
         self._add({"kind": "lemmas", "relu": k, "refine": False}, arrays)
 
-    def _boxes(self, polytope: int) -> None:
-        """Halve the input box until CROWN settles every part, depth first."""
+    def _parts(self, polytope: int) -> None:
+        """Part the input region until CROWN settles every part, depth first.
+
+        Of l0 balls pixels are chosen, in the order of what they can lower the bound by, up to the one from which on it is
+        positive; of boxes the side is halved that the bounds depend on most.
+        """
         unsafe = self.checked.unsafe[polytope]
         dimensions: list[int] = []
         thresholds: list[float] = []
-        open_ = [self.checked.region]
+        open_: list[tuple[Region, list[int]]] = [
+            (self.checked.region, [])
+        ]  # and pixels to choose before a bound is worth it
         while open_:
             if time.perf_counter() > self.deadline:
                 raise Unproved("no proof within the time limit")
-            region = open_.pop()
-            bound, pull = box_bound(self.checked.network, region, unsafe)
-            if bound > 0:
-                dimensions.append(-1)
+            region, pixels = open_.pop()
+            if not pixels:
+                bound, lines = part_bound(self.checked.network, region, unsafe)
+                if bound > 0:
+                    dimensions.append(-1)
+                    thresholds.append(0.0)
+                    continue
+                pixels = pixels_to_choose(region, bound, lines[:1])
+            if pixels:
+                dimensions.append(-2 - pixels[0])
                 thresholds.append(0.0)
+                open_ += [(region.decided(pixels[0], False), pixels[1:]), (region.decided(pixels[0], True), [])]
                 continue
-            strength = pull.max(0)
+            strength = np.abs(lines).max(0)
             side = int((np.maximum(strength, 0.1 * strength.max()) * (region.upper - region.lower)).argmax())
             middle = float((region.lower[side] + region.upper[side]) / 2)
             if not region.lower[side] < middle < region.upper[side]:
                 raise Unproved("a box became too small to be halved")
             dimensions.append(side)
             thresholds.append(middle)
-            open_ += [region.half(side, middle, True), region.half(side, middle, False)]
+            open_ += [(region.half(side, middle, True), []), (region.half(side, middle, False), [])]
         arrays = {"dimensions": np.array(dimensions, dtype=np.int32), "thresholds": np.array(thresholds)}
         self._add({"kind": "boxes", "polytope": polytope}, arrays)
+
+
+def pixels_to_choose(region: Region, bound: float, line: NDArray[Any]) -> list[int]:
+    """The open pixels of an l0 ball that matter to a bound with coefficients (1, n), those of the largest ranges first.
+
+    If none of them changes, the bound is positive, or half of what all can lower it by is gone. None for a box.
+    """
+    if region.norm != "0" or region.center is None:
+        return []
+    pixels, room = np.flatnonzero(region.open), int(region.radius) - int(region.counted.sum())
+    if room < 1 or len(pixels) == 0:
+        return []
+    ranges = region.ranges(line)[0, pixels]
+    order = np.argsort(-ranges)
+    pixels, ranges = pixels[order], ranges[order]
+    parts = bounds_by_first(bound + float(ranges[:room].sum()), ranges, room)
+    first = int((parts <= 0).sum()) if parts[-1] > 0 else heavier_half(ranges)
+    return [int(pixel) for pixel in pixels[:first]]

@@ -31,7 +31,7 @@ from ...specification import Case, Region, Specification
 from ..region_bounds import RegionBounds, Stack
 from ..state import Pair, SearchState
 from .relu_search import ReluSearch
-from .supports import Domain, Family, Queue
+from .supports import Domain, Family, Queue, bounds_by_first, heavier_half
 from .tree import Root
 
 _FIRST_BATCH, _MOST_BATCH = 16, 2048  # domains
@@ -39,7 +39,6 @@ _BATCH_ENTRIES = 1_200_000  # domains times neurons
 _BOXES = 64  # in one tree over ReLU phases
 _OFFERED = 8  # points of a batch that are judged
 _STEPS = AlphaCrown(steps=4)
-_LEFT_OUT = 0.5  # share of all ranges that is excluded at once where a bound is negative at the center
 
 
 class SupportSplit:
@@ -178,7 +177,11 @@ class _Search:
         form: tuple[Tensor, Tensor],
         bounds: Sequence[float],
     ) -> None:
-        """Queue the parts of domains; `form` is a linear bound a (count, n) x + c (count,) on their violation."""
+        """Queue the parts of domains; `form` is a linear bound a (count, n) x + c (count,) on their violation.
+
+        Parts go by the first pixel that changes, of those that matter; where the bound is not even positive at the center,
+        of the half of the pixels that lowers it most, and the part where none of these changes is bounded anew.
+        """
         value, falls = inputs.falls(*form)
         ranges = self.norm.pixels(falls)
         alone = (value - (ranges * (status > 0)).sum(-1)).tolist()  # what is proved where no open pixel changes
@@ -188,28 +191,19 @@ class _Search:
             if count == 0:
                 self.boxes.append(domain)
                 continue
-            if alone[k] > 0:
-                self._choose(domain, alone[k], ranges[k, :count], order[k, :count].numpy())
+            gains, pixels = ranges[k, :count].numpy(), order[k, :count].numpy()
+            if alone[k] > 0:  # the rest of the parts, from some pixel on, is proved already
+                parts = bounds_by_first(alone[k], gains, self.radius - domain.chosen)
+                first = int((parts <= 0).sum())
+                self._settle(domain, float(parts[first]))
+                parts = parts[:first]
             else:
-                self._exclude(domain, bounds[k], ranges[k, :count], order[k, :count].numpy())
+                first = heavier_half(gains)
+                parts = np.full(first, bounds[k])
+                self.queue.push(Family(domain.without(pixels[:first]), np.array([bounds[k]])))
+            if first:
+                self.queue.push(Family(domain, parts, pixels[:first]))
             self.queue.close(domain)
-
-    def _choose(self, domain: Domain, alone: float, ranges: Tensor, order: np.ndarray) -> None:
-        """Parts by the first pixel that changes, up to the one from which on none matters."""
-        room = self.radius - domain.chosen
-        sums = torch.cat([ranges, ranges.new_zeros(room - 1)]).unfold(0, room, 1).sum(-1)
-        bounds = torch.cat([alone - sums, torch.tensor([alone], dtype=torch.float64)]).numpy()  # they rise
-        needed = int((bounds <= 0).sum())
-        self._settle(domain, float(bounds[needed]))
-        if needed:
-            self.queue.push(Family(domain, bounds[:needed], order[:needed]))
-
-    def _exclude(self, domain: Domain, bound: float, ranges: Tensor, order: np.ndarray) -> None:
-        """Parts by the first pixel that changes among those of the largest ranges, and the part where none of them does."""
-        total = ranges.cumsum(0)
-        count = int((total < _LEFT_OUT * total[-1]).sum()) + 1
-        self.queue.push(Family(domain, np.full(count, bound), order[:count]))
-        self.queue.push(Family(domain.without(order[:count]), np.array([bound])))
 
     def _by_phases(self, deadline: float) -> None:
         """Some of the boxes, side by side in one tree over ReLU phases."""

@@ -102,3 +102,24 @@ class Queue:
     def close(self, domain: Domain) -> None:
         """A domain is settled, or its parts are in the queue."""
         self.open[domain.pair] -= 1
+
+
+def bounds_by_first(alone: float, ranges: NDArray[np.float64], room: int) -> NDArray[np.float64]:
+    """Bounds of the parts of a domain by the first pixel that changes, and of the part where none does; they rise.
+
+    Args:
+        alone: the bound where no open pixel changes.
+        ranges: (count,) by how much each open pixel can lower it, largest first.
+        room: how many of them may change, at least one.
+
+    Returns:
+        (count + 1,).
+    """
+    sums = np.lib.stride_tricks.sliding_window_view(np.append(ranges, np.zeros(room - 1)), room).sum(-1)
+    return np.append(alone - sums, alone)
+
+
+def heavier_half(ranges: NDArray[np.float64]) -> int:
+    """How many of the first ranges, at least one, are half of all together."""
+    total = ranges.cumsum()
+    return int((total < total[-1] / 2).sum()) + 1

@@ -16,87 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .network import Array, Network, Rejected
+from .region import SAFE, UNIT, Region, gamma
 
-UNIT = 2.0**-53
-SAFE = 1.0 + 1e-6  # covers the roundings of the error terms themselves
 _UNDERFLOW = 1e-250  # what results too small to be rounded relatively may add up to
 _ENTRIES = 1 << 18  # coefficients on one node in one pass: what a cache holds
-
-
-def gamma(terms: int) -> float:
-    """n u / (1 - n u)."""
-    return terms * UNIT / (1 - terms * UNIT)
-
-
-@dataclass
-class Region:
-    """A box, intersected with a ball around `center` of norm "1", "2" or "0" (or with none: a linf ball is a box)."""
-
-    lower: Array
-    upper: Array
-    norm: str = "inf"
-    center: Array | None = None
-    radius: float = np.inf
-
-    @classmethod
-    def of(cls, lower: Array, upper: Array, norm: str, center: Array | None, radius: float) -> Region:
-        """From the statement; the box is cut to the ball's bounding box, rounded outwards."""
-        if center is None:
-            return cls(lower, upper)
-        if norm != "0" and np.isfinite(radius):
-            lower = np.maximum(lower, np.nextafter(center - radius, -np.inf))
-            upper = np.minimum(upper, np.nextafter(center + radius, np.inf))
-        return cls(lower, upper, norm, center, radius)
-
-    def half(self, dimension: int, threshold: float, above: bool) -> Region:
-        """The part on one side of a hyperplane x[dimension] = threshold, which belongs to both."""
-        lower, upper = self.lower.copy(), self.upper.copy()
-        if above:
-            lower[dimension] = max(lower[dimension], threshold)
-        else:
-            upper[dimension] = min(upper[dimension], threshold)
-        return Region(lower, upper, self.norm, self.center, self.radius)
-
-    def minimum(self, a: Array, offset: Array, magnitude: Array) -> Array:
-        """Lower bounds of a x + offset over the region, a (rows, n); `magnitude` bounds the terms of `offset`."""
-        size = np.maximum(np.abs(self.lower), np.abs(self.upper))
-        terms = np.abs(a) @ size
-        if self.norm in ("inf", "") or self.center is None or not np.isfinite(self.radius):
-            value = np.where(a > 0, a * self.lower, a * self.upper).sum(-1) + offset
-            return np.asarray(value - gamma(a.shape[1] + 4) * SAFE * (terms + magnitude))
-        low, high = np.minimum(self.lower - self.center, 0.0), np.maximum(self.upper - self.center, 0.0)
-        room, w = np.where(a > 0, -low, high), np.abs(a)
-        if self.norm == "0":
-            count = min(int(self.radius), a.shape[1])
-            gains = np.sort(w * room, axis=-1)[:, a.shape[1] - count :]
-            change = -gains.sum(-1)
-            paid = gains.sum(-1)
-        else:  # a = inner + outer; the ball pays for outer by its dual norm, the box for inner
-            outer = self._outer(w, room)
-            inner = w - outer
-            ball = self.radius * (outer.max(-1) if self.norm == "1" else np.sqrt((outer * outer).sum(-1)))
-            paid = (inner * room).sum(-1) + ball
-            change = -paid
-        value = a @ self.center + change + offset
-        terms = 2 * terms + np.abs(a) @ np.abs(self.center) + paid
-        return np.asarray(value - gamma(3 * a.shape[1] + 16) * SAFE * (terms + magnitude))
-
-    def _outer(self, w: Array, room: Array) -> Array:
-        """The share of |a| that is paid by the ball; any entries of [0, |a|] are valid, these come near the best."""
-        if self.norm == "1":
-            order = np.argsort(-w, axis=-1)
-            spent = np.cumsum(np.take_along_axis(room, order, -1), -1)
-            first = np.minimum((spent < self.radius).sum(-1), w.shape[1] - 1)
-            level = np.take_along_axis(np.take_along_axis(w, order, -1), first[:, None], -1)
-            level = np.where(spent[:, -1:] <= self.radius, 0.0, level)
-            return np.asarray(np.minimum(w, level))
-        low, high = np.full((len(w), 1), 1e-12), np.full((len(w), 1), 1e12)
-        for _ in range(60):  # bisection for t: the best move is min(room, t |a|)
-            middle = np.sqrt(low * high)
-            moved = np.minimum(room, middle * w)
-            inside = (moved * moved).sum(-1, keepdims=True) <= self.radius**2
-            low, high = np.where(inside, middle, low), np.where(inside, high, middle)
-        return np.asarray(np.minimum(w, room / low))
 
 
 @dataclass

@@ -8,13 +8,14 @@ A proof is a zip archive of numpy arrays and a JSON header:
     cases              a list; for each case c
 
         norm, radius       of the ball, or null; arrays c.lower, c.upper (the box), c.center
+        channels           entries that norm 0 counts as one pixel, plane after plane
         polytopes          their number; arrays c.matrix.p, c.offset.p: unsafe is matrix y <= offset, every row
         executed           whether y is what any execution in the file's own precision gives (see `execution`), or exact
         steps              in order:
             {"kind": "crown"}                       CROWN bounds of every open neuron, computed here
             {"kind": "lemmas", "relu": k, ...}      bounds on neurons that ReLU number k reads
             {"kind": "goals", ...}                  some row of a polytope is positive wherever the tree leads
-            {"kind": "boxes", "polytope": p, ...}   the same by halving the input box
+            {"kind": "boxes", "polytope": p, ...}   the same by parts of the input region
 
 Lemmas and goals are trees over ReLU phases in preorder, step s of case c in arrays c.s.*:
 
@@ -25,7 +26,8 @@ Lemmas and goals are trees over ReLU phases in preorder, step s of case c in arr
     polytopes          goals, one a tree; rows (leaves,): the row that is positive there
     refine    in the header: CROWN once more in every leaf
 
-Boxes: dimensions (one entry a node, -1: leaf) and thresholds; the lower half comes first.
+Boxes: one entry a node in preorder. Dimensions >= 0 are halved at a threshold, the lower half first; -1 is a leaf; -2 - p
+decides whether pixel p of an l0 ball changes, the part where it does first.
 
 The statement is proved when every case has a goal (or boxes) for every polytope. Every tree covers all inputs by its
 form; multipliers are clipped to where they are valid; so whatever the arrays hold, what is accepted is true.
@@ -44,9 +46,10 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from .arithmetic import Region, Relaxation
+from .arithmetic import Relaxation
 from .execution import execution_error
 from .network import Array, Network, Rejected
+from .region import Region
 
 FORMAT, VERSION = "advverify-proof", 1
 _LARGEST = 1 << 32  # bytes of a file when unpacked
@@ -139,22 +142,25 @@ class Case:
         self.network, self.arrays, self.name, self.entry = network, arrays, name, entry
         n = network.nodes[0].size
         lower, upper = (arrays.get(f"{name}.{side}", np.float64, (n,)) for side in ("lower", "upper"))
-        norm, center, radius = entry["norm"], None, np.inf
+        norm, center, radius, channels = entry["norm"], None, np.inf, int(entry["channels"])
         if norm is not None:
             if norm not in ("0", "1", "2", "inf"):
                 raise Rejected(f"there is no norm {norm}")
             center, radius = arrays.get(f"{name}.center", np.float64, (n,)), float(entry["radius"])
             if not radius >= 0:
                 raise Rejected("the radius is not a number >= 0")
+        if channels < 1 or n % channels:
+            raise Rejected(f"{n} inputs are no pixels of {channels} channels")
         if (lower > upper).any() or not (np.isfinite(lower).all() and np.isfinite(upper).all()):
             raise Rejected("the input box is empty or not finite")
-        self.region = Region.of(lower, upper, norm or "inf", center, radius)
+        self.region = Region.of(lower, upper, norm or "inf", center, radius, channels)
         outputs = network.nodes[-1].size
         self.unsafe: list[tuple[Array, Array]] = []
         for p in range(int(entry["polytopes"])):
             matrix = arrays.get(f"{name}.matrix.{p}", np.float64, (None, outputs))
             self.unsafe.append((matrix, arrays.get(f"{name}.offset.{p}", np.float64, (len(matrix),))))
-        ball = "" if norm is None else f" within {norm}-norm {radius!r} of the center"
+        tied = f" ({channels} channels a pixel)" if norm == "0" and channels > 1 else ""
+        ball = "" if norm is None else f" within {norm}-norm {radius!r}{tied} of the center"
         self.statement = f"no input of the box{ball} reaches any of {len(self.unsafe)} unsafe sets"
         self.sizes = [network.nodes[i].size for i in network.relus]
         self.first = np.concatenate([[0], np.cumsum(self.sizes)]).astype(np.int64)
@@ -253,10 +259,12 @@ class Case:
             if not open_:
                 raise Rejected(f"step {name}: the tree goes on after its end")
             region = open_.pop()
-            if dimension < 0:
-                if box_bound(self.network, region, self.unsafe[polytope])[0] <= 0:
+            if dimension == -1:
+                if part_bound(self.network, region, self.unsafe[polytope])[0] <= 0:
                     raise Rejected(f"step {name}: unsafe set {polytope} is not excluded on a box")
                 self.leaves += 1
+            elif dimension < -1:
+                open_ += [region.decided(-2 - dimension, False), region.decided(-2 - dimension, True)]
             elif dimension < len(region.lower):
                 open_ += [region.half(dimension, threshold, True), region.half(dimension, threshold, False)]
             else:
@@ -271,10 +279,10 @@ def widened(offset: Array, error: Array) -> Array:
     return np.asarray(np.nextafter(offset + error, np.inf))
 
 
-def box_bound(network: Network, region: Region, polytope: tuple[Array, Array]) -> tuple[float, Array]:
+def part_bound(network: Network, region: Region, polytope: tuple[Array, Array]) -> tuple[float, Array]:
     """Best lower bound over a polytope's rows of matrix y - offset on a region, by CROWN with default slopes.
 
-    Also returns how much each row's bound depends on each input, (rows, inputs).
+    Also returns the linear bounds' coefficients (rows, inputs), the best row first.
     """
     if (region.lower > region.upper).any():
         return np.inf, np.zeros((1, len(region.lower)))
@@ -285,7 +293,7 @@ def box_bound(network: Network, region: Region, polytope: tuple[Array, Array]) -
     value = region.minimum(*lines)
     if not np.isfinite(value).all():
         raise Rejected("a bound is not a finite number")
-    return float(value.max()), np.abs(lines[0])
+    return float(value.max()), lines[0][np.argsort(-value)]
 
 
 class Trees:

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from .arithmetic import SAFE, Bounds, Relaxation, gamma
+from .arithmetic import Bounds, Relaxation
 from .network import Array, Pick, Rejected
+from .region import SAFE, gamma
 
 _FOLDED = 16  # roundings that a runtime may add to a node
 
