@@ -47,8 +47,8 @@ class Climber:
 
     name = "climber"
 
-    def __init__(self, turns: int) -> None:
-        self.turns, self.resumed = turns, 0
+    def __init__(self, turns: int, under_way: bool = True) -> None:
+        self.turns, self.resumed, self.under_way = turns, 0, under_way
 
     def run(self, state: SearchState, deadline: float) -> None:
         raise AssertionError("it has run already")
@@ -77,3 +77,9 @@ def test_nothing_is_handed_over_when_all_is_settled_or_time_is_out() -> None:
         engine = Climber(turns=2)
         cascade._go_on(state, engine, "milp")
         assert engine.resumed == 0 and not state.notes
+
+
+def test_an_engine_that_does_not_apply_hands_nothing_over() -> None:
+    state, engine = opened(), Climber(turns=2, under_way=False)
+    cascade._go_on(state, engine, "milp")
+    assert engine.resumed == 0 and not state.notes and not state.statistics

@@ -194,7 +194,7 @@ def run_engines(state: SearchState, names: list[str]) -> None:
 
 def _go_on(state: SearchState, engine: Resumable, following: str) -> None:
     """Leave an engine the time of those that wait behind it while its own progress says that it will arrive."""
-    while not state.done and state.time_left > 0:
+    while engine.under_way and not state.done and state.time_left > 0:
         if not engine.arrives(state):
             state.statistics["handed_over"] = round(state.elapsed, 2)
             state.notes.append(f"{engine.name} handed over to {following} after {state.elapsed:.1f} s")

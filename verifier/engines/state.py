@@ -330,6 +330,10 @@ class Engine(Protocol):
 class Resumable(Engine, Protocol):
     """An engine that can tell from its progress whether more time would settle the query, and go on where it stopped."""
 
+    @property
+    def under_way(self) -> bool:
+        """Whether there is something to go on with."""
+
     def arrives(self, state: SearchState) -> bool:
         """Whether everything open is likely to be settled within the time limit."""
 

@@ -89,10 +89,14 @@ class ReluSplit:
             if roots:
                 ReluSearch(roots, self.name, most_nodes=_EASY).run(deadline)
 
+    @property
+    def under_way(self) -> bool:
+        """Whether there was time, and cause, for a search."""
+        return self._last is not None
+
     def arrives(self, state: SearchState) -> bool:
         """Whether the last search is the only one that is open, and rises fast enough."""
-        if self._last is None:
-            return False
+        assert self._last is not None
         searched = {id(root.pair) for root in self._last.tree.roots}
         alone = all(id(pair) in searched for pair in state.open_pairs)
         return alone and _rising(self._last, state, state.settings.timeout)
