@@ -13,6 +13,7 @@ BENCHMARKS = {
     "wk17a": "the MNIST network of Wong & Kolter: certify at linf 0.1, or minimal distortions",
     "together": "images certified one by one, and side by side",
     "digits": "minimal distortions on the shipped digits networks",
+    "supports": "exact distances for norm 0: the tree over supports against MILPs",
     "vnncomp": "VNN-COMP folders in one process: verdicts, times and nodes",
     "branching": "scores of ReLU splits against each other",
     "relu_stability": "what training for verification (L1, ReLU stability) buys in seconds",
