@@ -180,7 +180,13 @@ TOOLS: dict[str, Callable[[str, np.ndarray, np.ndarray, int, float], str]] = {
     "marabou": marabou,
 }
 IMPORTS = {
-    "advverify": ("advverify.verifier.api", "advverify.verifier.engines.branch_and_bound.relu_split"),
+    "advverify": (
+        "onnxruntime",
+        "advverify.verifier.api",
+        "advverify.verifier.engines.falsify",
+        "advverify.verifier.engines.propagate",
+        "advverify.verifier.engines.branch_and_bound.relu_split",
+    ),
     "omlt + highs": ("onnx", "pyomo.environ", "omlt", "omlt.io.onnx", "omlt.neuralnet", "highspy"),
     "pyscipopt-ml + scip": ("onnx", "pyscipopt", "pyscipopt_ml.add_predictor"),
     "marabou": ("maraboupy.Marabou", "maraboupy.MarabouUtils"),
