@@ -28,6 +28,7 @@ _LEAST_TURN = 5.0  # seconds between two looks at an engine's progress
 
 # Share of the remaining time that an engine may use while others wait behind it.
 _SHARE = {
+    "crown": 1.0,
     "falsify": 0.25,
     "propagate": 1.0,
     "falsify-more": 0.05,

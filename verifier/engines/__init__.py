@@ -11,6 +11,7 @@ from ..errors import InvalidInput
 from .state import Engine, Pair, SearchState, Settings
 
 ENGINES = {
+    "crown": "propagate:Crown",
     "falsify": "falsify:Falsify",
     "propagate": "propagate:Propagate",
     "falsify-more": "falsify:FalsifyMore",
@@ -21,7 +22,7 @@ ENGINES = {
 }
 
 # Those that work on several queries side by side, and whether that is all that they can do for each.
-JOINT = {"falsify": True, "propagate": True, "falsify-more": True, "relu-split": False}
+JOINT = {"crown": True, "falsify": True, "propagate": True, "falsify-more": True, "relu-split": False}
 
 __all__ = ["ENGINES", "JOINT", "Engine", "Pair", "SearchState", "Settings", "choose_engines", "get_engine"]
 

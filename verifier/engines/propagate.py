@@ -1,12 +1,14 @@
 """Bound propagation for all open pairs of all queries at once, each step for what the cheaper ones left open.
 
-CROWN; then alpha-CROWN on the outputs. For distances CROWN is also run on a ladder of smaller balls, which gives a
-lower side where the full ball gives none.
+CROWN, for verdicts before any attack: most regions need no more, and what it proves need not be attacked. Then
+alpha-CROWN on the outputs. For distances CROWN is also run on a ladder of smaller balls, which gives a lower side where
+the full ball gives none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,8 +56,25 @@ class _Job:
         return [] if self.state.done else [pair for pair in self.state.open_pairs if pair.case is self.case]
 
 
+class Crown:
+    """Settles most pairs of verdicts in milliseconds. Distances have no radius to begin with before an attack."""
+
+    name = "crown"
+
+    def run(self, state: SearchState, deadline: float) -> None:
+        """All cases."""
+        self.run_all([state], deadline)
+
+    def run_all(self, states: Sequence[SearchState], deadline: float) -> None:
+        """The cases of several states, as many side by side as the memory allows."""
+        if states[0].distances:
+            return
+        for jobs in _jobs(states, deadline):
+            _crown(jobs, self.name)
+
+
 class Propagate:
-    """Settles most pairs in milliseconds."""
+    """Bounds for what attacks left open."""
 
     name = "propagate"
 
@@ -65,22 +84,17 @@ class Propagate:
 
     def run_all(self, states: Sequence[SearchState], deadline: float) -> None:
         """The cases of several states, as many side by side as the memory allows."""
-        cases = [(state, case) for state in states for case in state.excluded.cases]
-        chunk = together(states[0].network)
-        for begin in range(0, len(cases), chunk):
-            part = cases[begin : begin + chunk]
-            jobs = [_Job(state, case, state.search_region(case.region)) for state, case in part if not state.done]
+        for jobs in _jobs(states, deadline):
             for step in (self._crown, self._ladder, self._alpha):
                 open_ = [job for job in jobs if job.state.elapsed < deadline and job.open]
                 if open_:
                     step(open_)
 
     def _crown(self, jobs: list[_Job]) -> None:
-        stack = self._bound(jobs, AlphaCrown(steps=0))
-        unstable = stack.bounds.unstable_counts(jobs[0].state.network).expand(len(jobs))
-        for k, job in enumerate(jobs):
-            if "unstable_relus" not in job.state.statistics:
-                job.state.statistics["unstable_relus"] = int(unstable[k])
+        """Where nothing has been bounded yet, or over a ball that no attack has made smaller."""
+        fresh = [job for job in jobs if job.state.distances or any(pair.lower == -math.inf for pair in job.open)]
+        if fresh:
+            _crown(fresh, self.name)
 
     def _ladder(self, jobs: list[_Job]) -> None:
         """One batch of shrinking balls: what is proved on a ball of radius r is a distance of at least r."""
@@ -103,37 +117,62 @@ class Propagate:
                     state.prove(pair, min(float(values.max()), state.goal), self.name)
 
     def _alpha(self, jobs: list[_Job]) -> None:
-        self._bound(jobs, AlphaCrown(steps=20), exact=True)
+        _bound(jobs, AlphaCrown(steps=20), self.name, exact=True)
 
-    def _bound(self, jobs: list[_Job], options: AlphaCrown, exact: bool = False) -> Stack:
-        """Bounds on the outputs, in chunks of bounded memory; returns the regions with their bounds.
 
-        `exact` as in `Stack.of`.
-        """
-        first = jobs[0].state
-        known, stack = first.region_bounds, Stack.of([(job.state.region_bounds, job.region) for job in jobs], exact)
-        working = known.network if exact else known.working
-        pairs = [(k, pair) for k, job in enumerate(jobs) for pair in job.open]
-        chunk = max(1, (1 << 22) // max(n.size for n in known.network.nodes))
-        for begin in range(0, len(pairs), chunk):
-            part = pairs[begin : begin + chunk]
-            regions = stack.rows(torch.tensor([k for k, _ in part], device=known.network.device))
-            rows, offset = first.rows([pair for _, pair in part])
-            best = raise_bounds(
-                working,
-                regions.inputs,
-                Start.output(working, rows, offset),
-                regions.bounds,
-                options=options,
-                fast=known.fast,
-                losses=regions.losses,
-            )
-            values = value_of(first, best.bound, best.form, regions.inputs)
-            for (k, pair), value in zip(part, values.tolist(), strict=True):
-                state = jobs[k].state
-                ceiling = state.goal if state.distances else float("inf")  # nothing is proved beyond the search region
-                state.prove(pair, min(value, ceiling), self.name)
-        return stack
+def _jobs(states: Sequence[SearchState], deadline: float) -> Iterator[list[_Job]]:
+    """The cases of several states, as many side by side as the memory allows, while there is time."""
+    cases = [(state, case) for state in states for case in state.excluded.cases]
+    chunk = together(states[0].network)
+    for begin in range(0, len(cases), chunk):
+        part = [entry for entry in cases[begin : begin + chunk] if entry[0].elapsed < deadline]
+        jobs = [_Job(state, case, state.search_region(case.region)) for state, case in part if not state.done]
+        if jobs:
+            yield jobs
+
+
+def _crown(jobs: list[_Job], name: str) -> None:
+    stack = _bound(jobs, AlphaCrown(steps=0), name)
+    unstable = stack.bounds.unstable_counts(jobs[0].state.network).expand(len(jobs))
+    for k, job in enumerate(jobs):
+        if "unstable_relus" not in job.state.statistics:
+            job.state.statistics["unstable_relus"] = int(unstable[k])
+
+
+def _bound(jobs: list[_Job], options: AlphaCrown, name: str, exact: bool = False) -> Stack:
+    """Bounds on the outputs, in chunks of bounded memory; returns the regions with their bounds.
+
+    `exact` as in `Stack.of`. For verdicts the lowest point where the bounds of a case are attained is offered.
+    """
+    first = jobs[0].state
+    known, stack = first.region_bounds, Stack.of([(job.state.region_bounds, job.region) for job in jobs], exact)
+    working = known.network if exact else known.working
+    pairs = [(k, pair) for k, job in enumerate(jobs) for pair in job.open]
+    chunk = max(1, (1 << 22) // max(n.size for n in known.network.nodes))
+    for begin in range(0, len(pairs), chunk):
+        part = pairs[begin : begin + chunk]
+        regions = stack.rows(torch.tensor([k for k, _ in part], device=known.network.device))
+        rows, offset = first.rows([pair for _, pair in part])
+        best = raise_bounds(
+            working,
+            regions.inputs,
+            Start.output(working, rows, offset),
+            regions.bounds,
+            options=options,
+            fast=known.fast,
+            losses=regions.losses,
+        )
+        values = value_of(first, best.bound, best.form, regions.inputs).tolist()
+        for (k, pair), value in zip(part, values, strict=True):
+            state = jobs[k].state
+            ceiling = state.goal if state.distances else math.inf  # nothing is proved beyond the search region
+            state.prove(pair, min(value, ceiling), name)
+        if not first.distances:
+            lowest = {k: row for row, (k, _) in sorted(enumerate(part), key=lambda entry: -values[entry[0]])}
+            points = best.point.double().cpu().numpy()
+            for k, row in lowest.items():
+                jobs[k].state.offer(points[row, int(best.bound[row].argmax())], name)
+    return stack
 
 
 def together(network: Network) -> int:
