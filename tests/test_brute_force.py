@@ -1,6 +1,7 @@
 """Every engine, norm and objective against the enumeration of all activation patterns."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -74,6 +75,21 @@ def test_any_engines_never_contradict(kind: str, count: int) -> None:
             assert verdict is not wrong, names
 
 
+@pytest.mark.parametrize("engines", [("input-split",), ("relu-split",), ("falsify", "relu-split"), ("milp",), ()])
+def test_margins_of_verdicts_hold(engines: tuple[str, ...]) -> None:
+    """What lies where nothing is unsafe need not be bounded for a verdict, but then it must not be claimed either."""
+    robust = 0
+    for kind, seed, eps in itertools.product(("mlp", "leaky", "residual"), range(4), (0.05, 0.2, 0.3)):
+        network, image, label = case(kind, seed)
+        truth = worst_margin(network, np.clip(image - eps, 0, 1), np.clip(image + eps, 0, 1), label)
+        settings = replace(FAST, tightening=False)
+        outcome = certify(network, image, label, "inf", eps, settings=settings, engines=engines)
+        assert outcome.bracket.lower <= truth + 1e-6, (kind, seed, eps)
+        assert outcome.bracket.upper >= truth - 1e-6, (kind, seed, eps)
+        robust += outcome.verdict is Verdict.ROBUST
+    assert robust > 8
+
+
 @pytest.mark.parametrize("norm", ["inf", "1", "0"])
 @pytest.mark.parametrize("joint", [False, True])
 def test_milp_alone_is_exact(norm: str, joint: bool) -> None:
@@ -131,7 +147,7 @@ def test_rounding_losses_of_float32_do_not_keep_outputs_open(seed: int, monkeypa
     image = np.random.default_rng(1000 + seed).random(network.input_size)
     label = (int(predict(network, torch.tensor(image)[None])) + 1) % 3  # another class leads, by a margin above 0
     lead = -worst_margin(network, np.clip(image - eps, 0, 1), np.clip(image + eps, 0, 1), label)
-    for slack, verdict in ((1e-3, Verdict.ROBUST), (-1e-3, Verdict.UNKNOWN)):
+    for slack, robust in ((1e-3, True), (-1e-3, False)):
         specification = robustness(image, label, 3, get_norm("inf"), eps, margin=lead + slack)
         outcome = verify(network, specification, settings=FAST, engines=("propagate",))
-        assert outcome.verdict is verdict, (slack, outcome)
+        assert (outcome.verdict is Verdict.ROBUST) is robust, (slack, outcome)

@@ -23,7 +23,7 @@ from ..specification import NormBall, Polytope, Region
 from ..tightening import tighten
 from .polish import deepen, polish
 from .root_cuts import strengthened
-from .state import Pair, SearchState
+from .state import ABOVE_ZERO, Pair, SearchState
 
 _TIGHTENING_SHARE = 0.2  # of the time left, at most, for bounds from solves
 _CUT_SHARE = 0.1  # of the time left, at most, for cuts at the root
@@ -92,7 +92,7 @@ class Milp:
 
     def _exclude(self, state: SearchState, pairs: list[Pair], region: Region) -> None:
         """The search region holds no input of interest."""
-        value = 1e-12
+        value = ABOVE_ZERO
         if state.distances:
             reach = math.inf if state.count_norm or region.ball is None else region.ball.radius
             value = min(reach, state.goal)
@@ -206,7 +206,7 @@ class Milp:
             if result.status is SolverStatus.INFEASIBLE:
                 if self._second_opinion(state, program, deadline):
                     for pair in pairs:
-                        state.prove(pair, min(radius, state.goal) if state.distances else 1e-12, self.name)
+                        state.prove(pair, min(radius, state.goal) if state.distances else ABOVE_ZERO, self.name)
                 return
             if state.distances and math.isfinite(result.dual_bound):
                 for pair in pairs:

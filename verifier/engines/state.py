@@ -29,6 +29,7 @@ from .clock import Clock
 from .region_bounds import RegionBounds
 
 Solves = Literal["none", "lp", "mip"]
+ABOVE_ZERO = 1e-12  # violation that is claimed where nothing is known of it but that it is positive
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from ...network.nodes import Network, Relu
 from ...query import Objective
 from ..propagate import value_of
 from ..region_bounds import Stack
+from ..state import ABOVE_ZERO
 from .domain import Batch, Bounded, Candidate, Domain, Order
 from .tree import Root
 
@@ -130,8 +131,12 @@ class DomainBounds:
         inputs = regions.inputs.within(batch.half)
         bounds, best = self._optimise(batch, options, replace(regions, inputs=inputs), glance)
         value = value_of(self.state, best.bound, best.form, inputs)
+        # Beyond half-spaces, its own or those that phases were implied in, violations are known to exceed a level alone.
         if self.state.query.objective is Objective.MAX_MARGIN:
-            value = value.clamp(max=self.state.upper)  # it is at least that beyond half-spaces, its own or inherited
+            value = value.clamp(max=self.state.upper)
+        elif self.state.query.objective is Objective.FEASIBILITY and not self.whole:
+            cut = (batch.implied != batch.phases).any(-1) | (batch.half is not None)
+            value = torch.where(cut, value.clamp(max=ABOVE_ZERO), value)
         lower, chosen = best.bound.max(-1)
         points = best.point[torch.arange(len(batch)), chosen]
         with torch.no_grad():

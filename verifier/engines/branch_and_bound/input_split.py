@@ -16,7 +16,7 @@ from ...bounds.crown import output_form
 from ...network.evaluate import evaluate
 from ...query import Objective
 from ...specification import Case
-from ..state import Pair, SearchState
+from ..state import ABOVE_ZERO, Pair, SearchState
 
 MOST_INPUTS = 20
 _FIRST_BATCH, _BATCH_ENTRIES = 16, 1_200_000  # boxes at first; later, boxes times neurons
@@ -57,6 +57,7 @@ class _Search:
         self.lower, self.upper = whole.lower.repeat(count, 1), whole.upper.repeat(count, 1)
         self.value = torch.full((count,), -math.inf, dtype=torch.float64)
         self.pair = torch.arange(count)
+        self.clipped = False
         self.settled = torch.full((count,), math.inf, dtype=torch.float64)
         neurons = sum(node.size for node in state.network.nodes)
         self.most = int(min(4096, max(_FIRST_BATCH, _BATCH_ENTRIES // neurons)))
@@ -101,6 +102,7 @@ class _Search:
             coefficients, constant = coefficients[open_], form.offset[open_]
             if state.query.objective is Objective.FEASIBILITY:
                 lower, upper, empty = clip(lower, upper, coefficients, constant)
+                self.clipped = True
                 self._settle(pair[empty], torch.full_like(value[empty], math.inf))
                 kept = ~empty
                 lower, upper, value, pair, coefficients = (t[kept] for t in (lower, upper, value, pair, coefficients))
@@ -130,6 +132,8 @@ class _Search:
         return value >= goal
 
     def _settle(self, pair: Tensor, value: Tensor) -> None:
+        if self.clipped:  # of what was cut off nothing is known but that it is safe
+            value = value.clamp(max=ABOVE_ZERO)
         self.settled.scatter_reduce_(0, pair, value, "amin")
 
     def _report(self) -> None:

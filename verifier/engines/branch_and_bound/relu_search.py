@@ -17,6 +17,7 @@ from ...bounds.alpha_crown import AlphaCrown
 from ...query import Objective
 from ...team import Team, helpers_for
 from ..polish import polish
+from ..state import ABOVE_ZERO
 from .domain import Batch, Candidate, Domain, Order
 from .domain_bounds import DomainBounds
 from .leaf import LeafSolver
@@ -272,6 +273,8 @@ class ReluSearch:
             polish(state, point, root.pair)
         if state.query.objective is Objective.MAX_MARGIN:  # phases may be implied for inputs below the upper side alone
             proved = min(proved, state.upper)
+        elif state.query.objective is Objective.FEASIBILITY:  # or for unsafe ones
+            proved = min(proved, ABOVE_ZERO)
         self.tree.close(pair, max(proved, domain.value))
 
 
