@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...bounds import InputSet, crown
+from ...bounds import Bounds, InputSet, crown
 from ...bounds.alpha_crown import AlphaCrown, raise_bounds
 from ...bounds.backward import Start
 from ...bounds.rounding import RoundingLoss
@@ -36,6 +36,7 @@ from .tree import Root
 
 _FIRST_BATCH, _MOST_BATCH = 16, 2048  # domains
 _BATCH_ENTRIES = 1_200_000  # domains times neurons
+_SEEN_ENTRIES = 1 << 24  # boxes whose bounds are kept, times neurons: 256 MiB
 _BOXES = 64  # in one tree over ReLU phases
 _OFFERED = 8  # points of a batch that are judged
 _STEPS = AlphaCrown(steps=4)
@@ -82,6 +83,8 @@ class _Search:
         for pair in range(len(pairs)):
             self.queue.push(Family(Domain(pair, np.zeros(pixels, dtype=np.int8)), np.array([-math.inf])))
         neurons = sum(node.size for node in self.network.nodes)
+        self.seen: dict[bytes, Bounds] = {}
+        self.most_seen = _SEEN_ENTRIES // neurons
         self.most = int(min(_MOST_BATCH, max(_FIRST_BATCH, _BATCH_ENTRIES // neurons)))
 
     def run(self, deadline: float) -> bool:
@@ -133,7 +136,7 @@ class _Search:
         inputs, status = self._inputs(domains, full)
         pairs = torch.tensor([domain.pair for domain in domains])
         with torch.no_grad():
-            bounds = crown(self.known.fast, inputs, self.stack.bounds.expand(len(domains)), self.fast_losses)
+            bounds = self._box_bounds(domains, inputs) if full and len(self.pairs) > 1 else self._crown(inputs)
             best = raise_bounds(
                 self.network,
                 inputs,
@@ -159,6 +162,22 @@ class _Search:
                 return
             form = best.form.coefficients[index, row].double(), best.form.offset[index, row].double()
             self._split(left, inputs.rows(index), status[index], form, lower[index].tolist())
+
+    def _crown(self, inputs: InputSet) -> Bounds:
+        return crown(self.known.fast, inputs, self.stack.bounds.expand(len(inputs)), self.fast_losses)
+
+    def _box_bounds(self, domains: Sequence[Domain], inputs: InputSet) -> Bounds:
+        """Bounds on boxes, those of a support computed once for all pairs."""
+        keys = [(domain.status > 0).tobytes() for domain in domains]
+        fresh = {key: k for k, key in enumerate(keys) if key not in self.seen}
+        if fresh:
+            found = self._crown(inputs.rows(torch.tensor(list(fresh.values()))))
+            for k, key in enumerate(fresh):
+                self.seen[key] = found.rows(torch.tensor([k]))
+        result = Bounds.stack([self.seen[key] for key in keys])
+        if len(self.seen) > self.most_seen:
+            self.seen.clear()
+        return result
 
     def _offer(self, pairs: Tensor, points: Tensor) -> None:
         """The most unsafe of the points where bounds are attained."""
