@@ -12,6 +12,8 @@ from networks import random_network
 from oracle import nearest
 
 from advverify.verifier.api import certify, distance
+from advverify.verifier.attacks import AttackProblem, run
+from advverify.verifier.attacks.greedy_l0 import GreedyL0
 from advverify.verifier.bounds.alpha_crown import AlphaCrown
 from advverify.verifier.engines import Settings
 from advverify.verifier.engines.branch_and_bound import support_split
@@ -162,3 +164,27 @@ def test_tied_channels_are_another_question() -> None:
         for c in (1, 2)
     ]
     assert keys[0] != keys[1]
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_the_greedy_search_side_by_side_is_that_one_by_one(channels: int) -> None:
+    """And of a pixel every channel goes to the end that is best for it."""
+    found, mixed = 0, 0
+    for seed in range(5):
+        network, image, label, truth = case("wide", seed, channels)
+        specification = robustness(image, label, 3, get_norm("0", channels), 6)
+        pairs = [(specification.region, polytope) for polytope in specification.unsafe]
+        problem = AttackProblem.build(network, pairs)
+        together = run(GreedyL0(), problem)
+        for k in range(len(pairs)):
+            alone = run(GreedyL0(), problem.rows_of(torch.tensor([k])))
+            assert torch.equal(alone.points[0], together.points[k])
+        distance_ = problem.inputs.norm.length(together.points - problem.inputs.center)[together.success]  # type: ignore[union-attr, operator]
+        assert (distance_ >= truth).all()
+        first = run(GreedyL0(first=True), problem)
+        assert bool(first.success.any()) == bool(together.success.any())
+        found += int(together.success.sum())
+        planes = ((together.points - problem.inputs.center) != 0).view(len(pairs), channels, -1)  # type: ignore[operator]
+        ends = (together.points == 1).view(len(pairs), channels, -1)
+        mixed += int((planes.all(1) & (ends.any(1) != ends.all(1))).sum())
+    assert found and (mixed > 0) == (channels > 1), (found, mixed)

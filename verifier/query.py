@@ -12,7 +12,7 @@ import numpy as np
 from .network.nodes import Network
 from .specification import Specification
 
-KEY_VERSION = 2
+KEY_VERSION = 3
 
 
 class Objective(Enum):

@@ -89,8 +89,6 @@ class GreedyL0:
 
 def _ends(channels: int) -> list[tuple[bool, ...]]:
     """Which channels of a pixel go to their upper ends: every choice where there are few, else all or none."""
-    return (
-        list(itertools.product((False, True), repeat=channels))
-        if channels <= 4
-        else [(False,) * channels, (True,) * channels]
-    )
+    if channels <= 4:
+        return list(itertools.product((False, True), repeat=channels))
+    return [(False,) * channels, (True,) * channels]

@@ -23,7 +23,7 @@ _BEYOND = (0.0, 1e-6, 1e-5, 1e-4)  # relative steps over the boundary
 
 
 class Falsify:
-    """Moves the upper side only. A short attack: what it misses, bound propagation mostly proves.
+    """Moves the upper side only. A short attack on what CROWN left open: what it misses, alpha-CROWN often proves.
 
     Where three of its steps leave most of the violation, nine more would hardly ever find anything either.
     """
@@ -73,8 +73,8 @@ class Falsify:
             if state.done or state.elapsed > deadline:
                 return
             pairs = open_[begin : begin + _CHUNK]
-            weak = _WEAK if polished else _STRONG
-            found = minimal(_problem(state, pairs), attack=weak, seed=state.settings.seed, first=True)
+            attack = _WEAK if polished else _STRONG
+            found = minimal(_problem(state, pairs), attack=attack, seed=state.settings.seed, first=True)
             order = [int(i) for i in found.distance.argsort() if bool(torch.isfinite(found.distance[i]))]
             points = _points(found.points, pairs)
             for i in order:

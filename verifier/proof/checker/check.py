@@ -2,7 +2,7 @@
 
 A proof is a zip archive of numpy arrays and a JSON header:
 
-    format, version    "advverify-proof", 1
+    format, version    "advverify-proof", 2
     model_sha256       of the ONNX file
     about              words for people (image, label, data set); nothing is concluded from it
     cases              a list; for each case c
@@ -51,7 +51,7 @@ from .execution import execution_error
 from .network import Array, Network, Rejected
 from .region import Region
 
-FORMAT, VERSION = "advverify-proof", 1
+FORMAT, VERSION = "advverify-proof", 2
 _LARGEST = 1 << 32  # bytes of a file when unpacked
 _HEADER = 1 << 24
 _LEAVES = 64  # leaves that are refined together
