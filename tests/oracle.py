@@ -70,10 +70,16 @@ def _cell(network: Network, combination: tuple[tuple[int, ...], ...]) -> Cell:
     return Cell(*values[-1], np.concatenate(rows), np.concatenate(limit))
 
 
+def met(network: Network, lower: np.ndarray, upper: np.ndarray) -> list[Cell]:
+    """The cells that a box may meet: none of their rows, taken alone, excludes it."""
+    least = [(np.where(c.rows > 0, c.rows * lower, c.rows * upper).sum(1), c) for c in cells(network)]
+    return [cell for values, cell in least if (values <= cell.limit + 1e-9).all()]
+
+
 def worst_margin(network: Network, lower: np.ndarray, upper: np.ndarray, label: int) -> float:
     """min over the box of y_label - max of the others."""
     best = np.inf
-    for cell in cells(network):
+    for cell in met(network, lower, upper):
         for k in range(len(cell.constant)):
             if k == label:
                 continue
@@ -87,7 +93,7 @@ def worst_margin(network: Network, lower: np.ndarray, upper: np.ndarray, label: 
 def lowest(network: Network, lower: np.ndarray, upper: np.ndarray, row: np.ndarray) -> float:
     """min over the box of row . output."""
     best = np.inf
-    for cell in cells(network):
+    for cell in met(network, lower, upper):
         result = linprog(row @ cell.matrix, cell.rows, cell.limit, bounds=list(zip(lower, upper, strict=True)))
         if result.status == 0:
             best = min(best, result.fun + row @ cell.constant)
@@ -100,7 +106,7 @@ def nearest(network: Network, center: np.ndarray, label: int, norm: str, channel
     For norm 0, `channels` entries a pixel, plane after plane.
     """
     best = np.inf
-    for cell in cells(network):
+    for cell in met(network, np.zeros(len(center)), np.ones(len(center))):
         for k in range(len(cell.constant)):
             if k != label:
                 row = (cell.matrix[label] - cell.matrix[k])[None]
