@@ -214,8 +214,6 @@ def conclude(state: SearchState, reason: str = "") -> Outcome:
             verdict = Verdict.ROBUST
         elif closed and bracket.witness is not None:
             verdict = Verdict.ADVERSARIAL
-        elif state.limit < math.inf and bracket.lower >= state.limit and not state.count_norm:
-            verdict = Verdict.ROBUST
         else:
             verdict = Verdict.UNKNOWN
     elif state.witness is not None and (state.query.objective is Objective.FEASIBILITY or state.done):

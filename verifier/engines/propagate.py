@@ -169,9 +169,9 @@ def _bound(jobs: list[_Job], options: AlphaCrown, name: str, exact: bool = False
             state.prove(pair, min(value, ceiling), name)
         if not first.distances:
             lowest = {k: row for row, (k, _) in sorted(enumerate(part), key=lambda entry: -values[entry[0]])}
-            points = best.point.double().cpu().numpy()
             for k, row in lowest.items():
-                jobs[k].state.offer(points[row, int(best.bound[row].argmax())], name)
+                point = best.point[row, int(best.bound[row].argmax())]
+                jobs[k].state.offer(point.double().cpu().numpy(), name)
     return stack
 
 

@@ -297,7 +297,7 @@ class _Prover:
         thresholds: list[float] = []
         open_: list[tuple[Region, list[int]]] = [
             (self.checked.region, [])
-        ]  # and pixels to choose before a bound is worth it
+        ]  # with pixels to choose before a bound is worth it
         while open_:
             if time.perf_counter() > self.deadline:
                 raise Unproved("no proof within the time limit")
@@ -308,7 +308,7 @@ class _Prover:
                     dimensions.append(-1)
                     thresholds.append(0.0)
                     continue
-                pixels = pixels_to_choose(region, bound, lines[:1])
+                pixels = _pixels_to_choose(region, bound, lines[:1])
             if pixels:
                 dimensions.append(-2 - pixels[0])
                 thresholds.append(0.0)
@@ -326,7 +326,7 @@ class _Prover:
         self._add({"kind": "boxes", "polytope": polytope}, arrays)
 
 
-def pixels_to_choose(region: Region, bound: float, line: NDArray[Any]) -> list[int]:
+def _pixels_to_choose(region: Region, bound: float, line: NDArray[Any]) -> list[int]:
     """The open pixels of an l0 ball that matter to a bound with coefficients (1, n), those of the largest ranges first.
 
     If none of them changes, the bound is positive, or half of what all can lower it by is gone. None for a box.

@@ -69,6 +69,7 @@ class _Search:
         assert region.ball is not None and isinstance(region.ball.norm, L0)
         self.state, self.pairs, self.name = state, pairs, name
         self.known, self.network = state.region_bounds, state.region_bounds.network
+        self.relus = max_to_relu(self.network) if self.network.has_max else self.network  # for boxes
         self.norm, self.center = region.ball.norm, torch.from_numpy(region.ball.center)
         self.lower, self.upper = torch.from_numpy(region.lower), torch.from_numpy(region.upper)
         pixels = region.size // self.norm.channels
@@ -229,14 +230,13 @@ class _Search:
         domains, self.boxes = self.boxes[:_BOXES], self.boxes[_BOXES:]
         self.state.count("boxes", len(domains))
         settings = replace(self.state.settings, timeout=max(deadline - self.state.elapsed, 0.01), threads=1)
-        network = max_to_relu(self.network) if self.network.has_max else self.network
         inputs, _ = self._inputs(domains, full=True)
         roots = []
         for domain, lower, upper in zip(domains, inputs.lower.numpy(), inputs.upper.numpy(), strict=True):
             case = Case(Region(lower, upper), (self.pairs[domain.pair].polytope,))
-            query = Query(network, Specification((case,)), Objective.FEASIBILITY)
+            query = Query(self.relus, Specification((case,)), Objective.FEASIBILITY)
             part = SearchState.open(query, settings, self.state.judge)
-            roots.append(Root(part, part.pairs[0], RegionBounds(network)))
+            roots.append(Root(part, part.pairs[0], RegionBounds(self.relus)))
         ReluSearch(roots, self.name).run(settings.timeout)
         for domain, root in zip(domains, roots, strict=True):
             self.queue.close(domain)

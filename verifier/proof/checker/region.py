@@ -93,9 +93,13 @@ class Region:
 
     def ranges(self, a: Array) -> Array:
         """How far each pixel of an l0 ball can lower a x, a (rows, n); (rows, pixels)."""
+        return np.asarray((np.abs(a) * self._room(a)).reshape(len(a), self.channels, -1).sum(1))
+
+    def _room(self, a: Array) -> Array:
+        """How far each input can move from the center to where a x falls, (rows, n)."""
         assert self.center is not None
         low, high = np.minimum(self.lower - self.center, 0.0), np.maximum(self.upper - self.center, 0.0)
-        return np.asarray((np.abs(a) * np.where(a > 0, -low, high)).reshape(len(a), self.channels, -1).sum(1))
+        return np.where(a > 0, -low, high)
 
     def minimum(self, a: Array, offset: Array, magnitude: Array) -> Array:
         """Lower bounds of a x + offset over the region, a (rows, n); `magnitude` bounds the terms of `offset`."""
@@ -104,8 +108,6 @@ class Region:
         if self.norm in ("inf", "") or self.center is None or not np.isfinite(self.radius):
             value = np.where(a > 0, a * self.lower, a * self.upper).sum(-1) + offset
             return np.asarray(value - gamma(a.shape[1] + 4) * SAFE * (terms + magnitude))
-        low, high = np.minimum(self.lower - self.center, 0.0), np.maximum(self.upper - self.center, 0.0)
-        room, w = np.where(a > 0, -low, high), np.abs(a)
         if self.norm == "0":
             ranges, counted = self.ranges(a), self.counted
             others = np.sort(ranges[:, ~counted], axis=-1)
@@ -113,6 +115,7 @@ class Region:
             paid = ranges[:, counted].sum(-1) + others[:, others.shape[1] - count :].sum(-1)
             change = -paid
         else:  # a = inner + outer; the ball pays for outer by its dual norm, the box for inner
+            room, w = self._room(a), np.abs(a)
             outer = self._outer(w, room)
             inner = w - outer
             ball = self.radius * (outer.max(-1) if self.norm == "1" else np.sqrt((outer * outer).sum(-1)))
