@@ -90,7 +90,10 @@ class Network:
         input_shape: shape of one input without the batch dimension, as a user's images have it.
         sha256: hash of the ONNX file, empty for networks built in memory.
         metadata: the ONNX file's metadata properties (the data card of a shipped network).
-        notes: what a user should know of the import (a dropped softmax, weights of extreme range).
+        notes: what a user should know of the import (a final softmax, weights of extreme range).
+        ending: what the file applies to the outputs of these nodes ("Softmax", "LogSoftmax", "Sigmoid"; "" for nothing).
+            It is increasing in every output, or keeps their order; the nodes compute its arguments, the logits.
+        input_dtype: floating-point type in which the file takes its input, as numpy calls it.
     """
 
     nodes: tuple[Node, ...]
@@ -98,6 +101,8 @@ class Network:
     sha256: str = ""
     metadata: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+    ending: str = ""
+    input_dtype: str = "float64"
 
     def __post_init__(self) -> None:
         """Check order and sizes once, so that no method needs to."""

@@ -15,13 +15,15 @@ from .region import Region
 class Polytope:
     """{y : C y <= d}: `matrix` (rows, outputs), `offset` (rows,); rows in `strict` (rows,) mean < instead of <=.
 
-    `label` names the set in messages (the target class of a robustness query).
+    `label` names the set in messages (the target class of a robustness query). Where rows speak of inputs too, `inputs`
+    (rows, inputs) holds their coefficients G, and the set is {(x, y) : C y + G x <= d}.
     """
 
     matrix: np.ndarray
     offset: np.ndarray
     strict: np.ndarray
     label: str = ""
+    inputs: np.ndarray | None = None
 
     def contains(self, y: np.ndarray) -> bool:
         """Whether the output y (outputs,) lies inside, strictness included, without tolerance."""
