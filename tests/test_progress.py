@@ -11,7 +11,8 @@ from advverify.verifier import cascade
 from advverify.verifier.engines import Settings
 from advverify.verifier.engines.branch_and_bound.relu_search import ReluSearch
 from advverify.verifier.engines.branch_and_bound.tree import Root
-from advverify.verifier.engines.state import NetworkJudge, Resumable, SearchState
+from advverify.verifier.engines.judgement import NetworkJudge
+from advverify.verifier.engines.state import Resumable, SearchState
 from advverify.verifier.network.evaluate import predict
 from advverify.verifier.norms import get_norm
 from advverify.verifier.query import Objective, Query

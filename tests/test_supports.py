@@ -18,7 +18,8 @@ from advverify.verifier.bounds.alpha_crown import AlphaCrown
 from advverify.verifier.engines import Settings
 from advverify.verifier.engines.branch_and_bound import support_split
 from advverify.verifier.engines.branch_and_bound.supports import Domain, heavier_half
-from advverify.verifier.engines.state import NetworkJudge, SearchState
+from advverify.verifier.engines.judgement import NetworkJudge
+from advverify.verifier.engines.state import SearchState
 from advverify.verifier.network.evaluate import predict
 from advverify.verifier.network.nodes import Network
 from advverify.verifier.norms import get_norm

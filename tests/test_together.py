@@ -25,10 +25,11 @@ from advverify.verifier.engines.branch_and_bound import relu_split
 from advverify.verifier.engines.branch_and_bound.domain import Domain
 from advverify.verifier.engines.branch_and_bound.tree import Root, Tree
 from advverify.verifier.engines.clock import Clock
+from advverify.verifier.engines.judgement import NetworkJudge
 from advverify.verifier.engines.milp import Milp
 from advverify.verifier.engines.propagate import Propagate
 from advverify.verifier.engines.region_bounds import RegionBounds, Stack
-from advverify.verifier.engines.state import NetworkJudge, SearchState
+from advverify.verifier.engines.state import SearchState
 from advverify.verifier.errors import InvalidInput
 from advverify.verifier.network.evaluate import evaluate_all, predict
 from advverify.verifier.network.nodes import Network

@@ -12,7 +12,7 @@ import numpy as np
 
 from .cascade import Interrupted, solve, solve_all
 from .engines import Settings
-from .engines.state import Judge, NetworkJudge
+from .engines.judgement import Judge, NetworkJudge
 from .errors import InvalidInput, InvalidModel
 from .network.nodes import Network
 from .network.onnx_reader import read_onnx

@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 
 from .allocator import keep_freed_memory
+from .deadline import OutOfTime, until
 from .engines import JOINT, Settings, choose_engines, get_engine
+from .engines.judgement import Judge, NetworkJudge
 from .engines.propagate import together
-from .engines.state import Joint, Judge, NetworkJudge, Resumable, SearchState
+from .engines.state import Joint, Resumable, SearchState
 from .errors import AdvverifyError
 from .outcome import Bracket, Outcome, TraceEvent, Trust, Verdict
 from .query import Objective, Query
@@ -122,7 +124,10 @@ def _side_by_side(
             if not open_:
                 break
             try:
-                engine.run_all(open_, settings.timeout)
+                with until(lambda first=open_[0]: first.time_left <= 0):  # type: ignore[misc]
+                    engine.run_all(open_, settings.timeout)
+            except OutOfTime:
+                break
             except _FAILURES as error:  # what was proved so far stands
                 warnings.warn(f"{name} failed side by side ({type(error).__name__}: {error})", stacklevel=2)
         for state in states:
@@ -183,9 +188,12 @@ def run_engines(state: SearchState, names: list[str]) -> None:
         share = 1.0 if last else _SHARE[name]
         try:
             engine = get_engine(name)
-            engine.run(state, state.elapsed + share * state.time_left)
-            if not last and isinstance(engine, Resumable):
-                _go_on(state, engine, names[position + 1])
+            with until(lambda: state.time_left <= 0):
+                engine.run(state, state.elapsed + share * state.time_left)
+                if not last and isinstance(engine, Resumable):
+                    _go_on(state, engine, names[position + 1])
+        except OutOfTime:
+            return
         except AdvverifyError:
             raise
         except _FAILURES as error:  # what was proved so far stands, and the other engines go on

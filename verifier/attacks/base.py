@@ -97,6 +97,11 @@ class AttackProblem:
         return AttackProblem(self.network, self.inputs.with_radius(radius), self.rows, self.offset)
 
 
+def never() -> bool:
+    """The default of attacks that may be told to stop."""
+    return False
+
+
 class Attack(Protocol):
     """Proposes one point for every problem of a batch."""
 

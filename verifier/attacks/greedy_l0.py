@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from ..norms.l0 import L0
-from .base import Problem
+from .base import Problem, never
 
 
 @dataclass(frozen=True)
@@ -20,11 +21,13 @@ class GreedyL0:
         most: pixels to change at most.
         chunk: trial points that are evaluated at once.
         first: stop everywhere as soon as one problem is solved, for the targets of one image.
+        stop: once it says so nothing more is changed.
     """
 
     most: int = 64
     chunk: int = 8192
     first: bool = False
+    stop: Callable[[], bool] = field(default=never, compare=False)
 
     def __call__(self, problem: Problem, generator: torch.Generator) -> Tensor:
         """One point a problem; deterministic."""
@@ -36,12 +39,12 @@ class GreedyL0:
         solved = torch.zeros_like(budget, dtype=torch.bool)
         for step in range(int(budget.max())):
             index = torch.nonzero(~solved & (budget > step)).squeeze(-1)
-            if len(index) == 0 or (self.first and bool(solved.any())):
+            if len(index) == 0 or (self.first and bool(solved.any())) or self.stop():
                 break
             for part in index.split(max(1, self.chunk // (pixels * len(_ends(inputs.norm.channels))))):
                 x[part], value = self._changed(problem.rows_of(part), x[part])
                 solved[part] = value < 0
-        for b in torch.nonzero(solved).squeeze(-1).tolist():
+        for b in torch.nonzero(solved).squeeze(-1).tolist() if not self.stop() else ():
             x[b] = self._pruned(problem.rows_of(torch.tensor([b], device=x.device)), x[b])
         return x
 

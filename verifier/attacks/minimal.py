@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Protocol, Self
 
 import torch
 from torch import Tensor
 
-from .base import Attack, AttackProblem, Problem, run
+from .base import Attack, AttackProblem, Problem, never, run
 from .greedy_l0 import GreedyL0
 from .pgd import Pgd
 
@@ -31,19 +32,26 @@ class MinimalResult:
 
 
 def minimal(
-    problem: AttackProblem, rounds: int = 9, attack: Attack | None = None, seed: int = 0, first: bool = False
+    problem: AttackProblem,
+    rounds: int = 9,
+    attack: Pgd | None = None,
+    seed: int = 0,
+    first: bool = False,
+    stop: Callable[[], bool] = never,
 ) -> MinimalResult:
     """The best of PGD at shrinking radii, or of the greedy search for norm 0; harder where the first round finds nothing.
 
-    `first`, for norm 0: the problems are targets of one image, of which the nearest alone is wanted.
+    `first`, for norm 0: the problems are targets of one image, of which the nearest alone is wanted. Once `stop` says so what
+    was found until then is returned.
     """
     inputs = problem.inputs
     assert inputs.norm is not None and inputs.center is not None
     if inputs.norm.name == "0":
-        found = run(GreedyL0(first=first), problem, seed)
+        found = run(GreedyL0(first=first, stop=stop), problem, seed)
         distance = inputs.norm.length(found.points - inputs.center)
         return MinimalResult(found.points, torch.where(found.success, distance, torch.inf))
-    return bisected(problem, attack or Pgd(steps=25, restarts=2), rounds, seed, stronger=_STRONGER)
+    weak, strong = replace(attack or Pgd(steps=25, restarts=2), stop=stop), replace(_STRONGER, stop=stop)
+    return bisected(problem, weak, rounds, seed, stronger=strong, stop=stop)
 
 
 def bisected(
@@ -53,6 +61,7 @@ def bisected(
     seed: int = 0,
     stronger: Attack | None = None,
     retreat: float = 1.0,
+    stop: Callable[[], bool] = never,
 ) -> MinimalResult:
     """Shrink each problem's ball around the best point found.
 
@@ -63,6 +72,7 @@ def bisected(
         seed: of the first round.
         stronger: takes over when the first round finds nothing anywhere.
         retreat: factor of the radius while nothing is found; below 1 for attacks of one long step, which overshoot.
+        stop: looked at before every radius but the first.
     """
     inputs = problem.inputs
     assert inputs.norm is not None and inputs.center is not None and inputs.radius is not None
@@ -74,6 +84,8 @@ def bisected(
     low = torch.zeros_like(high)
     radius = high
     for step in range(rounds):
+        if step and stop():
+            break
         found = run(attack, problem.with_radius(radius), seed + step)
         points = pulled_back(problem, found.points, found.success)
         length = inputs.norm.length(points - inputs.center)

@@ -6,13 +6,14 @@ differentiated graph would kill the gradient at pixels that sit at the edge of t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from ..bounds import InputSet
-from .base import Problem, project
+from .base import Problem, never, project
 
 _SHRINK = 0.75  # a batch is cut down to the descents that go on when they are at most this share of it
 
@@ -22,7 +23,8 @@ class Pgd:
     """Options: gradient steps, restarts, step sizes relative to the radius.
 
     The first restart begins at the center, unless `random_start`; the others at random points. After `trial` steps (0: not
-    at all) descents are given up that still have more than `hope` of the violation that they began with.
+    at all) descents are given up that still have more than `hope` of the violation that they began with. Once `stop` says so
+    no further step is taken.
     """
 
     steps: int = 40
@@ -34,6 +36,7 @@ class Pgd:
     random_start: bool = False
     trial: int = 0
     hope: float = 1.0
+    stop: Callable[[], bool] = field(default=never, compare=False)
 
     def __call__(self, problem: Problem, generator: torch.Generator) -> Tensor:
         """Best point of all restarts for each problem."""
@@ -63,7 +66,7 @@ class Pgd:
                 best[members] = torch.where(better.unsqueeze(-1), x, best[members])
             first = value.detach() if step == 0 else first
             going = self._going(lowest, first, step, group)[members]
-            if step == self.steps or not bool(going.any()):
+            if step == self.steps or not bool(going.any()) or self.stop():
                 break
             (gradient,) = torch.autograd.grad(loss.sum(), x)
             with torch.no_grad():

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ..deadline import check
 from ..network.nodes import Network, Relu
 from .backward import LinearForm, Relaxation, Start, attained_values, backward
 from .bounds import Bounds
@@ -234,6 +235,7 @@ def _ascend(problem: _Problem, first: Multipliers, options: AlphaCrown, enough: 
     members = torch.arange(len(highest), device=highest.device)
     left: list[tuple[Tensor, Multipliers]] = []
     for step in range(options.steps + 1):
+        check()
         form, used = problem.form(current)
         bound, point = problem.inputs.lagrangian(form.coefficients, form.offset)
         best = _better(best, current, bound > highest)

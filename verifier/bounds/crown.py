@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from ..deadline import check
 from ..network.nodes import Affine, Max, Network, Relu
 from .backward import LinearForm, Relaxation, Start, backward, both_sides
 from .bounds import Bounds, Interval
@@ -124,6 +125,7 @@ def _tighten(
         order = selected(open_ if whole else open_[members])
         chunk = max(1, MEMORY_ENTRIES // (2 * len(members) * largest))
         for begin in range(0, order.shape[1], chunk):
+            check()
             index = order[:, begin : begin + chunk]
             if window is not None:
                 part = part.raised(index, window.lower_bounds(some, index, relaxed_some, losses_some))

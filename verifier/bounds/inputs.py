@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..network.nodes import Network
 from ..norms import Norm
+from ..norms.base import ball_box
 from ..specification import Region
 from .balls import NodeBalls, ValueBall
 from .halfspace import HalfSpaces, added, box_multipliers, multipliers
@@ -29,7 +30,7 @@ class InputSet:
         upper: (batch, n); the box is already cut to the ball's bounding box.
         norm: of the balls, or None. A linf ball is a box, so for it `norm` matters for radii only.
         center: (batch, n) or None.
-        radius: (batch,) or None.
+        radius: (batch,) or None; finite, no larger than what reaches the farthest corner of the box.
         half: half-spaces outside of which nothing is looked for, or None; minima over them are lower bounds, not exact.
         balls: l2 balls that hold the values of a network's nodes, or None.
     """
@@ -58,8 +59,11 @@ class InputSet:
             return cls(lower, upper)
         if len(balls) != len(regions) or len({ball.norm.key for ball in balls}) > 1:
             raise ValueError("a batch holds balls of one norm, or none")
+        center = stack([ball.center for ball in balls])
         radius = torch.tensor([float(ball.radius) for ball in balls], dtype=dtype, device=device)
-        return cls(lower, upper, balls[0].norm, stack([ball.center for ball in balls]), radius)
+        # A ball that holds the box cuts nothing off it, whatever its radius; infinity would make NaN with a zero.
+        farthest = balls[0].norm.length(torch.maximum(center - lower, upper - center)) * (1 + 1e-6)
+        return cls(lower, upper, balls[0].norm, center, torch.minimum(radius, farthest.to(dtype)))
 
     def __len__(self) -> int:
         """Batch size."""
@@ -128,9 +132,8 @@ class InputSet:
     def with_radius(self, radius: Tensor) -> InputSet:
         """The same balls at other radii, no larger than the present ones."""
         assert self.norm is not None and self.center is not None
-        reach = self.norm.box_radius(radius).unsqueeze(-1)
-        lower = torch.maximum(self.lower, self.center - reach)
-        upper = torch.minimum(self.upper, self.center + reach)
+        low, high = ball_box(self.center, self.norm.box_radius(radius).unsqueeze(-1))
+        lower, upper = torch.maximum(self.lower, low), torch.minimum(self.upper, high)
         return replace(self, lower=lower, upper=upper, radius=radius)
 
     def minimizer(self, coefficients: Tensor) -> Tensor:

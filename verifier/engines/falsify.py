@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..attacks import AttackProblem, run
-from ..attacks.base import Attack
 from ..attacks.greedy_l0 import GreedyL0
 from ..attacks.minimal import minimal
 from ..attacks.pgd import Pgd
@@ -29,8 +29,8 @@ class Falsify:
     """
 
     name = "falsify"
-    attacks: tuple[Attack, ...] = (Pgd(steps=12, restarts=1, trial=3, hope=0.6),)
-    sparse: tuple[Attack, ...] = (GreedyL0(),)  # for norm 0
+    attacks: tuple[Pgd | GreedyL0, ...] = (Pgd(steps=12, restarts=1, trial=3, hope=0.6),)
+    sparse: tuple[Pgd | GreedyL0, ...] = (GreedyL0(),)  # for norm 0
 
     def run(self, state: SearchState, deadline: float) -> None:
         """Attack every open pair, in chunks; stop at the first counterexample of a feasibility query."""
@@ -47,13 +47,13 @@ class Falsify:
             for attack in self._attacks(states[0]):
                 part = [(s, pair) for s, pair in pairs[begin : begin + _CHUNK] if not s.done and s.elapsed <= deadline]
                 if part:
-                    self._attack(attack, part)
+                    self._attack(replace(attack, stop=_late(part[0][0], deadline)), part)
 
-    def _attacks(self, state: SearchState) -> tuple[Attack, ...]:
+    def _attacks(self, state: SearchState) -> tuple[Pgd | GreedyL0, ...]:
         """In turn."""
         return self.sparse if state.count_norm else self.attacks
 
-    def _attack(self, attack: Attack, pairs: list[tuple[SearchState, Pair]]) -> None:
+    def _attack(self, attack: Pgd | GreedyL0, pairs: list[tuple[SearchState, Pair]]) -> None:
         """Whatever is most unsafe in each state is offered to it."""
         result = run(attack, _problem(pairs[0][0], [pair for _, pair in pairs]), pairs[0][0].settings.seed)
         points, violation = _points(result.points, [pair for _, pair in pairs]), result.violation.tolist()
@@ -61,7 +61,9 @@ class Falsify:
         for row in sorted(range(len(pairs)), key=violation.__getitem__):
             own.setdefault(id(pairs[row][0]), []).append(row)
         for rows in own.values():
-            pairs[rows[0]][0].offer(points[rows[:_OFFERED]], self.name)
+            for row in rows[:_OFFERED]:
+                state, pair = pairs[row]
+                state.offer(points[row], self.name, pair.case)
 
     def _nearest(self, state: SearchState, deadline: float) -> None:
         """The nearest unsafe points of every open pair, polished where that is cheap."""
@@ -74,14 +76,15 @@ class Falsify:
                 return
             pairs = open_[begin : begin + _CHUNK]
             attack = _WEAK if polished else _STRONG
-            found = minimal(_problem(state, pairs), attack=attack, seed=state.settings.seed, first=True)
+            seed, stop = state.settings.seed, _late(state, deadline)
+            found = minimal(_problem(state, pairs), attack=attack, seed=seed, first=True, stop=stop)
             order = [int(i) for i in found.distance.argsort() if bool(torch.isfinite(found.distance[i]))]
             points = _points(found.points, pairs)
             for i in order:
                 self._offer_ray(state, points[i])
             for i in order[:3]:
                 if polished and state.elapsed < deadline:
-                    polish(state, points[i], pairs[i])
+                    polish(state, points[i], pairs[i], self.name)
 
     def _offer_ray(self, state: SearchState, point: np.ndarray) -> None:
         """A point at the boundary as float32 sees it; where the judge disagrees, points a little farther out."""
@@ -91,6 +94,11 @@ class Falsify:
         for beyond in _BEYOND:
             if state.offer(center + (1 + beyond) * (point - center), self.name):
                 return
+
+
+def _late(state: SearchState, deadline: float) -> Callable[[], bool]:
+    """Says when an engine's time is over."""
+    return lambda: state.elapsed > deadline
 
 
 def _problem(state: SearchState, pairs: list[Pair]) -> AttackProblem:
@@ -114,7 +122,7 @@ class FalsifyMore(Falsify):
     attacks = (Pgd(steps=40, restarts=6), Pgd(steps=120, restarts=12))
     sparse = ()  # the tree over supports does better
 
-    def _attacks(self, state: SearchState) -> tuple[Attack, ...]:
+    def _attacks(self, state: SearchState) -> tuple[Pgd | GreedyL0, ...]:
         """The longest one for large networks alone: on others a tree finds what it would, in no more time."""
         attacks = super()._attacks(state)
         return attacks if state.network.relu_count > _LARGE else attacks[:1]

@@ -171,9 +171,9 @@ class Milp:
         moved = state.offer(point, self.name)
         for pair in pairs:
             if state.query.objective is Objective.FEASIBILITY and state.witness is None:
-                deepen(state, point, pair)
+                deepen(state, point, pair, self.name)
             elif state.distances and not moved and math.isfinite(state.upper):
-                polish(state, point, pair)
+                polish(state, point, pair, self.name)
 
     def _quadratic(
         self,

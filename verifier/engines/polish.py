@@ -42,8 +42,8 @@ def worth_polishing(state: SearchState) -> bool:
     return state.network.relu_count <= _MOST_RELUS
 
 
-def polish(state: SearchState, point: np.ndarray, pair: Pair, rounds: int = 4) -> None:
-    """Walk from a point to the nearest unsafe point of its cell, and on from there while that pays."""
+def polish(state: SearchState, point: np.ndarray, pair: Pair, engine: str, rounds: int = 4) -> None:
+    """Walk from a point of an engine's to the nearest unsafe point of its cell, and on from there while that pays."""
     if state.count_norm or not state.distances or not worth_polishing(state):
         return
     for _ in range(rounds):
@@ -62,15 +62,15 @@ def polish(state: SearchState, point: np.ndarray, pair: Pair, rounds: int = 4) -
             if result.point is None:
                 return
             candidate = result.point[program.columns.inputs]
-            if state.offer(candidate, "falsify"):
+            if state.offer(candidate, engine, pair.case):
                 point = candidate
                 break
         if state.upper > before * (1 - 1e-4):
             return
 
 
-def deepen(state: SearchState, point: np.ndarray, pair: Pair) -> None:
-    """Offer the most unsafe point of a point's cell in the region, where that is an LP.
+def deepen(state: SearchState, point: np.ndarray, pair: Pair, engine: str) -> None:
+    """Offer the most unsafe point of the cell of an engine's point in the region, where that is an LP.
 
     A solver that looks for any unsafe point stops at one on the edge of the unsafe set, which its tolerance may put outside.
     """
@@ -82,4 +82,4 @@ def deepen(state: SearchState, point: np.ndarray, pair: Pair) -> None:
     cell = cell_program(state, program, point)
     result = convex_solver(cell).solve(cell, SolveOptions(time_limit=max(min(5.0, state.time_left), 0.01)))
     if result.point is not None:
-        state.offer(result.point[program.columns.inputs], "falsify")
+        state.offer(result.point[program.columns.inputs], engine, pair.case)

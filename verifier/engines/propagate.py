@@ -1,8 +1,8 @@
 """Bound propagation for all open pairs of all queries at once, each step for what the cheaper ones left open.
 
-CROWN, for verdicts before any attack: most regions need no more, and what it proves need not be attacked. Then
-alpha-CROWN on the outputs. For distances CROWN is also run on a ladder of smaller balls, which gives a lower side where
-the full ball gives none.
+CROWN before any attack: most regions need no more, and what it proves need not be attacked. Then alpha-CROWN on the
+outputs. For distances CROWN is run on a ladder of balls: before the attack from the whole range downwards, so that there is
+a lower side whatever happens next, and after it on balls smaller than the one that the attack left.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from .region_bounds import Stack
 from .state import Pair, SearchState
 
 _LADDER = (0.9, 0.75, 0.6, 0.45, 0.3, 0.2, 0.1, 0.05)
+_FIRST = tuple(2.0**-k for k in range(1, 13))  # shares of the whole range
 _MOST, _ENTRIES = 128, 1 << 17  # regions bounded side by side, and regions times neurons
 
 
@@ -32,7 +33,12 @@ def value_of(state: SearchState, bound: Tensor, form: LinearForm, inputs: InputS
 
     A violation for certification. For distances: the radius up to which the linear bound stays positive, and
     infinity where it does on the whole search region.
+
+    Raises:
+        FloatingPointError: a bound is NaN, which proves nothing and says that something is broken.
     """
+    if bool(torch.isnan(bound).any()):
+        raise FloatingPointError("a bound is no number")
     if not state.distances:
         return bound.amax(-1)
     radius = inputs.certified_radius(form.coefficients, form.offset, form.bend)
@@ -57,7 +63,7 @@ class _Job:
 
 
 class Crown:
-    """Settles most pairs of verdicts in milliseconds. Distances have no radius to begin with before an attack."""
+    """Settles most pairs of verdicts in milliseconds, and gives distances a first lower side."""
 
     name = "crown"
 
@@ -68,9 +74,28 @@ class Crown:
     def run_all(self, states: Sequence[SearchState], deadline: float) -> None:
         """The cases of several states, as many side by side as the memory allows."""
         if states[0].distances:
+            for state in states:
+                self._first_radius(state, deadline)
             return
         for jobs in _jobs(states, deadline):
             _crown(jobs, self.name)
+
+    def _first_radius(self, state: SearchState, deadline: float) -> None:
+        """The largest of some balls that CROWN proves something on: all at once where they are cheap, else by halving."""
+        ball = state.query.specification.region.ball
+        assert ball is not None
+        if state.count_norm:
+            return  # its tree begins with no change at all
+        whole = state.region_bounds.inputs(state.query.specification.region).radius
+        assert whole is not None
+        radii = [share * float(whole) for share in _FIRST]
+        if together(state.network) >= len(radii):
+            _climb(state, radii, self.name)
+            return
+        while radii and state.elapsed < deadline and not state.done:
+            middle = len(radii) // 2
+            _climb(state, radii[middle : middle + 1], self.name)
+            radii = radii[:middle] if state.lower > 0 else radii[middle + 1 :]
 
 
 class Propagate:
@@ -98,23 +123,10 @@ class Propagate:
 
     def _ladder(self, jobs: list[_Job]) -> None:
         """One batch of shrinking balls: what is proved on a ball of radius r is a distance of at least r."""
-        for state, region, pairs in ((job.state, job.region, job.open) for job in jobs):
+        for state, region in ((job.state, job.region) for job in jobs):
             if not state.distances or state.count_norm or region.ball is None or not np.isfinite(region.ball.radius):
                 continue
-            radii = [share * region.ball.radius for share in _LADDER]
-            balls = [state.query.specification.with_radius(radius).region for radius in radii]
-            inputs, network = state.region_bounds.inputs(*balls), state.region_bounds.working
-            with torch.no_grad():
-                bounds = crown(network, inputs)
-                rows, offset = state.rows(pairs)
-                for k, pair in enumerate(pairs):
-                    count = len(balls)
-                    start = Start.output(network, rows[k].expand(count, -1, -1), offset[k].expand(count, -1))
-                    best = raise_bounds(network, inputs, start, bounds, options=AlphaCrown(steps=0))
-                    values = torch.minimum(
-                        value_of(state, best.bound, best.form, inputs), torch.tensor(radii, dtype=torch.float64)
-                    )
-                    state.prove(pair, min(float(values.max()), state.goal), self.name)
+            _climb(state, [share * region.ball.radius for share in _LADDER], self.name)
 
     def _alpha(self, jobs: list[_Job]) -> None:
         _bound(jobs, AlphaCrown(steps=20), self.name, exact=True)
@@ -137,6 +149,22 @@ def _crown(jobs: list[_Job], name: str) -> None:
     for k, job in enumerate(jobs):
         if "unstable_relus" not in job.state.statistics:
             job.state.statistics["unstable_relus"] = int(unstable[k])
+
+
+def _climb(state: SearchState, radii: Sequence[float], name: str) -> None:
+    """CROWN on balls of some radii side by side: what is proved on a ball of radius r is a distance of at least r."""
+    balls = [state.query.specification.with_radius(radius).region for radius in radii]
+    inputs, network, pairs = state.region_bounds.inputs(*balls), state.region_bounds.working, state.open_pairs
+    count = len(balls)
+    with torch.no_grad():
+        bounds = crown(network, inputs)
+        rows, offset = state.rows(pairs)
+        for k, pair in enumerate(pairs):
+            start = Start.output(network, rows[k].expand(count, -1, -1), offset[k].expand(count, -1))
+            best = raise_bounds(network, inputs, start, bounds, options=AlphaCrown(steps=0))
+            limits = torch.tensor(radii, dtype=torch.float64)
+            values = torch.minimum(value_of(state, best.bound, best.form, inputs), limits)
+            state.prove(pair, min(float(values.max()), state.goal), name)
 
 
 def _bound(jobs: list[_Job], options: AlphaCrown, name: str, exact: bool = False) -> Stack:
@@ -171,7 +199,7 @@ def _bound(jobs: list[_Job], options: AlphaCrown, name: str, exact: bool = False
             lowest = {k: row for row, (k, _) in sorted(enumerate(part), key=lambda entry: -values[entry[0]])}
             for k, row in lowest.items():
                 point = best.point[row, int(best.bound[row].argmax())]
-                jobs[k].state.offer(point.double().cpu().numpy(), name)
+                jobs[k].state.offer(point.double().cpu().numpy(), name, jobs[k].case)
     return stack
 
 

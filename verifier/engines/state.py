@@ -20,12 +20,12 @@ from torch import Tensor
 from ..bounds import Bounds, InputSet
 from ..bounds.branching import SCORES
 from ..errors import InvalidInput
-from ..network.evaluate import evaluate
 from ..network.nodes import Network
 from ..outcome import Bracket, TraceEvent
 from ..query import Objective, Query
 from ..specification import Case, Polytope, Region, Specification, stack_polytopes
 from .clock import Clock
+from .judgement import Judge, judged
 from .region_bounds import RegionBounds
 
 Solves = Literal["none", "lp", "mip"]
@@ -100,30 +100,6 @@ class Pair:
     def region(self) -> Region:
         """Region of the case."""
         return self.case.region
-
-
-class Judge(Protocol):
-    """Executes the network as its users do."""
-
-    dtype: np.dtype
-
-    def run(self, x: np.ndarray) -> np.ndarray:
-        """Outputs (batch, outputs) for inputs (batch, inputs)."""
-
-
-class NetworkJudge:
-    """Judges a network that has no ONNX file by its own float64 forward pass."""
-
-    dtype = np.dtype(np.float64)
-
-    def __init__(self, network: Network) -> None:
-        """Keep the network."""
-        self.network = network
-
-    def run(self, x: np.ndarray) -> np.ndarray:
-        """Forward pass."""
-        with torch.no_grad():
-            return evaluate(self.network, torch.from_numpy(np.asarray(x, dtype=np.float64))).numpy()
 
 
 @dataclass
@@ -241,41 +217,65 @@ class SearchState:
     # -- the doors ---------------------------------------------------------------------------------------------------
 
     def prove(self, pair: Pair, value: float, engine: str) -> None:
-        """Raise a pair's lower bound to a proved value; lower values change nothing."""
+        """Raise a pair's lower bound to a proved value; lower values change nothing.
+
+        An infinite distance is a claim about every input of the valid range: it takes an engine that has excluded all of
+        them, which is possible only where neither a witness nor a limit has made the search smaller.
+
+        Raises:
+            FloatingPointError: the value is no number, so that nothing was proved and something is broken.
+        """
+        if math.isnan(value):
+            raise FloatingPointError(f"{engine} came to a bound that is no number")
+        if self.distances and math.isinf(value):
+            if not math.isinf(self.goal):
+                raise FloatingPointError(f"{engine} claims more than the search region can show")
+            self.statistics["excluded"] = "the whole valid range"
         if value > pair.lower:
             before = self.lower
             pair.lower, pair.engine = float(value), engine
             if self.lower > before:
                 self._record(engine)
 
-    def offer(self, points: np.ndarray, engine: str) -> bool:
-        """Judge candidate points (k, n) or (n,); returns whether the upper side moved.
+    def offer(self, points: np.ndarray, engine: str, case: Case | None = None) -> bool:
+        """Judge candidate points (k, n) or (n,) of a case, or of whatever case they lie in; whether the upper side moved.
 
         A point is cast to the judge's precision without leaving its region, executed by the judge, and counts only as
         what it is then.
         """
         moved = False
         for point in np.atleast_2d(points):
-            for case in self.query.specification.cases:
-                moved |= self._offer_one(point, case, engine)
+            for each in self._cases_of(point) if case is None else (self._asked(case),):
+                moved |= self._offer_one(point, each, engine)
+                if self.query.objective is Objective.FEASIBILITY and self.witness is not None:
+                    return moved
         return moved
 
+    def _cases_of(self, point: np.ndarray) -> Sequence[Case]:
+        """The only case, or of several those that a point lies in, or almost."""
+        cases = self.query.specification.cases
+        if len(cases) == 1:
+            return cases
+        return [case for case in cases if _near(point, case.region)]
+
+    def _asked(self, case: Case) -> Case:
+        """The query's own case where `case` is the one that is to be excluded instead, with larger unsafe sets."""
+        if self.excluded is self.query.specification:
+            return case
+        position = next((k for k, other in enumerate(self.excluded.cases) if other is case), None)
+        return case if position is None else self.query.specification.cases[position]
+
     def _offer_one(self, point: np.ndarray, case: Case, engine: str) -> bool:
-        x = settle(point, case.region, self.judge.dtype)
-        if not case.region.contains(x):
+        """A point that the judge calls unsafe is a witness; others only move the upper side of margins."""
+        found = judged(point, case, self.judge)
+        if found is None or (self.distances and not found.unsafe):
             return False
-        if self.distances and case.region.distance(x) >= self.upper:
-            return False
-        y = self.judge.run(x[None])[0]
-        unsafe = any(p.contains(y) for p in case.unsafe)
-        value = case.region.distance(x) if self.distances else min(p.violation(y) for p in case.unsafe)
-        if self.distances and not unsafe:
-            return False
-        if value >= self.upper and not (unsafe and self.witness is None):
+        value = case.region.distance(found.point) if self.distances else found.violation
+        if value >= self.upper and not (found.unsafe and self.witness is None):
             return False
         self.upper = min(value, self.upper)
-        if unsafe:
-            self.witness = x
+        if found.unsafe:
+            self.witness = found.point
         self._record(engine)
         return True
 
@@ -350,27 +350,8 @@ class Joint(Engine, Protocol):
         """Like `run` for each of the states."""
 
 
-def settle(point: np.ndarray, region: Region, dtype: np.dtype) -> np.ndarray:
-    """A point rounded to `dtype` without leaving the region's box, and the ball where rounding leaves room."""
+def _near(point: np.ndarray, region: Region) -> bool:
+    """Whether a point lies in a region's bounding box, or no farther outside than rounding puts it."""
     lower, upper = region.bounding_box()
-    x = np.clip(np.asarray(point, dtype=np.float64), lower, upper)
-    if region.ball is not None and region.ball.norm.name in ("1", "2"):
-        length = region.distance(x)
-        if length > region.ball.radius:
-            x = region.ball.center + (x - region.ball.center) * (1 - 1e-14) * (region.ball.radius / length)
-    if dtype == np.float64:
-        return x
-    rounded = x.astype(np.float32)
-    low32, high32 = lower.astype(np.float32), upper.astype(np.float32)
-    low32 = np.where(low32 < lower, np.nextafter(low32, np.float32(np.inf)), low32)
-    high32 = np.where(high32 > upper, np.nextafter(high32, np.float32(-np.inf)), high32)
-    rounded = np.minimum(np.maximum(rounded, low32), high32)
-    if region.ball is not None and region.ball.norm.name in ("1", "2"):
-        length = region.distance(rounded.astype(np.float64))
-        if length > region.ball.radius:
-            shrunk = region.ball.center + (x - region.ball.center) * (1 - 1e-6) * (region.ball.radius / length)
-            rounded = np.minimum(np.maximum(shrunk.astype(np.float32), low32), high32)
-    if region.ball is not None and region.ball.norm.name == "0":
-        unchanged = x == region.ball.center
-        return np.where(unchanged, region.ball.center, rounded.astype(np.float64))
-    return np.asarray(rounded, dtype=np.float64)
+    slack = 1e-6 * (1 + np.maximum(np.abs(lower), np.abs(upper)))
+    return bool((point >= lower - slack).all() and (point <= upper + slack).all())

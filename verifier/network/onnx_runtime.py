@@ -45,6 +45,10 @@ class OnnxJudge:
         self._name = port.name
         self.dtype = np.dtype(np.float64 if port.type == "tensor(double)" else np.float32)
 
+    def logits(self, x: np.ndarray) -> np.ndarray:
+        """The outputs: no ending is set apart yet."""
+        return self.run(x)
+
     def run(self, x: np.ndarray) -> np.ndarray:
         """Outputs (batch, outputs) as float64 for inputs (batch, inputs), which are cast to the file's precision.
 

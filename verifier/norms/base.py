@@ -8,6 +8,8 @@ from the center to the side of the box towards which a x falls.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from fractions import Fraction
 
 import torch
 from torch import Tensor
@@ -25,6 +27,10 @@ class Norm(ABC):
         """Norm of perturbations (..., n); returns (...)."""
 
     @abstractmethod
+    def within(self, delta: Sequence[float | Fraction], radius: float) -> bool:
+        """Whether a perturbation has norm <= radius, decided without rounding; entries are finite."""
+
+    @abstractmethod
     def moves(self, a: Tensor, room: Tensor, radius: Tensor) -> Tensor:
         """The m, 0 <= m <= room, of norm <= radius that maximises |a| m; exact. Shapes (..., n), (..., n), (...)."""
 
@@ -32,7 +38,7 @@ class Norm(ABC):
     def reach(self, a: Tensor, room: Tensor, value: Tensor) -> Tensor:
         """Largest radius r at which max |a| m over 0 <= m <= room, ||m|| <= r is at most `value`; inf if always.
 
-        0 where `value` is negative.
+        0 where `value` is negative, or is no number.
         """
 
     @abstractmethod
@@ -79,6 +85,30 @@ class Norm(ABC):
         return self.reach(a, room, value)
 
 
+def held(radius: Tensor, value: Tensor) -> Tensor:
+    """What `reach` comes to: 0 unless the value at the center is a number >= 0, for nothing is proved by NaN."""
+    return torch.where(value >= 0, radius, torch.zeros_like(radius))
+
+
+def ball_box(center: Tensor, reach: Tensor, outward: bool = True) -> tuple[Tensor, Tensor]:
+    """center - reach and center + reach (any shapes that broadcast) in their own precision, off by no more than has to be.
+
+    What is no number of that precision is rounded away from the center or, with `outward` False, towards it. Radius 0
+    leaves the center itself. An infinite reach gives infinite sides.
+    """
+    sides = []
+    for sign in (-1.0, 1.0):
+        step = sign * reach
+        side = center + step
+        # Knuth's two-sum: side + error is center + step without rounding.
+        back = side - center
+        error = (center - (side - back)) + (step - back)
+        towards = torch.full_like(side, sign * torch.inf if outward else -sign * torch.inf)
+        wrong = (error * sign > 0) if outward else (error * sign < 0)
+        sides.append(torch.where(wrong, torch.nextafter(side, towards), side))
+    return sides[0], sides[1]
+
+
 def far(like: Tensor) -> float:
     """A breakpoint beyond all others whose square is still finite."""
     return float(torch.finfo(like.dtype).max ** 0.5 * 1e-4)
@@ -92,6 +122,11 @@ def first_exceeding(values: Tensor, limit: Tensor) -> Tensor:
 def pick(values: Tensor, index: Tensor) -> Tensor:
     """values[..., index] row by row."""
     return values.gather(-1, index.clamp(max=values.shape[-1] - 1).unsqueeze(-1)).squeeze(-1)
+
+
+def after(values: Tensor) -> Tensor:
+    """Sum of what follows each entry, for values >= 0 (..., n); without the cancellation of a difference of sums."""
+    return torch.cat([values[..., 1:].flip(-1).cumsum(-1).flip(-1), torch.zeros_like(values[..., :1])], -1)
 
 
 def before(cumulative: Tensor, index: Tensor) -> Tensor:

@@ -6,11 +6,13 @@ Over k free entries a linear function falls by the sum of its k largest ranges, 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from fractions import Fraction
 
 import torch
 from torch import Tensor
 
-from .base import Norm, first_exceeding
+from .base import Norm, first_exceeding, held
 
 
 class L0(Norm):
@@ -43,6 +45,11 @@ class L0(Norm):
         changed = self.pixels((delta != 0).to(torch.float64)) > 0
         return changed.sum(-1).to(delta.dtype)
 
+    def within(self, delta: Sequence[float | Fraction], radius: float) -> bool:
+        """Count the pixels that change."""
+        pixels = len(delta) // self.channels
+        return len({i % pixels for i, d in enumerate(delta) if d != 0}) <= radius
+
     def _priority(self, ranges: Tensor) -> Tensor:
         """Pixels (..., pixels) of highest priority are those that change."""
         return ranges
@@ -74,7 +81,7 @@ class L0(Norm):
         gains = ranges.gather(-1, order).cumsum(-1)
         k = first_exceeding(gains, value)
         radius = torch.where(k >= gains.shape[-1], torch.full_like(value, torch.inf), k.to(value.dtype))
-        return torch.where(value < 0, torch.zeros_like(radius), radius)
+        return held(radius, value)
 
     def project(self, delta: Tensor, radius: Tensor) -> Tensor:
         """Keep the largest changes."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from fractions import Fraction
+
 import torch
 from torch import Tensor
 
-from .base import TINY, Norm, before, first_exceeding, pick
+from .base import TINY, Norm, before, first_exceeding, held, pick
 
 
 class L1(Norm):
@@ -16,6 +19,10 @@ class L1(Norm):
     def length(self, delta: Tensor) -> Tensor:
         """sum |delta_i|."""
         return delta.abs().sum(-1)
+
+    def within(self, delta: Sequence[float | Fraction], radius: float) -> bool:
+        """Add up fractions."""
+        return sum((abs(Fraction(d)) for d in delta), Fraction(0)) <= radius
 
     def moves(self, a: Tensor, room: Tensor, radius: Tensor) -> Tensor:
         """Spend the radius on the heaviest coordinates."""
@@ -33,7 +40,7 @@ class L1(Norm):
         k = first_exceeding(gained, value)
         radius = before(d.cumsum(-1), k) + (value - before(gained, k)).clamp(min=0) / pick(w, k).clamp(min=TINY)
         radius = torch.where(k >= d.shape[-1], torch.full_like(radius, torch.inf), radius)
-        return torch.where(value < 0, torch.zeros_like(radius), radius)
+        return held(radius, value)
 
     def project(self, delta: Tensor, radius: Tensor) -> Tensor:
         """Euclidean projection on the l1 ball (Duchi et al., ICML 2008, fig. 1)."""

@@ -6,10 +6,14 @@ box-ignoring concretisations drop); t follows exactly from sweeping the breakpoi
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+
 import torch
 from torch import Tensor
 
-from .base import TINY, Norm, before, far, first_exceeding
+from .base import TINY, Norm, after, before, far, first_exceeding, held, pick
 
 _SWEEPS = 20  # where a rough t will do; most rows need three or four
 
@@ -53,6 +57,12 @@ class L2(Norm):
         length: Tensor = torch.linalg.vector_norm(delta, dim=-1)
         return length
 
+    def within(self, delta: Sequence[float | Fraction], radius: float) -> bool:
+        """Compare squares, as fractions."""
+        if math.isinf(radius):
+            return True
+        return sum((Fraction(d) ** 2 for d in delta), Fraction(0)) <= Fraction(radius) ** 2
+
     def moves(self, a: Tensor, room: Tensor, radius: Tensor) -> Tensor:
         """min(d, t |a|) with t such that the norm is the radius."""
         w = a.abs()
@@ -79,15 +89,15 @@ class L2(Norm):
         gone = torch.isinf(t)
         w, d = torch.where(gone, torch.zeros_like(w), w), torch.where(gone, torch.zeros_like(d), d)
         finite = torch.where(gone, torch.full_like(t, far(t)), t)
-        gained, squares = (w * d).cumsum(-1), (w * w).cumsum(-1)
-        rest = (squares[..., -1:] - squares).clamp(min=0)
+        gained, squares = (w * d).cumsum(-1), w * w
+        rest = after(squares)
         k = first_exceeding(gained + finite * rest, value)
-        left = squares[..., -1] - before(squares, k)
+        left = pick(rest + squares, k)
         step = (value - before(gained, k)).clamp(min=0) / left.clamp(min=TINY)
         radius = (before((d * d).cumsum(-1), k) + step * step * left).sqrt()
         everything = (value >= gained[..., -1]) | (k >= t.shape[-1])
         radius = torch.where(everything, torch.full_like(radius, torch.inf), radius)
-        return torch.where(value < 0, torch.zeros_like(radius), radius)
+        return held(radius, value)
 
     def tilt(self, a: Tensor, f: Tensor, height: Tensor, radius: Tensor) -> Tensor:
         """With s = t + a f / |f|^2 and d = |a|^2 - (a f)^2 / |f|^2 the value is height t - r sqrt(|f|^2 s^2 + d) but for a

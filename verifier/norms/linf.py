@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from fractions import Fraction
+
 import torch
 from torch import Tensor
 
-from .base import TINY, Norm, before, first_exceeding, pick
+from .base import TINY, Norm, after, before, first_exceeding, held, pick
 
 
 class Linf(Norm):
@@ -17,6 +20,10 @@ class Linf(Norm):
         """max |delta_i|."""
         return delta.abs().amax(-1)
 
+    def within(self, delta: Sequence[float | Fraction], radius: float) -> bool:
+        """Entry by entry; comparisons do not round."""
+        return all(abs(d) <= radius for d in delta)
+
     def moves(self, a: Tensor, room: Tensor, radius: Tensor) -> Tensor:
         """Every coordinate as far as it may."""
         return torch.minimum(room, radius.unsqueeze(-1))
@@ -26,13 +33,12 @@ class Linf(Norm):
         order = room.argsort(-1)
         d, w = room.gather(-1, order), a.abs().gather(-1, order)
         filled = (d * w).cumsum(-1)  # coordinates that have met the box, each with its full contribution
-        rest = (w.sum(-1, keepdim=True) - w.cumsum(-1)).clamp(min=0)
+        rest = after(w)
         k = first_exceeding(filled + d * rest, value)
-        slope = w.sum(-1) - before(w.cumsum(-1), k)
-        radius = (value - before(filled, k)).clamp(min=0) / slope.clamp(min=TINY)
+        radius = (value - before(filled, k)).clamp(min=0) / pick(rest + w, k).clamp(min=TINY)
         radius = torch.minimum(radius, pick(d, k))
         radius = torch.where(k >= d.shape[-1], torch.full_like(radius, torch.inf), radius)
-        return torch.where(value < 0, torch.zeros_like(radius), radius)
+        return held(radius, value)
 
     def project(self, delta: Tensor, radius: Tensor) -> Tensor:
         """Clip."""

@@ -29,8 +29,9 @@ from ..engines.branch_and_bound.domain import Batch, Domain
 from ..engines.branch_and_bound.relu_search import ReluSearch
 from ..engines.branch_and_bound.supports import bounds_by_first, heavier_half
 from ..engines.branch_and_bound.tree import Root
+from ..engines.judgement import NetworkJudge
 from ..engines.region_bounds import RegionBounds
-from ..engines.state import NetworkJudge, SearchState, Settings
+from ..engines.state import SearchState, Settings
 from ..network.nodes import Max, Network, Relu
 from ..query import Objective, Query
 from ..specification import Case, Specification

@@ -1,14 +1,23 @@
-"""Input regions: a box, intersected with a norm ball where there is one."""
+"""Input regions: a box, intersected with a norm ball where there is one.
+
+Numbers are float64 and mean themselves: whether a point lies inside is decided in exact arithmetic, and every box that
+stands for a region says on which side it was rounded.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 import torch
 
 from ..errors import InvalidInput
 from ..norms import Norm
+from ..norms.base import ball_box
+
+_DOUBT = 2.0**-50  # relative distance from the border, a coordinate, within which floating point does not decide
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +38,7 @@ class Region:
     ball: NormBall | None = None
 
     def __post_init__(self) -> None:
-        """Refuse empty boxes and values that are not numbers."""
+        """Refuse empty and unbounded regions and values that are not numbers."""
         if self.lower.shape != self.upper.shape or self.lower.ndim != 1:
             raise InvalidInput("lower and upper sides of a box must be vectors of one length")
         if np.isnan(self.lower).any() or np.isnan(self.upper).any():
@@ -42,6 +51,10 @@ class Region:
             )
         if self.ball is not None and not self.ball.radius >= 0:
             raise InvalidInput(f"the radius must be a number >= 0, got {self.ball.radius}")
+        lower, upper = self.bounding_box()
+        free = np.flatnonzero(np.isinf(lower) | np.isinf(upper))
+        if len(free):
+            raise InvalidInput(f"input {int(free[0])} has no finite lower or upper side; give every input both")
 
     @property
     def norm(self) -> str | None:
@@ -53,28 +66,33 @@ class Region:
         """Number of inputs."""
         return len(self.lower)
 
-    def bounding_box(self) -> tuple[np.ndarray, np.ndarray]:
-        """The smallest box that holds the region's box and ball side by side (both sides float64)."""
+    def bounding_box(self, outward: bool = True) -> tuple[np.ndarray, np.ndarray]:
+        """The smallest box that holds the region's box and ball side by side (both sides float64).
+
+        Sides that are no float64 are rounded away from the center; with `outward` False towards it, for points that are
+        to lie inside.
+        """
         if self.ball is None:
             return self.lower, self.upper
-        reach = float(self.ball.norm.box_radius(torch.tensor(float(self.ball.radius))))
-        lower = np.maximum(self.lower, self.ball.center - reach)
-        upper = np.minimum(self.upper, self.ball.center + reach)
-        return lower, upper
+        reach = self.ball.norm.box_radius(torch.tensor(float(self.ball.radius), dtype=torch.float64))
+        low, high = ball_box(torch.from_numpy(self.ball.center), reach, outward)
+        return np.maximum(self.lower, low.numpy()), np.minimum(self.upper, high.numpy())
 
     def contains(self, x: np.ndarray) -> bool:
-        """Whether x (n,) lies inside.
-
-        A linf ball is tested as the box [center - radius, center + radius] in float64; other balls by their norm, with
-        one part in 1e12 for its rounding.
-        """
+        """Whether x (n,) lies inside, in exact arithmetic."""
         x = np.asarray(x, dtype=np.float64)
-        lower, upper = self.bounding_box()
-        if (x < lower).any() or (x > upper).any():
+        if not np.isfinite(x).all() or (x < self.lower).any() or (x > self.upper).any():
             return False
-        if self.ball is None or self.ball.norm.name == "inf":
+        if self.ball is None or math.isinf(self.ball.radius):
             return True
-        return self.distance(x) <= self.ball.radius * (1 + 1e-12)
+        usual = self.ball.radius == 0 or 1e-140 < self.ball.radius < 1e140  # where squares do not leave float64
+        if self.ball.norm.name != "0" and usual:  # a count does not round
+            doubt = self.ball.radius * (len(x) + 8) * _DOUBT
+            length = self.distance(x)
+            if abs(length - self.ball.radius) > doubt:
+                return length < self.ball.radius
+        pairs = zip(x.tolist(), self.ball.center.tolist(), strict=True)
+        return self.ball.norm.within([Fraction(a) - Fraction(c) if a != c else 0.0 for a, c in pairs], self.ball.radius)
 
     def distance(self, x: np.ndarray) -> float:
         """Norm of x minus the ball's center, from float64 values."""

@@ -25,10 +25,13 @@ def robustness(
 ) -> Specification:
     """No x with ||x - image|| <= radius inside the valid range has y_k >= y_label + margin for another class k.
 
+    With margin 0 another class has to be strictly above. A network with one output has two classes: 1 where the output is
+    above 0, else 0.
+
     Args:
         image: flat, inside the valid range.
         label: the class that must stay on top.
-        outputs: number of classes.
+        outputs: number of outputs of the network; of classes, unless it is one.
         norm: of the ball.
         radius: >= 0; infinity asks about the whole valid range.
         valid: range of every input.
@@ -39,10 +42,11 @@ def robustness(
         InvalidInput: a label, target, margin, radius or image that makes no sense.
     """
     image = np.asarray(image, dtype=np.float64).ravel()
-    if not 0 <= label < outputs:
-        raise InvalidInput(f"label {label} is out of range: the network has {outputs} outputs, 0 to {outputs - 1}")
-    if target is not None and (not 0 <= target < outputs or target == label):
-        raise InvalidInput(f"target {target} must be an output from 0 to {outputs - 1} other than the label {label}")
+    classes = max(outputs, 2)
+    if not 0 <= label < classes:
+        raise InvalidInput(f"label {label} is out of range: the network has {classes} classes, 0 to {classes - 1}")
+    if target is not None and (not 0 <= target < classes or target == label):
+        raise InvalidInput(f"target {target} must be a class from 0 to {classes - 1} other than the label {label}")
     if not radius >= 0:
         raise InvalidInput(f"eps must be a number >= 0, got {radius}")
     if not margin >= 0 or math.isinf(margin):
@@ -56,13 +60,22 @@ def robustness(
             "give images in the model's own units, or another --valid-range"
         )
     unsafe = []
-    for k in range(outputs):
+    for k in range(classes):
         if k == label or (target is not None and k != target):
             continue
-        row = np.zeros((1, outputs))
-        row[0, label], row[0, k] = 1.0, -1.0
-        unsafe.append(Polytope(row, np.array([-margin]), np.array([margin == 0.0]), f"class {k}"))
+        strict = np.array([margin == 0.0 and not (outputs == 1 and k == 0)])  # an output of 0 is class 0
+        unsafe.append(Polytope(_above(label, k, outputs), np.array([-margin]), strict, f"class {k}"))
     box = Region(
         np.full(len(image), float(valid[0])), np.full(len(image), float(valid[1])), NormBall(image, norm, float(radius))
     )
     return Specification((Case(box, tuple(unsafe)),))
+
+
+def _above(label: int, other: int, outputs: int) -> np.ndarray:
+    """The row (1, outputs) whose product with the outputs is by how much the label wins against another class."""
+    row = np.zeros((1, outputs))
+    if outputs == 1:
+        row[0, 0] = 1.0 if label == 1 else -1.0
+    else:
+        row[0, label], row[0, other] = 1.0, -1.0
+    return row

@@ -48,7 +48,7 @@ class _Search:
     """Open boxes of one case as tensors: bounds (boxes, n), proved value, pair, and the values proved on settled ones."""
 
     def __init__(self, state: SearchState, case: Case, pairs: list[Pair], name: str) -> None:
-        self.state, self.pairs, self.name = state, pairs, name
+        self.state, self.case, self.pairs, self.name = state, case, pairs, name
         self.working = state.region_bounds.working
         self.losses = state.region_bounds.losses(case.region)
         self.rows, self.offset = state.rows(pairs)
@@ -149,7 +149,7 @@ class _Search:
         worst = int(violation.argmin())
         threshold = self.state.upper if self.state.query.objective is Objective.MAX_MARGIN else 0.0
         if float(violation[worst]) < threshold:
-            self.state.offer(points[worst].numpy(), self.name)
+            self.state.offer(points[worst].numpy(), self.name, self.case)
 
 
 def clip(lower: Tensor, upper: Tensor, coefficients: Tensor, offset: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -232,8 +232,8 @@ class ReluSearch:
         state = root.state
         threshold = state.upper if state.query.objective is Objective.MAX_MARGIN else 0.0
         point = candidate.point.numpy()
-        if candidate.violation < threshold and state.offer(point, self.name) and state.distances:
-            polish(state, point, root.pair)
+        if candidate.violation < threshold and state.offer(point, self.name, root.pair.case) and state.distances:
+            polish(state, point, root.pair, self.name)
 
     def _gain(self, parent: Domain, children: list[Domain]) -> float:
         """Product of what the bounds of both children gain, up to where a domain is settled."""
@@ -269,8 +269,8 @@ class ReluSearch:
         implied = self.bounds.columns.by_node(torch.from_numpy(domain.implied))
         phases = {i: split.numpy() for i, split in implied.items()}
         proved, point = self.leaves[id(state)].solve(root.pair, phases)
-        if point is not None and state.offer(point, self.name) and state.distances:
-            polish(state, point, root.pair)
+        if point is not None and state.offer(point, self.name, root.pair.case) and state.distances:
+            polish(state, point, root.pair, self.name)
         if state.query.objective is Objective.MAX_MARGIN:  # phases may be implied for inputs below the upper side alone
             proved = min(proved, state.upper)
         elif state.query.objective is Objective.FEASIBILITY:  # or for unsafe ones

@@ -187,7 +187,7 @@ class _Search:
         worst = violation.argsort()[:_OFFERED]
         worst = worst[violation[worst] <= 0]
         if len(worst):
-            self.state.offer(points[worst].numpy(), self.name)
+            self.state.offer(points[worst].numpy(), self.name, self.pairs[0].case)
 
     def _split(
         self,
@@ -245,4 +245,4 @@ class _Search:
             else:
                 self.queue.left.add(domain.pair)
                 if root.state.witness is not None:
-                    self.state.offer(root.state.witness, self.name)
+                    self.state.offer(root.state.witness, self.name, self.pairs[domain.pair].case)

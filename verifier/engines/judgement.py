@@ -1,0 +1,102 @@
+"""How a point that an engine proposes becomes a witness: rounded into its region, executed by the judge, compared exactly.
+
+Nothing else moves the upper side of a bracket.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from ..network.evaluate import evaluate
+from ..network.nodes import Network
+from ..specification import Case, Region
+
+_RETREATS = (1e-15, 1e-13, 1e-9, 1e-7, 1e-6, 1e-5, 1e-4)  # relative steps back towards the center of a round ball
+
+
+class Judge(Protocol):
+    """Executes the network as its users do."""
+
+    dtype: np.dtype
+
+    def run(self, x: np.ndarray) -> np.ndarray:
+        """Outputs (batch, outputs) for inputs (batch, inputs)."""
+
+    def logits(self, x: np.ndarray) -> np.ndarray:
+        """What the file computes before its ending (see `Network.ending`); the outputs where it has none."""
+
+
+class NetworkJudge:
+    """Judges a network that has no ONNX file by its own float64 forward pass."""
+
+    dtype = np.dtype(np.float64)
+
+    def __init__(self, network: Network) -> None:
+        """Keep the network."""
+        self.network = network
+
+    def run(self, x: np.ndarray) -> np.ndarray:
+        """Forward pass."""
+        with torch.no_grad():
+            return evaluate(self.network, torch.from_numpy(np.asarray(x, dtype=np.float64))).numpy()
+
+    def logits(self, x: np.ndarray) -> np.ndarray:
+        """The same: networks in memory end in logits."""
+        return self.run(x)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A point (n,) of a region as it was executed: how unsafe its logits are, and whether it is a counterexample."""
+
+    point: np.ndarray
+    violation: float
+    unsafe: bool
+
+
+def judged(point: np.ndarray, case: Case, judge: Judge) -> Judgement | None:
+    """What the judge says of the nearest input to a point that it can be given; None where the case has no such input."""
+    x = settle(point, case.region, judge.dtype)
+    if not case.region.contains(x):
+        return None
+    logits, outputs = judge.logits(x[None])[0], judge.run(x[None])[0]
+    if not np.isfinite(logits).all():
+        return None
+    violation = min(polytope.violation(logits) for polytope in case.unsafe)
+    return Judgement(x, violation, any(p.contains(logits) and p.contains(outputs) for p in case.unsafe))
+
+
+def settle(point: np.ndarray, region: Region, dtype: np.dtype) -> np.ndarray:
+    """A point rounded to numbers of `dtype` inside the region, as float64.
+
+    Where the region holds no such number near the point, what is returned lies outside. Coordinates that norm 0 counts as
+    unchanged keep the center's value, whatever type that has.
+    """
+    lower, upper = region.bounding_box(outward=False)
+    x = np.clip(np.asarray(point, dtype=np.float64), lower, upper)
+    rounded = _rounded(x, lower, upper, dtype)
+    ball = region.ball
+    if ball is None or ball.norm.name == "inf":
+        return rounded
+    if ball.norm.name == "0":
+        return np.where(x == ball.center, ball.center, rounded)
+    for retreat in _RETREATS:
+        if region.contains(rounded):
+            return rounded
+        scale = min(1.0, ball.radius / max(region.distance(x), 1e-300)) * (1 - retreat)
+        rounded = _rounded(ball.center + (x - ball.center) * scale, lower, upper, dtype)
+    return rounded
+
+
+def _rounded(x: np.ndarray, lower: np.ndarray, upper: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """The nearest numbers of a type, of those in the box where it has any."""
+    if dtype == np.float64:
+        return np.clip(x, lower, upper)
+    low, high = lower.astype(dtype), upper.astype(dtype)
+    low = np.where(low < lower, np.nextafter(low, dtype.type(np.inf)), low)
+    high = np.where(high > upper, np.nextafter(high, dtype.type(-np.inf)), high)
+    return np.minimum(np.maximum(x.astype(dtype), low), high).astype(np.float64)
