@@ -33,10 +33,12 @@ _SHARE = {
     "crown": 1.0,
     "falsify": 0.25,
     "propagate": 1.0,
+    "exact": 0.2,
     "falsify-more": 0.05,
     "support-split": 0.8,
     "input-split": 0.8,
     "relu-split": 0.93,
+    "exact-more": 0.5,
     "milp": 1.0,
 }
 
@@ -226,7 +228,7 @@ def conclude(state: SearchState, reason: str = "") -> Outcome:
             verdict = Verdict.UNKNOWN
     elif state.witness is not None and (state.query.objective is Objective.FEASIBILITY or state.done):
         verdict, trust = Verdict.ADVERSARIAL, Trust.CHECKED
-    elif bracket.lower > 0:
+    elif bracket.lower > 0 or (state.query.objective is Objective.FEASIBILITY and not state.open_pairs):
         verdict = Verdict.ROBUST
     else:
         verdict = Verdict.UNKNOWN

@@ -14,10 +14,12 @@ ENGINES = {
     "crown": "propagate:Crown",
     "falsify": "falsify:Falsify",
     "propagate": "propagate:Propagate",
+    "exact": "exact:Exact",
     "falsify-more": "falsify:FalsifyMore",
     "support-split": "branch_and_bound.support_split:SupportSplit",
     "input-split": "branch_and_bound.input_split:InputSplit",
     "relu-split": "branch_and_bound.relu_split:ReluSplit",
+    "exact-more": "exact:ExactMore",
     "milp": "milp:Milp",
 }
 

@@ -95,8 +95,10 @@ def settle(point: np.ndarray, region: Region, dtype: np.dtype) -> np.ndarray:
 def _rounded(x: np.ndarray, lower: np.ndarray, upper: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """The nearest numbers of a type, of those in the box where it has any."""
     if dtype == np.float64:
-        return np.clip(x, lower, upper)
+        clipped: np.ndarray = np.clip(x, lower, upper)
+        return clipped
     low, high = lower.astype(dtype), upper.astype(dtype)
     low = np.where(low < lower, np.nextafter(low, dtype.type(np.inf)), low)
     high = np.where(high > upper, np.nextafter(high, dtype.type(-np.inf)), high)
-    return np.minimum(np.maximum(x.astype(dtype), low), high).astype(np.float64)
+    nearest: np.ndarray = np.minimum(np.maximum(x.astype(dtype), low), high).astype(np.float64)
+    return nearest

@@ -89,12 +89,17 @@ class Settings:
 
 @dataclass
 class Pair:
-    """One region and one polytope of its unsafe set, with the lower bound proved so far."""
+    """One region and one polytope of its unsafe set, with the lower bound proved so far.
+
+    `excluded` says that no input of the region is unsafe although the violation may come down to 0, which rows that are
+    strict allow.
+    """
 
     case: Case
     polytope: Polytope
     lower: float
     engine: str = ""
+    excluded: bool = False
 
     @property
     def region(self) -> Region:
@@ -194,7 +199,7 @@ class SearchState:
     def is_open(self, pair: Pair) -> bool:
         """Whether a pair still needs work."""
         if self.query.objective is Objective.FEASIBILITY:
-            return pair.lower <= 0.0
+            return pair.lower <= 0.0 and not pair.excluded
         return pair.lower < self.goal
 
     @property
@@ -236,6 +241,15 @@ class SearchState:
             pair.lower, pair.engine = float(value), engine
             if self.lower > before:
                 self._record(engine)
+
+    def exclude_exactly(self, pair: Pair, engine: str) -> None:
+        """No input of the pair's search region is unsafe, which was decided without rounding."""
+        if self.distances:
+            self.prove(pair, self.goal, engine)
+            return
+        pair.excluded = True
+        if pair.lower < 0.0:
+            self.prove(pair, 0.0, engine)
 
     def offer(self, points: np.ndarray, engine: str, case: Case | None = None) -> bool:
         """Judge candidate points (k, n) or (n,) of a case, or of whatever case they lie in; whether the upper side moved.

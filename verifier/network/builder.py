@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 from math import prod
 
 import numpy as np
@@ -14,6 +15,8 @@ from .nodes import Affine, Input, Max, Network, Node, Relu
 from .operators import Operator, Scale, Select
 from .simplify import fuse, simplify
 
+_KEPT = 1 << 13  # entries of all nodes up to which networks are kept as they were before folding
+
 
 def tensor(array: np.ndarray) -> Tensor:
     """A float64 torch copy of an array."""
@@ -21,11 +24,14 @@ def tensor(array: np.ndarray) -> Tensor:
 
 
 class NetworkBuilder:
-    """Appends nodes and hands back their indices. `finish` simplifies and freezes the network."""
+    """Appends nodes and hands back their indices. `finish` simplifies and freezes the network.
 
-    def __init__(self, input_shape: tuple[int, ...]) -> None:
+    `exact` says that all parameters so far are what the network's author wrote, none of them rounded; who reads them sets it.
+    """
+
+    def __init__(self, input_shape: tuple[int, ...], exact: bool = False) -> None:
         """Start with the input node."""
-        self.input_shape = input_shape
+        self.input_shape, self.exact = input_shape, exact
         self.nodes: list[Node] = [Input(prod(input_shape))]
 
     def size(self, node: int) -> int:
@@ -73,6 +79,7 @@ class NetworkBuilder:
             if t != 0.0:
                 bias = torch.full((size,), -t, dtype=torch.float64)
                 shifted = self.affine([node], [Select.identity(size)], bias, f"{name}:shift")
+            self.exact = self.exact and Fraction(after) - Fraction(before) == Fraction(after - before)
             inputs.append(self.relu(shifted, f"{name}:{t:g}"))
             operators.append(_scaled(after - before, size))
         if slopes[0] == 0.0 and len(inputs) > 1:
@@ -85,7 +92,8 @@ class NetworkBuilder:
         if not isinstance(last, Affine):  # bounds of an output are bounds of an affine expression
             output = self.affine([output], [Select.identity(last.size)], None, "output")
         network = Network(tuple(self.nodes[: output + 1]), self.input_shape)
-        return replace(simplify(network), **info)  # type: ignore[arg-type]
+        exact = network if self.exact and sum(node.size for node in network.nodes) <= _KEPT else None
+        return replace(simplify(network), exact=exact, **info)  # type: ignore[arg-type]
 
 
 def _scaled(factor: float, size: int) -> Operator:

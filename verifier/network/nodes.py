@@ -94,6 +94,8 @@ class Network:
         ending: what the file applies to the outputs of these nodes ("Softmax", "LogSoftmax", "Sigmoid"; "" for nothing).
             It is increasing in every output, or keeps their order; the nodes compute its arguments, the logits.
         input_dtype: floating-point type in which the file takes its input, as numpy calls it.
+        exact: the same network before anything was folded, with the file's own numbers to the last bit; None where reading
+            them had to round.
     """
 
     nodes: tuple[Node, ...]
@@ -103,6 +105,7 @@ class Network:
     notes: tuple[str, ...] = ()
     ending: str = ""
     input_dtype: str = "float64"
+    exact: Network | None = None
 
     def __post_init__(self) -> None:
         """Check order and sizes once, so that no method needs to."""

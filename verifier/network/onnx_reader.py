@@ -113,7 +113,7 @@ def read_model(model: onnx.ModelProto, sha256: str = "", origin: str = "model") 
     if len(graph.output) != 1:
         raise InvalidModel(f"{origin}: has {len(graph.output)} outputs; advverify reads networks with exactly one")
     full_shape, input_shape = input_shapes(inputs[0], origin)
-    builder = NetworkBuilder(input_shape)
+    builder = NetworkBuilder(input_shape, exact=True)
     context = Context(builder, opset, origin)
     values: dict[str, Value] = {**constants, inputs[0].name: Stream(0, full_shape)}
     last_users = {name: index for index, node in enumerate(graph.node) for name in node.input}

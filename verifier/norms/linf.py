@@ -22,7 +22,7 @@ class Linf(Norm):
 
     def within(self, delta: Sequence[float | Fraction], radius: float) -> bool:
         """Entry by entry; comparisons do not round."""
-        return all(abs(d) <= radius for d in delta)
+        return all(-radius <= d <= radius for d in delta)
 
     def moves(self, a: Tensor, room: Tensor, radius: Tensor) -> Tensor:
         """Every coordinate as far as it may."""

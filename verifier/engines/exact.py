@@ -1,0 +1,180 @@
+"""Ties: pairs whose bound is 0, or so near to it that rounding hides on which side it lies, in rational arithmetic.
+
+A strict row y > 1 whose maximum is exactly 1 is never reached, and a pruned network whose outputs are equal has no
+adversarial example, but no bound that allows for rounding comes to 0. Small networks only, on the file's own numbers
+before anything was folded. ReLUs are split where one bound does not do, and where all phases are known the multipliers of an
+LP, turned into fractions, give the last word.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from fractions import Fraction
+
+import numpy as np
+import torch
+
+from ..bounds import InputSet, crown
+from ..bounds.rational import Choices, RationalForm, RationalNetwork, Vector, least
+from ..deadline import check
+from ..network.nodes import Relu
+from ..query import Objective
+from ..specification import Polytope, Region
+from .state import Pair, SearchState
+
+_MOST_RELUS, _MOST_INPUTS = 256, 1024
+_MOST_NODES = 400  # of a tree
+_SLOPES = (None, Fraction(0), Fraction(1))
+_DENOMINATOR = 1 << 20  # of multipliers
+
+
+class Exact:
+    """Pairs that the bounds so far leave open by no more than rounding explains."""
+
+    name = "exact"
+
+    def run(self, state: SearchState, deadline: float) -> None:
+        """Each such pair; for distances only where nothing but the whole valid range is left to exclude."""
+        network = state.network.exact
+        if network is None or network.relu_count > _MOST_RELUS or network.input_size > _MOST_INPUTS:
+            return
+        if state.query.executed or state.query.objective is Objective.MAX_MARGIN:
+            return
+        if state.distances and not math.isinf(state.goal):
+            return
+        rational: RationalNetwork | None = None
+        for pair in state.open_pairs:
+            if state.done or state.elapsed >= deadline:
+                return
+            if not state.distances and pair.lower < -_doubt(pair, state):
+                continue
+            rational = RationalNetwork(network) if rational is None else rational
+            region = state.search_region(pair.region)
+            state.count("exact_bounds")
+            if _Tree(rational, region, pair.polytope, state, deadline).excludes():
+                state.exclude_exactly(pair, self.name)
+
+
+class ExactMore(Exact):
+    """The same once trees have come to their ends."""
+
+    name = "exact-more"
+
+
+def _doubt(pair: Pair, state: SearchState) -> float:
+    """Violations below this are more than rounding."""
+    scale = max(float(np.abs(pair.polytope.offset).max()), float(np.abs(pair.polytope.matrix).max()), 1.0)
+    return 1e-5 * scale
+
+
+class _Tree:
+    """Whether a region holds no input of a polytope, by splitting ReLUs of a network in rational arithmetic."""
+
+    def __init__(
+        self, rational: RationalNetwork, region: Region, polytope: Polytope, state: SearchState, deadline: float
+    ) -> None:
+        self.rational, self.network, self.region, self.polytope = rational, rational.network, region, polytope
+        self.state, self.deadline, self.nodes = state, deadline, 0
+        inputs = InputSet.from_regions([region])
+        with torch.no_grad():
+            bounds = crown(self.network, inputs)
+        self.bounds = {j: (bounds[j].lower[0].numpy(), bounds[j].upper[0].numpy()) for j in self.network.bounded}
+
+    def excludes(self) -> bool:
+        """Whether every part is proved to be free of unsafe inputs."""
+        return self._free({i: np.zeros(self.network.nodes[i].size, dtype=np.int8) for i in self.network.relus})
+
+    def _free(self, phases: Mapping[int, np.ndarray]) -> bool:
+        check()
+        self.nodes += 1
+        if self.nodes > _MOST_NODES or self.state.elapsed >= self.deadline:
+            return False
+        for row in range(len(self.polytope.offset)):
+            for slope in _SLOPES:
+                if self._row_free(self._form(row, Choices(self.bounds, phases, slope)), row):
+                    return True
+        open_ = self._open(phases)
+        if not open_:
+            return not self.network.has_max and self._cell_free(phases)
+        relu, k = open_
+        for sign in (1, -1):
+            split = dict(phases)
+            split[relu] = phases[relu].copy()
+            split[relu][k] = sign
+            if not self._free(split):
+                return False
+        return True
+
+    def _form(self, row: int, choices: Choices) -> RationalForm:
+        """A lower bound on C y - d of one row."""
+        weights: Vector = {k: Fraction(v) for k, v in enumerate(self.polytope.matrix[row].tolist()) if v != 0}
+        offset = -Fraction(float(self.polytope.offset[row]))
+        return self.rational.lower_form({self.network.output: weights}, offset, choices)
+
+    def _row_free(self, form: RationalForm, row: int) -> bool:
+        """Whether a row never holds where its lower bound is this."""
+        value = least(form, self.region)
+        return value > 0 or (value == 0 and bool(self.polytope.strict[row]))
+
+    def _open(self, phases: Mapping[int, np.ndarray]) -> tuple[int, int] | None:
+        """The open ReLU with the widest triangle, of the first node that has one."""
+        for i in self.network.relus:
+            node = self.network.nodes[i]
+            assert isinstance(node, Relu)
+            lower, upper = self.bounds[node.input]
+            waste = np.where((phases[i] == 0) & (lower < 0) & (upper > 0), np.minimum(-lower, upper), 0.0)
+            if waste.max(initial=0.0) > 0:
+                return i, int(waste.argmax())
+        return None
+
+    def _cell_free(self, phases: Mapping[int, np.ndarray]) -> bool:
+        """Where all phases are known: no input of the cell, or none that satisfies all rows."""
+        choices = Choices(self.bounds, phases, None)
+        sides: list[RationalForm] = []  # functions that are >= 0 in the cell
+        for i in self.network.relus:
+            node = self.network.nodes[i]
+            assert isinstance(node, Relu)
+            for k in np.flatnonzero(phases[i]):
+                sign = Fraction(int(phases[i][k]))
+                sides.append(self.rational.lower_form({node.input: {int(k): sign}}, Fraction(0), choices))
+        rows = [self._form(row, choices) for row in range(len(self.polytope.offset))]
+        for multipliers, weights in _duals(rows, sides, self.region):
+            total = RationalForm({}, Fraction(0))
+            for form, factor in zip((*rows, *sides), (*weights, *(-m for m in multipliers)), strict=True):
+                total = total.plus(form, factor)
+            value = least(total, self.region)
+            strict = any(w > 0 and bool(s) for w, s in zip(weights, self.polytope.strict, strict=True))
+            if value > 0 or (value == 0 and strict):
+                return True
+        return False
+
+
+def _duals(
+    rows: list[RationalForm], sides: list[RationalForm], region: Region
+) -> list[tuple[list[Fraction], list[Fraction]]]:
+    """Multipliers >= 0 of the cell's sides and of the rows, as an LP over the bounding box suggests them; any are valid.
+
+    min t subject to row_r(x) <= t (all rows) and side_s(x) >= -t: an optimum above 0 says that nothing satisfies them all.
+    A second LP leaves the sides as they are.
+    """
+    from scipy.optimize import linprog
+
+    lower, upper = region.bounding_box()
+    found = []
+    for relaxed in (0.0, 1.0):
+        matrix = np.zeros((len(rows) + len(sides), region.size + 1))
+        limit = np.zeros(len(matrix))
+        for r, form in enumerate((*rows, *sides)):
+            sign = 1.0 if r < len(rows) else -1.0
+            for k, value in form.coefficients.items():
+                matrix[r, k] = sign * float(value)
+            matrix[r, -1] = -1.0 if r < len(rows) else -relaxed
+            limit[r] = -sign * float(form.offset)
+        cost = np.append(np.zeros(region.size), 1.0)
+        sides_of_x = [*zip(lower, upper, strict=True), (None, None)]
+        result = linprog(cost, A_ub=matrix, b_ub=limit, bounds=sides_of_x, method="highs")
+        if result.status == 0:
+            duals = [Fraction(max(-float(m), 0.0)).limit_denominator(_DENOMINATOR) for m in result.ineqlin.marginals]
+            found.append((duals[len(rows) :], duals[: len(rows)]))
+    return found
