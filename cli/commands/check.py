@@ -1,8 +1,10 @@
-"""`advverify check`: is a proof valid for a model?"""
+"""`advverify check`: is a proof valid for a model, what does it say, and is that what was asked?"""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,18 +12,39 @@ from advverify.verifier.errors import InvalidInput
 
 from ..options import model_path
 
+if TYPE_CHECKING:
+    from advverify.verifier.proof.checker import Statement
+
 
 @click.command("check")
 @click.argument("proof", type=click.Path(path_type=Path))
 @click.argument("model")
-def command(proof: Path, model: str) -> int:
-    """Check PROOF against MODEL (a path or zoo:NAME) without trusting whoever wrote it.
+@click.option("--image", type=int, default=None, help="Is the proof about this image of the test set?")
+@click.option("--data", default=None, help="digits, mnist:DIR, cifar10:DIR or npz:FILE [default: the model's own].")
+@click.option("--eps", type=float, default=None, help="Radius asked about; a proof of a larger one answers, too.")
+@click.option("--norm", default="inf", show_default=True, help="Norm of perturbations: 0, 1, 2 or inf.")
+@click.option("--target", type=int, default=None, help="Only this class counts as adversarial.")
+@click.option("--margin", type=float, default=0.0, help="Confidence by which an adversarial example must win.")
+@click.option("--valid-range", nargs=2, type=float, default=(0.0, 1.0), show_default=True, help="Range of inputs.")
+@click.option("--tie-channels", is_flag=True, help="Norm 0 counts pixels instead of single values.")
+@click.option(
+    "--property", "spec", type=click.Path(path_type=Path), default=None, help="Is it about this VNN-LIB file?"
+)
+@click.option("--float32", is_flag=True, help="Is it about executions in the file's own precision?")
+@click.option("--values", is_flag=True, help="Print every value of the center and the box, and every row.")
+@click.pass_context
+def command(context: click.Context, /, proof: Path, model: str, spec: Path | None, values: bool, **options: Any) -> int:
+    """Check PROOF against MODEL (a path or zoo:NAME) without trusting whoever wrote it, and say what it proves.
 
-    Exit status 0 only for a valid proof, 1 for one that is not. The checker reads the weights from the ONNX file itself
-    and needs numpy and onnx only.
+    With --image K --eps E (and --norm, --data, ... as for certify), or with --property FILE, the statement is compared with
+    that question, too. Exit status 0 only for a valid proof that answers what was asked, else 1. The checker reads the
+    weights from the ONNX file itself and needs numpy and onnx only; the image or property is read by the verifier, whose
+    readers are trusted to say what the question is.
     """
-    from advverify.verifier.proof.checker import Rejected, check
+    from advverify.verifier.proof.checker import Rejected, check, difference
 
+    given = {name for name in options if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE}
+    _refuse_halves(given, spec)
     path = model_path(model)
     for file in (proof, path):
         if not file.is_file():
@@ -31,5 +54,76 @@ def command(proof: Path, model: str) -> int:
     except Rejected as error:
         click.echo(f"not valid: {error}")
         return 1
+    asked = None if spec is None and "image" not in given else _asked(path, spec, options)
+    other = None if asked is None else difference(report.cases, asked)
+    if other is not None:
+        click.echo(f"another question: {other}")
+        return 1
     click.echo(f"valid: {report.statement} ({report.leaves} leaves, {report.lemmas} lemmas)")
+    for line in report.lines(values):
+        click.echo(line)
+    if asked is not None:
+        click.echo("question: the proof answers it")
     return 0
+
+
+def _refuse_halves(given: set[str], spec: Path | None) -> None:
+    """Options of a question without its subject, or of two questions.
+
+    Raises:
+        InvalidInput: that is so.
+    """
+    of_images = given - {"float32"}
+    if spec is not None:
+        if of_images:
+            raise InvalidInput(f"--property is a question of its own; leave out --{min(of_images).replace('_', '-')}")
+    elif given and not {"image", "eps"} <= given:
+        raise InvalidInput("to compare a proof with a question give --image and --eps, or --property")
+
+
+def _asked(path: Path, spec: Path | None, options: dict[str, Any]) -> list[Statement]:
+    """The question, read as `certify` and `verify` read it.
+
+    Raises:
+        InvalidInput: an image, option or property that makes no sense.
+    """
+    from advverify.verifier.api import Model
+    from advverify.verifier.proof.checker import Rejected
+    from advverify.verifier.proof.question import statements
+    from advverify.verifier.query import Objective, Query
+    from advverify.verifier.specification.vnnlib import read_vnnlib
+
+    model = Model(path)
+    network = model.network
+    if spec is None:
+        specification = _about_image(model, options)
+    else:
+        specification = read_vnnlib(spec, network.input_size, network.output_size)
+    try:
+        return statements(Query(network, specification, Objective.FEASIBILITY, path, options["float32"]))
+    except Rejected as error:
+        raise InvalidInput(f"no proof can answer this question: {error}") from error
+
+
+def _about_image(model: Any, options: dict[str, Any]) -> Any:
+    from advverify.verifier.norms import get_norm
+    from advverify.verifier.specification import robustness
+
+    from ..options import data_for, images_from
+
+    eps, shape = float(options["eps"]), model.network.input_shape
+    if math.isnan(eps) or eps < 0:
+        raise InvalidInput(f"--eps must be a number >= 0, got {eps:g}")
+    data = data_for(model, options["data"])
+    (k,) = images_from(str(options["image"]), len(data))
+    channels = shape[0] if options["tie_channels"] and len(shape) == 3 else 1
+    return robustness(
+        data.images[k],
+        int(data.labels[k]),
+        model.network.output_size,
+        get_norm(options["norm"], channels),
+        eps,
+        valid=tuple(options["valid_range"]),
+        target=options["target"],
+        margin=options["margin"],
+    )

@@ -10,8 +10,9 @@ from typing import Any
 
 from ..outcome import Outcome, Trust, Verdict
 from ..query import Objective, Query
-from .checker import Rejected, check
+from .checker import Rejected, check, difference
 from .prover import Unproved, prove
+from .question import statements
 
 _LEEWAY = 1e-4  # an open distance is proved at so much less, relatively: at the bound itself the worst leaf has no room
 
@@ -19,9 +20,20 @@ _LEEWAY = 1e-4  # an open distance is proved at so much less, relatively: at the
 def attach(query: Query, outcome: Outcome, directory: Path, seconds: float, about: dict[str, Any]) -> Outcome:
     """Prove what the outcome claims: that a region is safe, or the lower side of a distance.
 
-    Returns the outcome with `proof`, the file, and trust `checked` where the checker accepted it; else the same outcome,
-    with the reason in the statistic `no_proof`. The lower side of a distance becomes the radius that was proved.
+    Returns the outcome with `proof`, the file, and trust `checked` where the checker accepted it and found it to be about
+    this query; else the same outcome, with the reason in the statistic `no_proof`: no error costs the verdict, whatever it
+    is. The lower side of a distance becomes the radius that was proved.
     """
+    try:
+        return _attach(query, outcome, directory, seconds, about)
+    except (Unproved, Rejected) as error:
+        return _without(outcome, str(error))
+    except Exception as error:  # a fault of the prover, a full disk, no memory: the verdict stands without a proof
+        words = " ".join(f"{type(error).__name__}: {error}".split())
+        return _without(outcome, f"an error while proving ({words[:300]})")
+
+
+def _attach(query: Query, outcome: Outcome, directory: Path, seconds: float, about: dict[str, Any]) -> Outcome:
     radius = _radius(query, outcome)
     claims = outcome.verdict is Verdict.ROBUST or (radius is not None and radius > 0)
     if not claims:
@@ -33,12 +45,12 @@ def attach(query: Query, outcome: Outcome, directory: Path, seconds: float, abou
     if radius is not None:
         query = replace(query, specification=query.specification.with_radius(radius))
     path = directory / f"{query.key[:24]}.proof"
-    try:
-        prove(query, model, seconds, about).save(path)
-        proved = time.perf_counter()
-        report = check(path, model)
-    except (Unproved, Rejected) as error:
-        return _without(outcome, str(error))
+    prove(query, model, seconds, about).save(path)
+    proved = time.perf_counter()
+    report = check(path, model)
+    other = difference(report.cases, statements(query))
+    if other is not None:
+        raise Unproved(f"the proof is about something else: {other}")
     statistics = {
         **outcome.statistics,
         "proof_seconds": round(proved - began, 4),

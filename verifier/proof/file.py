@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import os
 import tempfile
 import zipfile
@@ -14,10 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..norms.l0 import L0
-from ..specification import Case
 from .checker.check import FORMAT, VERSION
 from .checker.network import Rejected
+from .checker.statement import Statement
 
 
 class ProofFile:
@@ -34,23 +32,21 @@ class ProofFile:
         }
         self.arrays: dict[str, NDArray[Any]] = {}
 
-    def add_case(self, case: Case, executed: bool) -> dict[str, Any]:
-        """Write down a region and its unsafe set; returns the entry, whose steps are empty."""
-        name, region, ball = str(len(self.header["cases"])), case.region, case.region.ball
-        if ball is not None and math.isinf(ball.radius):
-            ball = None
-        self.arrays |= {f"{name}.lower": region.lower, f"{name}.upper": region.upper}
-        if ball is not None:
-            self.arrays[f"{name}.center"] = ball.center
-        for p, polytope in enumerate(case.unsafe):
-            self.arrays[f"{name}.matrix.{p}"] = np.asarray(polytope.matrix, dtype=np.float64)
-            self.arrays[f"{name}.offset.{p}"] = np.asarray(polytope.offset, dtype=np.float64)
+    def add_case(self, statement: Statement) -> dict[str, Any]:
+        """Write down what is to be proved of a region; returns the entry, whose steps are empty."""
+        name, ball = str(len(self.header["cases"])), statement.norm is not None
+        self.arrays |= {f"{name}.lower": statement.lower, f"{name}.upper": statement.upper}
+        if statement.center is not None:
+            self.arrays[f"{name}.center"] = statement.center
+        for p, (matrix, offset) in enumerate(statement.unsafe):
+            self.arrays |= {f"{name}.matrix.{p}": matrix, f"{name}.offset.{p}": offset}
         entry: dict[str, Any] = {
-            "norm": None if ball is None else ball.norm.name,
-            "radius": None if ball is None else float(ball.radius),
-            "channels": ball.norm.channels if ball is not None and isinstance(ball.norm, L0) else 1,
-            "polytopes": len(case.unsafe),
-            "executed": executed,
+            "norm": statement.norm,
+            "radius": float(statement.radius) if ball else None,
+            "channels": statement.channels,
+            "polytopes": len(statement.unsafe),
+            "executed": statement.executed,
+            "claim": "distance" if statement.distance else "safe",
             "steps": [],
         }
         self.header["cases"].append(entry)

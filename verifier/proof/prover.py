@@ -36,12 +36,13 @@ from ..network.nodes import Max, Network, Relu
 from ..query import Objective, Query
 from ..specification import Case, Specification
 from .checker.check import Case as CheckedCase
-from .checker.check import part_bound
+from .checker.check import part_bound, part_values
 from .checker.network import Network as CheckedNetwork
 from .checker.network import Rejected
 from .checker.region import Region
 from .file import ProofFile
 from .leaf_duals import leaf_duals
+from .question import remaining, statements
 from .trees import Leaves, pack
 
 _PASSES = (None, 0.0, 1.0, 4.0, 16.0, 64.0)  # before each search: no lemmas, alpha-CROWN, seconds of neuron trees
@@ -77,8 +78,12 @@ def prove(query: Query, model: Path, seconds: float, about: dict[str, Any] | Non
         sizes = [network.nodes[i].size for i in network.relus]
         if sizes != [query.network.nodes[i].size for i in query.network.relus]:
             raise Unproved("the checker reads only ReLUs as nonlinearities; this network has others")
-        for case in query.specification.cases:
-            entry = proof.add_case(case, query.executed)
+        said = statements(query)
+        if not said:
+            raise Unproved("no output is unsafe: there is nothing to prove")
+        cases = [kept for kept in map(remaining, query.specification.cases) if kept.unsafe]
+        for case, statement in zip(cases, said, strict=True):
+            entry = proof.add_case(statement)
             checked = CheckedCase(network, proof, str(len(proof.header["cases"]) - 1), entry)
             unsafe = [replace(p, offset=offset) for p, (_, offset) in zip(case.unsafe, checked.unsafe, strict=True)]
             _Prover(query.network, replace(case, unsafe=tuple(unsafe)), proof, checked, deadline).run()
@@ -92,12 +97,17 @@ class _Prover:
 
     def __init__(self, network: Network, case: Case, proof: ProofFile, checked: CheckedCase, deadline: float) -> None:
         self.network, self.case, self.proof, self.checked, self.deadline = network, case, proof, checked, deadline
+        if not network.relus:  # nothing to split
+            return
         self.known = RegionBounds(network, balls=False)  # the checker has none
         self.columns = ReluColumns(network)
         self.inputs = InputSet.from_regions([case.region])
 
     def run(self) -> None:
         """Pass after pass, each with stronger lemmas and a longer search."""
+        if not self.network.relus:
+            self._without_splits()
+            return
         if not self.checked.entry["executed"]:  # else the checker has done so already
             self._add({"kind": "crown"}, {})
         norm = self.case.region.norm
@@ -120,6 +130,22 @@ class _Prover:
             if time.perf_counter() > self.deadline:
                 break
         raise Unproved("no proof within the time limit")
+
+    def _without_splits(self) -> None:
+        """One leaf for each unsafe set of a network without a ReLU; by parts of the region where no single row is enough."""
+        rows = []
+        for polytope, unsafe in enumerate(self.checked.unsafe):
+            values = part_values(self.checked.network, self.checked.region, unsafe)[0]
+            if values.max() > 0:
+                rows.append((polytope, int(values.argmax())))
+            else:
+                self._parts(polytope)
+        if rows:
+            settled, best = (np.array(column, dtype=np.int32) for column in zip(*rows, strict=True))
+            empty = np.zeros((len(rows), 0), dtype=np.float32)
+            tree = np.arange(len(rows))
+            arrays = pack(Leaves(tree, empty.astype(np.int8), empty, empty, best), np.zeros(0, np.int64))
+            self._add({"kind": "goals", "refine": False}, {**arrays, "polytopes": settled})
 
     def _add(self, step: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
         """Write a step down and let the checker take it; a rejected step is taken back."""

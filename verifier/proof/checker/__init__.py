@@ -3,10 +3,14 @@
 network      reads the weights from the ONNX file
 region       input regions and their parts
 arithmetic   lower bounds in float64 with rigorous rounding
+statement    what a proof claims, in words; statements that say nothing are refused
+question     whether it answers a question
 check        the proof format, its trees and steps
 """
 
 from .check import Report, check
 from .network import Rejected
+from .question import difference
+from .statement import Statement
 
-__all__ = ["Rejected", "Report", "check"]
+__all__ = ["Rejected", "Report", "Statement", "check", "difference"]

@@ -3,8 +3,10 @@
 A backward pass carries coefficients from a node to the input; each ReLU is replaced by a line below or above it (any
 slope in [0, 1] is valid below), each split constraint enters with a multiplier >= 0 (weak duality: any is valid). The
 coefficients, once computed, are taken as exact; what a step may have lost is at most gamma_n |a| |A| X with X a bound
-on the magnitude of what is read (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1). No constant is
-a matter of taste: n counts roundings, in any order of summation.
+on the magnitude of what is read (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1). A product that is
+too small to be rounded relatively is off by half the smallest number besides (section 2.1), which `floor` adds up. No
+constant is a matter of taste: n counts roundings, in any order of summation. What overflows ends as infinity or NaN, and
+a bound that is not a finite number proves nothing.
 """
 
 from __future__ import annotations
@@ -16,9 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .network import Array, Network, Rejected
-from .region import SAFE, UNIT, Region, gamma
+from .region import SAFE, TINY, UNIT, Region, gamma
 
-_UNDERFLOW = 1e-250  # what results too small to be rounded relatively may add up to
 _ENTRIES = 1 << 18  # coefficients on one node in one pass: what a cache holds
 
 
@@ -37,43 +38,62 @@ class Bounds:
 
 
 class Relaxation:
-    """Rounding losses on one region, and the passes that use them; every part of the region may use it too."""
+    """Rounding losses on one region, and the passes that use them; every part of the region may use it too.
+
+    Attributes:
+        intervals: lower and upper sides of every node's values.
+        loss: what a pass may lose at every node's entries, for each unit of a coefficient.
+        floor: what it may lose at a node besides, by underflow of coefficients and products.
+    """
 
     def __init__(self, network: Network, region: Region) -> None:
         """One pass of magnitudes."""
         self.network, self.region = network, region
         self.intervals: list[tuple[Array, Array]] = []
         self.loss: list[Array] = []
+        self.floor: list[float] = []
         largest: list[Array] = []
         for i, node in enumerate(network.nodes):
+            few = 8 * node.size  # products of a coefficient with a bias, a shift or a loss
             if i == 0:
                 low, high = region.lower, region.upper
-                loss = np.zeros(node.size)
+                loss, under = np.zeros(node.size), 0.0
             elif node.relu >= 0:
                 low, high = (np.maximum(side, 0.0) for side in self.intervals[node.relu])
-                loss = largest[node.relu] * gamma(node.size + network.readers[node.relu] + 8)
+                loss = largest[node.relu] * gamma(node.size + network.readers[node.relu] + 8) + 8 * TINY
+                under = few + 4 * float(largest[node.relu].sum())
             elif node.pool >= 0:
                 low, high = (side[node.windows].max(-1) for side in self.intervals[node.pool])
                 overlap = int(np.bincount(node.windows.ravel()).max())
-                loss = largest[node.pool][node.windows].max(-1) * gamma(
-                    node.size + overlap + network.readers[node.pool] + 8
+                loss = (
+                    largest[node.pool][node.windows].max(-1)
+                    * gamma(node.size + overlap + network.readers[node.pool] + 8)
+                    + 8 * TINY
                 )
+                under = few + 4 * float(largest[node.pool].sum())
             else:
                 spread = np.abs(node.bias) + node.bias_error
-                loss = node.bias_error + spread * gamma(node.size + 4)
-                middle, half = node.bias, node.bias_error
+                products = sum(term.forward_terms for _, term in node.terms) + 8
+                loss = node.bias_error + spread * gamma(node.size + 4) + 4 * products * TINY
+                middle, half, under = node.bias, node.bias_error + 4 * products * TINY, float(few)
                 for j, term in node.terms:
                     (below, above), absolute = self.intervals[j], term.absolute()
                     middle = middle + term.apply((below + above) / 2)
-                    half = half + absolute.apply((above - below) / 2)
-                    reached = absolute.apply(largest[j])
+                    half = half + absolute.apply((above - below) / 2 + TINY)
+                    # A factor that is itself a quotient may be too small to be rounded relatively.
+                    reached = absolute.apply(largest[j]) + 4 * TINY * float(largest[j].max(initial=0.0))
                     spread = spread + reached
                     loss = loss + gamma(term.backward_terms + network.readers[j] + 4) * reached
-                half = half + SAFE * gamma(max((t.forward_terms for _, t in node.terms), default=0) + 12) * spread
+                    loss = loss + 8 * TINY * float(largest[j].max(initial=0.0))
+                    half = half + 8 * TINY * float(largest[j].max(initial=0.0))
+                    under += 2 * (term.backward_terms + 4) * float(largest[j].sum())
+                terms = max((t.forward_terms for _, t in node.terms), default=0)
+                half = half + SAFE * gamma(terms + 2 * len(node.terms) + 12) * spread
                 low, high = middle - half, middle + half
             self.intervals.append((low, high))
             largest.append(np.maximum(np.abs(low), np.abs(high)) * SAFE)
             self.loss.append(loss * SAFE)
+            self.floor.append(under * TINY * SAFE + TINY)
 
     def lower_bounds(
         self,
@@ -90,7 +110,7 @@ class Relaxation:
         value = (region or self.region).minimum(coefficients, offset, magnitude)
         if not np.isfinite(value).all():
             raise Rejected("a bound is not a finite number")
-        return value - _UNDERFLOW
+        return value
 
     def lower_lines(
         self,
@@ -120,7 +140,7 @@ class Relaxation:
             if i not in pending:
                 continue
             a, node = pending.pop(i), self.network.nodes[i]
-            lost = np.abs(a) @ self.loss[i]
+            lost = np.abs(a) @ self.loss[i] + self.floor[i]
             offset = offset - lost
             magnitude = magnitude + lost
             if node.pool >= 0:
@@ -211,7 +231,7 @@ def relax(low: Array, high: Array) -> tuple[Array, Array, Array]:
     """Default lower slope, upper slope and upper offset of ReLUs on [low, high]; the upper line holds as rounded."""
     down, up = np.minimum(low, 0.0), np.maximum(high, 0.0)
     slope = np.where(low >= 0, 1.0, np.where(high <= 0, 0.0, up / np.maximum(up - down, 1e-300)))
-    shift = np.maximum(-slope * down, (1 - slope) * up) * (1 + 8 * UNIT)
+    shift = np.maximum(-slope * down, (1 - slope) * up) * (1 + 8 * UNIT) + 4 * TINY
     shift = np.where((low >= 0) | (high <= 0), 0.0, shift)
     below = np.where(low >= 0, 1.0, np.where(high <= 0, 0.0, (up > -down).astype(np.float64)))
     return below, slope, shift

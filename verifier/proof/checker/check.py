@@ -2,15 +2,16 @@
 
 A proof is a zip archive of numpy arrays and a JSON header:
 
-    format, version    "advverify-proof", 2
+    format, version    "advverify-proof", 3
     model_sha256       of the ONNX file
     about              words for people (image, label, data set); nothing is concluded from it
     cases              a list; for each case c
 
-        norm, radius       of the ball, or null; arrays c.lower, c.upper (the box), c.center
+        norm, radius       of the ball (its center in the box), or null; arrays c.lower, c.upper (the box), c.center
         channels           entries that norm 0 counts as one pixel, plane after plane
         polytopes          their number; arrays c.matrix.p, c.offset.p: unsafe is matrix y <= offset, every row
         executed           whether y is what any execution in the file's own precision gives (see `execution`), or exact
+        claim              "safe", or "distance": the same, written as the lower side of a distance
         steps              in order:
             {"kind": "crown"}                       CROWN bounds of every open neuron, computed here
             {"kind": "lemmas", "relu": k, ...}      bounds on neurons that ReLU number k reads
@@ -30,7 +31,8 @@ Boxes: one entry a node in preorder. Dimensions >= 0 are halved at a threshold, 
 decides whether pixel p of an l0 ball changes, the part where it does first.
 
 The statement is proved when every case has a goal (or boxes) for every polytope. Every tree covers all inputs by its
-form; multipliers are clipped to where they are valid; so whatever the arrays hold, what is accepted is true.
+form; multipliers are clipped to where they are valid; so whatever the arrays hold, what is accepted is true. Statements
+that hold for every network (an empty region, an unsafe set without outputs) are refused, see `statement`.
 """
 
 from __future__ import annotations
@@ -38,9 +40,9 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import onnx
@@ -50,27 +52,42 @@ from .arithmetic import Relaxation
 from .execution import execution_error
 from .network import Array, Network, Rejected
 from .region import Region
+from .statement import Source, Statement, whole
 
-FORMAT, VERSION = "advverify-proof", 2
+FORMAT, VERSION = "advverify-proof", 3
 _LARGEST = 1 << 32  # bytes of a file when unpacked
 _HEADER = 1 << 24
 _LEAVES = 64  # leaves that are refined together
+_CASES = 5  # that are described unless all values are asked for
 
 
 @dataclass
 class Report:
-    """What was proved, in words, and how much work it was."""
+    """What was proved, and how much work it was.
+
+    Attributes:
+        statement: in one line.
+        leaves: of all trees.
+        lemmas: bounds on neurons.
+        model_sha256: of the ONNX file.
+        cases: what was proved, each as the checker understood it.
+    """
 
     statement: str
     leaves: int
     lemmas: int
+    model_sha256: str
+    cases: list[Statement]
 
-
-class Source(Protocol):
-    """Where arrays come from."""
-
-    def get(self, name: str, dtype: type, shape: tuple[int | None, ...]) -> NDArray[Any]:
-        """An array of a type and shape (None: any length)."""
+    def lines(self, values: bool = False) -> list[str]:
+        """What was proved, in words, line by line; `values` as in `Statement.lines`."""
+        lines = [f"model: sha256 {self.model_sha256}"]
+        for c, case in enumerate(self.cases):
+            if c == _CASES and not values:
+                return [*lines, f"and {len(self.cases) - c} more cases"]
+            lines += [f"case {c + 1} of {len(self.cases)}"] if len(self.cases) > 1 else []
+            lines += case.lines(values)
+        return lines
 
 
 class Arrays:
@@ -114,21 +131,31 @@ def check(proof: str | Path, model: str | Path) -> Report:
     arrays = Arrays(Path(proof))
     header = arrays.header
     try:
-        if header["format"] != FORMAT or header["version"] != VERSION:
-            raise Rejected(f"the file is not of format {FORMAT} {VERSION}")
+        if header["format"] != FORMAT:
+            raise Rejected(f"the file is not of format {FORMAT}")
+        if type(header["version"]) is not int or header["version"] != VERSION:
+            raise Rejected(f"the proof is of format version {header['version']!s:.20}, not {VERSION}: write it again")
         content = Path(model).read_bytes()
         if hashlib.sha256(content).hexdigest() != header["model_sha256"]:
             raise Rejected("the proof is about another model: the SHA-256 of the ONNX file differs")
         network = Network(onnx.load_model_from_string(content))
-        if not header["cases"]:
-            raise Rejected("the proof holds no case")
+        if not isinstance(header["cases"], list) or not header["cases"]:
+            raise Rejected("the proof holds no case: it says nothing")
         cases = [Case(network, arrays, f"{c}", entry) for c, entry in enumerate(header["cases"])]
         for case in cases:
             case.run()
-    except (KeyError, TypeError, AttributeError, IndexError, ValueError, OverflowError, OSError) as error:
+    except Rejected:
+        raise
+    except Exception as error:  # out of memory, or any of the ways in which what is not as it should be fails
         raise Rejected(f"the file is malformed ({_line(error)})") from error
-    statement = "; ".join(case.statement for case in cases)
-    return Report(statement, sum(case.leaves for case in cases), sum(case.lemmas for case in cases))
+    proved = [case.statement for case in cases]
+    return Report(
+        "; ".join(statement.sentence for statement in proved),
+        sum(case.leaves for case in cases),
+        sum(case.lemmas for case in cases),
+        header["model_sha256"],
+        proved,
+    )
 
 
 def _line(error: Exception) -> str:
@@ -140,41 +167,21 @@ class Case:
 
     def __init__(self, network: Network, arrays: Source, name: str, entry: dict[str, Any]) -> None:
         self.network, self.arrays, self.name, self.entry = network, arrays, name, entry
-        n = network.nodes[0].size
-        lower, upper = (arrays.get(f"{name}.{side}", np.float64, (n,)) for side in ("lower", "upper"))
-        norm, center, radius, channels = entry["norm"], None, np.inf, int(entry["channels"])
-        if norm is not None:
-            if norm not in ("0", "1", "2", "inf"):
-                raise Rejected(f"there is no norm {norm}")
-            center, radius = arrays.get(f"{name}.center", np.float64, (n,)), float(entry["radius"])
-            if not radius >= 0:
-                raise Rejected("the radius is not a number >= 0")
-        if channels < 1 or n % channels:
-            raise Rejected(f"{n} inputs are no pixels of {channels} channels")
-        if (lower > upper).any() or not (np.isfinite(lower).all() and np.isfinite(upper).all()):
-            raise Rejected("the input box is empty or not finite")
-        self.region = Region.of(lower, upper, norm or "inf", center, radius, channels)
-        outputs = network.nodes[-1].size
-        self.unsafe: list[tuple[Array, Array]] = []
-        for p in range(int(entry["polytopes"])):
-            matrix = arrays.get(f"{name}.matrix.{p}", np.float64, (None, outputs))
-            self.unsafe.append((matrix, arrays.get(f"{name}.offset.{p}", np.float64, (len(matrix),))))
-        tied = f" ({channels} channels a pixel)" if norm == "0" and channels > 1 else ""
-        ball = "" if norm is None else f" within {norm}-norm {radius!r}{tied} of the center"
-        self.statement = f"no input of the box{ball} reaches any of {len(self.unsafe)} unsafe sets"
+        self.statement = Statement.read(arrays, name, entry, network.nodes[0].size, network.nodes[-1].size)
+        self.region, self.unsafe = self.statement.region(), list(self.statement.unsafe)
         self.sizes = [network.nodes[i].size for i in network.relus]
         self.first = np.concatenate([[0], np.cumsum(self.sizes)]).astype(np.int64)
         self.leaves = self.lemmas = self.done = 0
         self.excluded: set[int] = set()
         self.relaxation = Relaxation(network, self.region)
         self.bounds = self.relaxation.start()
-        if entry["executed"]:
+        self.statement = replace(self.statement, precision="float64" if network.double else "float32")
+        if self.statement.executed:
             self.bounds = self.relaxation.crown(self.bounds)
             self.unsafe = [
                 (matrix, widened(offset, execution_error(self.relaxation, self.bounds, matrix)))
                 for matrix, offset in self.unsafe
             ]
-            self.statement += " in any execution"
 
     def run(self) -> None:
         """All steps; then every polytope must be excluded."""
@@ -202,8 +209,8 @@ class Case:
                 raise Rejected(f"step {name}: there is no kind of step {kind}")
 
     def _lemmas(self, name: str, step: dict[str, Any]) -> None:
-        k = int(step["relu"])
-        if not 0 <= k < len(self.sizes):
+        k = whole(step["relu"], "relu")
+        if k >= len(self.sizes):
             raise Rejected(f"step {name}: there is no ReLU {k}")
         trees = Trees(self, name, bool(step["refine"]))
         neurons = self.arrays.get(f"{name}.neurons", np.int32, (trees.count,))
@@ -242,15 +249,15 @@ class Case:
             return len(self.network.nodes) - 1, coefficients, np.array([-offset[row] for (_, offset), row in chosen])
 
         values = trees.values(start)
-        failed = np.flatnonzero(values <= 0)
+        failed = np.flatnonzero(~(values > 0))
         if len(failed):
             tree = int(failed[0])
             raise Rejected(f"step {name}: unsafe set {polytopes[tree]} is not excluded (bound {values[tree]:.6g})")
         return set(polytopes.tolist())
 
     def _boxes(self, name: str, step: dict[str, Any]) -> int:
-        polytope = int(step["polytope"])
-        if not 0 <= polytope < len(self.unsafe):
+        polytope = whole(step["polytope"], "polytope")
+        if polytope >= len(self.unsafe):
             raise Rejected(f"step {name}: boxes are about no unsafe set")
         dimensions = self.arrays.get(f"{name}.dimensions", np.int32, (None,))
         thresholds = self.arrays.get(f"{name}.thresholds", np.float64, (len(dimensions),))
@@ -260,7 +267,7 @@ class Case:
                 raise Rejected(f"step {name}: the tree goes on after its end")
             region = open_.pop()
             if dimension == -1:
-                if part_bound(self.network, region, self.unsafe[polytope])[0] <= 0:
+                if not part_bound(self.network, region, self.unsafe[polytope])[0] > 0:
                     raise Rejected(f"step {name}: unsafe set {polytope} is not excluded on a box")
                 self.leaves += 1
             elif dimension < -1:
@@ -286,6 +293,12 @@ def part_bound(network: Network, region: Region, polytope: tuple[Array, Array]) 
     """
     if (region.lower > region.upper).any():
         return np.inf, np.zeros((1, len(region.lower)))
+    value, lines = part_values(network, region, polytope)
+    return float(value.max()), lines[np.argsort(-value)]
+
+
+def part_values(network: Network, region: Region, polytope: tuple[Array, Array]) -> tuple[Array, Array]:
+    """Lower bounds (rows,) of matrix y - offset on a region, and the coefficients (rows, inputs) of their linear bounds."""
     relaxation, (matrix, offset) = Relaxation(network, region), polytope
     bounds = relaxation.crown(relaxation.start())
     owner = np.zeros(len(matrix), dtype=np.int64)
@@ -293,7 +306,7 @@ def part_bound(network: Network, region: Region, polytope: tuple[Array, Array]) 
     value = region.minimum(*lines)
     if not np.isfinite(value).all():
         raise Rejected("a bound is not a finite number")
-    return float(value.max()), lines[0][np.argsort(-value)]
+    return value, lines[0]
 
 
 class Trees:

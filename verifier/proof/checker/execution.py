@@ -11,10 +11,11 @@ convolution before it). Not covered: Winograd or Fourier convolutions, TF32, bfl
 from __future__ import annotations
 
 import numpy as np
+from onnx import TensorProto
 
 from .arithmetic import Bounds, Relaxation
 from .network import Array, Pick, Rejected
-from .region import SAFE, gamma
+from .region import SAFE, TINY, gamma
 
 _FOLDED = 16  # roundings that a runtime may add to a node
 
@@ -31,6 +32,8 @@ def execution_error(relaxation: Relaxation, bounds: Bounds, rows: Array) -> Arra
         Rejected: an execution may overflow, or has more roundings than such an analysis can bear.
     """
     nodes = relaxation.network.nodes
+    if relaxation.network._type not in (TensorProto.FLOAT, TensorProto.DOUBLE):
+        raise Rejected("executions in other precisions than float32 and float64 are not bounded")
     added, error = _forward(relaxation, bounds)
     lost = np.zeros(len(rows))
     pending = {len(nodes) - 1: (rows, np.zeros_like(rows))}  # center and radius of the Jacobian
@@ -39,7 +42,7 @@ def execution_error(relaxation: Relaxation, bounds: Bounds, rows: Array) -> Arra
         if i not in pending:
             continue
         (center, radius), node = pending.pop(i), nodes[i]
-        lost = lost + (np.abs(center) + radius) @ added[i]
+        lost = lost + (np.abs(center) + radius) @ added[i] + node.size * TINY
         if node.relu >= 0:
             low = bounds.lower[number[i]][0] - error[node.relu]
             high = bounds.upper[number[i]][0] + error[node.relu]
@@ -53,8 +56,8 @@ def execution_error(relaxation: Relaxation, bounds: Bounds, rows: Array) -> Arra
             parts = []
             for j, term in node.terms:
                 rounding = gamma(term.backward_terms + relaxation.network.readers[j] + 8)
-                spread = term.absolute().transposed(radius + rounding * np.abs(center))
-                parts.append((j, term.transposed(center), spread))
+                spread = term.absolute().transposed(radius + rounding * np.abs(center) + TINY)
+                parts.append((j, term.transposed(center), spread + 4 * (term.backward_terms + 4) * TINY))
         for j, middle, spread in parts:
             before = pending.get(j, (0.0, 0.0))
             pending[j] = (before[0] + middle, (before[1] + spread) * SAFE)
@@ -110,4 +113,4 @@ def _through_relu(center: Array, radius: Array, low: Array, high: Array) -> tupl
     least, most = np.minimum(center - radius, 0.0), np.maximum(center + radius, 0.0)
     middle = np.where(low >= 0, center, np.where(high <= 0, 0.0, (least + most) / 2))
     spread = np.where(low >= 0, radius, np.where(high <= 0, 0.0, (most - least) / 2))
-    return middle, spread * SAFE
+    return middle, spread * SAFE + TINY

@@ -11,6 +11,7 @@ from .network import Array, Rejected
 
 UNIT = 2.0**-53
 SAFE = 1.0 + 1e-6  # covers the roundings of the error terms themselves
+TINY = 2.0**-1074  # the smallest number: twice what a product or quotient may lose beside its relative rounding
 
 
 def gamma(terms: int) -> float:
@@ -107,7 +108,7 @@ class Region:
         terms = np.abs(a) @ size
         if self.norm in ("inf", "") or self.center is None or not np.isfinite(self.radius):
             value = np.where(a > 0, a * self.lower, a * self.upper).sum(-1) + offset
-            return np.asarray(value - gamma(a.shape[1] + 4) * SAFE * (terms + magnitude))
+            return np.asarray(value - gamma(a.shape[1] + 4) * SAFE * (terms + magnitude) - (4 * a.shape[1] + 16) * TINY)
         if self.norm == "0":
             ranges, counted = self.ranges(a), self.counted
             others = np.sort(ranges[:, ~counted], axis=-1)
@@ -118,12 +119,17 @@ class Region:
             room, w = self._room(a), np.abs(a)
             outer = self._outer(w, room)
             inner = w - outer
-            ball = self.radius * (outer.max(-1) if self.norm == "1" else np.sqrt((outer * outer).sum(-1)))
+            most = outer.max(-1)
+            if self.norm == "2":  # of entries divided by the largest: no square that matters becomes 0 or infinite
+                share = outer / np.where(most > 0, most, 1.0)[:, None]
+                most = most * np.sqrt((share * share).sum(-1))
+            ball = self.radius * most
             paid = (inner * room).sum(-1) + ball
             change = -paid
         value = a @ self.center + change + offset
         terms = 2 * terms + np.abs(a) @ np.abs(self.center) + paid
-        return np.asarray(value - gamma(3 * a.shape[1] + 16) * SAFE * (terms + magnitude))
+        lost = gamma(3 * a.shape[1] + 16) * SAFE * (terms + magnitude)
+        return np.asarray(value - lost - (8 * a.shape[1] + 32 + 4 * self.radius) * TINY)
 
     def _outer(self, w: Array, room: Array) -> Array:
         """The share of |a| that is paid by the ball; any entries of [0, |a|] are valid, these come near the best."""

@@ -1,0 +1,47 @@
+"""A specification in the words of the checker: what `check` compares a proof with, and what a new proof must say."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..norms.l0 import L0
+from ..query import Objective, Query
+from ..specification import Case
+from .checker.network import Rejected
+from .checker.statement import Statement, contradictory
+
+
+def statements(query: Query) -> list[Statement]:
+    """One statement a case, each with its unsafe sets; cases without any are left out, like sets that hold no output.
+
+    Raises:
+        Rejected: a set has rows over inputs, of which the proof format has none.
+    """
+    distance = query.objective is Objective.MIN_DISTORTION
+    found = [_statement(case, query, distance) for case in query.specification.cases]
+    return [statement for statement in found if statement.unsafe]
+
+
+def remaining(case: Case) -> Case:
+    """A case without the unsafe sets that hold no output: nothing is to be proved about them."""
+    kept = tuple(p for p in case.unsafe if p.inputs is not None or not contradictory(p.matrix, p.offset))
+    return Case(case.region, kept)
+
+
+def _statement(case: Case, query: Query, distance: bool) -> Statement:
+    region, unsafe = case.region, remaining(case).unsafe
+    if any(polytope.inputs is not None for polytope in unsafe):
+        raise Rejected("the property has rows over inputs, which the proof format does not know")
+    ball = region.ball if region.ball is not None and np.isfinite(region.ball.radius) else None
+    return Statement(
+        np.asarray(region.lower, dtype=np.float64),
+        np.asarray(region.upper, dtype=np.float64),
+        None if ball is None else ball.norm.name,
+        None if ball is None else np.asarray(ball.center, dtype=np.float64),
+        np.inf if ball is None else float(ball.radius),
+        ball.norm.channels if ball is not None and isinstance(ball.norm, L0) else 1,
+        tuple((np.asarray(p.matrix, dtype=np.float64), np.asarray(p.offset, dtype=np.float64)) for p in unsafe),
+        query.executed,
+        distance,
+        query.network.input_dtype,
+    )
