@@ -78,7 +78,7 @@ def hard_sigmoid(
     """max(0, min(1, alpha x + beta))."""
     x = context.stream(operands[0], "the input of HardSigmoid")
     alpha, beta = float(attributes.get("alpha", 0.2)), float(attributes.get("beta", 0.5))
-    line = scaled(context, x, np.full(1, alpha), np.full(x.shape, beta), x.shape)
+    line = scaled(context, x, np.array(alpha), np.full(x.shape, beta), x.shape)
     return Stream(context.builder.activation(line.node, activations.clip(0.0, 1.0), context.label), x.shape)
 
 

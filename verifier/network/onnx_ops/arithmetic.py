@@ -39,9 +39,9 @@ def _combine(context: Context, left: Value | None, right: Value | None, sign: fl
         return Stream(context.builder.add(a.node, b.node, sign, context.label), shape)
     if isinstance(left, Stream):
         bias = sign * np.broadcast_to(np.asarray(right, dtype=np.float64), shape)
-        return scaled(context, left, np.ones(1), bias, shape)
+        return scaled(context, left, np.array(1.0), bias, shape)
     stream = context.stream(right, "one operand")
-    return scaled(context, stream, np.full(1, sign), np.broadcast_to(np.asarray(left, dtype=np.float64), shape), shape)
+    return scaled(context, stream, np.array(sign), np.broadcast_to(np.asarray(left, dtype=np.float64), shape), shape)
 
 
 def scaled(context: Context, x: Stream, factor: np.ndarray, bias: np.ndarray | None, shape: tuple[int, ...]) -> Stream:
@@ -102,4 +102,4 @@ def divide(context: Context, node: onnx.NodeProto, operands: list[Value | None],
 def negate(context: Context, node: onnx.NodeProto, operands: list[Value | None], attributes: dict[str, Any]) -> Stream:
     """-x."""
     x = context.stream(operands[0], "the operand of Neg")
-    return scaled(context, x, np.full(1, -1.0), None, x.shape)
+    return scaled(context, x, np.array(-1.0), None, x.shape)

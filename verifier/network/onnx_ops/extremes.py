@@ -48,11 +48,11 @@ def _limited(context: Context, x: Stream, limit: np.ndarray, sign: float) -> Str
         return x
     if (np.abs(limit) >= _UNLIMITED).any():
         raise context.unsupported(f"Max or Min with a constant of size {np.abs(limit).max():.3g}")
-    signed = scaled(context, x, np.full(1, sign), -limit if limit.any() else None, x.shape)
+    signed = scaled(context, x, np.array(sign), -limit if limit.any() else None, x.shape)
     positive = Stream(context.builder.relu(signed.node, context.label), x.shape)
     if sign > 0 and not limit.any():
         return positive
-    return scaled(context, positive, np.full(1, sign), sign * limit, x.shape)
+    return scaled(context, positive, np.array(sign), sign * limit, x.shape)
 
 
 def where(context: Context, node: onnx.NodeProto, operands: list[Value | None], attributes: dict[str, Any]) -> Stream:

@@ -61,16 +61,17 @@ def _product(context: Context, x: Stream, weight: np.ndarray) -> Stream:
         return Stream(column.node, column.shape[:-1])
     if len(x.shape) == 1:
         row = _product(context, Stream(x.node, (1, *x.shape)), weight)
-        return Stream(row.node, (*row.shape[:-2], row.shape[-1]))
+        *stack, _, columns = row.shape
+        return Stream(row.node, (*stack, columns))
     if prod(weight.shape[:-2]) == 1 and weight.ndim <= len(x.shape):
         matrix = weight.reshape(weight.shape[-2:])
-        return _times(context, x, matrix.T, None, (*x.shape[:-1], matrix.shape[1]))
+        return _times(context, x, matrix.T, None, (*x.shape[:-1], int(weight.shape[-1])))
     return _stack(context, x, weight)
 
 
 def _stack(context: Context, x: Stream, weight: np.ndarray) -> Stream:
     """A product for each of a stack of matrices: a convolution by 1 x 1 kernels, one group a matrix."""
-    inner, columns = weight.shape[-2:]
+    inner, columns = int(weight.shape[-2]), int(weight.shape[-1])
     if x.shape[-1] != inner:
         raise context.unsupported(f"shapes do not fit: {list(x.shape)} times {list(weight.shape)}")
     stack = np.broadcast_shapes(x.shape[:-2], weight.shape[:-2])

@@ -65,7 +65,7 @@ def reduce_min(
     x, axes, keep = _arguments(context, node, operands, attributes)
     if not axes:
         return x
-    minus = np.full(1, -1.0)
+    minus = np.array(-1.0)
     largest = _largest(context, scaled(context, x, minus, None, x.shape), axes, keep)
     return scaled(context, largest, minus, None, largest.shape)
 

@@ -51,6 +51,10 @@ def resize(context: Context, node: onnx.NodeProto, operands: list[Value | None],
         if n == m and scale == 1:
             continue
         at = _COORDINATES[where](np.arange(m, dtype=np.float32), np.float32(scale), n, m)
+        if old and scale < 1:  # what the first version of the operator left open, runtimes agree on
+            rounding = "ceil"
+        elif old:
+            rounding = "floor"
         index = _ROUNDINGS[rounding](at.astype(np.float32)).astype(np.int64)
         positions = np.take(positions, np.clip(index, 0, n - 1), axis=axis)
     return context.select(x, positions)

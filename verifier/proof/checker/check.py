@@ -35,7 +35,6 @@ form; multipliers are clipped to where they are valid; so whatever the arrays ho
 
 from __future__ import annotations
 
-import hashlib
 import json
 import zipfile
 from dataclasses import dataclass
@@ -43,11 +42,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from .arithmetic import Relaxation
 from .execution import execution_error
+from .model_file import open_model
 from .network import Array, Network, Rejected
 from .region import Region
 
@@ -116,10 +115,10 @@ def check(proof: str | Path, model: str | Path) -> Report:
     try:
         if header["format"] != FORMAT or header["version"] != VERSION:
             raise Rejected(f"the file is not of format {FORMAT} {VERSION}")
-        content = Path(model).read_bytes()
-        if hashlib.sha256(content).hexdigest() != header["model_sha256"]:
+        opened, sha256 = open_model(model)
+        if sha256 != header["model_sha256"]:
             raise Rejected("the proof is about another model: the SHA-256 of the ONNX file differs")
-        network = Network(onnx.load_model_from_string(content))
+        network = Network(opened)
         if not header["cases"]:
             raise Rejected("the proof holds no case")
         cases = [Case(network, arrays, f"{c}", entry) for c, entry in enumerate(header["cases"])]
