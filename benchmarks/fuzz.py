@@ -46,6 +46,19 @@ _ODD_TOML = '[ ] [[ = nan inf -1 0 1e999 99999999999999999999 true "" \'x\' {} [
 _ODD_TOML += ['"../../x"', '"zoo:x"', '"0:1:0"', '"::"', '"-5:"', "\x00", "\u00e9", '"\\u0000"']
 _OPS = ["Relu", "Conv", "Gemm", "MatMul", "Add", "Sub", "Div", "Reshape", "Pad", "MaxPool", "Slice", "Concat", "Tile"]
 _OPS += ["Expand", "Gather", "Flatten", "Loop", "ConstantOfShape", "Range", "Split", "Transpose", "Clip", "Softmax"]
+_OPS += [
+    "Max",
+    "Min",
+    "Where",
+    "ReduceSum",
+    "ReduceMax",
+    "GlobalMaxPool",
+    "Resize",
+    "DepthToSpace",
+    "HardSigmoid",
+    "Sigmoid",
+]
+_OPS += ["PRelu", "DequantizeLinear", "Identity", "Cast"]
 
 
 class Hang(Exception):

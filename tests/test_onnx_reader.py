@@ -212,8 +212,10 @@ def tiny(op: str = "Relu", weight: float = 1.0) -> onnx.ModelProto:
 
 
 def test_unsupported_operator_is_named() -> None:
-    with pytest.raises(UnsupportedOperator, match="'second': operator Sigmoid is not supported; supported are"):
-        read_model(tiny("Sigmoid"))
+    with pytest.raises(
+        UnsupportedOperator, match="'second': operator Tanh is not supported; `advverify capabilities` lists"
+    ):
+        read_model(tiny("Tanh"))
 
 
 @pytest.mark.parametrize("weight", [float("nan"), float("inf"), 1e12])
@@ -226,8 +228,11 @@ def test_large_weights_are_flagged() -> None:
     assert "not trusted" in read_model(tiny(weight=1e6)).notes[0]
 
 
-def test_softmax_is_dropped_at_the_end_only() -> None:
-    assert "dropped" in read_model(tiny("Softmax")).notes[0]
+def test_the_ending_is_named() -> None:
+    for name in ("Softmax", "LogSoftmax", "Sigmoid"):
+        network = read_model(tiny(name))
+        assert network.ending == name and "margins of logits" in network.notes[0]
+    assert read_model(tiny("Relu")).ending == ""
 
 
 def test_not_onnx(tmp_path: Path) -> None:

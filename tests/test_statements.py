@@ -336,15 +336,16 @@ def test_questions_about_images(norm: str, subject: tuple[Path, Path, np.ndarray
         specification = robustness(options.pop("image", image), label, 3, get_norm(norm), radius, **options)
         return statements(Query(network, specification, Objective.FEASIBILITY, path))
 
-    ball = {"valid": (0.2, 0.8), "margin": 0.0} if norm == "0" else {}
+    ball: dict[str, Any] = {"valid": (0.2, 0.8), "margin": 0.0} if norm == "0" else {}
     outcome = certify(model, image, 0, norm, radius, settings=replace(QUICK, proofs=tmp_path), **ball)
     assert outcome.proof is not None, outcome.statistics
     proved = check(outcome.proof, path).cases
-    for answered in ({}, {"target": 2}, {"margin": 0.25}, {"radius": radius / 2}):
+    smaller: list[dict[str, Any]] = [{}, {"target": 2}, {"margin": 0.25}, {"radius": radius / 2}]
+    for answered in smaller:
         assert difference(proved, asked(**{**ball, **answered})) is None
     moved = image.copy()
     moved[2] = np.nextafter(moved[2], 1)
-    others = {
+    others: dict[str, dict[str, Any]] = {
         "norm": {"norm": "2" if norm == "inf" else "inf"},
         "radius": {"radius": radius + 1 if norm == "0" else float(np.nextafter(radius, 1))},
         "class 1": {"label": 1},

@@ -28,7 +28,7 @@ def command(model: str) -> int:
     screen.print(table)
     screen.print(
         f"input {list(network.input_shape)}, {network.output_size} outputs, "
-        f"{network.relu_count} ReLUs" + (", max pooling" if network.has_max else "")
+        f"{network.relu_count} ReLUs" + (", max pooling" if network.has_max else "") + f", {network.input_dtype}"
     )
     for key, value in network.metadata:
         screen.print(f"{key}: {value}", markup=False)

@@ -86,14 +86,19 @@ class NetworkBuilder:
             inputs, operators = inputs[1:], operators[1:]
         return self.affine(inputs, operators, np.full(size, function.offset), name)
 
+    def plain(self, output: int) -> Network:
+        """The network that ends in `output`, as it was built."""
+        last, nodes = self.nodes[output], self.nodes[: output + 1]
+        if not isinstance(last, Affine):  # bounds of an output are bounds of an affine expression
+            zero = torch.zeros(last.size, dtype=torch.float64)
+            nodes = [*nodes, Affine((output,), (Select.identity(last.size),), zero, "output")]
+        return Network(tuple(nodes), self.input_shape)
+
     def finish(self, output: int, **info: object) -> Network:
         """The simplified network that ends in `output`."""
-        last = self.nodes[output]
-        if not isinstance(last, Affine):  # bounds of an output are bounds of an affine expression
-            output = self.affine([output], [Select.identity(last.size)], None, "output")
-        network = Network(tuple(self.nodes[: output + 1]), self.input_shape)
-        exact = network if self.exact and sum(node.size for node in network.nodes) <= _KEPT else None
-        return replace(simplify(network), exact=exact, **info)  # type: ignore[arg-type]
+        plain = self.plain(output)
+        exact = plain if self.exact and sum(node.size for node in plain.nodes) <= _KEPT else None
+        return replace(simplify(plain), exact=exact, **info)  # type: ignore[arg-type]
 
 
 def _scaled(factor: float, size: int) -> Operator:

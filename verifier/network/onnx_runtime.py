@@ -6,11 +6,14 @@ No counterexample counts before it has been through here.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..errors import InvalidModel
-from .onnx_reader import input_shapes, load_model
+from .onnx_file import OnnxFile, open_file
+from .onnx_graph import Graph, graph_of
+from .onnx_reader import input_shapes
 
 
 class OnnxJudge:
@@ -22,32 +25,18 @@ class OnnxJudge:
         Raises:
             InvalidModel: onnxruntime does not accept the file.
         """
-        import onnxruntime
-
         self.path = path
-        model = load_model(path)
-        initial = {init.name for init in model.graph.initializer}
-        value = next(v for v in model.graph.input if v.name not in initial)
-        self.shape, _ = input_shapes(value, str(path))
-        first = value.type.tensor_type.shape.dim[0]
+        file = open_file(path)
+        graph = graph_of(file.model, str(path))
+        self.shape, _ = input_shapes(graph.entry, str(path))
+        first = graph.entry.type.tensor_type.shape.dim[0]
         self.free_batch = len(self.shape) > 1 and not first.dim_value
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 4  # what goes wrong is raised; it need not be printed too
-        try:
-            self._session = onnxruntime.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"], enable_fallback=0
-            )
-        except Exception as error:  # onnxruntime has no exception tree of its own
-            raise InvalidModel(f"{path}: onnxruntime refuses the file ({str(error).splitlines()[0]})") from error
+        self._output, self._name, self._logits_name = graph.output, graph.entry.name, graph.logits
+        self._session = self._start(_source(file))
+        self._graph: Graph | None = graph if graph.ending else None  # till a session of its own computes the logits
+        self._logits_session: Any = None
         port = self._session.get_inputs()[0]
-        self._name = port.name
         self.dtype = np.dtype(np.float64 if port.type == "tensor(double)" else np.float32)
-
-    def logits(self, x: np.ndarray) -> np.ndarray:
-        """The outputs: no ending is set apart yet."""
-        return self.run(x)
 
     def run(self, x: np.ndarray) -> np.ndarray:
         """Outputs (batch, outputs) as float64 for inputs (batch, inputs), which are cast to the file's precision.
@@ -55,13 +44,55 @@ class OnnxJudge:
         Raises:
             InvalidModel: onnxruntime cannot execute the file.
         """
+        return self._execute(self._session, self._output, x)
+
+    def logits(self, x: np.ndarray) -> np.ndarray:
+        """The values before the file's ending, as `run` gives the outputs; the outputs where it has no ending.
+
+        Raises:
+            InvalidModel: onnxruntime cannot execute the file.
+        """
+        if self._graph is not None:
+            try:
+                content = self._graph.cut().SerializeToString()
+            except Exception as error:  # protobuf has its own exceptions
+                raise InvalidModel(f"{self.path}: too large to be cut before its final {self._graph.ending}") from error
+            self._logits_session = self._start(content)
+            self._graph = None
+        if self._logits_session is None:
+            return self.run(x)
+        return self._execute(self._logits_session, self._logits_name, x)
+
+    def _start(self, source: str | bytes) -> Any:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 4  # what goes wrong is raised; it need not be printed too
+        try:
+            return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"], enable_fallback=0)
+        except Exception as error:  # onnxruntime has no exception tree of its own
+            raise InvalidModel(f"{self.path}: onnxruntime refuses the file ({str(error).splitlines()[0]})") from error
+
+    def _execute(self, session: Any, output: str, x: np.ndarray) -> np.ndarray:
         rows = np.asarray(x).reshape(len(x), -1).astype(self.dtype)
         outputs = []
         for row in rows:  # one by one: the answer must be that of a single execution, whatever the batch axis does
             try:
-                result = self._session.run(None, {self._name: row.reshape(self.shape)})[0]
+                result = session.run([output], {self._name: row.reshape(self.shape)})[0]
             except Exception as error:  # as above
                 reason = str(error).splitlines()[0]
                 raise InvalidModel(f"{self.path}: onnxruntime cannot execute the file ({reason})") from error
             outputs.append(np.asarray(result, dtype=np.float64).ravel())
         return np.stack(outputs)
+
+
+def _source(file: OnnxFile) -> str | bytes:
+    """What onnxruntime opens: the file itself, or where it is compressed, what is in it."""
+    if not file.compressed:
+        return str(file.path)
+    try:
+        return bytes(file.model.SerializeToString())
+    except Exception as error:  # protobuf has its own exceptions
+        raise InvalidModel(f"{file.path}: too large when unpacked; give the unpacked file") from error

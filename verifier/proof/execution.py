@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
-import onnx
 
 from ..errors import InvalidInput
 from ..query import Query
@@ -19,6 +17,7 @@ from ..specification import Case, Specification
 from .checker.arithmetic import Relaxation
 from .checker.check import widened
 from .checker.execution import execution_error
+from .checker.model_file import open_model
 from .checker.network import Network, Rejected
 from .checker.region import Region
 
@@ -50,7 +49,7 @@ def widen(query: Query, radius: float | None = None) -> tuple[Specification, flo
 @lru_cache(maxsize=8)
 def _network(path: str, sha256: str) -> Network:
     """The checker's reading of a file, once for each content."""
-    return Network(onnx.load_model_from_string(Path(path).read_bytes()))
+    return Network(open_model(path)[0])
 
 
 def _widened(network: Network, case: Case) -> tuple[Case, float]:

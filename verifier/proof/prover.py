@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -37,6 +36,7 @@ from ..query import Objective, Query
 from ..specification import Case, Specification
 from .checker.check import Case as CheckedCase
 from .checker.check import part_bound, part_values
+from .checker.model_file import open_model
 from .checker.network import Network as CheckedNetwork
 from .checker.network import Rejected
 from .checker.region import Region
@@ -71,10 +71,9 @@ def prove(query: Query, model: Path, seconds: float, about: dict[str, Any] | Non
         Unproved: the checker does not read this network, or time is out.
     """
     deadline = time.perf_counter() + seconds
-    content = Path(model).read_bytes()
     proof = ProofFile(query.network.sha256, about or {})
     try:
-        network = CheckedNetwork(onnx.load_model_from_string(content))
+        network = CheckedNetwork(open_model(model)[0])
         sizes = [network.nodes[i].size for i in network.relus]
         if sizes != [query.network.nodes[i].size for i in query.network.relus]:
             raise Unproved("the checker reads only ReLUs as nonlinearities; this network has others")

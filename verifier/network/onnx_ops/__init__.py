@@ -58,12 +58,15 @@ class Context:
     opset: int
     origin: str
     label: str = ""
-    is_last: bool = False
     notes: list[str] = field(default_factory=list)
 
     def unsupported(self, why: str) -> UnsupportedOperator:
         """An error that names the node."""
         return UnsupportedOperator(f"{self.origin}: {self.label}: {why}")
+
+    def keep_exact(self, exact: bool) -> None:
+        """Say whether the parameters that are about to be appended are the file's own, not rounded."""
+        self.builder.exact = self.builder.exact and exact
 
     def limit(self, shape: Sequence[int]) -> None:
         """Check a shape before anything of its size is made.
@@ -122,8 +125,13 @@ READERS = {
     "PRelu": "activation:prelu",
     "Abs": "activation:absolute",
     "Clip": "activation:clip",
-    "Softmax": "activation:softmax",
-    "LogSoftmax": "activation:softmax",
+    "HardSigmoid": "activation:hard_sigmoid",
+    "Max": "extremes:extreme",
+    "Min": "extremes:extreme",
+    "Where": "extremes:where",
+    "Softmax": "activation:ending",
+    "LogSoftmax": "activation:ending",
+    "Sigmoid": "activation:ending",
     "Add": "arithmetic:add",
     "Sub": "arithmetic:subtract",
     "Mul": "arithmetic:multiply",
@@ -146,6 +154,15 @@ READERS = {
     "Expand": "shape:expand",
     "MaxPool": "pooling:max_pool",
     "AveragePool": "pooling:average_pool",
-    "GlobalAveragePool": "pooling:global_average_pool",
-    "ReduceMean": "pooling:reduce_mean",
+    "GlobalAveragePool": "reduce:global_average_pool",
+    "GlobalMaxPool": "reduce:global_max_pool",
+    "ReduceMean": "reduce:reduce_mean",
+    "ReduceSum": "reduce:reduce_sum",
+    "ReduceMax": "reduce:reduce_max",
+    "ReduceMin": "reduce:reduce_min",
+    "Resize": "resize:resize",
+    "Upsample": "resize:resize",
+    "Tile": "resize:tile",
+    "DepthToSpace": "resize:depth_to_space",
+    "SpaceToDepth": "resize:space_to_depth",
 }

@@ -1,7 +1,8 @@
-"""Activations: ReLU and what can be written with it; Softmax only where it cannot change the order of the outputs."""
+"""Activations: ReLU and what can be written with it."""
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,9 @@ from .. import activations
 from ..builder import tensor
 from ..operators import Scale
 from . import Context, Stream, Value
+from .arithmetic import scaled
+
+_UNLIMITED = 1e30  # beyond this a limit is none
 
 
 def relu(context: Context, node: onnx.NodeProto, operands: list[Value | None], attributes: dict[str, Any]) -> Stream:
@@ -33,6 +37,7 @@ def prelu(context: Context, node: onnx.NodeProto, operands: list[Value | None], 
     x = context.stream(operands[0], "the input of PRelu")
     slope = context.constant(operands[1], "the slope of PRelu").astype(np.float64)
     flat = np.broadcast_to(slope, x.shape).ravel()
+    context.keep_exact(all(Fraction(s) + Fraction(1.0 - s) == 1 for s in set(flat.tolist())))
     positive = context.builder.relu(x.node, context.label)
     operators = [Scale(tensor(flat)), Scale(tensor(1.0 - flat))]
     return Stream(context.builder.affine([x.node, positive], list(operators), None, context.label), x.shape)
@@ -56,20 +61,29 @@ def clip(context: Context, node: onnx.NodeProto, operands: list[Value | None], a
             value = float(attributes[name])
         elif len(operands) > position and operands[position] is not None:
             value = float(context.constant(operands[position], f"the {name} of Clip"))
-        limits.append(None if value is None or abs(value) > 1e30 else value)
+        limits.append(value)
+    if limits[0] is not None and limits[0] <= -_UNLIMITED:
+        limits[0] = None
+    if limits[1] is not None and limits[1] >= _UNLIMITED:
+        limits[1] = None
+    if any(value is not None and not abs(value) < _UNLIMITED for value in limits):
+        raise context.unsupported(f"Clip to {limits[0]} and {limits[1]}")
     function = activations.clip(limits[0], limits[1])
     if not function.breakpoints and function.slopes == (1.0,):
         return x
     return Stream(context.builder.activation(x.node, function, context.label), x.shape)
 
 
-def softmax(context: Context, node: onnx.NodeProto, operands: list[Value | None], attributes: dict[str, Any]) -> Stream:
-    """Dropped as the last layer: it keeps the order of the outputs."""
-    x = context.stream(operands[0], f"the input of {node.op_type}")
-    if not context.is_last:
-        raise context.unsupported(f"{node.op_type} is supported as the last layer only; it is not piecewise linear")
-    axis = int(attributes.get("axis", 1 if context.opset < 13 else -1)) % len(x.shape)
-    if any(n != 1 for a, n in enumerate(x.shape) if (a < axis if context.opset < 13 else a != axis)):
-        raise context.unsupported(f"{node.op_type} over an axis that is not the only one of size above 1")
-    context.notes.append(f"the final {node.op_type} is dropped: it keeps the order of the outputs, not their values")
-    return x
+def hard_sigmoid(
+    context: Context, node: onnx.NodeProto, operands: list[Value | None], attributes: dict[str, Any]
+) -> Stream:
+    """max(0, min(1, alpha x + beta))."""
+    x = context.stream(operands[0], "the input of HardSigmoid")
+    alpha, beta = float(attributes.get("alpha", 0.2)), float(attributes.get("beta", 0.5))
+    line = scaled(context, x, np.array(alpha), np.full(x.shape, beta), x.shape)
+    return Stream(context.builder.activation(line.node, activations.clip(0.0, 1.0), context.label), x.shape)
+
+
+def ending(context: Context, node: onnx.NodeProto, operands: list[Value | None], attributes: dict[str, Any]) -> Stream:
+    """Refused: where it is the last layer, the reader has stopped before it."""
+    raise context.unsupported(f"{node.op_type} is supported as the last layer only; it is not piecewise linear")

@@ -12,15 +12,19 @@ from ..operators import Scale, Select
 from . import Context, Stream, Value
 
 
-def _expand(context: Context, x: Stream, shape: tuple[int, ...]) -> Stream:
+def expand_to(context: Context, x: Stream, shape: tuple[int, ...]) -> Stream:
+    """A stream broadcast to a shape."""
     return x if x.shape == shape else context.select(x, np.broadcast_to(x.positions, shape))
 
 
-def _shape(context: Context, left: Value, right: Value) -> tuple[int, ...]:
+def shape_of(context: Context, *values: Value) -> tuple[int, ...]:
+    """The shape that operands broadcast to."""
     try:
-        shape = tuple(np.broadcast_shapes(left.shape, right.shape))
+        shape = tuple(np.broadcast_shapes(*(value.shape for value in values)))
     except ValueError:
-        raise context.unsupported(f"shapes {left.shape} and {right.shape} do not broadcast") from None
+        raise context.unsupported(
+            f"shapes {' and '.join(str(list(value.shape)) for value in values)} do not broadcast"
+        ) from None
     context.limit(shape)
     return shape
 
@@ -29,19 +33,20 @@ def _combine(context: Context, left: Value | None, right: Value | None, sign: fl
     """left + sign * right."""
     if left is None or right is None:
         raise context.unsupported("an operand is missing")
-    shape = _shape(context, left, right)
+    shape = shape_of(context, left, right)
     if isinstance(left, Stream) and isinstance(right, Stream):
-        a, b = _expand(context, left, shape), _expand(context, right, shape)
+        a, b = expand_to(context, left, shape), expand_to(context, right, shape)
         return Stream(context.builder.add(a.node, b.node, sign, context.label), shape)
     if isinstance(left, Stream):
         bias = sign * np.broadcast_to(np.asarray(right, dtype=np.float64), shape)
-        return _scaled(context, left, np.ones(1), bias, shape)
+        return scaled(context, left, np.array(1.0), bias, shape)
     stream = context.stream(right, "one operand")
-    return _scaled(context, stream, np.full(1, sign), np.broadcast_to(np.asarray(left, dtype=np.float64), shape), shape)
+    return scaled(context, stream, np.array(sign), np.broadcast_to(np.asarray(left, dtype=np.float64), shape), shape)
 
 
-def _scaled(context: Context, x: Stream, factor: np.ndarray, bias: np.ndarray | None, shape: tuple[int, ...]) -> Stream:
-    x = _expand(context, x, shape)
+def scaled(context: Context, x: Stream, factor: np.ndarray, bias: np.ndarray | None, shape: tuple[int, ...]) -> Stream:
+    """Factor times x, broadcast to a shape, plus a bias."""
+    x = expand_to(context, x, shape)
     flat = np.broadcast_to(factor, shape).ravel()
     operator = Select.identity(len(flat)) if (flat == 1).all() else Scale(tensor(flat))
     return Stream(context.builder.affine([x.node], [operator], bias, context.label), shape)
@@ -80,7 +85,7 @@ def multiply(
         raise context.unsupported("Mul of two values that both depend on the input is not piecewise linear")
     stream, other = (left, right) if isinstance(left, Stream) else (right, left)
     x, factor = context.stream(stream, "one operand of Mul"), context.constant(other, "one operand of Mul")
-    return _scaled(context, x, factor.astype(np.float64), None, _shape(context, x, factor))
+    return scaled(context, x, factor.astype(np.float64), None, shape_of(context, x, factor))
 
 
 def divide(context: Context, node: onnx.NodeProto, operands: list[Value | None], attributes: dict[str, Any]) -> Stream:
@@ -91,10 +96,11 @@ def divide(context: Context, node: onnx.NodeProto, operands: list[Value | None],
     divisor = context.constant(operands[1], "the divisor of Div").astype(np.float64)
     if (divisor == 0).any():
         raise context.unsupported("division by zero")
-    return _scaled(context, x, 1.0 / divisor, None, _shape(context, x, divisor))
+    context.keep_exact(bool((np.frexp(np.abs(divisor))[0] == 0.5).all()))  # powers of 2 have an exact reciprocal
+    return scaled(context, x, 1.0 / divisor, None, shape_of(context, x, divisor))
 
 
 def negate(context: Context, node: onnx.NodeProto, operands: list[Value | None], attributes: dict[str, Any]) -> Stream:
     """-x."""
     x = context.stream(operands[0], "the operand of Neg")
-    return _scaled(context, x, np.full(1, -1.0), None, x.shape)
+    return scaled(context, x, np.array(-1.0), None, x.shape)

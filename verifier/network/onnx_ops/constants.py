@@ -32,6 +32,8 @@ def fold(context: Context, node: onnx.NodeProto, operands: list[Value | None]) -
     """
     from onnx.reference import ReferenceEvaluator
 
+    if node.op_type == "DequantizeLinear":
+        return [_dequantized(context, node, operands)]
     feeds = {name: np.asarray(v) for name, v in zip(node.input, operands, strict=True) if v is not None}
     try:
         if _size(node, list(feeds.values())) > LARGEST_VALUE:
@@ -51,6 +53,26 @@ def fold(context: Context, node: onnx.NodeProto, operands: list[Value | None]) -
     if any(value.dtype.kind not in "fiub" for value in results):
         raise context.unsupported(f"constant {node.op_type} is not made of numbers")
     return list(results)
+
+
+def _dequantized(context: Context, node: onnx.NodeProto, operands: list[Value | None]) -> np.ndarray:
+    """(x - zero point) scale, for 8-bit or 32-bit weights; the evaluator has it for the newest opsets only."""
+    attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+    x, scale = context.constant(operands[0], "the weight"), context.constant(operands[1], "the scale")
+    zero = np.zeros_like(scale, dtype=x.dtype) if len(operands) < 3 or operands[2] is None else np.asarray(operands[2])
+    if x.dtype not in (np.int8, np.uint8, np.int32) or scale.dtype not in (np.float32, np.float64):
+        raise context.unsupported(f"DequantizeLinear of {x.dtype} to {scale.dtype} is not supported")
+    if attributes.get("block_size", 0) or attributes.get("output_dtype", 0) or zero.shape != scale.shape:
+        raise context.unsupported("DequantizeLinear by blocks is not supported")
+    if scale.size > 1:
+        axis = int(attributes.get("axis", 1))
+        if scale.ndim != 1 or not -x.ndim <= axis < x.ndim or x.shape[axis] != scale.size:
+            raise context.unsupported(f"DequantizeLinear of {list(x.shape)} by {list(scale.shape)} along axis {axis}")
+        along = [-1 if a == axis % x.ndim else 1 for a in range(x.ndim)]
+        scale, zero = scale.reshape(along), zero.reshape(along)
+    else:
+        scale, zero = scale.reshape(()), zero.reshape(())
+    return np.asarray((x.astype(np.int64) - zero.astype(np.int64)).astype(scale.dtype) * scale)
 
 
 def _size(node: onnx.NodeProto, operands: list[np.ndarray]) -> int:

@@ -29,6 +29,8 @@ def window(
     )
     auto = attributes.get("auto_pad", b"NOTSET").decode()
     if auto in ("SAME_UPPER", "SAME_LOWER"):
+        if max(dilation) > 1:  # onnxruntime refuses it for Conv, and pads pools as if there were no dilation
+            raise context.unsupported(f"auto_pad {auto} with dilations is not supported; export explicit pads")
         begin, end = [], []
         for n, k, s, d in zip(size, kernel, stride[lift:], dilation[lift:], strict=True):
             total = max((-(-n // s) - 1) * s + d * (k - 1) + 1 - n, 0)

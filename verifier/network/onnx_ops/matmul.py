@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 
 from ..builder import tensor
-from ..operators import Dense, Operator
+from ..operators import Conv2d, Dense, Operator
 from . import Context, Stream, Value
 
 
@@ -25,6 +25,7 @@ def _times(context: Context, x: Stream, weight: np.ndarray, bias: np.ndarray | N
 def gemm(context: Context, node: onnx.NodeProto, operands: list[Value | None], attributes: dict[str, Any]) -> Stream:
     """alpha A B + beta C with a constant B (transposed where `transB` says so)."""
     x = context.stream(operands[0], "the first operand of Gemm")
+    context.keep_exact({attributes.get("alpha", 1.0), attributes.get("beta", 1.0)} <= {1.0, -1.0})
     weight = context.constant(operands[1], "the second operand of Gemm").astype(np.float64)
     if attributes.get("transA", 0):
         x = context.select(x, x.positions.T)
@@ -36,27 +37,52 @@ def gemm(context: Context, node: onnx.NodeProto, operands: list[Value | None], a
 
 
 def matmul(context: Context, node: onnx.NodeProto, operands: list[Value | None], attributes: dict[str, Any]) -> Stream:
-    """Stream times matrix, or matrix times stream."""
+    """Stream times constant or constant times stream; either may be a stack of matrices, as in numpy."""
     left, right = operands
     if isinstance(left, Stream) and isinstance(right, Stream):
         raise context.unsupported("MatMul of two values that both depend on the input is not piecewise linear")
     if isinstance(left, Stream):
-        weight = context.constant(right, "the matrix of MatMul").astype(np.float64)
-        if weight.ndim == 1:
-            result = _times(context, left, weight[None, :], None, (*left.shape[:-1], 1))
-            return Stream(result.node, left.shape[:-1])
-        if weight.ndim > 2 and prod(weight.shape[:-2]) == 1:
-            weight = weight.reshape(weight.shape[-2:])
-        if weight.ndim != 2:
-            raise context.unsupported("MatMul by a stack of matrices is not supported")
-        return _times(context, left, weight.T, None, (*left.shape[:-1], weight.shape[1]))
-    x = context.stream(right, "one operand of MatMul")
-    weight = context.constant(left, "the matrix of MatMul").astype(np.float64)
-    if weight.ndim != 2:
-        raise context.unsupported("MatMul with a stack of matrices on the left is not supported")
-    if len(x.shape) == 1:
-        result = _times(context, x, weight, None, (weight.shape[0],))
+        return _product(context, left, context.constant(right, "the matrix of MatMul").astype(np.float64))
+    # (C X) transposed is X^T C^T; a vector is its own transpose
+    x, weight = context.stream(right, "one operand of MatMul"), context.constant(left, "the matrix of MatMul")
+    weight = weight.astype(np.float64)
+    turned = x if len(x.shape) == 1 else context.select(x, np.swapaxes(x.positions, -1, -2))
+    result = _product(context, turned, weight if weight.ndim == 1 else np.swapaxes(weight, -1, -2))
+    if len(x.shape) == 1 or weight.ndim == 1:
         return result
-    turned = context.select(x, np.swapaxes(x.positions, -1, -2))
-    product = _times(context, turned, weight, None, (*turned.shape[:-1], weight.shape[0]))
-    return context.select(product, np.swapaxes(product.positions, -1, -2))
+    return context.select(result, np.swapaxes(result.positions, -1, -2))
+
+
+def _product(context: Context, x: Stream, weight: np.ndarray) -> Stream:
+    """x times weight, as numpy's matmul."""
+    if weight.ndim == 0:
+        raise context.unsupported("MatMul by a number")
+    if weight.ndim == 1:
+        column = _product(context, x, weight[:, None])
+        return Stream(column.node, column.shape[:-1])
+    if len(x.shape) == 1:
+        row = _product(context, Stream(x.node, (1, *x.shape)), weight)
+        *stack, _, columns = row.shape
+        return Stream(row.node, (*stack, columns))
+    if prod(weight.shape[:-2]) == 1 and weight.ndim <= len(x.shape):
+        matrix = weight.reshape(weight.shape[-2:])
+        return _times(context, x, matrix.T, None, (*x.shape[:-1], int(weight.shape[-1])))
+    return _stack(context, x, weight)
+
+
+def _stack(context: Context, x: Stream, weight: np.ndarray) -> Stream:
+    """A product for each of a stack of matrices: a convolution by 1 x 1 kernels, one group a matrix."""
+    inner, columns = int(weight.shape[-2]), int(weight.shape[-1])
+    if x.shape[-1] != inner:
+        raise context.unsupported(f"shapes do not fit: {list(x.shape)} times {list(weight.shape)}")
+    stack = np.broadcast_shapes(x.shape[:-2], weight.shape[:-2])
+    *_, rows, _ = x.shape
+    count = prod(stack)
+    context.limit((count, inner, max(rows, columns)))
+    spread = np.broadcast_to(x.positions, (*stack, rows, inner))
+    image = context.select(x, np.swapaxes(spread, -1, -2).reshape(count * inner, rows, 1))
+    kernels = np.swapaxes(np.broadcast_to(weight, (*stack, inner, columns)), -1, -2).reshape(-1, inner, 1, 1)
+    operator = Conv2d(tensor(kernels), (count * inner, rows, 1), groups=count)
+    node = context.builder.affine([image.node], [operator], None, context.label)
+    result = Stream(node, (*stack, columns, rows))
+    return context.select(result, np.swapaxes(result.positions, -1, -2))

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 
 from ..builder import tensor
-from ..operators import Scale
+from ..operators import Scale, Select
 from . import Context, Stream, Value
 
 
@@ -26,6 +26,9 @@ def batch_normalization(
     )
     factor = scale / np.sqrt(variance + float(attributes.get("epsilon", 1e-5)))
     spread = prod(x.shape[2:])
-    shift = np.repeat(bias - mean * factor, spread)
-    node_index = context.builder.affine([x.node], [Scale(tensor(np.repeat(factor, spread)))], shift, context.label)
-    return Stream(node_index, x.shape)
+    context.keep_exact(False)
+    # Two nodes, which are folded into one later: where mean and bias cancel, the first one shows the size of both.
+    scaled = [Scale(tensor(np.repeat(factor, spread)))]
+    centered = context.builder.affine([x.node], list(scaled), np.repeat(-mean * factor, spread), context.label)
+    same = [Select.identity(prod(x.shape))]
+    return Stream(context.builder.affine([centered], list(same), np.repeat(bias, spread), context.label), x.shape)

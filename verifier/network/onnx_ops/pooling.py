@@ -1,8 +1,7 @@
-"""Max pooling, mean pooling and means over axes."""
+"""Max pooling and mean pooling by windows."""
 
 from __future__ import annotations
 
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -10,9 +9,9 @@ import onnx
 import torch
 
 from ..builder import tensor
-from ..operators import Conv2d, MeanAxes, Scale
+from ..operators import Conv2d, Scale
 from ..simplify import fuse
-from . import Context, Stream, Value, attribute_or_input
+from . import Context, Stream, Value
 from .conv import _image, window
 
 
@@ -90,33 +89,6 @@ def average_pool(
     summed = Conv2d(ones, image, stride, (pads[0], pads[1], far[0], far[1]), dilation, image[0])
     if summed.out_shape != out:
         raise context.unsupported("this combination of kernel, stride and pads of AveragePool is not supported")
+    context.keep_exact(bool((np.frexp(counts)[0] == 0.5).all()))
     operator = fuse(summed, Scale(tensor(1.0 / counts).ravel()))
     return Stream(context.builder.affine([x.node], [operator], None, context.label), _shape(x, out))
-
-
-def global_average_pool(
-    context: Context, node: onnx.NodeProto, operands: list[Value | None], attributes: dict[str, Any]
-) -> Stream:
-    """Mean over all spatial axes."""
-    x = context.stream(operands[0], "the input of GlobalAveragePool")
-    return _mean(context, x, list(range(2, len(x.shape))), True)
-
-
-def reduce_mean(
-    context: Context, node: onnx.NodeProto, operands: list[Value | None], attributes: dict[str, Any]
-) -> Stream:
-    """Mean over given axes (all of them where none are given)."""
-    x = context.stream(operands[0], "the input of ReduceMean")
-    axes = attribute_or_input(context, operands, attributes, "axes", 1)
-    if not axes:
-        if attributes.get("noop_with_empty_axes", 0):
-            return x
-        axes = list(range(len(x.shape)))
-    return _mean(context, x, sorted(a % len(x.shape) for a in axes), bool(attributes.get("keepdims", 1)))
-
-
-def _mean(context: Context, x: Stream, axes: list[int], keep: bool) -> Stream:
-    shape = tuple(1 if a in axes else n for a, n in enumerate(x.shape) if keep or a not in axes)
-    operator = MeanAxes(x.shape, tuple(axes))
-    assert operator.out_size == prod(shape)
-    return Stream(context.builder.affine([x.node], [operator], None, context.label), shape)

@@ -37,7 +37,6 @@ that hold for every network (an empty region, an unsafe set without outputs) are
 
 from __future__ import annotations
 
-import hashlib
 import json
 import zipfile
 from dataclasses import dataclass, replace
@@ -45,11 +44,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from .arithmetic import Relaxation
 from .execution import execution_error
+from .model_file import open_model
 from .network import Array, Network, Rejected
 from .region import Region
 from .statement import Source, Statement, whole
@@ -135,10 +134,10 @@ def check(proof: str | Path, model: str | Path) -> Report:
             raise Rejected(f"the file is not of format {FORMAT}")
         if type(header["version"]) is not int or header["version"] != VERSION:
             raise Rejected(f"the proof is of format version {header['version']!s:.20}, not {VERSION}: write it again")
-        content = Path(model).read_bytes()
-        if hashlib.sha256(content).hexdigest() != header["model_sha256"]:
+        opened, sha256 = open_model(model)
+        if sha256 != header["model_sha256"]:
             raise Rejected("the proof is about another model: the SHA-256 of the ONNX file differs")
-        network = Network(onnx.load_model_from_string(content))
+        network = Network(opened)
         if not isinstance(header["cases"], list) or not header["cases"]:
             raise Rejected("the proof holds no case: it says nothing")
         cases = [Case(network, arrays, f"{c}", entry) for c, entry in enumerate(header["cases"])]

@@ -19,6 +19,10 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+from .model_file import Rejected, tensors
+
+__all__ = ["Network", "Rejected"]
+
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
@@ -28,10 +32,6 @@ _UNLIMITED = 1e30  # limits of Clip beyond which it does not clip
 _PADDING, _LARGEST = 1024, 1 << 26  # of an image's side; entries of all windows together
 # Raised where a node is not as expected.
 _FORM = (KeyError, TypeError, AttributeError, IndexError, ValueError, OverflowError)
-
-
-class Rejected(Exception):
-    """Why a proof is not valid, in one line."""
 
 
 class Pick:
@@ -141,9 +141,10 @@ class Network:
 
     def __init__(self, model: onnx.ModelProto) -> None:
         graph = model.graph
-        constants = [a.t for node in graph.node for a in node.attribute]
-        if any(t.external_data or t.data_location for t in [*graph.initializer, *constants]):
-            raise Rejected("weights in files of their own are not read: the hash of the model would not cover them")
+        if graph.sparse_initializer or model.functions:
+            raise Rejected("sparse weights and local functions are not read")
+        if any(t.external_data or t.data_location for t in tensors(model)):
+            raise Rejected("weights in files of their own are not there")
         values: dict[str, Any] = {t.name: np.asarray(numpy_helper.to_array(t)) for t in graph.initializer}
         entries = [v for v in graph.input if v.name not in values]
         if len(entries) != 1 or len(graph.output) != 1:
@@ -221,6 +222,8 @@ class Network:
         numbers = [o.positions + first[id(o)] if isinstance(o, Stream) else o for o in operands]
         results = []
         for moved in self._evaluate(node, numbers):
+            if not moved.size:  # onnxruntime keeps entries at some odd limits where the evaluator keeps none
+                raise Rejected(f"an empty result of {node.op_type} is not one that the checker reads")
             flat, terms = moved.ravel(), list[tuple[int, Linear]]()
             for x in streams:
                 own = flat - first[id(x)]
@@ -280,6 +283,8 @@ class Network:
     def _matmul(self, attributes: dict[str, Any], a: Any, b: Any) -> Stream:
         if isinstance(a, Stream):
             return self._dense(a, b.T, None, a.shape[:-1])
+        if len(b.shape) > 2:
+            raise Rejected("a product of a matrix and a stack is not one that the checker reads")
         return self._dense(b, a, None, (), b.shape[1:])
 
     def _dense(self, x: Stream, weight: Any, bias: Any, before: tuple[int, ...], after: tuple[int, ...] = ()) -> Stream:
