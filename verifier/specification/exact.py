@@ -23,7 +23,10 @@ def above(value: Fraction) -> float:
         nearest = float(value)  # rounds correctly
     except OverflowError:
         return math.inf if value > 0 else -math.nextafter(math.inf, 0.0)
-    return nearest if math.isinf(nearest) or Fraction(nearest) >= value else math.nextafter(nearest, math.inf)
+    if math.isinf(nearest):
+        return nearest
+    top, bottom = nearest.as_integer_ratio()  # compared as integers: several times as fast as two fractions
+    return nearest if top * value.denominator >= value.numerator * bottom else math.nextafter(nearest, math.inf)
 
 
 def is_float64(value: Fraction) -> bool:

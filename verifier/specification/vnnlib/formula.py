@@ -32,6 +32,9 @@ class Linear(NamedTuple):
 
     def plus(self, other: Linear, sign: int = 1) -> Linear:
         """self + sign * other."""
+        if not other.terms:  # a bound, as most lines of most properties
+            constant = other.constant if sign > 0 else -other.constant
+            return Linear(self.terms, self.constant + constant if self.constant else constant)
         terms = dict(self.terms)
         for variable, value in other.terms.items():
             terms[variable] = terms.get(variable, _ZERO) + sign * value

@@ -8,8 +8,8 @@ again, and everything that the interval holds lies inside them.
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -17,8 +17,7 @@ from ..exact import above, below, ceiling, floor, following, rounded
 from .formula import Inequality
 
 
-@dataclass(frozen=True)
-class Interval:
+class Interval(NamedTuple):
     """Between `low` and `high`, None where there is no such bound; offsets are places of the bounds in the text."""
 
     low: Fraction | None = None
@@ -31,12 +30,12 @@ class Interval:
     def with_bound(self, row: Inequality) -> Interval:
         """What also satisfies a bound on this input."""
         ((factor,), constant) = row.expression.terms.values(), row.expression.constant
-        value = -constant / factor
+        value, low, high = constant if factor == -1 else -constant / factor, self.low, self.high
         if factor > 0:
-            if self.high is None or value < self.high or (value == self.high and row.strict):
-                return replace(self, high=value, high_strict=row.strict, high_offset=row.offset)
-        elif self.low is None or value > self.low or (value == self.low and row.strict):
-            return replace(self, low=value, low_strict=row.strict, low_offset=row.offset)
+            if high is None or value < high or (value == high and row.strict):
+                return Interval(low, value, self.low_strict, row.strict, self.low_offset, row.offset)
+        elif low is None or value > low or (value == low and row.strict):
+            return Interval(value, high, row.strict, self.high_strict, row.offset, self.high_offset)
         return self
 
 
@@ -65,6 +64,10 @@ def sides(interval: Interval, dtype: str) -> Sides | None:
     """
     low, high = interval.low, interval.high
     if low is not None and high is not None:
+        if dtype == "float32" and not (interval.low_strict or interval.high_strict):
+            lower, upper = below(low), above(high)
+            if _plainly_holds_float32(lower, upper):
+                return Sides(lower, upper)
         if low > high or (low == high and (interval.low_strict or interval.high_strict)):
             return None
         if not (interval.low_strict or interval.high_strict) and low == high == floor(low, dtype):
@@ -75,6 +78,18 @@ def sides(interval: Interval, dtype: str) -> Sides | None:
         assert low is not None and high is not None
         return _nearest(low, high, interval, dtype)
     return Sides(lower, upper)
+
+
+def _plainly_holds_float32(lower: float, upper: float) -> bool:
+    """Whether the reals between two float64 numbers hold a float32 number, and neither of the two is one.
+
+    Neighbours are 2^-23 of their size apart, or 2^-149 near 0.
+    """
+    largest = max(-lower, upper)
+    if not (upper - lower > 1.5e-7 * largest and upper - lower > 1e-40 and largest < 1e38):
+        return False
+    narrow_lower, narrow_upper = struct.unpack("ff", struct.pack("ff", lower, upper))
+    return bool(narrow_lower != lower and narrow_upper != upper)
 
 
 def _side(low: Fraction, strict: bool, dtype: str) -> float:
