@@ -29,7 +29,7 @@ from advverify.verifier.batch.job import read_job
 from advverify.verifier.engines import Settings
 from advverify.verifier.errors import AdvverifyError
 from advverify.verifier.proof.checker import Rejected, check
-from advverify.verifier.specification.vnnlib import read_vnnlib
+from advverify.verifier.specification.vnnlib import Facts, read_vnnlib
 
 from .measure import table
 
@@ -190,7 +190,7 @@ def read_model_file(path: Path) -> None:
 
 def read_property_file(path: Path) -> None:
     """For a network of two inputs and two outputs."""
-    read_vnnlib(path, 2, 2)
+    read_vnnlib(path, Facts(2, 2))
 
 
 PROPERTIES = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +13,10 @@ import numpy as np
 
 from .cascade import Interrupted, solve, solve_all
 from .engines import Settings
-from .engines.judgement import Judge, NetworkJudge
+from .engines.judgement import CoupledJudge, Judge, NetworkJudge
 from .errors import InvalidInput
 from .network.agreement import Agreement
+from .network.compose import with_input_rows
 from .network.nodes import Network
 from .network.onnx_reader import read_file
 from .network.onnx_runtime import OnnxJudge
@@ -22,7 +24,8 @@ from .norms import get_norm
 from .outcome import Bracket, Outcome, TraceEvent, Trust, Verdict
 from .query import Objective, Query
 from .specification import Specification, robustness
-from .specification.vnnlib import read_vnnlib
+from .specification.coupling import uncouple
+from .specification.vnnlib import Facts, OutOfTime, Property, read_vnnlib
 
 __all__ = ["Interrupted", "Model", "certify", "certify_all", "distance", "verify"]
 
@@ -67,7 +70,21 @@ class Model:
                 f"the image has {flat.size} values, the network takes {self.network.input_size} "
                 f"(shape {list(self.network.input_shape)})"
             )
+        if self.network.output_size == 1:
+            return int(self.judge.logits(flat[None])[0, 0] > 0)
         return int(self.judge.run(flat[None])[0].argmax())
+
+    def read_property(self, path: str | Path, deadline: float = math.inf) -> Property:
+        """Read a VNN-LIB file about this network, until time.perf_counter() reaches the deadline.
+
+        Raises:
+            InvalidSpecification: names file, and line and column where there is one.
+            OutOfTime: the deadline has passed.
+        """
+        network = self.network
+        narrow = "float32" in (network.input_dtype, self.judge.dtype.name)
+        dtype = "float32" if narrow else "float64"
+        return read_vnnlib(path, Facts(network.input_size, network.output_size, network.ending, dtype), deadline)
 
 
 def _question(
@@ -93,7 +110,9 @@ def _question(
         valid=valid,
         target=target,
         margin=margin,
+        ending=model.network.ending,
     )
+    model.check_on(image)
     prediction = model.predict(image)
     labels = {"label": label, "prediction": prediction, "norm": str(norm), "target": target, "executed": executed}
     if prediction != label and (target is None or prediction == target):
@@ -309,16 +328,63 @@ def verify(
     settings: Settings | None = None,
     engines: tuple[str, ...] = (),
     listener: Callable[[TraceEvent], None] | None = None,
+    since: float | None = None,
 ) -> Outcome:
-    """Does the network satisfy a property (a VNN-LIB file, or a `Specification`)? robust = unsat, adversarial = sat.
+    """Does the network satisfy a property? robust = unsat, adversarial = sat.
 
-    `executed` as in `certify`.
+    Reading the model and the property counts as part of the time limit.
+
+    Args:
+        model: as in `certify`, like all that is not here.
+        specification: a VNN-LIB file, or a `Specification` over what the network's nodes compute (the logits where the
+            file ends in a Softmax).
+        executed: as in `certify`.
+        settings: as in `certify`.
+        engines: as in `certify`.
+        listener: as in `certify`.
+        since: time.perf_counter() from which the time limit counts; the call's own start where None.
 
     Raises:
         InvalidSpecification: the property cannot be read.
+        InvalidInput: a property that couples inputs, for executions of the file.
     """
-    model = model if isinstance(model, Model) else Model(model)
+    began = time.perf_counter() if since is None else since
+    model, settings = model if isinstance(model, Model) else Model(model), settings or Settings()
+    network, limit = model.network, settings.timeout
+    unknown = Verdict.UNKNOWN, Bracket(-math.inf, math.inf), Trust.SOLVER, "reader"
+    late = f"time limit of {limit:g} s, reached while model and property were read"
+    labels: dict[str, object] = {}
     if not isinstance(specification, Specification):
-        specification = read_vnnlib(specification, model.network.input_size, model.network.output_size)
+        try:
+            read = model.read_property(specification, began + limit)
+        except OutOfTime:
+            return Outcome(*unknown, time.perf_counter() - began, reason=late)
+        specification = read.specification
+        if read.notes:
+            labels["notes"] = list(read.notes)
+        if read.contradiction:
+            labels["contradiction"] = read.contradiction
+    if not specification.cases:  # nothing is asked: decided in rational arithmetic, of the property alone
+        bracket, statistics = Bracket(math.inf, math.inf), {"no_proof": "the property says nothing of the network"}
+        seconds = time.perf_counter() - began
+        return Outcome(Verdict.ROBUST, bracket, Trust.SOLVER, "reader", seconds, labels=labels, statistics=statistics)
+    specification, rows = uncouple(specification)
+    if len(rows):
+        if executed:
+            raise InvalidInput("executions are not bounded for properties that couple inputs; leave --float32 out")
+        judge = CoupledJudge(model.judge, rows)
+        model = Model(with_input_rows(network, rows))
+        model.judge = judge
+    spent = time.perf_counter() - began
+    if spent >= limit:
+        return Outcome(*unknown, spent, reason=late, labels=labels)
     query = Query(model.network, specification, Objective.FEASIBILITY, model.path, executed)
-    return _answer(model, query, {}, settings, engines, listener)
+    proof_seconds = limit if settings.proof_seconds is None else settings.proof_seconds
+    settings = replace(settings, timeout=limit - spent, proof_seconds=proof_seconds)
+    if len(rows) and settings.proofs is not None:
+        outcome = _answer(model, query, labels, replace(settings, proofs=None), engines, listener)
+        outcome.statistics["no_proof"] = "proofs of properties that couple inputs are not supported yet"
+    else:
+        outcome = _answer(model, query, labels, settings, engines, listener)
+    reason = outcome.reason.replace(f"time limit of {settings.timeout:g} s", f"time limit of {limit:g} s")
+    return replace(outcome, reason=reason, seconds=outcome.seconds + spent)

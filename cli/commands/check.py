@@ -91,14 +91,17 @@ def _asked(path: Path, spec: Path | None, options: dict[str, Any]) -> list[State
     from advverify.verifier.proof.checker import Rejected
     from advverify.verifier.proof.question import statements
     from advverify.verifier.query import Objective, Query
-    from advverify.verifier.specification.vnnlib import read_vnnlib
 
     model = Model(path)
     network = model.network
     if spec is None:
         specification = _about_image(model, options)
     else:
-        specification = read_vnnlib(spec, network.input_size, network.output_size)
+        specification = model.read_property(spec).specification
+        if not specification.cases:
+            raise InvalidInput("the property contradicts itself: there is nothing that a proof could show")
+        if any(p.inputs is not None for case in specification.cases for p in case.unsafe):
+            raise InvalidInput("properties that couple inputs have no proofs yet")
     try:
         return statements(Query(network, specification, Objective.FEASIBILITY, path, options["float32"]))
     except Rejected as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,7 @@ def command(
 
     `verify MODEL SPEC [--result FILE]` follows VNN-COMP; `verify SPEC --network NAME=MODEL` follows VNN-LIB 2.1.
     """
+    since = time.perf_counter()
     standard = bool(networks)
     if proof is not None:
         if options["proofs"] is not None:
@@ -46,7 +48,7 @@ def command(
         options["proofs"] = proof.parent
     model_name, spec = _files(files, networks)
     try:
-        model, outcome = _check(model_name, spec, options)
+        model, outcome = _check(model_name, spec, options, since)
     except AdvverifyError:
         if result is not None:
             result.write_text("error\n")
@@ -68,8 +70,11 @@ def command(
         serialise_assignments.mkdir(parents=True, exist_ok=True)
         (serialise_assignments / "assignments.txt").write_text("\n".join(lines[1:]) + "\n")
     click.echo("\n".join(lines) if standard else word)
-    if outcome.reason:
-        click.echo(outcome.reason, err=True)
+    for note in (*model.network.notes, *outcome.labels.get("notes", ())):
+        click.echo(f"note: {note}", err=True)
+    for line in (outcome.labels.get("contradiction"), outcome.reason):
+        if line:
+            click.echo(line, err=True)
     return 0
 
 
@@ -83,12 +88,14 @@ def _files(files: tuple[str, ...], networks: tuple[str, ...]) -> tuple[str, str]
     return files[0], files[1]
 
 
-def _check(model_name: str, spec: str, options: dict[str, Any]) -> tuple[Model, Outcome]:
+def _check(model_name: str, spec: str, options: dict[str, Any], since: float) -> tuple[Model, Outcome]:
+    """The answer; loading the program, the model and the property counts since then."""
     from advverify.verifier.api import Model, verify
 
     settings, engines = settings_from(options, gpu=not options["float32"]), engines_from(options["engines"])
     model = Model(model_path(model_name))
-    return model, verify(model, spec, executed=options["float32"], settings=settings, engines=engines)
+    executed = bool(options["float32"])
+    return model, verify(model, spec, executed=executed, settings=settings, engines=engines, since=since)
 
 
 def _assignments(model: Model, outcome: Outcome) -> list[str]:

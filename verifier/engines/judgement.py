@@ -14,6 +14,7 @@ import torch
 from ..network.evaluate import evaluate
 from ..network.nodes import Network
 from ..specification import Case, Region
+from ..specification.exact import above, dot
 
 _RETREATS = (1e-15, 1e-13, 1e-9, 1e-7, 1e-6, 1e-5, 1e-4)  # relative steps back towards the center of a round ball
 
@@ -22,6 +23,7 @@ class Judge(Protocol):
     """Executes the network as its users do."""
 
     dtype: np.dtype
+    has_ending: bool  # whether `logits` and `run` differ
 
     def run(self, x: np.ndarray) -> np.ndarray:
         """Outputs (batch, outputs) for inputs (batch, inputs)."""
@@ -34,6 +36,7 @@ class NetworkJudge:
     """Judges a network that has no ONNX file by its own float64 forward pass."""
 
     dtype = np.dtype(np.float64)
+    has_ending = False
 
     def __init__(self, network: Network) -> None:
         """Keep the network."""
@@ -47,6 +50,32 @@ class NetworkJudge:
     def logits(self, x: np.ndarray) -> np.ndarray:
         """The same: networks in memory end in logits."""
         return self.run(x)
+
+
+class CoupledJudge:
+    """Appends z = G x to what a judge puts out, each rounded up from exact arithmetic.
+
+    Every row reads its own z with coefficient 1, in the direction in which it is bounded from above. So a point that
+    satisfies a row over the rounded z satisfies the exact one, strictness included.
+    """
+
+    def __init__(self, judge: Judge, rows: np.ndarray) -> None:
+        """Wrap a judge."""
+        self.judge, self.rows = judge, rows
+        self.dtype, self.has_ending = judge.dtype, judge.has_ending
+
+    def run(self, x: np.ndarray) -> np.ndarray:
+        """What the file puts out, and z."""
+        return self._with_rows(self.judge.run(x), x)
+
+    def logits(self, x: np.ndarray) -> np.ndarray:
+        """The values before the file's ending, and z."""
+        return self._with_rows(self.judge.logits(x), x)
+
+    def _with_rows(self, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+        cast = np.asarray(x).reshape(len(x), -1).astype(self.dtype).astype(np.float64)  # as the judge casts it
+        z = [[above(dot(row, point)) if np.isfinite(point).all() else np.inf for row in self.rows] for point in cast]
+        return np.hstack([y, np.array(z, dtype=np.float64).reshape(len(cast), len(self.rows))])
 
 
 @dataclass(frozen=True)
@@ -63,11 +92,12 @@ def judged(point: np.ndarray, case: Case, judge: Judge) -> Judgement | None:
     x = settle(point, case.region, judge.dtype)
     if not case.region.contains(x):
         return None
-    logits, outputs = judge.logits(x[None])[0], judge.run(x[None])[0]
+    logits = judge.logits(x[None])[0]
+    outputs = judge.run(x[None])[0] if judge.has_ending else logits
     if not np.isfinite(logits).all():
         return None
     violation = min(polytope.violation(logits) for polytope in case.unsafe)
-    return Judgement(x, violation, any(p.contains(logits) and p.contains(outputs) for p in case.unsafe))
+    return Judgement(x, violation, any(p.contains(logits) and (p.written or p).contains(outputs) for p in case.unsafe))
 
 
 def settle(point: np.ndarray, region: Region, dtype: np.dtype) -> np.ndarray:

@@ -1,7 +1,10 @@
-"""Networks made of networks: restricted to an affine subspace, or applied to many images with one perturbation."""
+"""Networks made of networks: restricted to an affine subspace, with linear functions of the input beside the outputs,
+or applied to many images with one perturbation.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 
 import numpy as np
@@ -34,6 +37,26 @@ def restricted(network: Network, origin: np.ndarray, basis: np.ndarray) -> Netwo
     matrix = torch.from_numpy(np.array(basis, dtype=np.float64))
     start = builder.affine([0], [Dense(matrix)], np.asarray(origin, dtype=np.float64), "subspace")
     return builder.finish(_copy(builder, network, start))
+
+
+def with_input_rows(network: Network, rows: np.ndarray) -> Network:
+    """x -> (network(x), rows x), for rows (count, inputs): constraints that couple inputs become rows of outputs."""
+    builder = NetworkBuilder(network.input_shape, exact=network.exact is not None)
+    outputs, count = network.output_size, len(rows)
+    copied = _copy(builder, network.exact or network, 0)
+    place = torch.cat([torch.arange(outputs), torch.full((count,), -1)])
+    matrix = torch.zeros(outputs + count, network.input_size, dtype=torch.float64)
+    matrix[outputs:] = torch.from_numpy(np.array(rows, dtype=np.float64))
+    joined = builder.affine([copied, 0], [Select(place, outputs), Dense(matrix)], None, "coupled")
+    digest = hashlib.sha256(network.sha256.encode() + np.ascontiguousarray(rows, dtype=np.float64).tobytes())
+    return builder.finish(
+        joined,
+        sha256=digest.hexdigest() if network.sha256 else "",
+        metadata=network.metadata,
+        notes=network.notes,
+        ending=network.ending,
+        input_dtype=network.input_dtype,
+    )
 
 
 def with_one_perturbation(

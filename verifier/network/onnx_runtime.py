@@ -33,6 +33,7 @@ class OnnxJudge:
         self.free_batch = len(self.shape) > 1 and not first.dim_value
         self._output, self._name, self._logits_name = graph.output, graph.entry.name, graph.logits
         self._session = self._start(_source(file))
+        self.has_ending = bool(graph.ending)
         self._graph: Graph | None = graph if graph.ending else None  # till a session of its own computes the logits
         self._logits_session: Any = None
         port = self._session.get_inputs()[0]

@@ -22,6 +22,7 @@ def robustness(
     valid: tuple[float, float] = (0.0, 1.0),
     target: int | None = None,
     margin: float = 0.0,
+    ending: str = "",
 ) -> Specification:
     """No x with ||x - image|| <= radius inside the valid range has y_k >= y_label + margin for another class k.
 
@@ -36,12 +37,15 @@ def robustness(
         radius: >= 0; infinity asks about the whole valid range.
         valid: range of every input.
         target: the only class k that counts; None for all others.
-        margin: confidence alpha >= 0 that an adversarial example must reach.
+        margin: confidence alpha >= 0 that an adversarial example must reach, in logits.
+        ending: `Network.ending`: what the file applies to the logits, which keeps their order.
 
     Raises:
         InvalidInput: a label, target, margin, radius or image that makes no sense.
     """
     image = np.asarray(image, dtype=np.float64).ravel()
+    if outputs == 1 and ending in ("Softmax", "LogSoftmax"):
+        raise InvalidInput(f"the {ending} of a single output is constant, so that there are no classes to tell apart")
     classes = max(outputs, 2)
     if not 0 <= label < classes:
         raise InvalidInput(f"label {label} is out of range: the network has {classes} classes, 0 to {classes - 1}")
@@ -63,8 +67,13 @@ def robustness(
     for k in range(classes):
         if k == label or (target is not None and k != target):
             continue
+        row = _above(label, k, outputs)
         strict = np.array([margin == 0.0 and not (outputs == 1 and k == 0)])  # an output of 0 is class 0
-        unsafe.append(Polytope(_above(label, k, outputs), np.array([-margin]), strict, f"class {k}"))
+        written = None
+        if ending and (margin > 0.0 or outputs == 1):
+            border = 0.5 * float(row[0, 0]) if outputs == 1 else 0.0  # a Sigmoid's; margins are of logits
+            written = Polytope(row, np.array([border]), strict)
+        unsafe.append(Polytope(row, np.array([-margin]), strict, f"class {k}", written=written))
     box = Region(
         np.full(len(image), float(valid[0])), np.full(len(image), float(valid[1])), NormBall(image, norm, float(radius))
     )

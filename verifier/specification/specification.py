@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Self
 
 import numpy as np
 
+from .exact import dot
 from .region import Region
+
+_UNIT = 2.0**-52
+_TINY = 1e-300  # what products lose to underflow
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,7 +21,8 @@ class Polytope:
     """{y : C y <= d}: `matrix` (rows, outputs), `offset` (rows,); rows in `strict` (rows,) mean < instead of <=.
 
     `label` names the set in messages (the target class of a robustness query). Where rows speak of inputs too, `inputs`
-    (rows, inputs) holds their coefficients G, and the set is {(x, y) : C y + G x <= d}.
+    (rows, inputs) holds their coefficients G, and the set is {(x, y) : C y + G x <= d}. `written` holds the rows over what the
+    file puts out, where they are other ones than those over the logits; a counterexample satisfies both.
     """
 
     matrix: np.ndarray
@@ -24,17 +30,42 @@ class Polytope:
     strict: np.ndarray
     label: str = ""
     inputs: np.ndarray | None = None
+    written: Polytope | None = None
 
-    def contains(self, y: np.ndarray) -> bool:
-        """Whether the output y (outputs,) lies inside, strictness included, without tolerance."""
-        return bool(self.violation(y) < 0) or (
-            bool((self.matrix @ y <= self.offset).all())
-            and not bool(((self.matrix @ y == self.offset) & self.strict).any())
-        )
+    def contains(self, y: np.ndarray, x: np.ndarray | None = None) -> bool:
+        """Whether the output y (outputs,), of input x where rows speak of inputs, lies inside.
+
+        Strictness included, without tolerance: what float64 cannot tell is compared in rational arithmetic. Outputs that
+        are no finite numbers lie nowhere.
+        """
+        if self.inputs is None:
+            return _satisfies(self.matrix, self.offset, self.strict, y)
+        if x is None:
+            raise ValueError("rows that speak of inputs need the input")
+        return _satisfies(np.hstack([self.matrix, self.inputs]), self.offset, self.strict, np.concatenate([y, x]))
 
     def violation(self, y: np.ndarray) -> float:
         """max over rows of C y - d: at most 0 inside."""
         return float((self.matrix @ y - self.offset).max())
+
+
+def _satisfies(matrix: np.ndarray, offset: np.ndarray, strict: np.ndarray, values: np.ndarray) -> bool:
+    """Whether matrix @ values <= offset (< in strict rows), exactly."""
+    values = np.asarray(values, dtype=np.float64)
+    if not np.isfinite(values).all():
+        return False
+    with np.errstate(over="ignore", invalid="ignore"):
+        left = matrix @ values - offset
+        rounding = (matrix.shape[1] + 2) * _UNIT * (np.abs(matrix) @ np.abs(values) + np.abs(offset)) + _TINY
+    for r, (value, error) in enumerate(zip(left.tolist(), rounding.tolist(), strict=True)):
+        if value > error:
+            return False
+        if value < -error:
+            continue
+        exact = dot(matrix[r], values) - Fraction(float(offset[r]))  # also where float64 overflows
+        if exact > 0 or (strict[r] and exact == 0):
+            return False
+    return True
 
 
 def stack_polytopes(polytopes: Sequence[Polytope]) -> tuple[np.ndarray, np.ndarray]:
@@ -81,4 +112,4 @@ class Specification:
 
     def is_counterexample(self, x: np.ndarray, y: np.ndarray) -> bool:
         """Whether x lies in a region and y, its output, in that region's unsafe set."""
-        return any(case.region.contains(x) and any(p.contains(y) for p in case.unsafe) for case in self.cases)
+        return any(case.region.contains(x) and any(p.contains(y, x) for p in case.unsafe) for case in self.cases)

@@ -1,10 +1,16 @@
-"""From a VNN-LIB text to a `Specification`."""
+"""From a VNN-LIB text to a `Specification`.
+
+What every disjunct shares is worked on once; of each disjunct only what it adds. Disjuncts that no input and no output
+satisfies are left out, each for a reason that exact arithmetic confirms.
+"""
 
 from __future__ import annotations
 
 import gzip
-import re
-from math import prod
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -12,18 +18,50 @@ import numpy as np
 from ...errors import InvalidSpecification
 from ..region import Region
 from ..specification import Case, Polytope, Specification
-from .formula import And, Conjunction, Formula, Inequality, Variable, build, disjuncts
-from .syntax import Atom, Form, Source, parse
+from .contradiction import Contradictions
+from .declarations import Declarations
+from .endings import Untranslatable, translate
+from .formula import And, Conjunction, Formula, Inequality, Linear, Or, build, disjuncts, split
+from .intervals import Interval, Sides, intervals, sides
+from .rows import Row, polytope, row_of
+from .syntax import Deadline, Source, parse
 
 MAX_TEXT = 512 * 1024 * 1024
-_INDEXED = re.compile(r"^(?P<name>[^\[\]]+)\[(?P<index>[-\d,\s]*)\]$")
+MAX_NUMBERS = 2**28  # of all boxes and polytopes together
+_NAMED = 3  # coordinates that a note names, the others it counts
 
 
-def read_vnnlib(path: str | Path, inputs: int, outputs: int) -> Specification:
-    """Read a property file, plain or .gz, for a network of the given sizes.
+@dataclass(frozen=True, eq=False)
+class Property:
+    """What a property file asks.
+
+    Attributes:
+        specification: without cases where nothing is left to ask: then the property is unsatisfiable by itself.
+        notes: lines for the user about what was taken in which sense.
+        contradiction: why it has no cases; empty where it has.
+    """
+
+    specification: Specification
+    notes: tuple[str, ...] = ()
+    contradiction: str = ""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a property's reader has to know of the network: sizes, and `Network.ending` and `Network.input_dtype`."""
+
+    inputs: int
+    outputs: int
+    ending: str = ""
+    input_dtype: str = "float64"
+
+
+def read_vnnlib(path: str | Path, facts: Facts, deadline: float = math.inf) -> Property:
+    """Read a property file, plain or .gz, until time.perf_counter() reaches the deadline.
 
     Raises:
         InvalidSpecification: names file, and line and column where there is one.
+        OutOfTime: the deadline has passed.
     """
     path = Path(path)
     if not path.is_file():
@@ -33,162 +71,249 @@ def read_vnnlib(path: str | Path, inputs: int, outputs: int) -> Specification:
             with gzip.open(path, "rb") as stream:
                 raw = stream.read(MAX_TEXT + 1)
         else:
-            raw = path.read_bytes()[: MAX_TEXT + 1]
+            with path.open("rb") as stream:
+                raw = stream.read(MAX_TEXT + 1)
         if len(raw) > MAX_TEXT:
             raise InvalidSpecification(f"{path}: larger than {MAX_TEXT >> 20} MiB")
         text = raw.decode("utf-8")
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise InvalidSpecification(f"{path}: not a readable VNN-LIB text ({error})") from error
     try:
-        return compile_vnnlib(text, inputs, outputs)
+        return compile_vnnlib(text, facts, deadline)
     except InvalidSpecification as error:
         renamed = InvalidSpecification(f"{path}: {error}")
         renamed.line, renamed.column = error.line, error.column
         raise renamed from None
 
 
-class _Declarations:
-    """Which names stand for which flat inputs and outputs."""
-
-    def __init__(self, source: Source, inputs: int, outputs: int) -> None:
-        self.source = source
-        self.sizes = {"X": inputs, "Y": outputs}
-        self.scalars: dict[str, Variable] = {}
-        self.tensors: dict[str, tuple[str, tuple[int, ...]]] = {}
-
-    def declare_constant(self, form: Form) -> None:
-        """(declare-const X_0 Real) of VNN-LIB 1.0."""
-        if len(form.items) != 3 or not isinstance(form.items[1], Atom):
-            raise self.source.error("a declaration reads (declare-const X_0 Real)", form.offset)
-        name = form.items[1].text
-        match = re.fullmatch(r"([XY])_(\d+)", name)
-        if match is None:
-            raise self.source.error(f"variables are called X_k or Y_k, not '{name[:40]}'", form.items[1].offset)
-        kind, index = match[1], int(match[2])
-        if index >= self.sizes[kind]:
-            side = "inputs" if kind == "X" else "outputs"
-            message = f"{name} is declared, but the network has {self.sizes[kind]} {side}"
-            raise self.source.error(message, form.items[1].offset)
-        self.scalars[name] = (kind, index)
-
-    def declare_network(self, form: Form) -> None:
-        """(declare-network N (declare-input X Real [1,5]) (declare-output Y Real [1,2])) of VNN-LIB 2.0."""
-        if self.tensors:
-            raise self.source.error("properties of several networks are not supported", form.offset)
-        for item in form.items[2:]:
-            if not isinstance(item, Form):
-                continue
-            kind = {"declare-input": "X", "declare-output": "Y"}.get(item.head)
-            if kind is None:
-                raise self.source.error(f"'{item.head}' is not supported; only inputs and outputs are", item.offset)
-            if any(k == kind for k, _ in self.tensors.values()):
-                raise self.source.error("networks with several inputs or outputs are not supported", item.offset)
-            words = [a for a in item.items[1:] if isinstance(a, Atom)]
-            if not words:
-                raise self.source.error("a declaration reads (declare-input X float32 [1,5])", item.offset)
-            shape = tuple(int(n) for a in words for n in re.findall(r"\d+", a.text) if a.text.startswith("["))
-            if prod(shape) != self.sizes[kind]:
-                side = "input" if kind == "X" else "output"
-                message = (
-                    f"the {side} is declared with shape {list(shape)}, but the network's has {self.sizes[kind]} entries"
-                )
-                raise self.source.error(message, item.offset)
-            self.tensors[words[0].text] = (kind, shape)
-
-    def resolve(self, atom: Atom) -> Variable | None:
-        """The variable that a word stands for, if any."""
-        if atom.text in self.scalars:
-            return self.scalars[atom.text]
-        match = _INDEXED.match(atom.text)
-        name = match["name"] if match else atom.text
-        if name not in self.tensors:
-            return None
-        kind, shape = self.tensors[name]
-        index = [int(i) for i in match["index"].split(",")] if match and match["index"].strip() else []
-        if not index and prod(shape) == 1:
-            index = [0] * len(shape)
-        if len(index) != len(shape) or any(not 0 <= i < n for i, n in zip(index, shape, strict=True)):
-            raise self.source.error(f"'{atom.text}' does not fit the declared shape {list(shape)}", atom.offset)
-        return kind, int(np.ravel_multi_index(index, shape)) if shape else 0
-
-
-def compile_vnnlib(text: str, inputs: int, outputs: int) -> Specification:
+def compile_vnnlib(text: str, facts: Facts, deadline: float = math.inf) -> Property:
     """Compile a text; see `read_vnnlib`."""
-    source = Source(text)
-    declared = _Declarations(source, inputs, outputs)
+    source = Source(text.removeprefix("\ufeff"), Deadline(deadline))
+    declared = Declarations(source, facts.inputs, facts.outputs)
     assertions: list[Formula] = []
     for form in parse(source):
         match form.head:
             case "declare-const" | "declare-fun":
-                declared.declare_constant(form)
+                declared.declare_scalar(form)
             case "declare-network":
                 declared.declare_network(form)
             case "assert":
                 if len(form.items) != 2:
                     raise source.error("an assertion has one formula", form.offset)
+                source.deadline.check()
                 assertions.append(build(form.items[1], source, declared.resolve))
-            case "vnnlib-version" | "set-logic" | "set-info" | "check-sat":
+            case "vnnlib-version" | "set-logic" | "set-info" | "set-option" | "check-sat" | "get-model" | "exit":
                 pass
             case _:
-                raise source.error(f"'{form.head or '()'}' is not a VNN-LIB command", form.offset)
+                raise source.error(f"'{form.head[:40] or '()'}' is not a VNN-LIB command", form.offset)
     if not assertions:
         raise InvalidSpecification("the property asserts nothing")
-    return _assemble(disjuncts(And(tuple(assertions)), source), source, inputs, outputs)
+    certain, choices = split(And(tuple(assertions)))
+    return _Assembly(certain, source, declared, facts).of(_alternatives(choices, source))
 
 
-def _assemble(conjunctions: list[Conjunction], source: Source, inputs: int, outputs: int) -> Specification:
-    """Group conjunctions by their input box; what is left of each is a polytope of outputs."""
-    boxes: dict[bytes, tuple[np.ndarray, np.ndarray]] = {}
-    unsafe: dict[bytes, list[Polytope]] = {}
-    seen: dict[tuple[int, ...], tuple[np.ndarray, np.ndarray]] = {}
-    for conjunction in conjunctions:
-        on_inputs = tuple(i for i in conjunction if not any(kind == "Y" for kind, _ in i.expression.terms))
-        rows = [i for i in conjunction if any(kind == "Y" for kind, _ in i.expression.terms)]
-        identity = tuple(id(i) for i in on_inputs)  # disjuncts share their inequality objects
-        if identity not in seen:
-            seen[identity] = _box(on_inputs, source, inputs)
-        lower, upper = seen[identity]
-        if (lower > upper).any():
-            continue  # this disjunct has no inputs at all
-        key = lower.tobytes() + upper.tobytes()
-        boxes[key] = (lower, upper)
-        unsafe.setdefault(key, []).append(_polytope(rows, source, outputs))
-    if not boxes:
-        raise InvalidSpecification(
-            "the property is unsatisfiable as written: every input region is empty (lower > upper)"
-        )
-    return Specification(tuple(Case(Region(*boxes[key]), tuple(unsafe[key])) for key in boxes))
+def _alternatives(choices: list[Or], source: Source) -> list[Conjunction]:
+    return disjuncts(And(tuple(choices)), source)
 
 
-def _box(rows: tuple[Inequality, ...], source: Source, inputs: int) -> tuple[np.ndarray, np.ndarray]:
-    lower, upper = np.full(inputs, -np.inf), np.full(inputs, np.inf)
-    for row in rows:
-        expression = row.expression
-        if not expression.terms:
-            if expression.constant > 0 or (row.strict and expression.constant == 0):
-                lower[0], upper[0] = np.inf, -np.inf
-            continue
-        if len(expression.terms) != 1:
-            raise source.error("only bounds on single inputs are supported, not constraints between inputs", row.offset)
-        ((_, k), factor), constant = next(iter(expression.terms.items())), expression.constant
-        if factor > 0:
-            upper[k] = min(upper[k], -constant / factor)
-        else:
-            lower[k] = max(lower[k], -constant / factor)
-    free = np.flatnonzero(np.isinf(lower) | np.isinf(upper))
-    if len(free) and not (lower > upper).any():
-        raise InvalidSpecification(f"input X_{int(free[0])} has no lower or no upper bound; every input needs both")
-    return lower, upper
+class _Assembly:
+    """Cases of disjuncts: box by box, the polytopes that must not be reached from it."""
+
+    def __init__(self, certain: Sequence[Inequality], source: Source, declared: Declarations, facts: Facts) -> None:
+        self.source, self.declared, self.facts = source, declared, facts
+        self.contradictions = Contradictions()
+        self.reasons: dict[str, None] = {}
+        self.taken: dict[int, tuple[Interval, Sides]] = {}
+        self.inexact: set[int] = set()
+        self.translated: dict[tuple[object, ...], Inequality | bool | str] = {}
+        self.floats: dict[tuple[object, ...], Row] = {}
+        self.polytopes: dict[tuple[object, ...], Polytope | None] = {}
+        self.left = MAX_NUMBERS
+        self.rows = [row for row in certain if not row.is_bound]
+        self.known = intervals((row for row in certain if row.is_bound), {})
+        self.lower, self.upper = np.full(facts.inputs, -np.inf), np.full(facts.inputs, np.inf)
+        self.base = self._sides(self.known)
+        for k, (lower, upper, _) in (self.base or {}).items():
+            self.lower[k], self.upper[k] = lower, upper
+        self.free = frozenset(np.flatnonzero(np.isinf(self.lower) | np.isinf(self.upper)).tolist())
+
+    def of(self, alternatives: Sequence[Conjunction]) -> Property:
+        """The property whose disjuncts add these rows."""
+        boxes: dict[tuple[object, ...], Region] = {}
+        unsafe: dict[tuple[object, ...], dict[int, Polytope]] = {}
+        for alternative in alternatives if self.base is not None else ():
+            self.source.deadline.check()
+            own = intervals((row for row in alternative if row.is_bound), self.known)
+            rows = [*self.rows, *(row for row in alternative if not row.is_bound)]
+            found = self._sides(own)
+            if found is None:
+                continue
+            box = {k: side for k, side in found.items() if (side.lower, side.upper) != (self.lower[k], self.upper[k])}
+            region = self._polytope(rows, box)
+            if region is None:
+                continue
+            key = tuple(sorted((k, side.lower, side.upper) for k, side in box.items()))
+            if key not in boxes:
+                boxes[key] = self._region(box)
+            unsafe.setdefault(key, {})[id(region)] = region
+            self._note_taken(own, found)
+        cases = tuple(Case(boxes[key], tuple(unsafe[key].values())) for key in boxes)
+        if not cases:
+            return Property(Specification(()), (), self._contradiction(len(alternatives)))
+        for k in self.known.keys() & (self.base or {}).keys():
+            self._note_taken({k: self.known[k]}, self.base or {})
+        return Property(Specification(cases), tuple(self._notes()))
+
+    # -- inputs ------------------------------------------------------------------------------------------------------
+
+    def _sides(self, own: dict[int, Interval]) -> dict[int, Sides] | None:
+        """The sides of some inputs; None where one of them holds nothing."""
+        found: dict[int, Sides] = {}
+        for k, interval in own.items():
+            try:
+                side = sides(interval, self.facts.input_dtype)
+            except OverflowError:
+                name, dtype = self.declared.name(k), self.facts.input_dtype
+                message = f"the bounds of {name} lie beyond {dtype}, the network's input type"
+                raise self.source.error(message, max(interval.low_offset, interval.high_offset)) from None
+            if side is None:
+                places = sorted({interval.low_offset, interval.high_offset})
+                where = " and ".join(self.source.place(offset) for offset in places)
+                self.reasons[f"no value of {self.declared.name(k)} satisfies {where}"] = None
+                return None
+            found[k] = side
+        return found
+
+    def _region(self, box: dict[int, Sides]) -> Region:
+        lower, upper = self.lower, self.upper
+        if box:
+            lower, upper = lower.copy(), upper.copy()
+            places = list(box)
+            lower[places] = [box[k].lower for k in places]
+            upper[places] = [box[k].upper for k in places]
+            self._take(2 * len(lower))
+        for k in self.free:
+            if math.isinf(lower[k]) or math.isinf(upper[k]):
+                name = self.declared.name(k)
+                raise InvalidSpecification(f"input {name} has no lower or no upper bound; every input needs both")
+        return Region(lower, upper)
+
+    def _take(self, numbers: int) -> None:
+        self.left -= numbers
+        if self.left < 0:
+            raise InvalidSpecification(f"the boxes and rows of the property hold more than {MAX_NUMBERS} numbers")
+
+    # -- outputs -----------------------------------------------------------------------------------------------------
+
+    def _polytope(self, rows: list[Inequality], box: dict[int, Sides]) -> Polytope | None:
+        """What some rows leave of the outputs (and of the inputs that they speak of); None for nothing."""
+        named = sorted({k for row in rows for kind, k in row.expression.terms if kind == "X"})
+        bounds = tuple((k, *(box.get(k) or (self.base or {}).get(k) or _NO_SIDES)[:2]) for k in named)
+        key = (*(row.key for row in rows), None, *bounds)
+        if key not in self.polytopes:
+            self.polytopes[key] = self._new_polytope(rows, bounds)
+        return self.polytopes[key]
+
+    def _new_polytope(self, rows: list[Inequality], bounds: Sequence[tuple[int, float, float]]) -> Polytope | None:
+        box = [row for bound in bounds for row in _box_rows(*bound)]
+        if self._contradict(rows, box):
+            return None
+        left: list[Inequality] = []
+        refused: tuple[str, Inequality] | None = None
+        for row in rows:
+            meaning = self._translated(row)
+            if meaning is False:
+                self.reasons[f"{self.source.place(row.offset)} holds for no {self._outputs()}"] = None
+                return None
+            if isinstance(meaning, str):
+                refused = refused or (meaning, row)
+            elif meaning is not True:
+                left.append(meaning)
+        if self.facts.ending and self._contradict(left, box):
+            return None
+        if refused is not None:
+            raise self.source.error(
+                f"{refused[0]}; verify the network without its {self.facts.ending}", refused[1].offset
+            )
+        left = [row for row in left if row.expression.terms]
+        self._take(len(left) * (self.facts.outputs + (self.facts.inputs if bounds else 0)))
+        over_logits = polytope([self._float(row) for row in left], self.facts.inputs, self.facts.outputs)
+        if not self.facts.ending or left == rows:
+            return over_logits
+        self._take(len(rows) * (self.facts.outputs + (self.facts.inputs if bounds else 0)))
+        written = polytope([self._float(row) for row in rows], self.facts.inputs, self.facts.outputs)
+        return replace(over_logits, written=written)
+
+    def _outputs(self) -> str:
+        return f"outputs of a {self.facts.ending}" if self.facts.ending else "outputs"
+
+    def _contradict(self, rows: Sequence[Inequality], box: Sequence[Inequality]) -> bool:
+        found = self.contradictions.among(rows, box)
+        if found:
+            places = sorted({row.offset for row in found if row.offset >= 0})
+            where = ", ".join(self.source.place(offset) for offset in places[:_NAMED])
+            more = f" and {len(places) - _NAMED} more rows" if len(places) > _NAMED else ""
+            verb = "is false" if len(places) == 1 else "exclude each other"
+            self.reasons[f"{where}{more} {verb}"] = None
+        return bool(found)
+
+    def _translated(self, row: Inequality) -> Inequality | bool | str:
+        """A row over logits, its truth, or why there is neither."""
+        if row.key not in self.translated:
+            try:
+                self.translated[row.key] = translate(row, self.facts.ending, self.facts.outputs)
+            except Untranslatable as reason:
+                self.translated[row.key] = str(reason)
+        return self.translated[row.key]
+
+    def _float(self, row: Inequality) -> Row:
+        if row.key not in self.floats:
+            try:
+                self.floats[row.key] = row_of(row)
+            except OverflowError:
+                raise self.source.error("the numbers of this row are too large or too small", row.offset) from None
+            if not self.floats[row.key].exact:
+                self.inexact.add(row.offset)
+        return self.floats[row.key]
+
+    # -- what the user hears -----------------------------------------------------------------------------------------
+
+    def _note_taken(self, own: dict[int, Interval], found: dict[int, Sides]) -> None:
+        for k, interval in own.items():
+            if found[k].taken and k not in self.taken:
+                self.taken[k] = (interval, found[k])
+
+    def _notes(self) -> list[str]:
+        notes = []
+        for k, (interval, side) in list(self.taken.items())[:_NAMED]:
+            values = " and ".join(f"{value:.9g}" for value in side.taken)
+            assert interval.low is not None and interval.high is not None
+            low, high = float(interval.low), float(interval.high)
+            what = f"is fixed at {low}, which is" if low == high else f"from {low} to {high} holds"
+            notes.append(f"input {self.declared.name(k)} {what} no {self.facts.input_dtype}: {values} is taken, too")
+        if len(self.taken) > _NAMED:
+            notes.append(f"so it is for {len(self.taken) - _NAMED} more inputs")
+        if self.inexact:
+            places = ", ".join(self.source.place(offset) for offset in sorted(self.inexact)[:_NAMED])
+            notes.append(f"coefficients with too many digits are rounded to float64 ({places})")
+        return notes
+
+    def _contradiction(self, disjuncts: int) -> str:
+        if not self.reasons:
+            return "the property is false as written"
+        first, *others = self.reasons
+        more = f" (and {len(others)} more contradictions in {disjuncts} disjuncts)" if others else ""
+        return f"the property contradicts itself: {first}{more}"
 
 
-def _polytope(rows: list[Inequality], source: Source, outputs: int) -> Polytope:
-    if not rows:  # "can this region be entered at all": always unsafe
-        return Polytope(np.zeros((1, outputs)), np.zeros(1), np.zeros(1, dtype=bool))
-    matrix, offset = np.zeros((len(rows), outputs)), np.zeros(len(rows))
-    for r, row in enumerate(rows):
-        for (kind, k), value in row.expression.terms.items():
-            if kind == "X":
-                raise source.error("constraints that mix inputs and outputs are not supported", row.offset)
-            matrix[r, k] = value
-        offset[r] = -row.expression.constant
-    return Polytope(matrix, offset, np.array([row.strict for row in rows]))
+_NO_SIDES = Sides(-math.inf, math.inf)
+
+
+def _box_rows(k: int, lower: float, upper: float) -> list[Inequality]:
+    """The sides of one input as rows; their offset says that they have no place in the text."""
+    rows = []
+    if not math.isinf(lower):
+        rows.append(Inequality(Linear({("X", k): Fraction(-1)}, Fraction(lower)), False, -1))
+    if not math.isinf(upper):
+        rows.append(Inequality(Linear({("X", k): Fraction(1)}, -Fraction(upper)), False, -1))
+    return rows

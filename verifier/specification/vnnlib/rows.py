@@ -1,0 +1,76 @@
+"""Exact rows to rows of a `Polytope`, rounded so that the unsafe set does not shrink."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import NamedTuple
+
+import numpy as np
+
+from ..exact import above, is_float64
+from ..specification import Polytope
+from .formula import Inequality, Variable
+
+_MANTISSA = 2**53
+
+
+class Row(NamedTuple):
+    """sum of float64 coefficients times variables <= offset (< when strict); `exact` unless coefficients were rounded."""
+
+    terms: dict[Variable, float]
+    offset: float
+    strict: bool
+    exact: bool
+
+
+def row_of(inequality: Inequality) -> Row:
+    """An inequality in float64.
+
+    Coefficients that are no float64 numbers become integers where their common denominator allows it. An offset that is
+    none is rounded up and not attained any more: no float64 value lies between the two.
+
+    Raises:
+        OverflowError: a number beyond float64.
+    """
+    terms, constant = inequality.expression
+    scale = _scale(list(terms.values()))
+    exact = scale is not None
+    factor = scale or Fraction(1)
+    rounded = {variable: float(value * factor) for variable, value in terms.items()}
+    offset = -constant * factor
+    up = above(offset)
+    if math.isinf(up) or not all(rounded.values()):  # a coefficient that vanishes would change the row
+        raise OverflowError
+    return Row(rounded, up, inequality.strict or Fraction(up) != offset, exact)
+
+
+def _scale(values: list[Fraction]) -> Fraction | None:
+    """A positive factor that makes float64 numbers of all values, near 1 if there is one; None where none is found."""
+    if all(is_float64(value) for value in values):
+        return Fraction(1)
+    denominator = math.lcm(*(value.denominator for value in values))
+    whole = [int(value * denominator) for value in values]
+    divisor = math.gcd(*whole)
+    if max(abs(number) for number in whole) // divisor > _MANTISSA:
+        return None
+    scale = Fraction(denominator, divisor)
+    return scale / Fraction(2) ** round(math.log2(scale.numerator) - math.log2(scale.denominator))
+
+
+def polytope(rows: Sequence[Row], inputs: int, outputs: int) -> Polytope:
+    """The polytope of some rows; everything where there are none ("can this region be entered at all")."""
+    if not rows:
+        return Polytope(np.zeros((1, outputs)), np.zeros(1), np.zeros(1, dtype=bool))
+    matrix = np.zeros((len(rows), outputs))
+    coupled = any(kind == "X" for row in rows for kind, _ in row.terms)
+    on_inputs = np.zeros((len(rows), inputs)) if coupled else None
+    for r, row in enumerate(rows):
+        for (kind, k), value in row.terms.items():
+            if kind == "Y":
+                matrix[r, k] = value
+            elif on_inputs is not None:
+                on_inputs[r, k] = value
+    offset = np.array([row.offset for row in rows])
+    return Polytope(matrix, offset, np.array([row.strict for row in rows]), inputs=on_inputs)
