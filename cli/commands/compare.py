@@ -90,6 +90,7 @@ def command(models: tuple[str, ...], images: str, eps_grid: str, out: Path | Non
         writable_folder(out, "--out")
     subjects, data = _subjects(models, options["data"])
     asked = images_from(images, len(data))
+    data.check_range(asked)
     shared = [i for i in asked if all(subject.right[i] for subject in subjects)]
     if not shared:
         raise InvalidInput(f"no image of {images} is classified rightly by all networks")
@@ -144,6 +145,8 @@ def _subjects(names: tuple[str, ...], source: str | None) -> tuple[list[Subject]
             raise InvalidInput(
                 f"{name} takes {model.network.input_size} values, images of {data.name} have {data.images[0].size}"
             )
+        if data.fitted(model.network.input_shape) is not data:
+            raise InvalidInput(f"{name} takes its inputs in another order (shape {list(model.network.input_shape)})")
         predicted = predict(model.network, torch.from_numpy(data.images.reshape(len(data), -1)))
         subjects.append(Subject(name, str(path), model, predicted.numpy() == data.labels))
     assert data is not None
