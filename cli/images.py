@@ -44,13 +44,15 @@ def run_images(options: dict[str, Any], ask: Ask, title: str, distances: bool, f
     model = model_of(str(path))
     for note in model.network.notes:
         click.echo(f"note: {note}", err=True)
-    data = data_for(model, options["data"])
+    valid = tuple(options["valid_range"])
+    data = data_for(model, options["data"], valid, options["bytes_as"])
     indices = images_from(options["images"], len(data))
+    data.check_range(indices, valid, option=True)
     common = {
         "norm": options["norm"],
         "target": options["target"],
         "margin": options["margin"],
-        "valid": tuple(options["valid_range"]),
+        "valid": valid,
         "channels": model.network.input_shape[0]
         if options["tie_channels"] and len(model.network.input_shape) == 3
         else 1,
@@ -62,6 +64,8 @@ def run_images(options: dict[str, Any], ask: Ask, title: str, distances: bool, f
         (str(path), data.images[i], int(data.labels[i]), {**common, **options["extra"]}) for i in indices
     ]
     labels = {"model": options["model"], "model_sha256": model.network.sha256, "data": options["data"] or data.name}
+    if data.units:
+        labels["units"] = data.units
     asked = {k: v for k, v in {**common, **options["extra"]}.items() if k != "settings"}
     asked |= {name: getattr(settings, name) for name in ("timeout", "gap", "seed", "solver")}
     asked |= {"command": title, "model": model.network.sha256, "proofs": settings.proofs is not None}

@@ -47,6 +47,14 @@ def query_options(function: F) -> F:
         click.option(
             "--valid-range", nargs=2, type=float, default=(0.0, 1.0), show_default=True, help="Range of inputs."
         ),
+        click.option(
+            "--bytes",
+            "bytes_as",
+            type=click.Choice(["raw", "unit"]),
+            default=None,
+            help="Images that are bytes: raw as they are, unit divided by 255 "
+            "[default: unit for the valid range 0 1, raw for 0 255].",
+        ),
         click.option("--tie-channels", is_flag=True, help="Norm 0 counts pixels instead of single values."),
         click.option("--gap", type=float, default=1e-4, show_default=True, help="Relative gap of a closed bracket."),
         search_options(60.0),
@@ -173,23 +181,28 @@ def model_path(name: str) -> Path:
     return Path(name)
 
 
-def data_for(model: Model, name: str | None) -> Dataset:
-    """The data set asked for, or the one that the model's metadata names.
+def data_for(
+    model: Model, name: str | None, valid: tuple[float, float] = (0.0, 1.0), bytes_as: str | None = None
+) -> Dataset:
+    """The data set asked for, or the one that the model's metadata names, in the order and the units of its inputs.
+
+    What was decided and not stated is said on stderr.
 
     Raises:
-        InvalidInput: neither is there, or the images do not fit the network.
+        InvalidInput: neither is there, the images do not fit the network, or their units are not clear.
     """
     from advverify.models.datasets import CHOICES, load_dataset
 
     chosen = name or dict(model.network.metadata).get("data")
     if chosen is None:
         raise InvalidInput(f"the model names no data set; give --data: {CHOICES}")
-    data = load_dataset(chosen)
-    size = data.images[0].size
-    if size != model.network.input_size:
-        raise InvalidInput(
-            f"images of {data.name} have {size} values, the network takes {model.network.input_size} "
-            f"(shape {list(model.network.input_shape)}); choose another --data"
+    shape = model.network.input_shape
+    data = load_dataset(chosen, valid=valid, bytes_as=bytes_as).fitted(shape)
+    if data.note:
+        click.echo(f"note: {data.note}", err=True)
+    if data.channels_last and sum(n != 1 for n in shape) < 2 and data.images.shape[1] > 1:
+        click.echo(
+            f"note: the images of {data.name} are channels last; the network's flat input gets channels first", err=True
         )
     return data
 

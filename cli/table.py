@@ -20,6 +20,17 @@ def number(value: float | None, digits: int = 6) -> str:
     return "-" if value is None or not math.isfinite(value) else f"{value:.{digits}g}"
 
 
+def bracket(sides: tuple[float, float], digits: int = 4) -> str:
+    """Both sides of a range; a side without end is shown as infinite, and not as unknown."""
+    low, high = ("∞" if side == math.inf else number(side, digits) for side in sides)
+    return f"{low} … {high}"
+
+
+def of(count: int, total: int) -> str:
+    """A share and what it is a share of."""
+    return f"{100 * count / total:.1f} % ({count} of {total})" if total else "- (0 of 0)"
+
+
 def outcome_table(outcomes: list[Outcome], title: str, distances: bool) -> Table:
     """One row an image."""
     table = Table(title=title, title_justify="left", header_style="bold")
@@ -28,15 +39,15 @@ def outcome_table(outcomes: list[Outcome], title: str, distances: bool) -> Table
         left = name in ("verdict", "trust", "engine")
         table.add_column(name, justify="left" if left else "right", no_wrap=True)
     for outcome in outcomes:
-        verdict, bracket = outcome.verdict.value, outcome.bracket
+        verdict, known = outcome.verdict.value, outcome.bracket
         cells = [str(outcome.labels.get("index", "")), str(outcome.labels.get("label", ""))]
         cells.append(f"[{_STYLE[verdict]}]{verdict}[/]")
         if distances or verdict != "misclassified":
-            cells += [number(bracket.lower), number(bracket.upper)]
+            cells += [number(known.lower), number(known.upper)]
         else:
             cells += ["-", "-"]
         if distances:
-            gap = bracket.relative_gap
+            gap = known.relative_gap
             cells.append("-" if math.isinf(gap) else f"{100 * gap:.2g} %")
         cells += [outcome.trust.value, outcome.engine, _seconds(outcome.seconds)]
         table.add_row(*cells)
@@ -51,10 +62,10 @@ def summary(outcomes: list[Outcome], distances: bool, gap: float) -> str:
     parts = [f"{total} image" + ("s" if total != 1 else "")]
     if distances:
         closed = sum(outcome.bracket.relative_gap <= gap for outcome in outcomes)
-        parts.append(f"{closed} brackets closed to {gap:g}")
+        parts.append(f"{closed} of {total} brackets closed to {gap:g}")
     parts += [f"{counts[v]} {v}" for v in ("robust", "adversarial", "misclassified", "unknown") if counts[v]]
     if not distances and total:
-        parts.append(f"certified accuracy {100 * counts['robust'] / total:.1f} %")
+        parts.append(f"certified accuracy {of(counts['robust'], total)}")
     if seconds:
         parts.append(f"median {_seconds(seconds[total // 2])} s, total {sum(seconds):.1f} s")
     return ", ".join(parts)

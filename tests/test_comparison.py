@@ -1,7 +1,6 @@
 """Statistics of brackets, the sanity linter, and `advverify compare` from end to end."""
 
 import json
-import math
 from pathlib import Path
 
 import numpy as np
@@ -26,21 +25,6 @@ def test_the_median_lies_in_its_bracket(values: list[tuple[float, float, float]]
     lower, exact, upper = zip(*(sorted(v) for v in values), strict=True)
     low, high = statistics.median_bracket(lower, upper)
     assert low <= float(np.median(exact)) <= high
-
-
-def test_open_brackets_decide_nothing() -> None:
-    a = np.array([0.1, 0.2, 0.0]), np.array([0.11, 0.3, math.inf])
-    b = np.array([0.2, 0.25, 0.5]), np.array([0.21, 0.35, 0.6])
-    pair = statistics.paired("a", "b", a, b)
-    assert (pair.larger, pair.smaller, pair.undecided) == (0, 1, 2) and pair.wilcoxon == 1.0
-    far = statistics.paired("a", "b", (np.full(12, 0.1), np.full(12, 0.1)), (np.full(12, 0.2), np.full(12, 0.21)))
-    assert far.smaller == 12 and far.sign < 0.001 and far.wilcoxon < 0.01 and far.ratio < 1
-
-
-def test_permutation_test_counts_all_relabellings() -> None:
-    assert statistics.permutation_test([1, 2, 3, 4, 5], [11, 12, 13, 14, 15]) == pytest.approx(2 / 252)
-    with pytest.raises(ValueError, match="too many"):
-        statistics.permutation_test(list(range(20)), list(range(20)))
 
 
 def evaluation(attack: str, eps: float, robust: float, clean: float = 0.9) -> Evaluation:
@@ -129,6 +113,19 @@ def test_compare_writes_page_pictures_and_numbers(tmp_path: Path) -> None:
 def test_compare_refuses(arguments: list[str], message: str) -> None:
     done = run("compare", *arguments)
     assert done.returncode == 2 and message in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+def test_what_open_brackets_leave_open_is_said_everywhere(tmp_path: Path) -> None:
+    out = tmp_path / "c"
+    arguments = ["compare", "zoo:digits-mlp", "zoo:digits-resnet-cpl", "--images", "0:6", "--timeout", "0.01"]
+    done = run(*arguments, "--eps-grid", "0.05", "--out", str(out))
+    assert done.returncode == 0 and "nothing is off" not in done.stdout, done.stderr
+    assert "brackets open (not closed to 1.0 %)" in done.stdout and "undecided at 0.05" in done.stdout
+    assert "of these 6 images" in " ".join(done.stdout.split()) and "nan" not in done.stdout
+    record = json.loads((out / "comparison.json").read_text())
+    assert record["pairs"][0]["wilcoxon_decision"] == "undecided" and len(record["sanity"]) == 2
+    page = (out / "index.html").read_text()
+    assert "(undecided)" in page and "Nothing is off" not in page and "undecided at 0.05" in page
 
 
 def test_train_from_the_command_line(tmp_path: Path) -> None:

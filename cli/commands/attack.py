@@ -60,7 +60,9 @@ def command(names: str, out: Path | None, **options: Any) -> int:
         raise InvalidInput(f"--eps must be a number above 0, got {eps:g}")
     model = Model(model_path(options["model"]))
     data = data_for(model, options["data"])
-    indices = [i for i in images_from(options["images"], len(data)) if model.predict(data.images[i]) == data.labels[i]]
+    asked = images_from(options["images"], len(data))
+    data.check_range(asked)
+    indices = [i for i in asked if model.predict(data.images[i]) == data.labels[i]]
     if options["target"] is not None:
         indices = [i for i in indices if data.labels[i] != options["target"]]
     if not indices:
@@ -78,7 +80,7 @@ def command(names: str, out: Path | None, **options: Any) -> int:
                 rows.append(_record(model, name, norm, problem, found, indices, known, eps))
     if not rows:
         raise InvalidInput(f"none of these attacks knows the norm {options['norm']}")
-    _show(rows, ATTACKS, f"{options['model']}, {len(indices)} images of {data.name}", bool(known))
+    _show(rows, ATTACKS, f"{options['model']}, {len(indices)} of {len(asked)} images of {data.name}", bool(known))
     if out is not None:
         _write(rows, out)
     wrong = [row for row in rows if row["below"]]

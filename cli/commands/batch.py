@@ -173,6 +173,8 @@ def sources() -> Sources:
     def data(name: str) -> tuple[np.ndarray, np.ndarray]:
         if name not in loaded:
             found = load_dataset(name)
+            if found.note:
+                click.echo(f"note: {found.note}", err=True)
             loaded[name] = found.images, found.labels
         return loaded[name]
 

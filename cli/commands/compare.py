@@ -18,9 +18,9 @@ from advverify.verifier.errors import InvalidInput
 from ..images import Task, lost
 from ..options import data_for, images_from, model_path, writable_folder
 from ..report.figures import radius_curves, require_report, scatter
-from ..report.page import p_value, percent, render
+from ..report.page import p_range, percent, render
 from ..results import ResultFile, key_of
-from ..table import console, number
+from ..table import bracket, console, number
 from ..workers import answers
 from .distance import ask
 
@@ -90,6 +90,7 @@ def command(models: tuple[str, ...], images: str, eps_grid: str, out: Path | Non
         writable_folder(out, "--out")
     subjects, data = _subjects(models, options["data"])
     asked = images_from(images, len(data))
+    data.check_range(asked)
     shared = [i for i in asked if all(subject.right[i] for subject in subjects)]
     if not shared:
         raise InvalidInput(f"no image of {images} is classified rightly by all networks")
@@ -144,6 +145,8 @@ def _subjects(names: tuple[str, ...], source: str | None) -> tuple[list[Subject]
             raise InvalidInput(
                 f"{name} takes {model.network.input_size} values, images of {data.name} have {data.images[0].size}"
             )
+        if data.fitted(model.network.input_shape) is not data:
+            raise InvalidInput(f"{name} takes its inputs in another order (shape {list(model.network.input_shape)})")
         predicted = predict(model.network, torch.from_numpy(data.images.reshape(len(data), -1)))
         subjects.append(Subject(name, str(path), model, predicted.numpy() == data.labels))
     assert data is not None
@@ -238,10 +241,8 @@ def _show(result: Comparison) -> None:
     """Tables on the terminal."""
     from rich.table import Table
 
-    from advverify.models.comparison.statistics import holm
-
-    screen, rows = console(), result.rows()
-    title = f"{len(result.images)} of {result.asked} images of {result.data} (rightly classified by all), norm {result.norm}"
+    screen, rows, count = console(), result.rows(), len(result.images)
+    title = f"{count} of {result.asked} images of {result.data} (rightly classified by all), norm {result.norm}"
     table = Table(title=title, title_justify="left", header_style="bold")
     columns = ["network", "accuracy", "median radius", "closed", "ReLUs", "unstable", "median s"]
     if any(n.certificates for n in result.networks):
@@ -249,12 +250,11 @@ def _show(result: Comparison) -> None:
     for name in columns:
         table.add_column(name, justify="left" if name == "network" else "right")
     for row in rows:
-        low, high = row["median_radius"]
         cells = [
             row["network"],
             percent(row["clean_accuracy"]),
-            f"{number(low, 4)} … {number(high, 4)}",
-            percent(row["closed"]),
+            bracket(row["median_radius"]),
+            f"{row['closed_images']} of {row['of']}",
         ]
         if "Lipschitz" in columns:
             cells.append(number(row.get("median_lipschitz_certificate"), 4))
@@ -262,7 +262,8 @@ def _show(result: Comparison) -> None:
         table.add_row(*cells)
     screen.print(table)
     if result.grid:
-        table = Table(title="PGD / certified accuracy at a radius", title_justify="left", header_style="bold")
+        title = f"Right under PGD / certified at a radius, of these {count} images"
+        table = Table(title=title, title_justify="left", header_style="bold")
         table.add_column("network")
         for eps in result.grid:
             table.add_column(f"{eps:g}", justify="right")
@@ -270,19 +271,18 @@ def _show(result: Comparison) -> None:
             cells = [f"{percent(c['pgd_accuracy'])} / {percent(c['certified_accuracy'])}" for c in row["at"]]
             table.add_row(row["network"], *cells)
         screen.print(table)
-    adjusted = holm([pair.wilcoxon for pair in result.pairs])
-    for pair, wilcoxon in zip(result.pairs, adjusted, strict=True):
+    for pair, wilcoxon in zip(result.pairs, result.adjusted, strict=True):
         screen.print(
             f"{pair.first} against {pair.second}: larger on {pair.larger}, smaller on {pair.smaller}, undecided on "
-            f"{pair.undecided}; median ratio {number(pair.ratio, 3)}; p sign {p_value(pair.sign)}, "
-            f"Wilcoxon (Holm) {p_value(wilcoxon)}",
+            f"{pair.undecided}; median ratio {bracket(pair.ratio, 3)}; p sign {p_range(pair.sign)}, "
+            f"Wilcoxon (Holm) {p_range(wilcoxon)}",
             markup=False,
         )
     for group in result.groups:
-        test = "" if group.p_value is None else f", p {p_value(group.p_value)} against the first"
+        test = "" if group.p_value is None else f", p {p_range(group.p_value)} against the first"
         screen.print(
             f"{group.name}: {len(group.members)} seeds, mean accuracy {percent(float(np.mean(group.accuracy)))}, mean of "
-            f"median radii {number(float(np.mean(group.radius)), 4)}{test}",
+            f"median radii {bracket(group.mean_radius)}{test}",
             markup=False,
         )
     for line in result.findings:
@@ -292,15 +292,12 @@ def _show(result: Comparison) -> None:
 
 
 def _write(result: Comparison, out: Path) -> None:
-    from advverify.models.comparison.statistics import holm
-
     curves, points = out / "curves.png", out / "scatter.png"
     radius_curves(result, curves)
     several = len(result.networks) > 1 and not result.groups
     if several:
         scatter(result, points)
     rows = result.rows()
-    adjusted = holm([pair.wilcoxon for pair in result.pairs])
     page = render(
         "compare.html",
         title=f"Certified radii, norm {result.norm}: "
@@ -311,7 +308,7 @@ def _write(result: Comparison, out: Path) -> None:
         certificates=any(n.certificates for n in result.networks),
         curves=curves,
         scatter=points if several else None,
-        pairs=list(zip(result.pairs, adjusted, strict=True)),
+        pairs=list(zip(result.pairs, result.adjusted, strict=True)),
     )
     (out / "comparison.json").write_text(result.to_json() + "\n")
     (out / "index.html").write_text(page, encoding="utf-8")

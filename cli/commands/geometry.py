@@ -51,6 +51,7 @@ def command(models: tuple[str, ...], data: str | None, images: str, h: float, se
             raise InvalidInput(f"{name}: Hessians of {network.input_size} inputs are too large; at most {_MOST_INPUTS}")
         source = data_for(model, data)
         indices = images_from(images, len(source))
+        source.check_range(indices)
         x = torch.from_numpy(source.images[list(indices)].reshape(len(indices), -1))
         y = torch.from_numpy(source.labels[list(indices)])
         right = predict(network, x) == y

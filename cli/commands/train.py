@@ -44,6 +44,8 @@ def command(recipe: str, out: Path, data: str | None, seed: int | None, work: Pa
         raise InvalidInput(f"--out {out}: there is no folder {out.absolute().parent}; create it first")
     folder = work or out.with_name(out.name + ".training")
     images, test = load_dataset(source, "train"), load_dataset(source, "test")
+    if images.note:
+        click.echo(f"note: {images.note}", err=True)
     epochs = chosen.training.epochs
     hidden = not sys.stderr.isatty()
     with click.progressbar(range(epochs), label="epochs", file=sys.stderr, hidden=hidden) as bar:

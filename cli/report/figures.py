@@ -7,12 +7,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from advverify.verifier.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from advverify.models.comparison.compare import Comparison
+    from advverify.models.comparison.compare import Comparison, Measured
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999933")
 
@@ -81,13 +82,14 @@ def scatter(comparison: Comparison, path: Path) -> None:
     largest = 1.05 * largest_finite(u for n in comparison.networks for u in n.upper)
     figure, axis = plt.subplots(figsize=(5.2, 5), layout="constrained")
     axis.plot([0, largest], [0, largest], color="#888888", linewidth=1)
+    across, left, right = _sides(first, largest)
     for k, network in enumerate(others):
-        x = [(lo + min(hi, largest)) / 2 for lo, hi in zip(first.lower, first.upper, strict=True)]
-        y = [(lo + min(hi, largest)) / 2 for lo, hi in zip(network.lower, network.upper, strict=True)]
-        spread = [(min(hi, largest) - lo) / 2 for lo, hi in zip(network.lower, network.upper, strict=True)]
-        across = [(min(hi, largest) - lo) / 2 for lo, hi in zip(first.lower, first.upper, strict=True)]
+        up, below, above = _sides(network, largest)
         colour = COLOURS[(k + 1) % len(COLOURS)]
-        axis.errorbar(x, y, spread, across, fmt="o", markersize=3.5, color=colour, alpha=0.7, label=network.name)
+        bars = np.array([below, above]), np.array([left, right])
+        axis.errorbar(across, up, *bars, fmt="none", ecolor=colour, alpha=0.5)
+        closed = (left + right + below + above) <= 2 * comparison.gap * (across + up)  # a point says where it is
+        axis.plot(across[closed], up[closed], "o", markersize=3.5, color=colour, alpha=0.7, label=network.name)
     axis.set(
         xlim=(0, largest), ylim=(0, largest), xlabel=f"radius of {first.name}", ylabel="radius of the other network"
     )
@@ -95,3 +97,10 @@ def scatter(comparison: Comparison, path: Path) -> None:
     axis.legend(frameon=False)
     figure.savefig(path, dpi=130)
     plt.close(figure)
+
+
+def _sides(network: Measured, largest: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Middles of the brackets, cut off at the edge of the picture, and how far these reach below and above."""
+    low, high = (np.minimum(side, largest) for side in network.box)
+    half = (high - low) / 2
+    return low + half, half, half

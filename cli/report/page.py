@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..table import number
+from ..table import bracket, number
 
 
 def render(template: str, **values: Any) -> str:
@@ -25,7 +25,12 @@ def render(template: str, **values: Any) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        number=partial(number, digits=4), percent=percent, picture=picture, p=p_value, embedded=embedded
+        number=partial(number, digits=4),
+        bracket=bracket,
+        percent=percent,
+        picture=picture,
+        p=p_range,
+        embedded=embedded,
     )
     text: str = environment.get_template(template).render(**values)
     return text
@@ -47,6 +52,15 @@ def percent(value: float | None) -> str:
 def p_value(value: float) -> str:
     """Two significant digits, and no false precision far out."""
     return "< 1e-6" if value < 1e-6 else f"{value:.2g}"
+
+
+def p_range(values: tuple[float, float]) -> str:
+    """One p value, or the least and the largest, with a word where the two lie on both sides of the level."""
+    from advverify.models.comparison.statistics import decision
+
+    low, high = p_value(values[0]), p_value(values[1])
+    open_ended = " (undecided)" if decision(values) == "undecided" else ""
+    return (low if low == high else f"{low} … {high}") + open_ended
 
 
 def picture(path: Path) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,8 @@ from advverify.verifier.outcome import Outcome, finite
 
 from . import statistics as st
 from .attacks import Attacked
-from .sanity import Evaluation, lint, lint_bounds
+from .permutations import MOST, permutation_test, relabellings
+from .sanity import Evaluation, lint, lint_bounds, lint_open, lint_undecided
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,22 @@ class Measured:
 
     @property
     def lower(self) -> np.ndarray:
-        """Proved radii, (images,)."""
-        return np.array([max(0.0, o.bracket.lower) for o in self.outcomes])
+        """Proved radii, (images,); 0 where nothing is proved."""
+        return np.array([o.bracket.lower if o.bracket.lower > 0 else 0.0 for o in self.outcomes])
 
     @property
     def upper(self) -> np.ndarray:
         """Distances of adversarial examples, (images,); inf where none is known."""
-        return np.array([o.bracket.upper for o in self.outcomes])
+        return np.array([math.inf if math.isnan(o.bracket.upper) else o.bracket.upper for o in self.outcomes])
+
+    @property
+    def box(self) -> tuple[np.ndarray, np.ndarray]:
+        """Where the radii may be: both sides, and all between them where they contradict each other (a finding)."""
+        return np.minimum(self.lower, self.upper), np.maximum(self.lower, self.upper)
+
+    def closed(self, gap: float) -> int:
+        """On how many images the bracket is closed to a relative gap."""
+        return sum(o.bracket.relative_gap <= gap * (1 + 1e-9) for o in self.outcomes)
 
     def robust(self, attack: str, eps: float) -> float:
         """Share that stays right under an attack, nan where it was not run."""
@@ -63,13 +73,38 @@ class Measured:
 
 @dataclass(frozen=True)
 class Group:
-    """Networks of one recipe and several seeds; the seed is the unit of what is claimed of the recipe."""
+    """Networks of one recipe and several seeds; the seed is the unit of what is claimed of the recipe.
+
+    Attributes:
+        name: of the recipe.
+        members: names of the networks.
+        accuracy: of each member.
+        radius: each member's range of the median radius.
+        p_value: range of the permutation test against the first group; None where there is none.
+        untested: why there is none; empty where nothing is to be tested.
+    """
 
     name: str
     members: tuple[str, ...]
     accuracy: tuple[float, ...]
-    radius: tuple[float, ...]
-    p_value: float | None = None
+    radius: tuple[st.Range, ...]
+    p_value: st.Range | None = None
+    untested: str = ""
+
+    @property
+    def mean_radius(self) -> st.Range:
+        """Range of the mean of the members' median radii."""
+        return st.mean_bracket(self.radius)
+
+    @property
+    def spread(self) -> st.Range:
+        """From the least that a member's median radius can be to the largest."""
+        return min(low for low, _ in self.radius), max(high for _, high in self.radius)
+
+    @property
+    def decision(self) -> str | None:
+        """What the p values of the range say."""
+        return None if self.p_value is None else st.decision(self.p_value)
 
 
 @dataclass(frozen=True)
@@ -87,12 +122,17 @@ class Comparison:
     groups: tuple[Group, ...] = ()
     findings: tuple[str, ...] = ()
 
+    @property
+    def adjusted(self) -> list[st.Range]:
+        """Wilcoxon's p values of the pairs, adjusted for the number of pairs."""
+        return st.holm_ranges([pair.wilcoxon for pair in self.pairs])
+
     def rows(self) -> list[dict[str, Any]]:
-        """One record a network."""
+        """One record a network; shares and medians are of the images that all networks classify rightly (`of`)."""
         rows = []
         for network in self.networks:
-            low, high = st.median_bracket(network.lower, network.upper)
-            closed = [o.bracket.relative_gap <= self.gap * (1 + 1e-9) for o in network.outcomes]
+            low, high = st.median_bracket(*network.box)
+            count, closed = len(network.outcomes), network.closed(self.gap)
             seconds = [o.seconds for o in network.outcomes]
             row = {
                 "network": network.name,
@@ -102,7 +142,9 @@ class Comparison:
                 "relus": network.relus,
                 "unstable_relus": network.statistic("unstable_relus"),
                 "median_radius": [low, high],
-                "closed": float(np.mean(closed)) if closed else math.nan,
+                "of": count,
+                "closed": closed / count if count else math.nan,
+                "closed_images": closed,
                 "median_seconds": float(np.median(seconds)) if seconds else math.nan,
                 "total_seconds": float(np.sum(seconds)),
                 "at": [
@@ -121,9 +163,10 @@ class Comparison:
         return rows
 
     def to_json(self) -> str:
-        """The tables, tests and brackets; numbers that are not known are null."""
+        """The tables, tests and brackets; numbers that are not known are null, and so is an upper side without end."""
+        pairs = zip(self.pairs, self.adjusted, strict=True)
         record = {
-            "schema": 1,
+            "schema": 2,
             "norm": self.norm,
             "data": self.data,
             "images": self.images,
@@ -132,8 +175,19 @@ class Comparison:
             "networks": self.rows(),
             "brackets": {n.name: list(zip(n.lower.tolist(), n.upper.tolist(), strict=True)) for n in self.networks},
             "certificates": {n.name: n.certificates for n in self.networks if n.certificates},
-            "pairs": [asdict(pair) for pair in self.pairs],
-            "groups": [asdict(group) for group in self.groups],
+            "level": st.LEVEL,
+            "pairs": [
+                {
+                    **asdict(pair),
+                    "sign_decision": st.decision(pair.sign),
+                    "wilcoxon_adjusted": adjusted,
+                    "wilcoxon_decision": st.decision(adjusted),
+                }
+                for pair, adjusted in pairs
+            ],
+            "groups": [
+                {**asdict(group), "mean_radius": group.mean_radius, "decision": group.decision} for group in self.groups
+            ],
             "sanity": self.findings,
         }
         return json.dumps(finite(record), indent=1, allow_nan=False)
@@ -154,8 +208,8 @@ def compare(
     pairs = []
     if single:
         for i, a in enumerate(networks):
-            pairs += [st.paired(b.name, a.name, (b.lower, b.upper), (a.lower, a.upper)) for b in networks[i + 1 :]]
-    return Comparison(
+            pairs += [st.paired(b.name, a.name, b.box, a.box) for b in networks[i + 1 :]]
+    result = Comparison(
         norm,
         data,
         tuple(images),
@@ -165,8 +219,8 @@ def compare(
         tuple(networks),
         tuple(pairs),
         () if single else tuple(groups),
-        tuple(_findings(networks, norm, images)),
     )
+    return replace(result, findings=(*_findings(networks, norm, images), *_undecided(result)))
 
 
 def _groups(networks: Sequence[Measured]) -> list[Group]:
@@ -174,13 +228,33 @@ def _groups(networks: Sequence[Measured]) -> list[Group]:
     result: list[Group] = []
     for name in dict.fromkeys(n.group for n in networks):
         members = [n for n in networks if n.group == name]
-        radius = tuple(float(np.mean(st.median_bracket(n.lower, n.upper))) for n in members)
-        p_value = None
+        radius = tuple(st.median_bracket(*n.box) for n in members)
+        p_value, untested = None, ""
         if result and len(members) > 1 and len(result[0].members) > 1:
-            p_value = st.permutation_test(radius, result[0].radius)
+            count = relabellings(len(members), len(result[0].members))
+            if count <= MOST:
+                p_value = permutation_test(radius, result[0].radius)
+            else:
+                untested = f"{count} relabellings are more than the {MOST} that are enumerated"
         names, accuracy = tuple(n.name for n in members), tuple(n.clean for n in members)
-        result.append(Group(name, names, accuracy, radius, p_value))
+        result.append(Group(name, names, accuracy, radius, p_value, untested))
     return result
+
+
+def _undecided(result: Comparison) -> list[str]:
+    """What open brackets leave open, and tests that were not made."""
+    counts = [(n.name, len(n.outcomes) - n.closed(result.gap), len(n.outcomes)) for n in result.networks]
+    found = lint_open(counts, result.gap)
+    for pair, adjusted in zip(result.pairs, result.adjusted, strict=True):
+        what = f"{pair.first} against {pair.second}"
+        found += lint_undecided(what, {"sign test": pair.sign, "Wilcoxon (Holm)": adjusted})
+    for group in result.groups:
+        what = f"{group.name} against {result.groups[0].name}"
+        if group.p_value is not None:
+            found += lint_undecided(what, {"permutation test": group.p_value})
+        if group.untested:
+            found.append(f"{what}: not tested: {group.untested}")
+    return found
 
 
 def _findings(networks: Sequence[Measured], norm: str, images: Sequence[int]) -> list[str]:

@@ -1,13 +1,16 @@
 """Does an evaluation of robustness make sense? The signs of masked gradients and of broken attacks, checked by rule.
 
 Athalye et al., ICML 2018; Carlini et al., "On evaluating adversarial robustness", 2019. Where a radius is proved, an attack
-that succeeds inside it, or a "certificate" beyond a known adversarial example, is a bug in one of the two.
+that succeeds inside it, or a "certificate" beyond a known adversarial example, is a bug in one of the two. Brackets that
+are open, and tests that they leave undecided, are named too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from .statistics import LEVEL, Range, decision
 
 _STRENGTH = {"noise": 0, "square": 0, "fgsm": 1, "bim": 2, "pgd": 2}
 BLACK_BOX = ("noise", "square")
@@ -72,6 +75,20 @@ def lint_bounds(
     if certificate is not None and certificate > upper:
         found.append(f"{network}, image {image}: Lipschitz certificate {certificate:g} above upper side {upper:g}")
     return found
+
+
+def lint_open(counts: Sequence[tuple[str, int, int]], gap: float) -> list[str]:
+    """One line about the networks whose brackets are not all closed: (name, open, all)."""
+    left = [f"{name} {some} of {every}" for name, some, every in counts if some]
+    if not left:
+        return []
+    return [f"brackets open (not closed to {_p(gap)}): {', '.join(left)}; what rests on them is a range"]
+
+
+def lint_undecided(what: str, tests: Mapping[str, Range]) -> list[str]:
+    """One line about the tests whose p values lie on both sides of the level, whatever else is known."""
+    left = [name for name, p in tests.items() if decision(p) == "undecided"]
+    return [f"{what}: undecided at {LEVEL:g}: {', '.join(left)}; more time may close the brackets"] if left else []
 
 
 def _p(share: float) -> str:

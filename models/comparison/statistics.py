@@ -1,21 +1,28 @@
-"""Statistics of radii that are known as brackets [lower, upper]: a bracket that is open must not decide anything."""
+"""Statistics of radii that are known as brackets [lower, upper]: ranges over everything that the brackets allow.
+
+A range is (least, largest). It is exact - both ends are attained by radii inside the brackets - where a docstring says so, and
+otherwise an outer bound: no radii inside the brackets leave it. An upper side may be infinite.
+"""
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.stats import binom, norm
 
-_EXACT = 20_000  # permutations up to which a permutation test is enumerated
+Range = tuple[float, float]
+
+LEVEL = 0.05  # of significance
+_EXACT_SIGNS = 400  # images up to which the null distribution of the signed ranks is computed, not approximated
 
 
 @dataclass(frozen=True)
 class Paired:
-    """Radii of two networks on the same images.
+    """Radii of two networks on the same images; p values are ranges, two-sided.
 
     Attributes:
         first: name of a network.
@@ -23,9 +30,9 @@ class Paired:
         larger: images on which the first's bracket lies above the second's.
         smaller: images on which it lies below.
         undecided: images on which the brackets overlap.
-        ratio: median over the images of first / second (midpoints).
-        sign: two-sided sign test on the decided images.
-        wilcoxon: two-sided Wilcoxon signed-rank test on the midpoints, differences below a bracket's width as ties.
+        ratio: median over the images of first / second (equal radii have ratio 1, also 0 / 0 and inf / inf); exact.
+        sign: sign test, equal radii left out; exact.
+        wilcoxon: signed-rank test, see `signed_ranks`; exact.
     """
 
     first: str
@@ -33,15 +40,37 @@ class Paired:
     larger: int
     smaller: int
     undecided: int
-    ratio: float
-    sign: float
-    wilcoxon: float
+    ratio: Range
+    sign: Range
+    wilcoxon: Range
 
 
-def median_bracket(lower: ArrayLike, upper: ArrayLike) -> tuple[float, float]:
-    """Bracket of the median: the median of the lower sides and of the upper sides (the median is monotone)."""
+def decision(p: Range, level: float = LEVEL) -> str:
+    """significant or not significant, where every p value of the range says so; undecided otherwise.
+
+    >>> decision((0.008, 1.0))
+    'undecided'
+    """
+    if p[1] <= level:
+        return "significant"
+    return "not significant" if p[0] > level else "undecided"
+
+
+def median_bracket(lower: ArrayLike, upper: ArrayLike) -> Range:
+    """Range of the median: the medians of the lower and of the upper sides (the median is monotone); exact."""
     low, high = np.asarray(lower, dtype=np.float64), np.asarray(upper, dtype=np.float64)
     return (float(np.median(low)), float(np.median(high))) if low.size else (math.nan, math.nan)
+
+
+def mean_bracket(ranges: Sequence[Range]) -> Range:
+    """Range of the mean of values that are known as ranges; exact, infinite where a side is.
+
+    >>> mean_bracket([(1.0, 2.0), (2.0, math.inf)])
+    (1.5, inf)
+    """
+    if not ranges:
+        return math.nan, math.nan
+    return float(np.mean([low for low, _ in ranges])), float(np.mean([high for _, high in ranges]))
 
 
 def share_above(values: ArrayLike, radius: float) -> float:
@@ -61,18 +90,77 @@ def certified_curve(
 
 def paired(first: str, second: str, a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray]) -> Paired:
     """Compare the brackets (lower, upper), each (images,), of two networks."""
-    from scipy.stats import binomtest, wilcoxon
-
     larger, smaller = int((a[0] > b[1]).sum()), int((a[1] < b[0]).sum())
-    decided = larger + smaller
-    sign = float(binomtest(larger, decided).pvalue) if decided else 1.0
-    middle_a, middle_b = (np.where(np.isfinite(u), (lo + u) / 2, lo) for lo, u in (a, b))
-    difference = np.where((a[0] > b[1]) | (a[1] < b[0]), middle_a - middle_b, 0.0)
-    moved = difference[difference != 0]
-    rank = float(wilcoxon(moved).pvalue) if len(moved) else 1.0
-    known = middle_b > 0
-    ratio = float(np.median(middle_a[known] / middle_b[known])) if known.any() else math.nan
-    return Paired(first, second, larger, smaller, len(difference) - decided, ratio, sign, rank)
+    ratio = median_bracket(_ratio(a[0], b[1]), _ratio(a[1], b[0]))
+    ranks = signed_ranks(_minus(a[0], b[1]), _minus(a[1], b[0]))
+    return Paired(first, second, larger, smaller, len(a[0]) - larger - smaller, ratio, sign_test(a, b), ranks)
+
+
+def _ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a / b, 1 where the two are equal; increasing in a and decreasing in b."""
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
+        return np.where(a == b, 1.0, a / b)
+
+
+def _minus(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a - b, 0 where the two are equal; increasing in a and decreasing in b."""
+    with np.errstate(invalid="ignore"):
+        return np.where(a == b, 0.0, a - b)
+
+
+def sign_test(a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray]) -> Range:
+    """Two-sided p values of the sign test between the radii in two lists of brackets; exact.
+
+    The p value 2 P(Bin(k + m, 1/2) <= min(k, m)) rises with the smaller of the two counts and falls with the larger one, so
+    that the least is at one of the two most uneven counts, and the largest at the most even ones.
+    """
+    larger, smaller = int((a[0] > b[1]).sum()), int((a[1] < b[0]).sum())
+    most_larger, most_smaller = int((a[1] > b[0]).sum()), int((a[0] < b[1]).sum())
+    least = min(_sign(most_larger, smaller), _sign(larger, most_smaller))
+    even = (larger, max(smaller, min(most_smaller, larger)))
+    if larger < smaller:
+        even = (max(larger, min(most_larger, smaller)), smaller)
+    return least, _sign(*even)
+
+
+def _sign(larger: int, smaller: int) -> float:
+    return min(1.0, 2.0 * float(binom.cdf(min(larger, smaller), larger + smaller, 0.5)))
+
+
+def signed_ranks(lower: np.ndarray, upper: np.ndarray) -> Range:
+    """Two-sided p values of Wilcoxon's signed-rank test of differences in [lower, upper]; exact.
+
+    The statistic is Tukey's form, the sum of the signs of d_i + d_j over i <= j: the rank sum of the positive differences
+    less that of the negative ones, where ties share their ranks and zeros count half to either side. It rises with every
+    difference, so its range is that between the two corners. The p value is P(|T| >= |t|) for T without ties or zeros.
+    """
+    low, high = _walsh(lower), _walsh(upper)
+    p = sorted((_signed_rank_p(abs(low), len(lower)), _signed_rank_p(abs(high), len(lower))))
+    return (p[0], 1.0) if low <= 0 <= high else (p[0], p[1])
+
+
+def _walsh(differences: np.ndarray) -> int:
+    total = 0
+    for i, value in enumerate(differences):
+        rest = differences[i:]
+        total += int(((value > -rest).astype(np.int64) - (value < -rest)).sum())  # no sum: inf - inf is a tie
+    return total
+
+
+def _signed_rank_p(statistic: int, count: int) -> float:
+    """P(|T| >= statistic) for T, the sum of the ranks 1..count with random signs."""
+    if count > _EXACT_SIGNS:
+        deviation = math.sqrt(count * (count + 1) * (2 * count + 1) / 6)
+        return float(min(1.0, 2 * norm.sf(max(0.0, statistic - 1) / deviation)))  # T moves in steps of 2
+    total = count * (count + 1) // 2
+    chances = np.zeros(total + 1)  # of each sum of the positive ranks
+    chances[0] = 1.0
+    for rank in range(1, count + 1):
+        moved = np.zeros_like(chances)
+        moved[rank:] = chances[:-rank]
+        chances = (chances + moved) / 2
+    sums = 2 * np.arange(total + 1) - total
+    return float(min(1.0, chances[np.abs(sums) >= statistic].sum()))
 
 
 def holm(values: Sequence[float]) -> list[float]:
@@ -88,23 +176,6 @@ def holm(values: Sequence[float]) -> list[float]:
     return result
 
 
-def permutation_test(a: Sequence[float], b: Sequence[float]) -> float:
-    """Two-sided p value of a difference of means, the seed as the unit: all relabellings, none sampled.
-
-    >>> permutation_test([1.0, 2.0], [3.0, 4.0])
-    0.3333333333333333
-
-    Raises:
-        ValueError: more relabellings than can be enumerated.
-    """
-    pool = np.array([*a, *b], dtype=np.float64)
-    count = math.comb(len(pool), len(a))
-    if count > _EXACT:
-        raise ValueError(f"{count} relabellings are too many")
-    seen = abs(float(np.mean(a) - np.mean(b)))
-    hits = 0
-    for chosen in itertools.combinations(range(len(pool)), len(a)):
-        mask = np.zeros(len(pool), dtype=bool)
-        mask[list(chosen)] = True
-        hits += abs(float(pool[mask].mean() - pool[~mask].mean())) >= seen - 1e-12
-    return hits / count
+def holm_ranges(values: Sequence[Range]) -> list[Range]:
+    """Ranges of adjusted p values; an outer bound (each adjusted value rises with every p value)."""
+    return list(zip(holm([p[0] for p in values]), holm([p[1] for p in values]), strict=True))

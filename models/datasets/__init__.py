@@ -1,4 +1,4 @@
-"""Data sets: images in [0, 1] with labels, by name; one source a file, one line in `DATASETS`."""
+"""Data sets: images with labels, by name, in [0, 1] where nothing else is asked for; one source a file, one line in `DATASETS`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from importlib import import_module
 from advverify.verifier.errors import InvalidInput
 
 from .base import Dataset
+from .units import in_units
 
 DATASETS = {
     "digits": "digits:load",
@@ -21,11 +22,19 @@ CHOICES = "digits, mnist:DIR or fashion-mnist:DIR (idx files), cifar10:DIR (batc
 __all__ = ["CHOICES", "DATASETS", "Dataset", "load_dataset"]
 
 
-def load_dataset(name: str, split: str = "test") -> Dataset:
-    """Load `digits`, `mnist:DIR`, `cifar10:DIR` or `npz:FILE`; `split` is "train" or "test".
+def load_dataset(
+    name: str, split: str = "test", valid: tuple[float, float] = (0.0, 1.0), bytes_as: str | None = None
+) -> Dataset:
+    """Load `digits`, `mnist:DIR`, `cifar10:DIR` or `npz:FILE`.
+
+    Args:
+        name: as above.
+        split: "train" or "test".
+        valid: range of the network's inputs: bytes are divided by 255 for [0, 1], and taken as they are for [0, 255].
+        bytes_as: "raw" or "unit" states what bytes become, whatever the range is.
 
     Raises:
-        InvalidInput: unknown name, or files that are missing or broken; says which.
+        InvalidInput: unknown name, files that are missing or broken, or units that are not clear; says which.
     """
     kind, _, place = name.partition(":")
     if kind not in DATASETS:
@@ -34,4 +43,4 @@ def load_dataset(name: str, split: str = "test") -> Dataset:
         raise InvalidInput(f"the data set '{kind}' needs a place: choose {CHOICES}")
     module, function = DATASETS[kind].split(":")
     data: Dataset = getattr(import_module(f".{module}", __package__), function)(place, split)
-    return data
+    return in_units(data, valid, bytes_as, documented=kind != "npz")

@@ -198,6 +198,12 @@ def _images(section: dict[str, Any], base: dict[str, Any], folder: Path, sources
     choose_engines(tuple(engines))
     images, labels = sources.data(section["data"])
     indices = sources.images(section.get("images", f"0:{len(labels)}"), len(labels))
+    for index in indices:
+        low, high = float(images[index].min()), float(images[index].max())
+        if low < 0 or high > 1:
+            raise InvalidInput(
+                f"image {index} has values from {low:g} to {high:g}; jobs work in [0, 1]: scale the images"
+            )
     timeout = _limit(section.get("timeout", base["timeout"]), "timeout")
     options = {"timeout": timeout, "gap": gap, "engines": engines, "seed": base["seed"]}
     tasks = []
