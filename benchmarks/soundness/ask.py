@@ -93,7 +93,9 @@ def _check(answer: Answer, name: str) -> Answer:
     if answer.proof is None:
         return answer
     result = CliRunner().invoke(cli, ["check", answer.proof, f"models/{name}.onnx"])
-    return replace(answer, checked="valid" if result.exit_code == 0 else f"not valid: {result.output}{result.exception!r}")
+    return replace(
+        answer, checked="valid" if result.exit_code == 0 else f"not valid: {result.output}{result.exception!r}"
+    )
 
 
 def _from_outcome(outcome: Outcome) -> Answer:
@@ -122,8 +124,8 @@ def _by_library(name: str, subject: Question | Property) -> list[Answer]:
         common |= {"target": subject.target, "margin": subject.margin, "valid": subject.valid}
         image, label, norm = subject.images[0], subject.labels[0], subject.norm
         if subject.command == "distance":
-            limit = {} if math.isinf(subject.eps) else {"limit": subject.eps}
-            return [_from_outcome(distance(model, image, label, norm, executed=how.executed, **limit, **common))]
+            limit = subject.eps  # infinity is the default
+            return [_from_outcome(distance(model, image, label, norm, limit=limit, executed=how.executed, **common))]
         if subject.command == "certify_all":
             found = dict(certify_all(model, subject.images, subject.labels, norm, subject.eps, **common))
             return [_from_outcome(found[k]) for k in range(len(subject.images))]
@@ -140,7 +142,9 @@ def _by_command(name: str, subject: Question | Property) -> list[Answer]:
         raise result.exception
     if isinstance(subject, Property):
         return [_from_result(out.read_text(), result.output, Path("proofs", name))]
-    outcomes = sorted((Outcome.from_json(line) for line in out.read_text().splitlines()), key=lambda o: o.labels["index"])
+    outcomes = sorted(
+        (Outcome.from_json(line) for line in out.read_text().splitlines()), key=lambda o: o.labels["index"]
+    )
     return [replace(_from_outcome(outcome), text=result.output) for outcome in outcomes]
 
 

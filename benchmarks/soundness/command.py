@@ -46,7 +46,9 @@ class Worker:
         """Start it."""
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.process: BaseProcess = context.Process(target=work, args=(theirs, numbers, seed, kept, timeout), daemon=False)
+        self.process: BaseProcess = context.Process(
+            target=work, args=(theirs, numbers, seed, kept, timeout), daemon=False
+        )
         self.process.start()
         theirs.close()
         self.numbers, self.at, self.heard = numbers, numbers[0], time.monotonic()
@@ -74,13 +76,13 @@ def lost(number: int, why: str) -> Record:
 @click.option("--minutes", type=float, default=5.0, show_default=True)
 @click.option("--cases", type=int, default=None, help="Stop after so many.")
 @click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--from", "first", type=int, default=0, show_default=True, help="First case; with --cases 1, that one only.")
+@click.option(
+    "--from", "first", type=int, default=0, show_default=True, help="First case; with --cases 1, that one only."
+)
 @click.option("--jobs", type=int, default=1, show_default=True, help="Processes.")
 @click.option("--keep", type=click.Path(path_type=Path), default=Path("build/soundness"), show_default=True)
 @click.option("--verbose", is_flag=True, help="A line for every case that is open, refused or wrong.")
-def command(
-    minutes: float, cases: int | None, seed: int, first: int, jobs: int, keep: Path, verbose: bool
-) -> None:
+def command(minutes: float, cases: int | None, seed: int, first: int, jobs: int, keep: Path, verbose: bool) -> None:
     """Everything that a user can call, on nasty networks and questions, against exact rational arithmetic."""
     from .run import HEADER, Counts, where
 

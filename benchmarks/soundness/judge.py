@@ -36,7 +36,7 @@ class Runtime:
         self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         self._shape = (1, *shape)
 
-    def __call__(self, x: Sequence[float]) -> np.ndarray:
+    def __call__(self, x: Sequence[float] | np.ndarray) -> np.ndarray:
         """The output, flat."""
         row = np.asarray(x, dtype=np.float32).reshape(self._shape)
         return np.asarray(self._session.run(None, {"input": row})[0].ravel())
@@ -139,7 +139,7 @@ def _within(q: Question, k: int, witness: Sequence[float]) -> str:
     return ""
 
 
-def _margin(q: Question, k: int, y: Sequence[float]) -> Fraction:
+def _margin(q: Question, k: int, y: np.ndarray) -> Fraction:
     """Least margin of the label over the others, plus the confidence, of an output of onnxruntime."""
     out = [Fraction(float(v)) for v in y]
     others = [j for j in range(len(out)) if j != q.labels[k] and q.target in (None, j)]
@@ -168,9 +168,7 @@ def _distance(q: Question, k: int, network: Network, answer: Answer) -> Judgemen
         if star is not None and (below is None or star < below**power) and reachable(q.parts(k, network), ball):
             root = float(star) ** (1 / power)
             excess = math.inf if below is None else float(below) / root - 1 if root else math.inf
-            return wrong(
-                "lower", f"lower {answer.lower!r} > {root!r} by {excess:.2g}", ".", _shown(k, q, answer.lower)
-            )
+            return wrong("lower", f"lower {answer.lower!r} > {root!r} by {excess:.2g}", ".", _shown(k, q, answer.lower))
     if answer.witness is not None:
         lengths = [length(d, q.norm) for d in _differences(q, k, answer.witness)]
         claims = [abs(Fraction(answer.upper) ** power - exact) <= exact * Fraction(4, 10**9) for exact in lengths]
@@ -280,7 +278,10 @@ def _sample(network: Network, region: Region, run: Runtime) -> list[float] | Non
             continue
         y = tuple(Fraction(float(v)) - 0 for v in run(place))
         for disjunct in region.disjuncts:
-            slack = [row.bound - sum(a * b for a, b in zip((*row.outputs, *row.inputs), (*y, *x), strict=True)) for row in disjunct]
+            slack = [
+                row.bound - sum(a * b for a, b in zip((*row.outputs, *row.inputs), (*y, *x), strict=True))
+                for row in disjunct
+            ]
             if all(value > room for value in slack):
                 return place
     return None

@@ -30,7 +30,8 @@ class Source:
     def weights(self, *shape: int) -> Array:
         """Normal weights."""
         drawn = self.numbers.normal(size=shape) * self.rng.choice((0.5, 1.0, 2.0))
-        return (np.round(drawn * 16) / 16 if self.short else drawn).astype(np.float32)
+        found: Array = (np.round(drawn * 16) / 16 if self.short else drawn).astype(np.float32)
+        return found
 
     def begin(self) -> Builder:
         """A builder of a network of vectors."""

@@ -139,7 +139,9 @@ def nearest(polytope: Polytope, center: Sequence[Fraction]) -> Point:
             chosen, weights = [chosen[k] for k in kept], [weights[k] for k in kept]
         kept = [k for k, w in enumerate(weights) if w > 0]
         chosen, weights = [chosen[k] for k in kept], [weights[k] for k in kept]
-        here = tuple(sum((w * p[i] for w, p in zip(weights, chosen, strict=True)), Fraction(0)) for i in range(len(here)))
+        here = tuple(
+            sum((w * p[i] for w, p in zip(weights, chosen, strict=True)), Fraction(0)) for i in range(len(here))
+        )
 
 
 def _affine_minimum(points: Sequence[Point]) -> list[Fraction]:

@@ -132,7 +132,9 @@ def number(value: float | Fraction | Decimal) -> str:
     return text if "." in text else text + ".0"
 
 
-def _row(network: Network, outputs: dict[int, int], bound: str, strict: bool, inputs: dict[int, int] | None = None) -> Row:
+def _row(
+    network: Network, outputs: dict[int, int], bound: str, strict: bool, inputs: dict[int, int] | None = None
+) -> Row:
     y = tuple(Fraction(outputs.get(k, 0)) for k in range(network.outputs))
     x = tuple(Fraction((inputs or {}).get(k, 0)) for k in range(network.inputs))
     return Row(y, x, Fraction(bound), strict)
@@ -160,7 +162,9 @@ def _disjuncts(rng: random.Random, network: Network, kind: str, region: Region) 
     strict = kind == "strict" and rng.random() < 0.7
     if kind in ("order", "boxes") and m > 1:
         label = rng.randrange(m)
-        return [(_row(network, {label: 1, k: -1}, "0.0", strict or rng.random() < 0.2),) for k in range(m) if k != label]
+        return [
+            (_row(network, {label: 1, k: -1}, "0.0", strict or rng.random() < 0.2),) for k in range(m) if k != label
+        ]
     if kind == "contradiction":
         i, j = rng.sample(range(m), 2)
         if rng.random() < 0.3:
@@ -192,7 +196,10 @@ def _disjuncts(rng: random.Random, network: Network, kind: str, region: Region) 
             return [(row, _row(network, {}, bound, False, {i: 1, j: 1}))]
         return [(_row(network, {0: 1}, "0.25", False, {0: -1}),)]
     if kind == "disjunction":
-        return [tuple(_threshold(rng, network, region, strict) for _ in range(rng.randint(1, 2))) for _ in range(rng.randint(2, 4))]
+        return [
+            tuple(_threshold(rng, network, region, strict) for _ in range(rng.randint(1, 2)))
+            for _ in range(rng.randint(2, 4))
+        ]
     return [(_threshold(rng, network, region, strict),)]
 
 

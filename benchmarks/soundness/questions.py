@@ -18,7 +18,7 @@ ENGINES = ("crown", "falsify", "propagate", "falsify-more", "support-split", "in
 DECIMALS = (1 / 255, 2 / 255, 8 / 255, 0.01, 0.02, 0.03, 0.05, 0.1, 0.3, 0.7)
 RADII = ("inside", "outside", "at", "ulp", "near", "zero", "infinite", "decimal")
 EDGES = ("at", "ulp", "near", "zero")
-Judge = Callable[[Sequence[float]], np.ndarray]
+Judge = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -133,6 +133,10 @@ def draw(rng: random.Random, network: Network, kind: str, judge: Judge) -> Quest
     how, norm = draw_how(rng), rng.choice(("inf", "inf", "1", "2", "0"))
     valid = rng.choice(((0.0, 1.0), (0.0, 1.0), (0.0, 1.0), (-1.0, 1.0), (-0.5, 2.0)))
     command = rng.choices(("certify", "margin", "distance", "limit", "certify_all", "bytes"), (8, 3, 4, 2, 2, 0.6))[0]
+    if kind == "pruned" and rng.random() < 0.5:  # bounds of nothing times an infinite radius
+        command, norm = "distance", rng.choice(("1", "2", "inf"))
+    if command == "margin" and rng.random() < 0.3:
+        norm = "0"
     if command == "bytes":
         valid = (0.0, 255.0)
     count = rng.randint(4, 6) if command == "certify_all" else 1

@@ -71,7 +71,7 @@ def run(number: int, seed: int, kept: Path | None, timeout: float = 5.0) -> Reco
         runtime = Runtime(path, builder.shape)
         subject: questions.Question | properties.Property
         try:
-            if network.outputs == 1 or rng.random() < 0.3:
+            if network.outputs == 1 or rng.random() < (0.6 if network.ending else 0.3):
                 subject = properties.draw(rng, network)
             else:
                 subject = questions.draw(rng, network, kind, runtime)
