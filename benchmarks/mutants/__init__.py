@@ -40,9 +40,22 @@ class _Task:
 @click.option("--only", multiple=True, help="Areas, or faults as AREA/NAME.")
 @click.option("--minutes", type=float, help="Stop after so long; faults are taken spread over all areas.")
 @click.option("--near", is_flag=True, help="Only the tests named for a fault's area, not the whole soundness part.")
+@click.option(
+    "--limit", type=float, help="Seconds of a trial; by default five times what its tests take without a fault."
+)
+@click.option("--again", is_flag=True, help="Run those that have a result in --out again; they are kept by default.")
 @click.option("--list", "listed", is_flag=True, help="Name the faults and what goes wrong; run nothing.")
 @click.option("--out", type=click.Path(path_type=Path), default=KEPT, show_default=True, help="Results as JSON.")
-def command(jobs: int, only: tuple[str, ...], minutes: float | None, near: bool, listed: bool, out: Path) -> None:
+def command(
+    jobs: int,
+    only: tuple[str, ...],
+    minutes: float | None,
+    near: bool,
+    limit: float | None,
+    again: bool,
+    listed: bool,
+    out: Path,
+) -> None:
     """Put faults in one at a time, and say which the tests notice."""
     faults = [fault for fault in load_faults() if not only or fault.area in only or fault.label in only]
     if not faults:
@@ -58,15 +71,19 @@ def command(jobs: int, only: tuple[str, ...], minutes: float | None, near: bool,
         faults = _spread(faults)
     trial.prepare()
     deadline = None if minutes is None else time.monotonic() + 60 * minutes
-    results = _Runner(jobs, near, deadline, out).run(faults)
+    runner = _Runner(jobs, near, limit, deadline, out)
+    if out.is_file() and not again:
+        known = json.loads(out.read_text())
+        runner.results = {label: Trial(**found) for label, found in known.items() if _still(label, faults, found)}
+    results = runner.run(faults)
     click.echo(_report(faults, results))
 
 
 class _Runner:
     """Trials side by side, and what they gave by fault."""
 
-    def __init__(self, jobs: int, near: bool, deadline: float | None, out: Path) -> None:
-        self.jobs, self.near, self.deadline, self.out = jobs, near, deadline, out
+    def __init__(self, jobs: int, near: bool, limit: float | None, deadline: float | None, out: Path) -> None:
+        self.jobs, self.near, self.limit, self.deadline, self.out = jobs, near, limit, deadline, out
         self.normal: dict[str, float] = {}  # seconds without a fault, by file or test
         self.results: dict[str, Trial] = {}
 
@@ -75,8 +92,10 @@ class _Runner:
         entries = list(dict.fromkeys(test for fault in faults for test in fault.tests))
         if not self.near:
             entries += [file for file in soundness_files() if file not in entries]
+        faults = [fault for fault in faults if fault.label not in self.results]
         with trial.scratch() as folder:
-            self._trials(folder / "normal", [_Task(None, (entry,), 3600.0) for entry in entries])
+            if self.limit is None:
+                self._trials(folder / "normal", [_Task(None, (entry,), 3600.0) for entry in entries])
             self._trials(folder / "near", [_Task(f, f.tests, self._limit(f.tests)) for f in faults])
             if not self.near:
                 self._trials(folder / "rest", [self._rest(f) for f in faults if self._outcome(f) == "survived"])
@@ -84,11 +103,15 @@ class _Runner:
 
     def _rest(self, fault: Fault) -> _Task:
         """The soundness part less what has been run, the shortest first."""
-        tests = tuple(file for file in sorted(soundness_files(), key=self.normal.__getitem__) if file not in fault.tests)
+        tests = tuple(
+            file
+            for file in sorted(soundness_files(), key=lambda file: self.normal.get(file, 0.0))
+            if file not in fault.tests
+        )
         return _Task(fault, tests, self._limit(tests))
 
     def _limit(self, tests: Sequence[str]) -> float:
-        return _LEAST + _SHARE * sum(self.normal[test] for test in tests)
+        return self.limit if self.limit is not None else _LEAST + _SHARE * sum(self.normal[test] for test in tests)
 
     def _outcome(self, fault: Fault) -> str | None:
         return self.results[fault.label].outcome if fault.label in self.results else None
@@ -130,13 +153,20 @@ class _Runner:
             click.echo(f"without a fault  {result.seconds:6.1f} s  {task.tests[0]}")
             return
         if result.outcome == "broken":
-            raise click.ClickException(f"{task.fault.label} breaks the import, so it tests nothing\n{output.read_text()[-3000:]}")
+            raise click.ClickException(
+                f"{task.fault.label} breaks the import, so it tests nothing\n{output.read_text()[-3000:]}"
+            )
         before = self.results.get(task.fault.label)
         seconds = result.seconds + (before.seconds if before is not None else 0.0)
         self.results[task.fault.label] = Trial(result.outcome, result.test, seconds, {})
         click.echo(f"{result.outcome:9}  {seconds:6.1f} s  {task.fault.label}  {result.test}")
         self.out.parent.mkdir(parents=True, exist_ok=True)
         self.out.write_text(json.dumps({label: asdict(found) for label, found in self.results.items()}, indent=1))
+
+
+def _still(label: str, faults: Sequence[Fault], found: dict[str, object]) -> bool:
+    """Whether a result counts: survivors are run again, since tests may have been written for them."""
+    return found["outcome"] != "survived" and any(fault.label == label for fault in faults)
 
 
 def soundness_files() -> list[str]:

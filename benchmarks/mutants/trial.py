@@ -26,7 +26,9 @@ from types import CodeType, ModuleType
 
 from .faults import ROOT, Fault
 
-_BEFORE = "numpy scipy.sparse scipy.optimize torch onnx onnx.reference onnxruntime highspy cvxpy hypothesis pytest".split()
+_BEFORE = (
+    "numpy scipy.sparse scipy.optimize torch onnx onnx.reference onnxruntime highspy cvxpy hypothesis pytest".split()
+)
 _UNIMPORTED = "advverify.verifier."  # of which the parent must not hold any module
 
 
@@ -60,7 +62,9 @@ class _Finder(importlib.abc.MetaPathFinder):
     ) -> ModuleSpec | None:
         if fullname != self.name:
             return None
-        return importlib.util.spec_from_file_location(fullname, self.path, loader=_Loader(fullname, self.path, self.text))
+        return importlib.util.spec_from_file_location(
+            fullname, self.path, loader=_Loader(fullname, self.path, self.text)
+        )
 
 
 class _Recorder:
