@@ -17,7 +17,7 @@ from advverify.verifier.bounds.rounding import RoundingLoss, gamma
 from advverify.verifier.network.builder import NetworkBuilder, tensor
 from advverify.verifier.network.evaluate import evaluate_all
 from advverify.verifier.network.nodes import Affine, Max, Network, Relu, predecessors
-from advverify.verifier.network.operators import Compose, Dense, MeanAxes, Operator, Scale, Select, Transposed
+from advverify.verifier.network.operators import Dense
 
 DTYPES = [torch.float32, torch.float64]
 
@@ -196,56 +196,6 @@ def test_half_spaces_are_added_from_below(seed: int) -> None:
         before = inner(exact(a[0, k]), exact(x)) + Fraction(float(c[0, k]))
         after = inner(exact(coefficients[0, k]), exact(x)) + Fraction(float(offset[0, k]))
         assert after <= before
-
-
-def operators(rng: np.random.Generator) -> list[Operator]:
-    dense = Dense(tensor(rng.normal(size=(5, 6))))
-    return [
-        dense,
-        Dense(tensor(rng.normal(size=(2, 3))), 2),
-        Scale(tensor(rng.normal(size=6))),
-        Select(torch.tensor([0, 0, 0, 3, -1, 2]), 6),
-        MeanAxes((2, 3), (1,)),
-        Compose((dense, Scale(tensor(rng.normal(size=5))), Dense(tensor(rng.normal(size=(4, 5)))))),
-        Compose((Scale(tensor(rng.normal(size=6))), dense)),
-        Compose(
-            (
-                Select(torch.tensor([0, 0, 0, 0, 0, 0, 1, 2]), 6),
-                Scale(tensor(rng.normal(size=8))),
-                Dense(tensor(rng.normal(size=(3, 8)))),
-            )
-        ),
-        Transposed(dense),
-        Transposed(Compose((dense, Dense(tensor(rng.normal(size=(5, 5))))))),
-    ]
-
-
-def test_operators_are_their_matrices_and_count_their_roundings() -> None:
-    """apply, adjoint and |A| against the sparse matrix; roundings at least the products and sums of the factors."""
-    rng = np.random.default_rng(0)
-    for operator in operators(rng):
-        matrix = operator.to_sparse().toarray()
-        x, y = (
-            torch.from_numpy(rng.normal(size=(3, operator.in_size))),
-            torch.from_numpy(rng.normal(size=(3, operator.out_size))),
-        )
-        np.testing.assert_allclose(operator.apply(x), x.numpy() @ matrix.T, atol=1e-12)
-        np.testing.assert_allclose(operator.adjoint(y), y.numpy() @ matrix, atol=1e-12)
-        assert (operator.absolute.to_sparse().toarray() >= abs(matrix) - 1e-12).all()
-        np.testing.assert_allclose(
-            operator.absolute.apply(x), x.numpy() @ operator.absolute.to_sparse().toarray().T, atol=1e-12
-        )
-        assert operator.fan_in >= _roundings(operator, 1) and operator.fan_out >= _roundings(operator, 0)
-
-
-def _roundings(operator: Operator, axis: int) -> int:
-    """A sum of n products takes n roundings; copies take none; compositions one after the other."""
-    if isinstance(operator, Compose):
-        return sum(_roundings(factor, axis) for factor in operator.factors)
-    if isinstance(operator, Transposed):
-        return _roundings(operator.inner, 1 - axis)
-    terms = int((operator.to_sparse().toarray() != 0).sum(axis).max())
-    return terms - 1 if isinstance(operator, Select) else terms
 
 
 def test_intervals_of_float32_networks_are_wide_enough() -> None:
