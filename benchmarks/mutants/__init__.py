@@ -67,16 +67,16 @@ def command(
             click.echo(f"{fault.label}: {fault.wrong}" + (f" (harmless: {fault.harmless})" if fault.harmless else ""))
         click.echo(f"{len(faults)} faults, {sum(not fault.harmless for fault in faults)} of them count")
         return
+    todo = [fault for fault in faults if not fault.harmless]
     if minutes is not None:
-        faults = _spread(faults)
+        todo = _spread(todo)
     trial.prepare()
     deadline = None if minutes is None else time.monotonic() + 60 * minutes
     runner = _Runner(jobs, near, limit, deadline, out)
     if out.is_file() and not again:
         known = json.loads(out.read_text())
         runner.results = {label: Trial(**found) for label, found in known.items() if _still(label, faults, found)}
-    results = runner.run(faults)
-    click.echo(_report(faults, results))
+    click.echo(_report(faults, runner.run(todo)))
 
 
 class _Runner:
