@@ -1,11 +1,12 @@
 """Rounding losses: at least what theory demands, and at least what exact rational arithmetic finds."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 import pytest
 import torch
-from networks import KINDS, random_network, scaled
+from networks import KINDS, forward_exactly, random_network, scaled
 
 from advverify.verifier.bounds import InputSet, crown, ibp
 from advverify.verifier.bounds.alpha_crown import AlphaCrown, raise_bounds
@@ -17,7 +18,7 @@ from advverify.verifier.bounds.rounding import RoundingLoss, gamma
 from advverify.verifier.network.builder import NetworkBuilder, tensor
 from advverify.verifier.network.evaluate import evaluate_all
 from advverify.verifier.network.nodes import Affine, Max, Network, Relu, predecessors
-from advverify.verifier.network.operators import Dense
+from advverify.verifier.network.operators import Compose, Dense, Scale
 
 DTYPES = [torch.float32, torch.float64]
 
@@ -87,27 +88,6 @@ def exact(values: torch.Tensor) -> list[Fraction]:
 
 def inner(a: list[Fraction], b: list[Fraction]) -> Fraction:
     return sum((x * y for x, y in zip(a, b, strict=True)), Fraction(0))
-
-
-def forward_exactly(network: Network, x: list[Fraction]) -> list[list[Fraction]]:
-    """Every node's value in rational arithmetic."""
-    values = [x]
-    for node in network.nodes[1:]:
-        if isinstance(node, Affine):
-            total = exact(node.bias)
-            for j, operator in zip(node.inputs, node.operators, strict=True):
-                matrix = operator.to_sparse().tocsr()
-                for o in range(node.size):
-                    begin, end = matrix.indptr[o], matrix.indptr[o + 1]
-                    for k, w in zip(matrix.indices[begin:end], matrix.data[begin:end], strict=True):
-                        total[o] += Fraction(float(w)) * values[j][k]
-            values.append(total)
-        elif isinstance(node, Relu):
-            values.append([max(v, Fraction(0)) for v in values[node.input]])
-        else:
-            assert isinstance(node, Max)
-            values.append([max(values[node.input][int(m)] for m in window) for window in node.windows])
-    return values
 
 
 @pytest.mark.parametrize("factor", [1.0, 1e7])
@@ -209,3 +189,26 @@ def test_intervals_of_float32_networks_are_wide_enough() -> None:
             for node in network.bounded:
                 for value, below, above in zip(values[node], bounds[node].lower[0], bounds[node].upper[0], strict=True):
                     assert Fraction(float(below)) <= value <= Fraction(float(above))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_products_of_operators_are_rounded_on_both_sides(dtype: torch.dtype) -> None:
+    """Coefficients of a composition are themselves rounded: at points, lower and upper sides of the node that it fills."""
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        factors = [tensor(rng.normal(size=6).astype(np.float32)) for _ in range(2)]
+        builder = NetworkBuilder((6,))
+        h = builder.affine([0], [Compose((Scale(factors[0]), Scale(factors[1])))], None)
+        network = replace(builder.finish(builder.affine([builder.relu(h)], [Dense(torch.ones(1, 6).double())], None)))
+        node = network.bounded[0]
+        operators = (Compose((Scale(factors[0]), Scale(factors[1]))),)  # not multiplied out
+        nodes = [replace(n, operators=operators) if i == node else n for i, n in enumerate(network.nodes)]  # type: ignore[call-arg]
+        low = replace(network, nodes=tuple(nodes)).to(dtype)
+        x = torch.from_numpy(rng.random((1, 6)))
+        values = [a * b * c for a, b, c in zip(exact(factors[0]), exact(factors[1]), exact(x[0]), strict=True)]
+        inputs = InputSet(x, x)
+        losses = RoundingLoss.of(low, inputs, Bounds()).loss
+        form = backward(low, both_sides(low, node, torch.arange(6)[None], losses[node]), {}, losses=losses)
+        proved = inputs.minimum(form.coefficients, form.offset)[0]
+        for k, value in enumerate(values):
+            assert Fraction(float(proved[k])) <= value <= Fraction(-float(proved[6 + k]))
