@@ -3,13 +3,16 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: certify test check clean
+.PHONY: certify test soundness check clean
 
 certify: $(VENV)/.installed
 	$(BIN)/advverify certify zoo:digits-mlp --norm inf --eps 0.05
 
 test: $(VENV)/.tested
 	$(BIN)/python -m pytest -q -n 2
+
+soundness: $(VENV)/.tested
+	$(BIN)/python -m pytest -q -n 2 -m soundness
 
 check: $(VENV)/.tested
 	$(BIN)/ruff check .

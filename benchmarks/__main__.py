@@ -23,6 +23,7 @@ BENCHMARKS = {
     "float32": "what the promise to hold under float32 rounding costs",
     "fuzz": "broken input for every reader: nothing but clear refusals may come out",
     "soundness": "an independent oracle in rational arithmetic against everything a user can call",
+    "mutants": "faults put one at a time into bounds, encoding, proofs and their like: the tests must notice",
     "planted": "counterexamples hidden by training or by construction: no engine may say robust",
     "peers": "other open verifiers and modelling tools on the same queries, in the same run",
 }

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 
 from advverify.verifier.network.activations import leaky_relu
 from advverify.verifier.network.builder import NetworkBuilder, tensor
-from advverify.verifier.network.nodes import Affine, Network
+from advverify.verifier.network.nodes import Affine, Max, Network, Relu
 from advverify.verifier.network.operators import Conv2d, Dense
 
 KINDS = ("mlp", "leaky", "residual", "conv", "maxpool")  # "wide" besides, an "mlp" with six inputs
@@ -51,3 +52,24 @@ def scaled(network: Network, factor: float) -> Network:
         replace(node, bias=node.bias * factor) if isinstance(node, Affine) else node for node in network.nodes
     )
     return replace(network, nodes=nodes)
+
+
+def forward_exactly(network: Network, x: list[Fraction]) -> list[list[Fraction]]:
+    """Every node's value in rational arithmetic."""
+    values = [x]
+    for node in network.nodes[1:]:
+        if isinstance(node, Affine):
+            total = [Fraction(float(b)) for b in node.bias]
+            for j, operator in zip(node.inputs, node.operators, strict=True):
+                matrix = operator.to_sparse().tocsr()
+                for o in range(node.size):
+                    begin, end = matrix.indptr[o], matrix.indptr[o + 1]
+                    for k, w in zip(matrix.indices[begin:end], matrix.data[begin:end], strict=True):
+                        total[o] += Fraction(float(w)) * values[j][k]
+            values.append(total)
+        elif isinstance(node, Relu):
+            values.append([max(v, Fraction(0)) for v in values[node.input]])
+        else:
+            assert isinstance(node, Max)
+            values.append([max(values[node.input][int(m)] for m in window) for window in node.windows])
+    return values

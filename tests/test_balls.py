@@ -1,13 +1,14 @@
 """Lipschitz constants and l2 balls around what nodes read: against sampled points, exact minima and known constants."""
 
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import KINDS, random_network
+from networks import KINDS, forward_exactly, random_network, scaled
 
 from advverify.models.zoo import names, path_of
 from advverify.verifier.api import Model, certify, distance
@@ -232,3 +233,69 @@ def test_node_balls_select_rows() -> None:
     node = network.bounded[-1]
     np.testing.assert_allclose(balls.center[node][0], evaluate_all(network, centers)[node][2])
     assert balls.at(node, torch.tensor([0.1, 0.2])).radius.shape == (2,)
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "potential"])
+def test_centers_are_off_by_no_more_than_is_said(kind: str) -> None:
+    """Balls without a radius hold the exact values of their centers: rational arithmetic, biases that cancel."""
+    for seed in range(4):
+        network = scaled(any_network(kind, seed), 1e9)
+        center = torch.from_numpy(np.random.default_rng(seed).random((1, network.input_size)))
+        exact = forward_exactly(network, [Fraction(float(v)) for v in center[0]])
+        balls = NodeBalls.around(network, center)
+        for node in balls.center:
+            known = balls.at(node, torch.zeros(1, dtype=torch.float64))
+            off = sum((Fraction(float(v)) - e) ** 2 for v, e in zip(known.center[0], exact[node], strict=True))
+            assert off <= Fraction(float(known.radius[0])) ** 2
+            each = zip(known.center[0], exact[node], strict=True)
+            assert float(known.radius[0]) > 0 or all(Fraction(float(v)) == e for v, e in each)
+
+
+def test_balls_reach_what_a_shift_moves() -> None:
+    """Weights of size 1e6 that shift values by exactly constant times radius: what the center is off comes on top."""
+    builder = NetworkBuilder((2,))
+    h = builder.affine([0], [Dense(tensor(np.array([[1e6 + 1 / 3, 0.0], [0.0, 1 / 7]])))], np.array([1e8 / 3, 0.1]))
+    network = builder.finish(builder.affine([builder.relu(h)], [Dense(tensor(np.ones((1, 2))))], None))
+    node = network.bounded[0]
+    for seed in range(50):
+        center = torch.from_numpy(np.random.default_rng(seed).random((1, 2)))
+        ball = NodeBalls.around(network, center).at(node, torch.tensor([1e-12], dtype=torch.float64))
+        moved = [Fraction(float(center[0, 0])) + Fraction(1e-12), Fraction(float(center[0, 1]))]
+        value = forward_exactly(network, moved)[node]
+        off = sum((Fraction(float(v)) - e) ** 2 for v, e in zip(ball.center[0], value, strict=True))
+        assert off <= Fraction(float(ball.radius[0])) ** 2
+
+
+def test_short_steps_of_potentials_do_not_contract() -> None:
+    """Where the ReLUs are off a layer y - H^T relu(H y + b) is the identity, however short its step is."""
+    rng = np.random.default_rng(0)
+    b = NetworkBuilder((4,))
+    z = b.affine([0], [Dense(tensor(np.linalg.qr(rng.normal(size=(4, 4)))[0]))], rng.normal(size=4))
+    h = np.linalg.qr(rng.normal(size=(4, 4)))[0]
+    inner = b.relu(b.affine([z], [Dense(tensor(h))], np.full(4, -100.0)))
+    network = b.finish(b.affine([z, inner], [Select.identity(4), Dense(tensor(-0.5 * h.T))], None))
+    x = torch.from_numpy(rng.random((50, 4)))
+    moved = torch.linalg.vector_norm(evaluate(network, x) - evaluate(network, x + 0.01), dim=-1)
+    assert (moved <= lipschitz_constants(network)[-1] * 0.02 * (1 + 1e-9)).all()
+    assert lipschitz_constants(network)[-1] == pytest.approx(1.0)
+
+
+def test_maxima_over_windows_that_overlap() -> None:
+    """One entry that is the maximum of many windows moves all of them."""
+    b = NetworkBuilder((3,))
+    h = b.maximum(0, np.array([[0, 1], [0, 2], [0, 1], [0, 2]]))
+    network = b.finish(b.affine([b.relu(h)], [Select.identity(4)], None))
+    x = torch.tensor([[0.9, 0.1, 0.1], [0.8, 0.1, 0.1]]).double()
+    moved = float(torch.linalg.vector_norm(evaluate(network, x)[0] - evaluate(network, x)[1]))
+    assert moved <= lipschitz_constants(network)[-1] * 0.1 * (1 + 1e-9)
+
+
+def test_sums_of_parts_that_move_alike() -> None:
+    """A residual sum of two equal branches moves twice as far as either."""
+    b = NetworkBuilder((3,))
+    eye = Dense(tensor(np.eye(3)))
+    left, right = b.relu(b.affine([0], [eye], np.ones(3))), b.relu(b.affine([0], [eye], np.full(3, 2.0)))
+    network = b.finish(b.affine([left, right], [Select.identity(3), Select.identity(3)], None))
+    x = torch.tensor([[0.5, 0.5, 0.5], [0.4, 0.5, 0.5]]).double()
+    moved = float(torch.linalg.vector_norm(evaluate(network, x)[0] - evaluate(network, x)[1]))
+    assert moved == pytest.approx(0.2) and moved <= lipschitz_constants(network)[-1] * 0.1 * (1 + 1e-9)
