@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,9 +51,9 @@ def pigeonhole(holes: int) -> Formula:
     def sits(pigeon: int, hole: int) -> int:
         return pigeon * holes + hole + 1
 
-    somewhere = [tuple(sits(p, h) for h in range(holes)) for p in range(holes + 1)]
+    somewhere: list[tuple[int, ...]] = [tuple(sits(p, h) for h in range(holes)) for p in range(holes + 1)]
     pairs = itertools.combinations(range(holes + 1), 2)
-    apart = [(-sits(p, h), -sits(q, h)) for p, q in pairs for h in range(holes)]
+    apart: list[tuple[int, ...]] = [(-sits(p, h), -sits(q, h)) for p, q in pairs for h in range(holes)]
     return Formula((holes + 1) * holes, tuple(somewhere + apart), False)
 
 
@@ -152,7 +151,7 @@ def needle(inputs: int, seed: int, path: Path) -> Known:
     peak = b.relu(b.gemm(sides, np.full((1, 2 * inputs), -1 / width), [1.0]))
     b.finish(b.gemm(peak, [[0.0], [1.0]], [0.5, 0.0]))
     b.write(path)
-    gaps: Sequence[float] = tip - image
+    gaps = tip - image
     room = width / 2
     total = float(np.sum(gaps))
     return Known(path, image, {"1": total - room, "inf": _level(np.sort(gaps)[::-1], room)})

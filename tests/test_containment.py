@@ -18,7 +18,7 @@ from advverify.verifier.bounds.intermediate import tighten_intermediate
 from advverify.verifier.bounds.neuron_split import NeuronSplit
 from advverify.verifier.network.builder import NetworkBuilder, tensor
 from advverify.verifier.network.nodes import Affine, Input, Max, Network, Relu
-from advverify.verifier.network.operators import Dense
+from advverify.verifier.network.operators import Dense, Operator
 from advverify.verifier.norms import get_norm
 from advverify.verifier.specification import NormBall, Region, robustness
 from advverify.verifier.tightening import tighten
@@ -47,7 +47,7 @@ def activations(network: Network, x: np.ndarray) -> list[tuple[np.ndarray, np.nd
                 values.append((np.maximum(before[0], 0), before[1]))
             case Max():
                 windows = node.windows.numpy()
-                values.append(tuple(part[:, windows].max(-1) for part in values[node.input]))  # type: ignore[arg-type]
+                values.append(tuple(part[:, windows].max(-1) for part in values[node.input]))
     return values
 
 
@@ -59,7 +59,7 @@ def pruned(seed: int) -> Network:
     weight[: 1 + seed % 3] = 0
     h = b.relu(b.affine([0], [Dense(tensor(weight))], rng.normal(size=4) * (seed % 2)))
     zero = b.relu(b.affine([h], [Dense(tensor(np.zeros((3, 4))))], np.zeros(3)))
-    parts = [Dense(tensor(rng.normal(size=(3, 3)))), Dense(tensor(rng.normal(size=(3, 4))))]
+    parts: list[Operator] = [Dense(tensor(rng.normal(size=(3, 3)))), Dense(tensor(rng.normal(size=(3, 4))))]
     return b.finish(b.affine([zero, h], parts, rng.normal(size=3)))
 
 
@@ -117,7 +117,10 @@ def samples(region: Region, seed: int, count: int = 200) -> np.ndarray:
         moved = center + step / length * reach
     else:
         moved = rng.random((count, n)).round(1).astype(np.longdouble)
-    return np.minimum(np.maximum(moved, region.lower), region.upper)  # towards the center, thus still in the ball
+    inside: np.ndarray = np.minimum(
+        np.maximum(moved, region.lower), region.upper
+    )  # towards the center, thus still in the ball
+    return inside
 
 
 def check(network: Network, bounds: Bounds, values: list[tuple[np.ndarray, np.ndarray]], what: object) -> int:

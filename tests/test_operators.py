@@ -1,6 +1,7 @@
 """Linear operators, their products, and activations: against dense matrices and definitions."""
 
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -124,7 +125,7 @@ def test_products_of_operators(seed: int) -> None:
         np.testing.assert_allclose(by_columns(third), by_columns(first) @ by_columns(product), atol=1e-12)
 
 
-FUNCTIONS = {
+FUNCTIONS: dict[str, tuple[PiecewiseLinear, Callable[[float], float] | None]] = {
     "relu": (RELU, lambda x: max(x, 0.0)),
     "abs": (ABS, abs),
     "leaky": (leaky_relu(0.1), lambda x: x if x > 0 else 0.1 * x),
@@ -145,7 +146,7 @@ def test_activations_are_their_definitions(name: str) -> None:
     builder = NetworkBuilder((len(points),))
     network = builder.finish(builder.activation(0, function))
     found = evaluate(network, torch.from_numpy(points)[None])[0].numpy()
-    expected = [definition(x) if definition is not None else function(x) for x in points]
+    expected = [function(x) if definition is None else definition(x) for x in points]
     np.testing.assert_allclose(found, expected, atol=1e-12)
     np.testing.assert_allclose([function(x) for x in points], expected, atol=1e-12)
 

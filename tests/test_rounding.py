@@ -118,7 +118,8 @@ def test_bounds_hold_in_rational_arithmetic(kind: str, dtype: torch.dtype, facto
         rows = torch.from_numpy(rng.normal(size=(1, 4, network.output_size)).astype(np.float32)).double()
         offset = torch.from_numpy(rng.normal(size=(1, 4))) * factor
         start = Start.output(low, rows, offset)
-        splits = {i: torch.where(bounds[network.nodes[i].input].lower > 0, 1.0, -1.0) for i in network.relus}
+        reads = {i: node.input for i, node in enumerate(network.nodes) if isinstance(node, Relu)}
+        splits = {i: torch.where(bounds[j].lower > 0, 1.0, -1.0) for i, j in reads.items()}
         for steps, cut in ((0, None), (3, None), (3, splits)):
             best = raise_bounds(low, inputs, start, bounds, cut, options=AlphaCrown(steps=steps), enough=np.inf).bound[
                 0
@@ -202,7 +203,10 @@ def test_products_of_operators_are_rounded_on_both_sides(dtype: torch.dtype) -> 
         network = replace(builder.finish(builder.affine([builder.relu(h)], [Dense(torch.ones(1, 6).double())], None)))
         node = network.bounded[0]
         operators = (Compose((Scale(factors[0]), Scale(factors[1]))),)  # not multiplied out
-        nodes = [replace(n, operators=operators) if i == node else n for i, n in enumerate(network.nodes)]  # type: ignore[call-arg]
+        nodes = [
+            replace(n, operators=operators) if isinstance(n, Affine) and i == node else n
+            for i, n in enumerate(network.nodes)
+        ]
         low = replace(network, nodes=tuple(nodes)).to(dtype)
         x = torch.from_numpy(rng.random((1, 6)))
         values = [a * b * c for a, b, c in zip(exact(factors[0]), exact(factors[1]), exact(x[0]), strict=True)]

@@ -21,8 +21,9 @@ from advverify.verifier.engines.branch_and_bound.relu_search import ReluSearch
 from advverify.verifier.engines.branch_and_bound.supports import Domain as Support
 from advverify.verifier.engines.branch_and_bound.supports import Family, Queue, bounds_by_first
 from advverify.verifier.engines.branch_and_bound.tree import Root, Tree
+from advverify.verifier.engines.judgement import NetworkJudge
 from advverify.verifier.engines.propagate import Propagate
-from advverify.verifier.engines.state import NetworkJudge, SearchState
+from advverify.verifier.engines.state import SearchState
 from advverify.verifier.network.evaluate import evaluate_all
 from advverify.verifier.network.nodes import Network, Relu
 from advverify.verifier.norms import get_norm
@@ -64,11 +65,11 @@ def test_a_tree_has_proved_what_its_worst_domain_has(seed: int, objective: Objec
     before = [pair.lower for pair in state.pairs]
     tree.report("test")
     ceiling = state.goal if state.distances else math.inf
-    for k, pair in enumerate(state.pairs):
+    for k, examined in enumerate(state.pairs):
         if k == left or not values[k]:
-            assert pair.lower == before[k]
+            assert examined.lower == before[k]
         else:
-            assert pair.lower <= min(min(values[k]), ceiling)
+            assert examined.lower <= min(min(values[k]), ceiling)
 
 
 @settings(deadline=None, max_examples=60)

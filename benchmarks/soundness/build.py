@@ -84,7 +84,7 @@ class Builder:
             channels = x.shape[0]
             gamma, beta = s.reshape(channels, -1)[:, 0] / 2, t.reshape(channels, -1)[:, 0]
             parts = [gamma, beta, np.zeros(channels), np.full(channels, 0.25 - 2.0**-10)]
-            constants = [self._constant(part) for part in parts]
+            constants = [self._constant(np.asarray(part)) for part in parts]
             name = self._operator("BatchNormalization", [x.name, *constants], epsilon=2.0**-10)
         diagonal = [[Fraction(float(s[k])) * (i == k) for i in range(x.size)] for k in range(x.size)]
         return Value(self._affine([x], diagonal, exact(t)), name, x.shape)

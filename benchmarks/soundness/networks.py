@@ -47,7 +47,8 @@ class Source:
         if self.rng.random() < 0.4:
             return self.weights(len(weights))
         points = np.round(self.numbers.random(weights.shape) * 16) / 16
-        return (-(weights * points).sum(1)).astype(np.float32)
+        bias: Array = (-(weights * points).sum(1)).astype(np.float32)
+        return bias
 
     def last(self, b: Builder, x: Value, ending: str = "", scale: float = 1.0) -> Builder:
         """The output layer."""
