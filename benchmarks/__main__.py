@@ -21,6 +21,7 @@ BENCHMARKS = {
     "scaling": "time against images, ReLUs and eps, as a table and a plot",
     "proofs": "how many robust verdicts carry an accepted proof, and what it costs",
     "float32": "what the promise to hold under float32 rounding costs",
+    "overruns": "do time limits hold, also while other processes keep the processor busy?",
     "fuzz": "broken input for every reader: nothing but clear refusals may come out",
     "soundness": "an independent oracle in rational arithmetic against everything a user can call",
     "mutants": "faults put one at a time into bounds, encoding, proofs and their like: the tests must notice",

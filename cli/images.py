@@ -53,9 +53,7 @@ def run_images(options: dict[str, Any], ask: Ask, title: str, distances: bool, f
         "target": options["target"],
         "margin": options["margin"],
         "valid": valid,
-        "channels": model.network.input_shape[0]
-        if options["tie_channels"] and len(model.network.input_shape) == 3
-        else 1,
+        "channels": model.channels() if options["tie_channels"] else 1,
         "executed": options["float32"],
         "settings": settings,
         "engines": engines,

@@ -47,20 +47,25 @@ def query_options(function: F) -> F:
         click.option(
             "--valid-range", nargs=2, type=float, default=(0.0, 1.0), show_default=True, help="Range of inputs."
         ),
-        click.option(
-            "--bytes",
-            "bytes_as",
-            type=click.Choice(["raw", "unit"]),
-            default=None,
-            help="Images that are bytes: raw as they are, unit divided by 255 "
-            "[default: unit for the valid range 0 1, raw for 0 255].",
-        ),
+        bytes_option(),
         click.option("--tie-channels", is_flag=True, help="Norm 0 counts pixels instead of single values."),
         click.option("--gap", type=float, default=1e-4, show_default=True, help="Relative gap of a closed bracket."),
         search_options(60.0),
         click.option("--jobs", type=int, default=1, show_default=True, help="Images worked on at the same time."),
         click.option("--out", type=click.Path(path_type=Path), default=None, help="Append one JSON line an image."),
     )(function)
+
+
+def bytes_option() -> Callable[[F], F]:
+    """What images are that are bytes."""
+    return click.option(
+        "--bytes",
+        "bytes_as",
+        type=click.Choice(["raw", "unit"]),
+        default=None,
+        help="Images that are bytes: raw as they are, unit divided by 255 "
+        "[default: unit for the valid range 0 1, raw for 0 255].",
+    )
 
 
 def search_options(timeout: float) -> Callable[[F], F]:

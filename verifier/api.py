@@ -74,6 +74,20 @@ class Model:
             return int(self.judge.logits(flat[None])[0, 0] > 0)
         return int(self.judge.run(flat[None])[0].argmax())
 
+    def channels(self) -> int:
+        """How many entries make up a pixel of the network's input: the first number of its shape.
+
+        Raises:
+            InvalidInput: the input is no image, or one whose channels come last.
+        """
+        shape = self.network.input_shape
+        if len(shape) != 3 or (shape[0] > 4 >= shape[2]):
+            raise InvalidInput(
+                "to tie channels the network has to take images as [channels, height, width]; "
+                f"this one takes {list(shape)}: leave --tie-channels out, or export it with the channels first"
+            )
+        return shape[0]
+
     def read_property(self, path: str | Path, deadline: float = math.inf) -> Property:
         """Read a VNN-LIB file about this network, until time.perf_counter() reaches the deadline.
 

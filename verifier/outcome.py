@@ -131,19 +131,23 @@ class Outcome:
         def number(value: float | None, missing: float) -> float:
             return missing if value is None else float(value)
 
+        # null stands for both infinities: lower sides never fall, and robust ones are above 0
+        verdict = Verdict(record["verdict"])
         witness = None if record["witness"] is None else np.array(record["witness"])
-        bracket = Bracket(number(record["lower"], -math.inf), number(record["upper"], math.inf), witness)
-        trace = tuple(
-            TraceEvent(float(s), number(lo, -math.inf), number(up, math.inf), str(e))
-            for s, lo, up, e in record["trace"]
-        )
+        lower = number(record["lower"], math.inf if verdict is Verdict.ROBUST else -math.inf)
+        trace: list[TraceEvent] = []
+        for k, (seconds, low, high, engine) in enumerate(record["trace"], start=1):
+            last = k == len(record["trace"])
+            missing = math.inf if lower == math.inf and (last or (trace and trace[-1].lower > -math.inf)) else -math.inf
+            trace.append(TraceEvent(float(seconds), number(low, missing), number(high, math.inf), str(engine)))
+        bracket = Bracket(lower, number(record["upper"], math.inf), witness)
         return cls(
-            Verdict(record["verdict"]),
+            verdict,
             bracket,
             Trust(record["trust"]),
             record["engine"],
             float(record["seconds"]),
-            trace,
+            tuple(trace),
             record["reason"],
             {k: v for k, v in record.items() if k not in own},
             record["statistics"],

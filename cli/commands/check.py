@@ -10,7 +10,7 @@ import click
 
 from advverify.verifier.errors import InvalidInput
 
-from ..options import model_path
+from ..options import bytes_option, model_path
 
 if TYPE_CHECKING:
     from advverify.verifier.proof.checker import Statement
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 @click.option("--target", type=int, default=None, help="Only this class counts as adversarial.")
 @click.option("--margin", type=float, default=0.0, help="Confidence by which an adversarial example must win.")
 @click.option("--valid-range", nargs=2, type=float, default=(0.0, 1.0), show_default=True, help="Range of inputs.")
+@bytes_option()
 @click.option("--tie-channels", is_flag=True, help="Norm 0 counts pixels instead of single values.")
 @click.option(
     "--property", "spec", type=click.Path(path_type=Path), default=None, help="Is it about this VNN-LIB file?"
@@ -76,7 +77,9 @@ def _refuse_halves(given: set[str], spec: Path | None) -> None:
     of_images = given - {"float32"}
     if spec is not None:
         if of_images:
-            raise InvalidInput(f"--property is a question of its own; leave out --{min(of_images).replace('_', '-')}")
+            raise InvalidInput(
+                f"--property is a question of its own; leave out --{min(of_images).removesuffix('_as').replace('_', '-')}"
+            )
     elif given and not {"image", "eps"} <= given:
         raise InvalidInput("to compare a proof with a question give --image and --eps, or --property")
 
@@ -114,19 +117,21 @@ def _about_image(model: Any, options: dict[str, Any]) -> Any:
 
     from ..options import data_for, images_from
 
-    eps, shape = float(options["eps"]), model.network.input_shape
+    eps = float(options["eps"])
     if math.isnan(eps) or eps < 0:
         raise InvalidInput(f"--eps must be a number >= 0, got {eps:g}")
-    data = data_for(model, options["data"])
+    valid = tuple(options["valid_range"])
+    data = data_for(model, options["data"], valid, options["bytes_as"])
     (k,) = images_from(str(options["image"]), len(data))
-    channels = shape[0] if options["tie_channels"] and len(shape) == 3 else 1
+    channels = model.channels() if options["tie_channels"] else 1
     return robustness(
         data.images[k],
         int(data.labels[k]),
         model.network.output_size,
         get_norm(options["norm"], channels),
         eps,
-        valid=tuple(options["valid_range"]),
+        valid=valid,
         target=options["target"],
         margin=options["margin"],
+        ending=model.network.ending,
     )

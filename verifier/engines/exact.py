@@ -24,6 +24,7 @@ from ..specification import Polytope, Region
 from .state import Pair, SearchState
 
 _MOST_RELUS, _MOST_INPUTS = 256, 1024
+_DOUBT, _RELATIVE = 1e-5, 1e-6  # of margins, relative to the rows; of distances
 _MOST_NODES = 400  # of a tree
 _SLOPES = (None, Fraction(0), Fraction(1))
 _DENOMINATOR = 1 << 20  # of multipliers
@@ -35,19 +36,17 @@ class Exact:
     name = "exact"
 
     def run(self, state: SearchState, deadline: float) -> None:
-        """Each such pair; for distances only where nothing but the whole valid range is left to exclude."""
+        """Each such pair; of distances those that may reach as far as the whole valid range, or the limit, does."""
         network = state.network.exact
         if network is None or network.relu_count > _MOST_RELUS or network.input_size > _MOST_INPUTS:
             return
         if state.query.executed or state.query.objective is Objective.MAX_MARGIN:
             return
-        if state.distances and not math.isinf(state.goal):
-            return
         rational: RationalNetwork | None = None
         for pair in state.open_pairs:
             if state.done or state.elapsed >= deadline:
                 return
-            if not state.distances and pair.lower < -_doubt(pair, state):
+            if _far(pair, state):
                 continue
             rational = RationalNetwork(network) if rational is None else rational
             region = state.search_region(pair.region)
@@ -62,10 +61,12 @@ class ExactMore(Exact):
     name = "exact-more"
 
 
-def _doubt(pair: Pair, state: SearchState) -> float:
-    """Violations below this are more than rounding."""
+def _far(pair: Pair, state: SearchState) -> bool:
+    """Whether a pair lacks more than rounding explains."""
+    if state.distances:
+        return math.isfinite(state.goal) and pair.lower < state.goal * (1 - _RELATIVE)
     scale = max(float(np.abs(pair.polytope.offset).max()), float(np.abs(pair.polytope.matrix).max()), 1.0)
-    return 1e-5 * scale
+    return pair.lower < -_DOUBT * scale
 
 
 class _Tree:
