@@ -79,7 +79,7 @@ class Milp:
             return
         if state.query.objective is not Objective.FEASIBILITY and math.isfinite(result.dual_bound):
             bound = result.dual_bound - 1e-9 * (1 + abs(result.dual_bound))
-            if state.count_norm:
+            if _counts(state):
                 bound = math.ceil(result.dual_bound - 1e-6)
             self._prove(state, pairs, bound)
 
@@ -110,7 +110,7 @@ class Milp:
         if value == math.inf:
             self._exclude(state, pairs, region)
         elif state.query.objective is not Objective.FEASIBILITY and math.isfinite(value):
-            self._prove(state, pairs, math.ceil(value - 1e-6) if state.count_norm else value)
+            self._prove(state, pairs, math.ceil(value - 1e-6) if _counts(state) else value)
         return state.done or not any(state.is_open(pair) for pair in pairs)
 
     @staticmethod
@@ -140,7 +140,7 @@ class Milp:
         options = SolveOptions(
             time_limit=max(deadline - state.elapsed, 0.01),
             relative_gap=state.settings.gap / 10,
-            absolute_gap=0.999 if state.count_norm else 1e-9,
+            absolute_gap=0.999 if _counts(state) else 1e-9,
             threads=state.settings.threads,
             seed=state.settings.seed,
             progress=progress,
@@ -224,3 +224,8 @@ class Milp:
             row[0, t] = -1.0
             limit = float((x - center) @ center / length)
             program = program.with_rows(sp.csr_matrix(row), np.array([-np.inf]), np.array([limit]))
+
+
+def _counts(state: SearchState) -> bool:
+    """Whether the values that are minimised are whole: distances in norm 0 are, margins in norm 0 are not."""
+    return state.distances and state.count_norm
