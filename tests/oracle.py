@@ -156,3 +156,37 @@ def _euclidean(rows: np.ndarray, limit: np.ndarray, center: np.ndarray) -> float
     problem = cp.Problem(cp.Minimize(cp.norm(x - center)), [rows @ x <= limit, x >= 0, x <= 1])
     problem.solve(solver=cp.CLARABEL)
     return float(problem.value)
+
+
+def margin_within(network: Network, center: np.ndarray, label: int, norm: str, radius: float) -> float:
+    """min of y_label - max of the others over the x in [0, 1]^n within a radius of the center."""
+    n = len(center)
+    if norm == "inf":
+        return worst_margin(network, np.clip(center - radius, 0, 1), np.clip(center + radius, 0, 1), label)
+    if norm == "0":
+        free = itertools.combinations(range(n), min(int(radius), n))
+        sides = [np.isin(np.arange(n), chosen) for chosen in free]
+        return min(
+            worst_margin(network, np.where(s, 0.0, center), np.where(s, 1.0, center), label) for s in sides
+        )  # fmt: skip
+    best = np.inf
+    for cell in met(network, np.zeros(n), np.ones(n)):
+        for k in range(len(cell.constant)):
+            if k != label:
+                cost = cell.matrix[label] - cell.matrix[k]
+                found = _least_in_ball(cost, cell.rows, cell.limit, center, norm, radius)
+                best = min(best, found + cell.constant[label] - cell.constant[k])
+    return float(best)
+
+
+def _least_in_ball(
+    cost: np.ndarray, rows: np.ndarray, limit: np.ndarray, center: np.ndarray, norm: str, radius: float
+) -> float:
+    """min of cost x over rows x <= limit, x in [0, 1]^n within a radius of the center; inf where there is none."""
+    import cvxpy as cp
+
+    x = cp.Variable(len(center))
+    ball = cp.norm(x - center, int(norm)) <= radius
+    problem = cp.Problem(cp.Minimize(cost @ x), [rows @ x <= limit, x >= 0, x <= 1, ball])
+    problem.solve(solver=cp.CLARABEL)
+    return float(problem.value) if problem.status in ("optimal", "optimal_inaccurate") else np.inf

@@ -34,7 +34,8 @@ class ColumnMap:
 class MixedIntegerProgram:
     """minimise cost x + x' diag(hessian) x / 2 + offset, row_lower <= A x <= row_upper, col_lower <= x <= col_upper.
 
-    `integer` marks the columns that must be whole. Arrays are float64; A is CSR.
+    `integer` marks the columns that must be whole. Arrays are float64; A is CSR. `loss` and `row_loss` say by how much
+    entries of A and sides of rows may be off, in absolute terms, where they are sums of products: such sums may cancel.
     """
 
     matrix: sp.csr_matrix
@@ -47,6 +48,8 @@ class MixedIntegerProgram:
     columns: ColumnMap
     hessian: np.ndarray | None = None
     offset: float = 0.0
+    loss: sp.csr_matrix | None = None
+    row_loss: np.ndarray | None = None
 
     @property
     def binaries(self) -> int:
@@ -66,7 +69,14 @@ class MixedIntegerProgram:
 
     def with_only(self, rows: np.ndarray) -> Self:
         """The program with some of its rows."""
-        return replace(self, matrix=self.matrix[rows], row_lower=self.row_lower[rows], row_upper=self.row_upper[rows])
+        return replace(
+            self,
+            matrix=self.matrix[rows],
+            row_lower=self.row_lower[rows],
+            row_upper=self.row_upper[rows],
+            loss=None if self.loss is None else self.loss[rows],
+            row_loss=None if self.row_loss is None else self.row_loss[rows],
+        )
 
     def with_rows(self, matrix: sp.spmatrix, lower: np.ndarray, upper: np.ndarray) -> Self:
         """The program with more rows."""
@@ -75,6 +85,8 @@ class MixedIntegerProgram:
             matrix=sp.csr_matrix(sp.vstack([self.matrix, matrix])),
             row_lower=np.concatenate([self.row_lower, lower]),
             row_upper=np.concatenate([self.row_upper, upper]),
+            loss=None if self.loss is None else sp.csr_matrix(sp.vstack([self.loss, sp.csr_matrix(matrix.shape)])),
+            row_loss=None if self.row_loss is None else np.concatenate([self.row_loss, np.zeros(len(upper))]),
         )
 
     def elastic(self) -> Self:
@@ -87,6 +99,12 @@ class MixedIntegerProgram:
         far = np.maximum(np.abs(self.col_lower), np.abs(self.col_upper))
         sides = np.concatenate([self.row_lower[below], self.row_upper[above], np.zeros(1)])
         most = float((abs(self.matrix) @ far).max(initial=0.0)) + float(np.abs(sides).max())
+        most = np.inf if np.isnan(most) else most * (1 + 1e-9)
+        loss = row_loss = None
+        if self.loss is not None:
+            loss = sp.csr_matrix(sp.hstack([sp.vstack([self.loss[below], self.loss[above]]), sp.csr_matrix(ones.shape)]))
+        if self.row_loss is not None:
+            row_loss = np.concatenate([self.row_loss[below], self.row_loss[above]])
         matrix = sp.hstack([sp.vstack([self.matrix[below], self.matrix[above]]), sp.csr_matrix(ones)])
         return replace(
             self,
@@ -99,6 +117,8 @@ class MixedIntegerProgram:
             integer=np.append(self.integer, False),
             hessian=None,
             offset=0.0,
+            loss=loss,
+            row_loss=row_loss,
         )
 
     def violation(self, x: np.ndarray) -> float:

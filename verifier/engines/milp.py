@@ -1,13 +1,14 @@
 """The MILP engine: big-M programs in HiGHS (or another solver), one a target or one for all.
 
-A MILP's "infeasible" alone is never a `robust`: HiGHS has called feasible big-M models infeasible out of presolve, so
-that answer counts only when the elastic program, which is feasible whatever a solver says, has a positive optimum. Norm 2 goes by outer approximation: MILPs with tangents
-of the ball, a new one at each solution.
+What the solver says, be it a bound or "infeasible", is a claim, which `confirm` proves again before it counts; the solver
+gets only part of the time for that reason. Norm 2 goes by outer approximation: MILPs with tangents of the ball, a new
+one at each solution.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -21,13 +22,14 @@ from ..solvers import Progress, SolveOptions, SolveResult, SolverStatus, get_sol
 from ..solvers.safe_dual import safe_optimum
 from ..specification import NormBall, Polytope, Region
 from ..tightening import tighten
+from .confirm import SOLVER_SHARE, at_least, by_tree, is_infeasible, nothing_at_most
 from .polish import deepen, polish
 from .root_cuts import strengthened
 from .state import ABOVE_ZERO, Pair, SearchState
 
 _TIGHTENING_SHARE = 0.2  # of the time left, at most, for bounds from solves
 _CUT_SHARE = 0.1  # of the time left, at most, for cuts at the root
-INFEASIBLE_BY = 5e-9  # least violation of a row: five times the tolerance of the solvers
+_ROUNDING = 1e-12  # by which tangents are loosened, relative to their terms
 
 
 class Milp:
@@ -70,18 +72,32 @@ class Milp:
             program = strengthened(state.network, program, _CUT_SHARE * max(deadline - state.elapsed, 0.0))
             state.count("cuts", program.matrix.shape[0] - own)
         state.statistics["binaries"] = max(int(state.statistics.get("binaries", 0)), program.binaries)
-        result = self._run(state, program, pairs, deadline)
+        until = state.elapsed + SOLVER_SHARE * max(deadline - state.elapsed, 0.0)
+        result = self._run(state, program, until)
         if result.point is not None:
             self._offer(state, result.point[program.columns.inputs], pairs)
-        if result.status is SolverStatus.INFEASIBLE:
-            if self._second_opinion(state, program, deadline):
-                self._exclude(state, pairs, region)
+        if state.done:
             return
-        if state.query.objective is not Objective.FEASIBILITY and math.isfinite(result.dual_bound):
-            bound = result.dual_bound - 1e-9 * (1 + abs(result.dual_bound))
-            if state.count_norm:
-                bound = math.ceil(result.dual_bound - 1e-6)
-            self._prove(state, pairs, bound)
+        visit = _visitor(state, program, self.name)
+        if result.status is SolverStatus.INFEASIBLE:
+            if objective is Objective.MAX_MARGIN:  # nothing is as unsafe as the best point known
+                tree = by_tree(state, program, state.upper, deadline, visit)
+                if math.isfinite(state.upper):
+                    self._prove(state, pairs, tree.bound)
+                known = True if tree.bound >= state.upper else False if tree.point is not None else None
+            else:
+                deepest = encode(state.network, bounds, region, unsafe, Objective.MAX_MARGIN, form)
+                known = nothing_at_most(state, deepest, 0.0, deadline, visit)
+            if known is None:
+                known = is_infeasible(state, program, deadline, visit)
+            if known:
+                self._exclude(state, pairs, region)
+        elif objective is not Objective.FEASIBILITY and math.isfinite(result.dual_bound):
+            bound = at_least(state, program, result, deadline, visit, _counts(state))
+            if bound == math.inf:
+                self._exclude(state, pairs, region)
+            else:
+                self._prove(state, pairs, bound)
 
     def _prove(self, state: SearchState, pairs: list[Pair], value: float) -> None:
         """No input of the pairs that is of interest has a lower value; for margins, those above the upper side are of none."""
@@ -110,7 +126,7 @@ class Milp:
         if value == math.inf:
             self._exclude(state, pairs, region)
         elif state.query.objective is not Objective.FEASIBILITY and math.isfinite(value):
-            self._prove(state, pairs, math.ceil(value - 1e-6) if state.count_norm else value)
+            self._prove(state, pairs, math.ceil(value - 1e-6) if _counts(state) else value)
         return state.done or not any(state.is_open(pair) for pair in pairs)
 
     @staticmethod
@@ -126,21 +142,18 @@ class Milp:
             state.network, known, region, unsafe, seconds, state.settings.obbt, depth, state.settings.threads
         )
 
-    def _run(self, state: SearchState, program: MixedIntegerProgram, pairs: list[Pair], deadline: float) -> SolveResult:
-        """One solve; incumbents and bounds reach the state as they come."""
+    def _run(self, state: SearchState, program: MixedIntegerProgram, deadline: float) -> SolveResult:
+        """One solve; incumbents reach the state as they come, bounds do not: they are claims."""
 
         def progress(event: Progress) -> bool:
             if event.incumbent is not None:
                 state.offer(event.incumbent[program.columns.inputs], self.name)
-            if state.distances and not state.count_norm and math.isfinite(event.dual) and program.hessian is None:
-                for pair in pairs:
-                    state.prove(pair, event.dual - 1e-9 * (1 + abs(event.dual)), self.name)
             return state.query.objective is Objective.FEASIBILITY and state.witness is not None
 
         options = SolveOptions(
             time_limit=max(deadline - state.elapsed, 0.01),
             relative_gap=state.settings.gap / 10,
-            absolute_gap=0.999 if state.count_norm else 1e-9,
+            absolute_gap=0.999 if _counts(state) else 1e-9,
             threads=state.settings.threads,
             seed=state.settings.seed,
             progress=progress,
@@ -148,24 +161,6 @@ class Milp:
         result = get_solver(state.settings.solver).solve(program, options)
         state.count("milp_solves")
         return result
-
-    def _second_opinion(self, state: SearchState, program: MixedIntegerProgram, deadline: float) -> bool:
-        """Whether every input violates some row of an infeasible program by more than the solver's tolerances."""
-
-        def enough(event: Progress) -> bool:
-            return event.dual > INFEASIBLE_BY
-
-        options = SolveOptions(
-            time_limit=max(deadline - state.elapsed, 1.0), threads=state.settings.threads, progress=enough
-        )
-        again = get_solver(state.settings.solver).solve(program.elastic(), options)
-        state.count("second_opinions")
-        if again.status is not SolverStatus.INFEASIBLE and again.dual_bound > INFEASIBLE_BY:
-            return True
-        if again.point is not None:
-            state.offer(again.point[program.columns.inputs], self.name)
-        state.notes.append("a MILP called infeasible was not confirmed by its elastic form; the answer was discarded")
-        return False
 
     def _offer(self, state: SearchState, point: np.ndarray, pairs: list[Pair]) -> None:
         moved = state.offer(point, self.name)
@@ -184,43 +179,88 @@ class Milp:
         form: Formulation,
         deadline: float,
     ) -> None:
-        """Norm 2: minimise t >= ||x - center||_inf and t >= g (x - center) for unit vectors g found on the way."""
+        """Norm 2: the ball as tangents, one more at each solution.
+
+        For distances and verdicts minimise t >= ||x - center||_inf and t >= g (x - center) for unit vectors g; for
+        margins, the violation over g (x - center) <= radius.
+        """
         assert region.ball is not None
         center, radius = region.ball.center, region.ball.radius
+        margins = state.query.objective is Objective.MAX_MARGIN
         boxed = Region(*region.bounding_box(), NormBall(center, get_norm("inf"), math.inf))
         bounds = self._tightened(state, state.bounds(region), region, unsafe, deadline)
-        program = encode(state.network, bounds, boxed, unsafe, Objective.MIN_DISTORTION, form)
+        objective = Objective.MAX_MARGIN if margins else Objective.MIN_DISTORTION
+        program = encode(state.network, bounds, boxed, unsafe, objective, form)
+        far = math.sqrt(len(center)) * float(np.abs(np.stack(boxed.bounding_box()) - center).max())
         t = program.columns.distance
-        upper = program.col_upper.copy()
-        upper[t] = radius if math.isfinite(radius) else math.sqrt(len(center)) * max(upper[t], 1.0)
-        program = replace(program, col_upper=upper)
-        while state.elapsed < deadline and not state.done:
-            options = SolveOptions(
-                time_limit=max(deadline - state.elapsed, 0.01),
-                relative_gap=state.settings.gap / 10,
-                threads=state.settings.threads,
-                seed=state.settings.seed,
-            )
-            result = get_solver(state.settings.solver).solve(program, options)
-            state.count("milp_solves")
+        if not margins:
+            upper = program.col_upper.copy()
+            upper[t] = min(radius, 2 * far + 1)
+            program = replace(program, col_upper=upper)
+        until = state.elapsed + SOLVER_SHARE * max(deadline - state.elapsed, 0.0)
+        claimed: SolveResult | None = None
+        while state.elapsed < until and not state.done:
+            result = self._run(state, program, until)
             if result.status is SolverStatus.INFEASIBLE:
-                if self._second_opinion(state, program, deadline):
-                    for pair in pairs:
-                        state.prove(pair, min(radius, state.goal) if state.distances else ABOVE_ZERO, self.name)
-                return
-            if state.distances and math.isfinite(result.dual_bound):
-                for pair in pairs:
-                    state.prove(pair, result.dual_bound * (1 - 1e-9), self.name)
+                claimed = result
+                break
+            if math.isfinite(result.dual_bound) and (claimed is None or result.dual_bound > claimed.dual_bound):
+                claimed = result
             if result.point is None:
-                return
+                break
             x = result.point[program.columns.inputs]
             self._offer(state, x, pairs)
             length = float(np.linalg.norm(x - center))
-            found = float(result.point[t])
-            if length - found <= 0.1 * state.settings.gap * max(length, 1e-12) or length == 0.0:
-                return
-            row = sp.lil_matrix((1, len(program.cost)))
-            row[0, program.columns.inputs] = (x - center) / length
-            row[0, t] = -1.0
-            limit = float((x - center) @ center / length)
-            program = program.with_rows(sp.csr_matrix(row), np.array([-np.inf]), np.array([limit]))
+            reach = radius if margins else float(result.point[t])
+            if length - reach <= 0.1 * state.settings.gap * max(length, 1e-12) or length == 0.0:
+                break
+            program = _with_tangent(program, center, (x - center) / length, radius if margins else None)
+        if claimed is None or state.done:
+            return
+        visit = _visitor(state, program, self.name)
+        if margins:
+            target = replace(claimed, dual_bound=min(claimed.dual_bound, state.upper))
+            if claimed.status is SolverStatus.INFEASIBLE:
+                self._prove(state, pairs, by_tree(state, program, state.upper, deadline, visit).bound)
+            else:
+                self._prove(state, pairs, at_least(state, program, target, deadline, visit, False))
+        elif claimed.status is SolverStatus.INFEASIBLE:
+            upper = program.col_upper.copy()
+            upper[t] = 2 * far + 1
+            known = nothing_at_most(state, replace(program, col_upper=upper), radius, deadline, visit)
+            if known is None:
+                known = is_infeasible(state, program, deadline, visit)
+            if known:
+                self._exclude(state, pairs, region)
+        elif state.distances:
+            bound = at_least(state, program, claimed, deadline, visit, False)
+            self._prove(state, pairs, min(bound * (1 - _ROUNDING), state.goal))
+
+
+def _with_tangent(
+    program: MixedIntegerProgram, center: np.ndarray, unit: np.ndarray, radius: float | None
+) -> MixedIntegerProgram:
+    """With unit (x - center) <= radius, or <= the column of the distance; a little looser, for rounding."""
+    unit = unit * (1 - _ROUNDING)
+    row = sp.lil_matrix((1, len(program.cost)))
+    row[0, program.columns.inputs] = unit
+    limit = float(unit @ center) + _ROUNDING * float(np.abs(unit) @ np.abs(center))
+    if radius is None:
+        row[0, program.columns.distance] = -1.0
+    else:
+        limit += radius
+    return program.with_rows(sp.csr_matrix(row), np.array([-np.inf]), np.array([limit]))
+
+
+def _visitor(state: SearchState, program: MixedIntegerProgram, name: str) -> Callable[[np.ndarray], None]:
+    """Offers the inputs of a program's points."""
+
+    def visit(point: np.ndarray) -> None:
+        state.offer(point[program.columns.inputs], name)
+
+    return visit
+
+
+def _counts(state: SearchState) -> bool:
+    """Whether the values that are minimised are whole: distances in norm 0 are, margins in norm 0 are not."""
+    return state.distances and state.count_norm

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import dataclass
 
 import highspy
 import numpy as np
@@ -61,16 +62,62 @@ class Highs:
         return _result(solver, program, options, time.perf_counter() - started)
 
 
-class HighsLps:
-    """LPs that differ in their objectives alone: each one starts from the basis of the last."""
+@dataclass(frozen=True)
+class LpAnswer:
+    """What an LP solve left: multipliers or a ray, (rows,), and a point, (columns,); each None where there is none.
 
-    def __init__(self, program: MixedIntegerProgram) -> None:
+    `row_dual` bounds the objective, `ray` shows that there is no feasible point; both are only candidates, which
+    `safe_dual` evaluates. `out_of_time` where the time ran out first.
+    """
+
+    point: np.ndarray | None
+    row_dual: np.ndarray | None
+    ray: np.ndarray | None
+    out_of_time: bool
+
+
+class HighsLps:
+    """LPs that differ in their objectives and column bounds alone: each one starts from the basis of the last."""
+
+    def __init__(self, program: MixedIntegerProgram, presolve: bool = True) -> None:
         """The relaxation of a program."""
         relaxed = program.relaxed()
         self._solver = highspy.Highs()
-        _configure(self._solver, relaxed, SolveOptions())
+        _configure(self._solver, relaxed, SolveOptions(presolve=presolve))
         self._solver.passModel(_model(relaxed))
         self._columns = np.arange(len(program.cost), dtype=np.int32)
+
+    def set_cost(self, cost: np.ndarray) -> None:
+        """From now on minimise `cost x`."""
+        self._solver.changeColsCost(len(cost), self._columns, cost)
+
+    def set_bounds(self, columns: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
+        """From now on `low <= x[columns] <= high`."""
+        self._solver.changeColsBounds(len(columns), columns.astype(np.int32), low, high)
+
+    def solve(self, seconds: float, cutoff: float = np.inf) -> LpAnswer:
+        """Solve, or stop once multipliers that prove more than `cutoff` are at hand.
+
+        Raises:
+            RuntimeError: HiGHS failed.
+        """
+        solver = self._solver
+        solver.setOptionValue("objective_bound", cutoff)
+        solver.setOptionValue("time_limit", solver.getRunTime() + seconds)  # it counts over all runs
+        if solver.run() == highspy.HighsStatus.kError:
+            raise RuntimeError("HiGHS failed to solve an LP")
+        status, info = solver.getModelStatus(), solver.getInfo()
+        point = row_dual = ray = None
+        if status == highspy.HighsModelStatus.kOptimal:
+            point = np.array(solver.getSolution().col_value, dtype=np.float64)
+        if info.dual_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible or (
+            status == highspy.HighsModelStatus.kObjectiveBound
+        ):
+            row_dual = np.array(solver.getSolution().row_dual, dtype=np.float64)
+        if status == highspy.HighsModelStatus.kInfeasible:
+            _, known, values = solver.getDualRay()
+            ray = np.array(values, dtype=np.float64) if known else None
+        return LpAnswer(point, row_dual, ray, status == highspy.HighsModelStatus.kTimeLimit)
 
     def row_dual(self, cost: np.ndarray, seconds: float) -> np.ndarray | None:
         """Multipliers of the rows for minimising `cost x`, (rows,); None where nothing was found in time.
@@ -78,13 +125,8 @@ class HighsLps:
         Raises:
             RuntimeError: HiGHS failed.
         """
-        self._solver.changeColsCost(len(cost), self._columns, cost)
-        self._solver.setOptionValue("time_limit", self._solver.getRunTime() + seconds)  # it counts over all runs
-        if self._solver.run() == highspy.HighsStatus.kError:
-            raise RuntimeError("HiGHS failed to solve an LP")
-        if self._solver.getInfo().dual_solution_status != highspy.SolutionStatus.kSolutionStatusFeasible:
-            return None
-        return np.array(self._solver.getSolution().row_dual, dtype=np.float64)
+        self.set_cost(cost)
+        return self.solve(seconds).row_dual
 
 
 def _configure(solver: highspy.Highs, program: MixedIntegerProgram, options: SolveOptions) -> None:

@@ -5,7 +5,8 @@ any y, the optimum of min {c x : l <= A x <= u, x in a box} is at least
 
     sum over rows of min(y l, y u)  +  sum over columns of min over the box of (c - A' y) x,
 
-where a row counts on the side that its multiplier's sign names. Good multipliers make it the optimum.
+where a row counts on the side that its multiplier's sign names. Good multipliers make it the optimum; with c = 0 a sum
+above 0 says that there is no feasible point (Farkas).
 """
 
 from __future__ import annotations
@@ -17,36 +18,65 @@ from .highs import Highs
 from .protocol import SolveOptions, SolverStatus
 
 _UNIT = 2.0**-52
+_TINY = 1e-290  # more than all products that underflow can lose
+
+
+class SafeDual:
+    """Bounds for many multipliers, objectives and column bounds over the rows of one program."""
+
+    def __init__(self, program: MixedIntegerProgram) -> None:
+        """Keep the rows, transposed."""
+        self._program = program
+        self._transposed = program.matrix.T.tocsr()
+        self._sizes = abs(self._transposed)
+        self._below, self._above = np.isfinite(program.row_lower), np.isfinite(program.row_upper)
+        self._share = 8 * (sum(program.matrix.shape) + 64) * _UNIT
+
+    def bound(self, row_dual: np.ndarray, cost: np.ndarray, low: np.ndarray, high: np.ndarray) -> float:
+        """A lower bound on `cost x` over the rows and `low <= x <= high`, without the program's offset; -inf where none.
+
+        Rounded down by more than its own arithmetic can be off, and by what rounding brought to the program's entries:
+        a few units of what they are, and the program's own `loss` where they are sums that may cancel.
+
+        Args:
+            row_dual: any multipliers, (rows,); >= 0 for lower sides, <= 0 for upper ones, as HiGHS gives them.
+            cost: (columns,).
+            low: bounds of the columns.
+            high: likewise.
+        """
+        program = self._program
+        usable = (row_dual > 0) & self._below | (row_dual < 0) & self._above
+        y = np.where(usable & np.isfinite(row_dual), row_dual, 0.0)
+        side = np.where(y > 0, program.row_lower, np.where(y < 0, program.row_upper, 0.0))
+        with np.errstate(over="ignore", invalid="ignore"):
+            reduced = cost - self._transposed @ y
+            terms = np.abs(cost) + self._sizes @ np.abs(y)  # what the reduced costs are sums of
+            doubt = self._share * terms  # how far rounding can have moved them
+            sides = self._share * (np.abs(y) @ np.abs(side))
+            if program.loss is not None:
+                doubt = doubt + (program.loss.T @ np.abs(y)) * (1 + 1e-9)
+            if program.row_loss is not None:
+                sides += float(np.abs(y) @ program.row_loss) * (1 + 1e-9)
+            end = np.where(reduced > 0, low, np.where(reduced < 0, high, 0.0))
+            ends = np.abs(np.stack([low, high]))
+            boxed = np.isfinite(ends).all(0)
+            certain = np.isfinite(end) & (np.abs(reduced) > doubt) | (terms == 0) & (doubt == 0)  # of one sign
+            if not (boxed | certain).all():
+                return -np.inf
+            far = np.where(boxed, ends.max(0), np.abs(end))
+            # the sums below round as well: terms is at least the reduced cost, so that their share covers both
+            rounding = sides + doubt @ far + self._share * (terms @ far) + _TINY
+            bound = float(y @ side + reduced @ end - rounding)
+        return bound if np.isfinite(bound) else -np.inf
 
 
 def safe_bound(program: MixedIntegerProgram, row_dual: np.ndarray, cost: np.ndarray | None = None) -> float:
-    """A lower bound on `cost x` over the program's LP relaxation; without its offset, and no matter its hessian.
+    """A lower bound on `cost x` (the program's own where not given) over its LP relaxation; without its offset.
 
-    Rounded down by more than its own arithmetic can be off, and by what rounding the program's entries can bring where
-    they are sums of products that do not cancel almost entirely. -inf where a column without a bound has a reduced cost on that side.
-
-    Args:
-        program: rows and column bounds.
-        row_dual: any multipliers, (rows,); >= 0 for lower sides, <= 0 for upper ones, as HiGHS gives them.
-        cost: (columns,); the program's own where not given.
+    See `SafeDual.bound`; a hessian, if there is one, only adds to it.
     """
     cost = program.cost if cost is None else cost
-    below, above = np.isfinite(program.row_lower), np.isfinite(program.row_upper)
-    y = np.where((row_dual > 0) & below | (row_dual < 0) & above, row_dual, 0.0)
-    y = np.where(np.isfinite(y), y, 0.0)
-    side = np.where(y > 0, program.row_lower, np.where(y < 0, program.row_upper, 0.0))
-    reduced = cost - program.matrix.T @ y
-    terms = np.abs(cost) + abs(program.matrix).T @ np.abs(y)  # what the reduced costs are sums of
-    share = 8 * (sum(program.matrix.shape) + 64) * _UNIT
-    end = np.where(reduced > 0, program.col_lower, np.where(reduced < 0, program.col_upper, 0.0))
-    ends = np.abs(np.stack([program.col_lower, program.col_upper]))
-    boxed = np.isfinite(ends).all(0)
-    certain = np.isfinite(end) & (np.abs(reduced) > share * terms) | (terms == 0)  # rounding changes no sign
-    if not (boxed | certain).all():
-        return -np.inf
-    far = np.where(boxed, ends.max(0), np.abs(end))
-    rounding = share * (np.abs(y) @ np.abs(side) + terms @ far)
-    return float(y @ side + reduced @ end - rounding)
+    return SafeDual(program).bound(row_dual, cost, program.col_lower, program.col_upper)
 
 
 def safe_optimum(program: MixedIntegerProgram, options: SolveOptions) -> tuple[float, np.ndarray | None]:

@@ -15,12 +15,11 @@ from ..encoding import MixedIntegerProgram, encode
 from ..encoding.readings import Reading, readings
 from ..network.nodes import Network, Relu
 from ..query import Objective
-from ..solvers import SolveOptions
-from ..solvers.highs import Highs, HighsLps
+from ..solvers.highs import HighsLps
+from ..solvers.lp_tree import LpTree
 from ..solvers.safe_dual import safe_bound
 from ..specification import Polytope, Region
 
-_TOLERANCE = 1e-9  # of a MIP's bound
 _UNIT = 2.0**-52
 _WORTHWHILE = 0.9  # a round that leaves more than this share of the unstable ReLUs is the last
 
@@ -49,7 +48,7 @@ def tighten(
         unsafe: at least one of these polytopes is to be reached.
         seconds: for all solves; in a round over the layers, those that are left share what is left.
         method: "lp" for the relaxation, whose bounds are computed from multipliers and hold in spite of rounding, "mip" for
-            the program itself, whose bounds hold within the solver's tolerance.
+            the program itself, by trees of such LPs.
         depth: violations up to this one count as unsafe.
         threads: of the solver, for MIPs.
     """
@@ -80,7 +79,7 @@ def _round(
         if not bool(bounds[node].unstable.any()):
             continue
         program = encode(network, bounds, region, unsafe, Objective.FEASIBILITY, tightening=-depth)
-        least = _lp(program) if method == "lp" else _mip(program, threads)
+        least = _lp(program) if method == "lp" else _mip(program)
         until = time.perf_counter() + left / (len(nodes) - position)
         (reading, *_) = readings(network, program, node)  # more than one where several ReLUs read the same
         bounds = bounds.tighten(Bounds({node: _bounded(bounds[node], reading, least, until)}, method))
@@ -120,10 +119,10 @@ def _lp(program: MixedIntegerProgram) -> Least:
     return least
 
 
-def _mip(program: MixedIntegerProgram, threads: int) -> Least:
+def _mip(program: MixedIntegerProgram) -> Least:
+    tree = LpTree(program)
+
     def least(cost: np.ndarray, seconds: float) -> float:
-        options = SolveOptions(time_limit=seconds, relative_gap=1e-3, threads=threads)
-        bound = Highs().solve(replace(program, cost=cost), options).dual_bound
-        return bound - _TOLERANCE * (1 + abs(bound))
+        return tree.minimum(seconds, cost=cost, relative_gap=1e-3).bound
 
     return least

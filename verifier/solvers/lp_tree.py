@@ -1,0 +1,240 @@
+"""A branch and bound over LPs whose every leaf counts for what its multipliers prove, and for no more.
+
+A MIP solver's dual bound rests on presolve, cuts, heuristics, tolerances and parallel bookkeeping, and wrong ones have been
+published. Here a node fixes or bounds integer columns, its LP starts from the basis of the last one, and its bound is
+computed by `safe_dual` in outward-rounded arithmetic; an infeasible node needs a Farkas ray that passes the same
+arithmetic. The tree's bound is the least bound of its leaves, those included that nobody has looked at yet, so it holds
+whenever the tree is stopped. It is slower than a MIP solver: its use is to confirm what one claims.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..encoding import MixedIntegerProgram
+from .highs import HighsLps, LpAnswer
+from .safe_dual import SafeDual
+
+_WHOLE = 1e-6  # columns this near to a whole number are tried there
+_TRIALS = 8  # columns at most whose two sides are tried before a node is split on one of them
+_SAME = 1e-7  # a solution that loses no more than this by rounding its columns is one
+
+
+@dataclass(frozen=True)
+class TreeResult:
+    """`bound` is proved: no point of the program is lower; inf where there is none.
+
+    `point` is the best found, with its `objective`, feasible to the LP solver's tolerance. `finished` where no node is left.
+    """
+
+    bound: float
+    point: np.ndarray | None
+    objective: float
+    nodes: int
+    finished: bool
+
+
+@dataclass(frozen=True)
+class _Node:
+    bound: float
+    low: np.ndarray
+    high: np.ndarray
+
+
+class LpTree:
+    """Trees over one program; objectives may differ."""
+
+    def __init__(self, program: MixedIntegerProgram) -> None:
+        """Any linear program with integer columns that have bounds."""
+        self._program = program
+        self._whole = np.flatnonzero(program.integer)
+        self._safe = SafeDual(program)
+        self._lps = HighsLps(program, presolve=False)
+
+    def minimum(
+        self,
+        seconds: float,
+        target: float = math.inf,
+        cost: np.ndarray | None = None,
+        relative_gap: float = 0.0,
+        visit: Callable[[np.ndarray], bool] | None = None,
+    ) -> TreeResult:
+        """Prove that the optimum is at least `target`, or as much as there is to prove, in the time there is.
+
+        Args:
+            seconds: at most.
+            target: nodes that reach it are closed.
+            cost: another objective, then without the program's offset.
+            relative_gap: nodes within it of the best point are closed.
+            visit: called with better points as they are found; the tree ends where it returns True.
+        """
+        offset = self._program.offset if cost is None else 0.0
+        search = _Search(self, self._program.cost if cost is None else cost, target - offset, relative_gap, visit)
+        search.run(time.perf_counter() + seconds)
+        return TreeResult(
+            search.bound + offset, search.point, search.objective + offset, search.nodes, not search.heap
+        )
+
+
+class _Search:
+    """The state of one tree."""
+
+    def __init__(
+        self,
+        tree: LpTree,
+        cost: np.ndarray,
+        target: float,
+        relative_gap: float,
+        visit: Callable[[np.ndarray], bool] | None,
+    ) -> None:
+        self.program, self.whole, self.safe, self.lps = tree._program, tree._whole, tree._safe, tree._lps
+        self.cost, self.target, self.gap, self.visit = cost, target, relative_gap, visit
+        self.lps.set_cost(cost)
+        self.settled = math.inf  # least bound of closed leaves
+        self.objective = math.inf
+        self.point: np.ndarray | None = None
+        self.nodes, self.stopped = 0, False
+        self.ticket = itertools.count()
+        self.heap: list[tuple[float, int, _Node]] = []
+        count = len(self.whole)
+        self.gain, self.tried = np.zeros((2, count)), np.zeros((2, count))  # by direction: down, up
+        self._push(_Node(-math.inf, self.program.col_lower[self.whole], self.program.col_upper[self.whole]))
+
+    @property
+    def ceiling(self) -> float:
+        """Nodes that reach it are closed."""
+        if math.isinf(self.objective):
+            return self.target
+        return min(self.target, self.objective - self.gap * abs(self.objective) - 1e-12)
+
+    @property
+    def bound(self) -> float:
+        """Proved so far."""
+        return min([self.settled, *(entry[0] for entry in self.heap[:1])])
+
+    def run(self, deadline: float) -> None:
+        """Best first, diving from each node that is taken up."""
+        node: _Node | None = None
+        while (node is not None or self.heap) and not self.stopped:
+            if node is None:
+                node = heapq.heappop(self.heap)[2]
+            if node.bound >= self.ceiling:
+                self._close(node.bound)
+                node = None
+                continue
+            if time.perf_counter() >= deadline:
+                self._push(node)
+                return
+            node = self._step(node, deadline)
+
+    def _push(self, node: _Node) -> None:
+        heapq.heappush(self.heap, (node.bound, next(self.ticket), node))
+
+    def _close(self, bound: float) -> None:
+        self.settled = min(self.settled, bound)
+
+    def _solve(self, node: _Node, deadline: float) -> tuple[float, LpAnswer]:
+        """What is proved of a node, at least what was of its parent, and the solver's answer."""
+        self.nodes += 1
+        self.lps.set_bounds(self.whole, node.low, node.high)
+        answer = self.lps.solve(max(deadline - time.perf_counter(), 1e-3), self.ceiling)
+        low, high = self.program.col_lower.copy(), self.program.col_upper.copy()
+        low[self.whole], high[self.whole] = node.low, node.high
+        bound = node.bound
+        if answer.row_dual is not None:
+            bound = max(bound, self.safe.bound(answer.row_dual, self.cost, low, high))
+        if answer.ray is not None:
+            nothing = np.zeros(len(self.cost))
+            if max(self.safe.bound(sign * answer.ray, nothing, low, high) for sign in (1.0, -1.0)) > 0:
+                bound = math.inf
+        return bound, answer
+
+    def _step(self, node: _Node, deadline: float) -> _Node | None:
+        """Bound a node; returns the child to go on with."""
+        bound, answer = self._solve(node, deadline)
+        if bound >= self.ceiling:
+            self._close(bound)
+            return None
+        node = _Node(bound, node.low, node.high)
+        if answer.out_of_time:
+            self._push(node)
+            return None
+        free = node.low < node.high
+        if answer.point is None:  # nothing proved: any split may help
+            if not free.any():
+                self._close(bound)
+                return None
+            return self._split(node, int(np.flatnonzero(free)[0]), None)
+        values = answer.point[self.whole]
+        fraction = np.where(free, np.abs(values - np.round(values)), 0.0)
+        if fraction.max(initial=0.0) <= _WHOLE:
+            if self._attained(node, answer.point, deadline) or not free.any():
+                self._close(bound)
+                return None
+            return self._split(node, int(np.argmax(np.where(free, fraction, -1.0))), values)
+        return self._branch(node, values, fraction, float(self.cost @ answer.point), deadline)
+
+    def _attained(self, node: _Node, relaxed: np.ndarray, deadline: float) -> bool:
+        """Whether a point that is nearly whole is so at no loss; it is kept if it is the best."""
+        rounded = np.clip(np.round(relaxed[self.whole]), node.low, node.high)
+        self.lps.set_bounds(self.whole, rounded, rounded)
+        answer = self.lps.solve(max(deadline - time.perf_counter(), 1e-3))
+        if answer.point is None:
+            return False
+        value = float(self.cost @ answer.point)
+        if value < self.objective:
+            self.objective, self.point = value, answer.point
+            self.stopped |= self.visit is not None and self.visit(answer.point)
+        return value <= float(self.cost @ relaxed) + _SAME * (1 + abs(value))
+
+    def _branch(
+        self, node: _Node, values: np.ndarray, fraction: np.ndarray, value: float, deadline: float
+    ) -> _Node | None:
+        """Split by pseudo-costs; columns that have none yet are tried, which may settle a side of them at once."""
+        down, up = values - np.floor(values), np.ceil(values) - values
+        mean = np.array([g.sum() / max(t.sum(), 1.0) for g, t in zip(self.gain, self.tried, strict=True)])
+        rate = np.where(self.tried > 0, self.gain / np.maximum(self.tried, 1.0), np.maximum(mean, 1e-9)[:, None])
+        score = np.where(fraction > _WHOLE, np.maximum(rate[0] * down, 1e-12) * np.maximum(rate[1] * up, 1e-12), -1.0)
+        order = np.argsort(-score, kind="stable")
+        fresh = [int(k) for k in order[: 4 * _TRIALS] if score[k] >= 0 and self.tried[:, k].min() == 0][:_TRIALS]
+        for k in fresh:
+            if time.perf_counter() >= deadline:
+                break
+            gains = []
+            for side, child in enumerate(_children(node, k, values[k])):
+                bound, answer = self._solve(child, deadline)
+                if answer.out_of_time:
+                    break
+                if bound >= self.ceiling:
+                    self._close(bound)
+                    return _children(node, k, values[k])[1 - side]  # all that is left of the node
+                gain = max(bound - value, 0.0)
+                self.gain[side, k] += gain / max((down, up)[side][k], 1e-6)
+                self.tried[side, k] += 1
+                gains.append(gain)
+            if len(gains) == 2:
+                score[k] = max(gains[0], 1e-12) * max(gains[1], 1e-12)
+        return self._split(node, int(np.argmax(score)), values)
+
+    def _split(self, node: _Node, k: int, values: np.ndarray | None) -> _Node:
+        middle = 0.5 * (node.low[k] + node.high[k]) if values is None else float(values[k])
+        near, far = _children(node, k, middle)
+        if middle - math.floor(middle) > 0.5:
+            near, far = far, near
+        self._push(far)
+        return near
+
+
+def _children(node: _Node, k: int, value: float) -> tuple[_Node, _Node]:
+    """The node with a column at most, and at least, the whole numbers around a value."""
+    floor = min(max(math.floor(value), node.low[k]), node.high[k] - 1)
+    high, low = node.high.copy(), node.low.copy()
+    high[k], low[k] = floor, floor + 1
+    return _Node(node.bound, node.low, high), _Node(node.bound, low, node.high)
