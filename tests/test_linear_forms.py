@@ -226,8 +226,10 @@ def test_minima_are_rounded_down(seed: int, shape: str) -> None:
         points = np.where(a > 0, low, high)
     else:
         radius = float(rng.integers(0, 3)) if shape == "0" else float(rng.choice([0.0, 0.3, 1e4]))
-        whole = InputSet(t(low)[None], t(high)[None], get_norm(shape), t(center)[None], torch.tensor([radius]).double())
-        inputs = whole.with_radius(torch.tensor([radius]).double())
+        whole = InputSet(
+            t(low)[None], t(high)[None], get_norm(shape), t(center)[None], torch.tensor([radius], dtype=torch.float64)
+        )
+        inputs = whole.with_radius(torch.tensor([radius], dtype=torch.float64))
         region = Region.of(low, high, shape, center, radius)
         if radius == 1e4:
             points = np.where(a > 0, low, high)

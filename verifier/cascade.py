@@ -218,6 +218,7 @@ def conclude(state: SearchState, reason: str = "") -> Outcome:
     bracket = state.bracket
     engine = state.trace[-1].engine if state.trace else ""
     trust = Trust.SOLVER
+    excluded = state.query.objective is Objective.FEASIBILITY and not state.open_pairs
     if state.distances:
         closed = state.done
         if math.isinf(bracket.upper) and closed:
@@ -228,7 +229,7 @@ def conclude(state: SearchState, reason: str = "") -> Outcome:
             verdict = Verdict.UNKNOWN
     elif state.witness is not None and (state.query.objective is Objective.FEASIBILITY or state.done):
         verdict, trust = Verdict.ADVERSARIAL, Trust.CHECKED
-    elif bracket.lower > 0 or (state.query.objective is Objective.FEASIBILITY and not state.open_pairs):
+    elif bracket.lower > 0 or (excluded and state.lower <= state.upper):
         verdict = Verdict.ROBUST
     else:
         verdict = Verdict.UNKNOWN

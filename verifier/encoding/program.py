@@ -102,7 +102,9 @@ class MixedIntegerProgram:
         most = np.inf if np.isnan(most) else most * (1 + 1e-9)
         loss = row_loss = None
         if self.loss is not None:
-            loss = sp.csr_matrix(sp.hstack([sp.vstack([self.loss[below], self.loss[above]]), sp.csr_matrix(ones.shape)]))
+            loss = sp.csr_matrix(
+                sp.hstack([sp.vstack([self.loss[below], self.loss[above]]), sp.csr_matrix(ones.shape)])
+            )
         if self.row_loss is not None:
             row_loss = np.concatenate([self.row_loss[below], self.row_loss[above]])
         matrix = sp.hstack([sp.vstack([self.matrix[below], self.matrix[above]]), sp.csr_matrix(ones)])

@@ -116,9 +116,7 @@ def is_infeasible(state: SearchState, program: MixedIntegerProgram, deadline: fl
     return False
 
 
-def _second_run(
-    state: SearchState, program: MixedIntegerProgram, target: float, deadline: float, whole: bool
-) -> float:
+def _second_run(state: SearchState, program: MixedIntegerProgram, target: float, deadline: float, whole: bool) -> float:
     """The lower of what two runs claim; nothing where the second one attains less than the first one claimed."""
     options = SolveOptions(
         time_limit=max(deadline - state.elapsed, 0.01),

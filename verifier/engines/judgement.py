@@ -17,6 +17,7 @@ from ..specification import Case, Region
 from ..specification.exact import above, dot
 
 _RETREATS = (1e-15, 1e-13, 1e-9, 1e-7, 1e-6, 1e-5, 1e-4)  # relative steps back towards the center of a round ball
+_UNCHANGED = 1e-6  # what solvers leave of a change that they do not count
 
 
 class Judge(Protocol):
@@ -103,8 +104,8 @@ def judged(point: np.ndarray, case: Case, judge: Judge) -> Judgement | None:
 def settle(point: np.ndarray, region: Region, dtype: np.dtype) -> np.ndarray:
     """A point rounded to numbers of `dtype` inside the region, as float64.
 
-    Where the region holds no such number near the point, what is returned lies outside. Coordinates that norm 0 counts as
-    unchanged keep the center's value, whatever type that has.
+    Where the region holds no such number near the point, what is returned lies outside. In norm 0 coordinates that are as
+    good as unchanged keep the center's value, whatever type that has.
     """
     lower, upper = region.bounding_box(outward=False)
     x = np.clip(np.asarray(point, dtype=np.float64), lower, upper)
@@ -113,7 +114,7 @@ def settle(point: np.ndarray, region: Region, dtype: np.dtype) -> np.ndarray:
     if ball is None or ball.norm.name == "inf":
         return rounded
     if ball.norm.name == "0":
-        return np.where(x == ball.center, ball.center, rounded)
+        return np.where(np.abs(x - ball.center) <= _UNCHANGED, ball.center, rounded)
     for retreat in _RETREATS:
         if region.contains(rounded):
             return rounded

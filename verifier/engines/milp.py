@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-import scipy.sparse as sp
 
 from ..bounds import Bounds
 from ..encoding import Formulation, MixedIntegerProgram, encode
@@ -26,10 +25,10 @@ from .confirm import SOLVER_SHARE, at_least, by_tree, is_infeasible, nothing_at_
 from .polish import deepen, polish
 from .root_cuts import strengthened
 from .state import ABOVE_ZERO, Pair, SearchState
+from .tangents import ROUNDING, with_tangent
 
 _TIGHTENING_SHARE = 0.2  # of the time left, at most, for bounds from solves
 _CUT_SHARE = 0.1  # of the time left, at most, for cuts at the root
-_ROUNDING = 1e-12  # by which tangents are loosened, relative to their terms
 
 
 class Milp:
@@ -167,7 +166,7 @@ class Milp:
         for pair in pairs:
             if state.query.objective is Objective.FEASIBILITY and state.witness is None:
                 deepen(state, point, pair, self.name)
-            elif state.distances and not moved and math.isfinite(state.upper):
+            elif state.distances and not moved:
                 polish(state, point, pair, self.name)
 
     def _quadratic(
@@ -214,7 +213,7 @@ class Milp:
             reach = radius if margins else float(result.point[t])
             if length - reach <= 0.1 * state.settings.gap * max(length, 1e-12) or length == 0.0:
                 break
-            program = _with_tangent(program, center, (x - center) / length, radius if margins else None)
+            program = with_tangent(program, center, (x - center) / length, radius if margins else None)
         if claimed is None or state.done:
             return
         visit = _visitor(state, program, self.name)
@@ -234,22 +233,7 @@ class Milp:
                 self._exclude(state, pairs, region)
         elif state.distances:
             bound = at_least(state, program, claimed, deadline, visit, False)
-            self._prove(state, pairs, min(bound * (1 - _ROUNDING), state.goal))
-
-
-def _with_tangent(
-    program: MixedIntegerProgram, center: np.ndarray, unit: np.ndarray, radius: float | None
-) -> MixedIntegerProgram:
-    """With unit (x - center) <= radius, or <= the column of the distance; a little looser, for rounding."""
-    unit = unit * (1 - _ROUNDING)
-    row = sp.lil_matrix((1, len(program.cost)))
-    row[0, program.columns.inputs] = unit
-    limit = float(unit @ center) + _ROUNDING * float(np.abs(unit) @ np.abs(center))
-    if radius is None:
-        row[0, program.columns.distance] = -1.0
-    else:
-        limit += radius
-    return program.with_rows(sp.csr_matrix(row), np.array([-np.inf]), np.array([limit]))
+            self._prove(state, pairs, min(bound * (1 - ROUNDING), state.goal))
 
 
 def _visitor(state: SearchState, program: MixedIntegerProgram, name: str) -> Callable[[np.ndarray], None]:

@@ -5,6 +5,8 @@ It is the solution of an LP (norms inf and 1) or a convex QP (norm 2): the "fix 
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 
@@ -48,7 +50,7 @@ def polish(state: SearchState, point: np.ndarray, pair: Pair, engine: str, round
         return
     for _ in range(rounds):
         before = state.upper
-        region = state.query.specification.with_radius(state.upper * (1 + 1e-6)).region
+        region = state.query.specification.with_radius(min(state.upper * (1 + 1e-6), state.limit)).region
         bounds = state.bounds(region)
         for inside in _INSIDE[state.judge.dtype.itemsize]:
             margin = inside * max(1.0, float(np.abs(pair.polytope.offset).max()))
@@ -65,7 +67,7 @@ def polish(state: SearchState, point: np.ndarray, pair: Pair, engine: str, round
             if state.offer(candidate, engine, pair.case):
                 point = candidate
                 break
-        if state.upper > before * (1 - 1e-4):
+        if state.upper == math.inf or state.upper > before * (1 - 1e-4):
             return
 
 

@@ -78,9 +78,7 @@ class LpTree:
         offset = self._program.offset if cost is None else 0.0
         search = _Search(self, self._program.cost if cost is None else cost, target - offset, relative_gap, visit)
         search.run(time.perf_counter() + seconds)
-        return TreeResult(
-            search.bound + offset, search.point, search.objective + offset, search.nodes, not search.heap
-        )
+        return TreeResult(search.bound + offset, search.point, search.objective + offset, search.nodes, not search.heap)
 
 
 class _Search:

@@ -16,7 +16,7 @@ def below(value: Fraction) -> float:
 def above(value: Fraction) -> float:
     """The smallest float64 at or above a rational; infinity where there is none.
 
-    >>> above(Fraction(1, 10)) == 0.1, above(Fraction(1, 10) + Fraction(1, 10**30)) > 0.1
+    >>> above(Fraction(1, 10)) == 0.1, above(Fraction(0.1) + Fraction(1, 10**30)) > 0.1
     (True, True)
     """
     try:

@@ -14,8 +14,10 @@ from ...solvers.highs import Highs
 from ...solvers.safe_dual import safe_optimum
 from ...specification import Region
 from ..state import Pair, SearchState
+from ..tangents import ROUNDING, with_tangent
 
 _LONGEST = 10.0  # seconds of one solve
+_TANGENTS = 60  # to an l2 ball, at most
 
 
 class LeafSolver:
@@ -57,10 +59,12 @@ class LeafSolver:
         """
         region = self.state.search_region(pair.region)
         quadratic = region.ball is not None and region.ball.norm.name == "2"
+        self.state.count("leaf_solves")
+        if quadratic and self.state.query.objective is Objective.MAX_MARGIN:
+            return self._deepest(self._fixed(self._box(pair, region), phases), region)
         objective = Objective.MIN_DISTORTION if self.state.distances or quadratic else Objective.MAX_MARGIN
         program = self._program(pair, region, objective)
         fixed = self._fixed(program, phases)
-        self.state.count("leaf_solves")
         if not quadratic:
             value, point = safe_optimum(fixed, self._options)
             return value, None if point is None else point[program.columns.inputs]
@@ -72,13 +76,53 @@ class LeafSolver:
         if result.status is not SolverStatus.OPTIMAL or result.point is None:
             return -math.inf, None
         point = result.point[program.columns.inputs]
-        value = math.sqrt(max(min(result.objective, result.dual_bound), 0.0)) * (1 - 1e-7)
-        if self.state.distances:
-            return value - 1e-9 * (1 + abs(value)), point
+        value = self._beyond(fixed, region.ball.center, point)
+        if self.state.distances or value == math.inf:
+            return value, point
         # where the nearest unsafe point of the cell lies outside the ball, none is inside
         if value > region.ball.radius:
             return math.inf, point
         return -math.inf, self._deeper(pair, phases, region, point)
+
+    def _box(self, pair: Pair, region: Region) -> MixedIntegerProgram:
+        """The most unsafe inputs of the box around a ball."""
+        return self._program(pair, Region(*region.bounding_box()), Objective.MAX_MARGIN)
+
+    def _deepest(self, program: MixedIntegerProgram, region: Region) -> tuple[float, np.ndarray | None]:
+        """The least violation of a leaf in an l2 ball, from below, and its input: LPs with tangents where the last one ended."""
+        assert region.ball is not None
+        center, radius = region.ball.center, region.ball.radius
+        value, best = -math.inf, None
+        for _ in range(_TANGENTS):
+            bound, point = safe_optimum(program, self._options)
+            value = max(value, bound)
+            if point is None or self.state.time_left <= 0:
+                break
+            x = point[program.columns.inputs]
+            step = x - center
+            length = float(np.linalg.norm(step))
+            best = center + step * min(radius / max(length, 1e-300), 1.0)
+            if length <= radius * (1 + 0.01 * self.state.settings.gap):
+                break
+            program = with_tangent(program, center, step / length, radius)
+        return value, best
+
+    def _beyond(self, program: MixedIntegerProgram, center: np.ndarray, nearest: np.ndarray) -> float:
+        """How far every input of a leaf is from the center at least, proved by an LP's multipliers; inf for an empty leaf.
+
+        The nearest one, as the QP solver says, names a direction u of length 1; |x - center| is at least u (x - center),
+        and where the solver is right the leaf lies wholly beyond the tangent there.
+        """
+        step = nearest - center
+        length = float(np.linalg.norm(step))
+        if length == 0.0:
+            return 0.0
+        unit = step / length * (1 - ROUNDING)
+        cost = np.zeros_like(program.cost)
+        cost[program.columns.inputs] = unit
+        linear = replace(program, cost=cost, hessian=None, offset=0.0)
+        least, _ = safe_optimum(linear, self._options)
+        return max(least - float(unit @ center) - ROUNDING * float(np.abs(unit) @ np.abs(center)), 0.0)
 
     def _deeper(self, pair: Pair, phases: dict[int, np.ndarray], region: Region, nearest: np.ndarray) -> np.ndarray:
         """A point of the ball more unsafe than the nearest unsafe one of a cell, which is unsafe by nothing.
@@ -86,8 +130,7 @@ class LeafSolver:
         From there towards the cell's most unsafe point in the box: the margin falls along a line in a cell.
         """
         assert region.ball is not None
-        lower, upper = region.bounding_box()
-        box = self._program(pair, Region(lower, upper), Objective.MAX_MARGIN)
+        box = self._box(pair, region)
         result = Highs().solve(self._fixed(box, phases), self._options)
         if result.status is not SolverStatus.OPTIMAL or result.point is None:
             return nearest
