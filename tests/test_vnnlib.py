@@ -205,3 +205,12 @@ def test_disjuncts_share_what_they_do_not_name() -> None:
     found = read(head + f"(assert (or {choices}))", Facts(count, 5, "", "float32"))
     assert [len(case.unsafe) for case in found.specification.cases] == [100, 100, 100]
     assert all((case.region.upper == 0.5).sum() == 1 for case in found.specification.cases)
+
+
+def test_strict_sides_with_no_float32_between_them() -> None:
+    """Reals lie there, so that the property is no contradiction; but no input of the type may be a witness."""
+    text = BOX.replace("(>= X_0 0)", "(> X_0 0.5)").replace("(<= X_0 1)", "(<= X_0 0.500000001)")
+    assert text != BOX
+    region = read(text + "(assert (<= Y_0 Y_1))").specification.region
+    assert region.lower[0] > 0.5 and region.upper[0] <= 0.5000000010001 and region.lower[0] < region.upper[0]
+    assert not region.contains(np.array([0.5, 0.0]))

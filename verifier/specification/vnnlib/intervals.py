@@ -117,10 +117,15 @@ def _is_gap(low: Fraction, high: Fraction, interval: Interval, dtype: str) -> bo
 def _nearest(low: Fraction, high: Fraction, interval: Interval, dtype: str) -> Sides | None:
     """An interval between two neighbouring numbers of the type, widened to those that its decimals are rounded to.
 
-    Where a strict bound excludes one of the two by name, the next number is meant, which lies beyond the other bound.
+    Where a strict bound excludes one of the two by name, nothing is taken in its place: no input of the type satisfies the
+    bounds, and what is proved of the reals between them is proved.
     """
     if (interval.low_strict and ceiling(low, dtype) == low) or (interval.high_strict and floor(high, dtype) == high):
-        return None
+        if dtype == "float64":
+            return None
+        lower = math.nextafter(float(low), math.inf) if ceiling(low, dtype) == low else below(low)
+        upper = math.nextafter(float(high), -math.inf) if floor(high, dtype) == high else above(high)
+        return Sides(lower, upper) if lower <= upper else None
     taken = tuple(sorted({rounded(low, dtype), rounded(high, dtype)}))
     if any(math.isinf(value) for value in taken):
         raise OverflowError
