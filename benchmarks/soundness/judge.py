@@ -100,8 +100,8 @@ def _image(q: Question, k: int, network: Network, answer: Answer, run: Runtime) 
         if prediction == label:
             return wrong("misclassified", "onnxruntime gives the label", ".", row + "misclassified")
         return Judgement("settled")
-    if scaled and any(word in answer.text for word in ("uint8", "bytes")):
-        return Judgement("refused", "bytes: units are stated")
+    if scaled and "bytes divided by 255" in " ".join(answer.text.split()):
+        return Judgement("refused", "bytes: another question was answered, and that was said")
     if answer.verdict == "robust":
         if reachable(q.parts(k, network), q.ball(k)):
             return wrong("robust", f"a real point within {q.eps!r} is unsafe", "adversarial|unknown", row + "robust")
