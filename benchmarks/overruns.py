@@ -24,7 +24,7 @@ from .measure import table
 
 _RELATIVE, _ABSOLUTE = 1.05, 1.0  # what a limit may become
 _BOXES, _INPUTS, _DISJUNCTS = 2_000, 24_576, 300
-_MODELS = {"distance": ("digits-deep", "mnist-resnet-plain"), "certify": ("digits-deep", "mnist-resnet-plain")}
+_BALLS = (("inf", "0.1"), ("2", "1.5"), ("1", "8"), ("0", "6"))  # norms, and radii for verdicts
 
 
 def many_boxes(folder: Path) -> tuple[Path, Path]:
@@ -101,28 +101,31 @@ def measured(arguments: list[str]) -> float:
     return time.perf_counter() - since
 
 
-def queries(folder: Path, limit: float) -> Iterator[tuple[list[str], list[str] | None]]:
+def queries(folder: Path, limit: float, mnist: Path | None) -> Iterator[tuple[list[str], list[str] | None]]:
     """Arguments of a command, and those that measure what it spends before the limit counts."""
     for model, spec in (many_boxes(folder), long_file(folder)):
         yield ["verify", str(model), str(spec), "--timeout", f"{limit:g}"], None
-    for command, models in _MODELS.items():
-        for name in models:
-            for norm, eps in (("inf", "0.1"), ("2", "1.5"), ("1", "8"), ("0", "6")):
-                common = [f"zoo:{name}", "--norm", norm, "--images", "3", "--timeout", f"{limit:g}"]
-                extra = ["--eps", eps] if command == "certify" else []
-                yield [command, *common, *extra], ["certify", *common, "--eps", "0"]
+    networks = [["zoo:digits-deep"], ["zoo:digits-resnet-plain"]]
+    networks += [] if mnist is None else [["zoo:mnist-resnet-plain", "--data", f"mnist:{mnist}"]]
+    for network in networks:
+        for norm, eps in _BALLS:
+            common = [*network, "--norm", norm, "--images", "3", "--timeout", f"{limit:g}"]
+            before = ["certify", *common, "--eps", "0"]
+            yield ["distance", *common], before
+            yield ["certify", *common, "--eps", eps], before
 
 
 @click.command("overruns")
 @click.option("--timeout", "limit", default=10.0, show_default=True, help="Seconds a query.")
 @click.option("--load", default=2, show_default=True, help="Other processes that keep the processor busy.")
+@click.option("--mnist", type=click.Path(path_type=Path), default=None, help="Folder of MNIST, for larger networks.")
 @click.option("--work", type=click.Path(path_type=Path), default=Path("build/overruns"), show_default=True)
-def command(limit: float, load: int, work: Path) -> None:
+def command(limit: float, load: int, mnist: Path | None, work: Path) -> None:
     """Seconds by which time limits are overrun."""
     work.mkdir(parents=True, exist_ok=True)
     rows, worst = [], 0.0
     with busy(load):
-        for arguments, before in queries(work, limit):
+        for arguments, before in queries(work, limit, mnist):
             start = 0.0 if before is None else measured(before)
             seconds = measured(arguments) - start
             over = seconds - (_RELATIVE * limit + _ABSOLUTE)

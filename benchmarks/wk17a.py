@@ -26,10 +26,11 @@ from .measure import closed, median, table
 @click.option("--eps", default=0.1, show_default=True)
 @click.option("--distances", is_flag=True, help="Minimal linf distortion to a relative gap of 1e-3 instead.")
 @click.option("--timeout", default=60.0, show_default=True)
-def command(model: Path, mnist: Path, take: int, eps: float, distances: bool, timeout: float) -> None:
+@click.option("--device", default="cpu", show_default=True, help="cpu or cuda, for attacks and bound propagation.")
+def command(model: Path, mnist: Path, take: int, eps: float, distances: bool, timeout: float, device: str) -> None:
     """Certify (or measure) the first MNIST test images."""
     network, data = Model(model), load_dataset(f"mnist:{mnist}")
-    settings = Settings(timeout=timeout, gap=1e-3 if distances else 1e-4)
+    settings = Settings(timeout=timeout, gap=1e-3 if distances else 1e-4, device=device)
     began = time.perf_counter()
     outcomes: list[Outcome] = []
     images, labels = data.images[:take], [int(label) for label in data.labels[:take]]

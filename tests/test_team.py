@@ -178,3 +178,10 @@ def test_parts_of_a_domain_share_what_their_split_leaves_alone(kind: str) -> Non
     for node in network.bounded:
         torch.testing.assert_close(together[node].lower, alone[node].lower, rtol=1e-9, atol=1e-12)
         torch.testing.assert_close(together[node].upper, alone[node].upper, rtol=1e-9, atol=1e-12)
+
+
+def test_no_copies_beside_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy of a process that has used a GPU cannot compute gradients."""
+    assert helpers_for(3) == 2
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    assert helpers_for(3) == 0

@@ -27,8 +27,11 @@ Reply = TypeVar("Reply")
 
 
 def helpers_for(threads: int) -> int:
-    """How many copies may work beside this process; none where forks are not safe (all systems but Linux)."""
-    return threads - 1 if sys.platform == "linux" else 0
+    """How many copies may work beside this process; none where forks are not safe: all systems but Linux, and with a GPU.
+
+    Once a GPU is in use, PyTorch has threads of its own for gradients, which a copy lacks, so that it refuses to compute any.
+    """
+    return threads - 1 if sys.platform == "linux" and not torch.cuda.is_initialized() else 0
 
 
 @dataclass
