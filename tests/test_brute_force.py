@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import random
 from dataclasses import replace
 
 import numpy as np
@@ -67,7 +68,8 @@ def test_three_ways_agree(kind: str, seed: int) -> None:
 def test_any_engines_never_contradict(kind: str, count: int) -> None:
     network, image, label = case(kind, 7)
     truth = nearest(network, image, label, "inf")
-    for names in itertools.combinations([name for name in ENGINES if name != "support-split"], count):
+    subsets = list(itertools.combinations([name for name in ENGINES if name != "support-split"], count))
+    for names in random.Random(count).sample(subsets, min(10, len(subsets))):
         bracket = distance(network, image, label, "inf", settings=FAST, engines=names).bracket
         assert bracket.lower <= truth + 1e-6 and bracket.upper >= truth - 1e-6, names
         for eps in (0.7 * truth, 1.3 * truth) if np.isfinite(truth) else (0.2,):
