@@ -137,9 +137,7 @@ class Milp:
             return known
         seconds = _TIGHTENING_SHARE * max(deadline - state.elapsed, 0.0)
         depth = state.upper if state.query.objective is Objective.MAX_MARGIN else 0.0
-        return tighten(
-            state.network, known, region, unsafe, seconds, state.settings.obbt, depth, state.settings.threads
-        )
+        return tighten(state.network, known, region, unsafe, seconds, state.settings.obbt, depth)
 
     def _run(self, state: SearchState, program: MixedIntegerProgram, deadline: float) -> SolveResult:
         """One solve; incumbents reach the state as they come, bounds do not: they are claims."""

@@ -34,7 +34,6 @@ def tighten(
     seconds: float,
     method: Method = "lp",
     depth: float = 0.0,
-    threads: int = 1,
 ) -> Bounds:
     """Bounds that hold for those inputs of the region that are unsafe; one side is enough where it settles the sign.
 
@@ -49,12 +48,11 @@ def tighten(
         method: "lp" for the relaxation, whose bounds are computed from multipliers and hold in spite of rounding, "mip" for
             the program itself, by trees of such LPs.
         depth: violations up to this one count as unsafe.
-        threads: of the solver, for MIPs.
     """
     deadline = time.perf_counter() + seconds
     before, left = math.inf, bounds.unstable_count(network)
     while 0 < left <= _WORTHWHILE * before and time.perf_counter() < deadline:
-        bounds = _round(network, bounds, region, unsafe, deadline, method, depth, threads)
+        bounds = _round(network, bounds, region, unsafe, deadline, method, depth)
         before, left = left, bounds.unstable_count(network)
     return bounds
 
@@ -67,7 +65,6 @@ def _round(
     deadline: float,
     method: Method,
     depth: float,
-    threads: int,
 ) -> Bounds:
     """Every layer once."""
     nodes = sorted({node.input for node in network.nodes if isinstance(node, Relu)})
