@@ -193,7 +193,8 @@ def run_engines(state: SearchState, names: list[str]) -> None:
             with until(lambda: state.time_left <= 0):
                 engine.run(state, state.elapsed + share * state.time_left)
                 if not last and isinstance(engine, Resumable):
-                    _go_on(state, engine, names[position + 1])
+                    left = [name for name in names[position + 1 :] if name != "exact-more"] or names[-1:]
+                    _go_on(state, engine, left[0])
         except OutOfTime:
             return
         except AdvverifyError:
