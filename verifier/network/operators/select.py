@@ -38,7 +38,7 @@ class Select(Operator):
     @classmethod
     def from_array(cls, index: np.ndarray, size: int) -> Self:
         """From an integer array of any shape, read in row-major order."""
-        return cls(torch.from_numpy(np.ascontiguousarray(index, dtype=np.int64).ravel()), size)
+        return cls(torch.from_numpy(np.array(index, dtype=np.int64).ravel()), size)
 
     @property
     def in_size(self) -> int:
