@@ -214,3 +214,19 @@ def test_strict_sides_with_no_float32_between_them() -> None:
     region = read(text + "(assert (<= Y_0 Y_1))").specification.region
     assert region.lower[0] > 0.5 and region.upper[0] <= 0.5000000010001 and region.lower[0] < region.upper[0]
     assert not region.contains(np.array([0.5, 0.0]))
+
+
+@pytest.mark.parametrize("ending", ["Softmax", "Sigmoid", "LogSoftmax"])
+def test_impossible_thresholds_are_contradictions(ending: str) -> None:
+    """Below the least and above the greatest value that the ending can have, also for sums of outputs."""
+    facts = Facts(2, 2, ending, "float32")
+    impossible = {"Softmax": ("(<= Y_0 -0.1)", "(>= Y_1 1.1)", "(< Y_0 0)", "(<= (+ Y_0 Y_1) 0.5)")}
+    impossible |= {
+        "Sigmoid": ("(<= Y_0 -0.1)", "(>= Y_1 1.1)", "(< Y_0 0)"),
+        "LogSoftmax": ("(>= Y_0 0.1)", "(> Y_1 0)"),
+    }
+    for row in impossible[ending]:
+        assert not read(f"{BOX}(assert {row})", facts).specification.cases, row
+    for row in ("(<= Y_0 Y_1)", "(>= Y_0 -1000)" if ending == "LogSoftmax" else "(<= Y_0 1.5)"):
+        (case,) = read(f"{BOX}(assert {row})", facts).specification.cases
+        assert len(case.unsafe) == 1
