@@ -411,3 +411,16 @@ def test_noise_is_rejected_without_a_traceback(noise: bytes, inside: bool, place
         check(path, subject("mlp", 0)[0])
     except Rejected as error:
         assert "\n" not in str(error)
+
+
+def test_every_unsafe_set_must_be_excluded(tmp_path: Path) -> None:
+    """A set more in the statement than the steps speak of, though it is a copy of one that they exclude."""
+    source, _, _ = base("conv", 4, False)
+    model, path = subject("conv", 4)[0], tmp_path / "more.proof"
+    header, arrays = unpack(source)
+    count = header["cases"][0]["polytopes"]
+    header["cases"][0]["polytopes"] = count + 1
+    more = {f"0.{part}.{count}": arrays[f"0.{part}.0"] for part in ("matrix", "offset")}
+    repack(path, header, {**arrays, **more})
+    with pytest.raises(Rejected, match="nothing excludes"):
+        check(path, model)

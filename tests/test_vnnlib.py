@@ -220,7 +220,9 @@ def test_strict_sides_with_no_float32_between_them() -> None:
 def test_impossible_thresholds_are_contradictions(ending: str) -> None:
     """Below the least and above the greatest value that the ending can have, also for sums of outputs."""
     facts = Facts(2, 2, ending, "float32")
-    impossible = {"Softmax": ("(<= Y_0 -0.1)", "(>= Y_1 1.1)", "(< Y_0 0)", "(<= (+ Y_0 Y_1) 0.5)")}
+    impossible: dict[str, tuple[str, ...]] = {
+        "Softmax": ("(<= Y_0 -0.1)", "(>= Y_1 1.1)", "(< Y_0 0)", "(<= (+ Y_0 Y_1) 0.5)")
+    }
     impossible |= {
         "Sigmoid": ("(<= Y_0 -0.1)", "(>= Y_1 1.1)", "(< Y_0 0)"),
         "LogSoftmax": ("(>= Y_0 0.1)", "(> Y_1 0)"),
