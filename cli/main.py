@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 
 import click
 
@@ -41,25 +42,29 @@ cli = click.version_option(__version__, prog_name="advverify")(cli)
 
 
 def main() -> None:
-    """Entry point: 0 done, 1 a check failed, 2 wrong use or bad input (one line), 130 interrupted."""
+    """Entry point."""
     keep_freed_memory()
+    _exit(run())
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """A command's exit status: 0 done, 1 a check failed, 2 wrong use or bad input (one line), 130 interrupted."""
     try:
-        code = cli.main(standalone_mode=False)
+        code = cli.main(args=arguments, standalone_mode=False)
     except click.exceptions.Abort:
-        code = 130
+        return 130
     except click.ClickException as error:
-        message = error.format_message()
-        click.echo(f"advverify: {message}", err=True)
-        sys.exit(2)
+        click.echo(f"advverify: {error.format_message()}", err=True)
+        return 2
     except AdvverifyError as error:
         click.echo(f"advverify: {error}", err=True)
-        sys.exit(2)
+        return 2
     except KeyboardInterrupt:
         click.echo("advverify: interrupted", err=True)
-        code = 130
+        return 130
     except BrokenPipeError:
-        sys.exit(0)
-    _exit(code if isinstance(code, int) else 0)
+        return 0
+    return code if isinstance(code, int) else 0
 
 
 def _exit(code: int) -> None:

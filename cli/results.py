@@ -37,10 +37,17 @@ class ResultFile:
         self.path, self.done = path, dict[str, "Outcome"]()
         try:
             self._stream = path.open("a+b")
+        except OSError as error:
+            raise InvalidInput(f"--out {path}: cannot be written ({error.strerror})") from error
+        try:
             self._stream.seek(0)
             self._read(self._stream.read())
         except OSError as error:
-            raise InvalidInput(f"--out {path}: cannot be written ({error.strerror})") from error
+            self.close()
+            raise InvalidInput(f"--out {path}: cannot be read ({error.strerror})") from error
+        except InvalidInput:
+            self.close()
+            raise
 
     def _read(self, content: bytes) -> None:
         from advverify.verifier.outcome import Outcome

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_cli import run
+from command_line import run
 
 from advverify.cli.commands.batch import sources
 from advverify.verifier.batch import pool as pools

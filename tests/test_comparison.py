@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import run
 from hypothesis import given
 from hypothesis import strategies as st
-from test_cli import run
 
 from advverify.models.card import pairs_of
 from advverify.models.comparison import statistics

@@ -1,6 +1,7 @@
 """Ties: what no bound that allows for rounding can settle is settled in rational arithmetic."""
 
 import itertools
+import math
 from fractions import Fraction
 
 import numpy as np
@@ -11,13 +12,17 @@ from oracle import lowest
 from advverify.verifier.api import certify, distance, verify
 from advverify.verifier.bounds import InputSet, crown
 from advverify.verifier.bounds.rational import Choices, RationalNetwork, least
+from advverify.verifier.engines import Settings
 from advverify.verifier.network.builder import NetworkBuilder, tensor
 from advverify.verifier.network.evaluate import evaluate
 from advverify.verifier.network.nodes import Network
 from advverify.verifier.network.operators import Dense, Operator
 from advverify.verifier.norms import get_norm
 from advverify.verifier.outcome import Verdict
+from advverify.verifier.query import Objective, Query
 from advverify.verifier.specification import Case, NormBall, Polytope, Region, Specification
+from advverify.verifier.specification.vnnlib import Facts
+from advverify.verifier.specification.vnnlib.compile import compile_vnnlib
 
 NORMS: tuple[tuple[str, float], ...] = (("inf", 0.25), ("1", 0.5), ("2", 0.5), ("0", 1.0))
 
@@ -107,3 +112,53 @@ def test_rational_bounds_hold(norm: str) -> None:
                 y = evaluate(network, torch.from_numpy(x)[None])[0]
                 line = form.offset + sum((c * Fraction(float(x[k])) for k, c in form.coefficients.items()), Fraction(0))
                 assert low <= line <= Fraction(float(y[0] - y[1]))
+
+
+def straight(weight: float, sign: float = 1.0) -> Network:
+    """y = sign relu(weight x)."""
+    b = NetworkBuilder((1,), exact=True)
+    hidden = b.relu(b.affine([0], [Dense(tensor(np.array([[weight]])))], np.zeros(1)))
+    return b.finish(b.affine([hidden], [Dense(tensor(np.array([[sign]])))], np.zeros(1)))
+
+
+def on_decimals(*assertions: str) -> Specification:
+    """A property of one float32 input and one output."""
+    text = "".join(f"(assert {assertion})\n" for assertion in assertions)
+    declared = "(declare-const X_0 Real)\n(declare-const Y_0 Real)\n"
+    return compile_vnnlib(declared + text, Facts(1, 1, input_dtype="float32")).specification
+
+
+@pytest.mark.parametrize("side", ["0.1", "0.7", "0.3000000000000000000001", "1e-3", "123456.789"])
+@pytest.mark.parametrize("weight", [1, 3, 7])
+def test_strict_thresholds_at_decimals(side: str, weight: int) -> None:
+    limit, network = Fraction(side) * weight, straight(weight)
+    digits = limit.numerator * (10**30 // limit.denominator)
+    assert Fraction(f"{digits}e-30") == limit
+    box, short = ("(>= X_0 0.0)", f"(<= X_0 {side})"), Settings(timeout=2.0)
+    assert verify(network, on_decimals(*box, f"(> Y_0 {digits}e-30)")).verdict is Verdict.ROBUST
+    for reached in (f"(> Y_0 {digits - 1}e-30)", f"(>= Y_0 {digits}e-30)"):  # by real inputs, perhaps by no float32
+        assert verify(network, on_decimals(*box, reached), settings=short).verdict is not Verdict.ROBUST
+
+
+def test_boxes_that_differ_by_less_than_float64_tells_are_two() -> None:
+    boxes = [f"(and (>= X_0 0.0) (<= X_0 0.1{digits}) (> Y_0 0.1))" for digits in ("", "0000000000000000000000001")]
+    for order in (boxes, boxes[::-1]):
+        specification = on_decimals(f"(or {' '.join(order)})")
+        assert len(specification.cases) == 2
+        assert verify(straight(1.0), specification, settings=Settings(timeout=2.0)).verdict is not Verdict.ROBUST
+    keys = {Query(straight(1.0), on_decimals(box), Objective.FEASIBILITY).key for box in boxes}
+    assert len(keys) == 2
+
+
+def test_witnesses_obey_decimal_limits_of_sums() -> None:
+    """A float64 limit rounded up lies above 0.1, and a sum of two outputs can lie between the two."""
+    row = compile_vnnlib(
+        "(declare-const X_0 Real)(declare-const Y_0 Real)(declare-const Y_1 Real)"
+        "(assert (>= X_0 0.0))(assert (<= X_0 1.0))(assert (<= (+ Y_0 Y_1) 0.1))",
+        Facts(1, 2, input_dtype="float32"),
+    ).specification.unsafe[0]
+    just_below = math.nextafter(0.1, 0.0)
+    between = float((Fraction(0.1) - Fraction(just_below)) * Fraction(3, 5))
+    for first, second in ((just_below, 0.0), (just_below, between), (0.1, 0.0), (just_below, 2 * between)):
+        inside = Fraction(first) + Fraction(second) <= Fraction("0.1")
+        assert row.contains(np.array([first, second])) == inside

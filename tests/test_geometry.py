@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from command_line import run
 from networks import random_network
-from test_cli import run
 
 from advverify.models.datasets import load_dataset
 from advverify.models.geometry import boundary as bd

@@ -282,12 +282,12 @@ def base(kind: str, seed: int, boxes: bool) -> tuple[Path, float, float]:
     exact = truth(kind, seed, "inf")
     radius = (0.9 if boxes else 0.999) * exact
     path = folder() / f"{kind}{seed}{boxes}.proof"
-    few = prover._FEW_INPUTS
-    prover._FEW_INPUTS = 20 if boxes else 0
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prover, "_FEW_INPUTS", 20 if boxes else 0)
+        if boxes:
+            patch.setattr(prover._Prover, "_goals", lambda *_: False)
         prove(query(kind, seed, "inf", radius), subject(kind, seed)[0], 20.0).save(path)
-    finally:
-        prover._FEW_INPUTS = few
+    assert not boxes or "boxes" in {step["kind"] for step in unpack(path)[0]["cases"][0]["steps"]}
     return path, radius, exact
 
 

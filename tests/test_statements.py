@@ -1,8 +1,6 @@
 """What a proof says: vacuous statements are refused, and a proof answers only questions that its statement contains."""
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from command_line import run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
@@ -400,11 +399,6 @@ def test_what_overflows_proves_nothing(tmp_path: Path) -> None:
 
 
 # -- the command --------------------------------------------------------------------------------------------------
-
-
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "advverify.cli", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
 def test_the_command_compares(tmp_path: Path) -> None:

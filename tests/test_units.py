@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_cli import run
+from command_line import run
 
 from advverify.models.datasets import Dataset, load_dataset
 from advverify.models.zoo import path_of

@@ -54,9 +54,13 @@ class Query:
 
         for case in self.specification.cases:
             feed(case.region.lower, case.region.upper)
+            if case.region.decimals:
+                digest.update(f"{sorted(case.region.decimals.items())}".encode())
             if case.region.ball is not None:
                 digest.update(f"{case.region.ball.norm.key}:{case.region.ball.radius!r}".encode())
                 feed(case.region.ball.center)
             for polytope in case.unsafe:
                 feed(polytope.matrix, polytope.offset, polytope.strict)
+                if polytope.decimals:
+                    digest.update(f"{sorted(polytope.decimals.items())}".encode())
         return digest.hexdigest()

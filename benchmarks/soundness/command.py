@@ -84,7 +84,7 @@ def lost(number: int, why: str) -> Record:
 @click.option("--verbose", is_flag=True, help="A line for every case that is open, refused or wrong.")
 def command(minutes: float, cases: int | None, seed: int, first: int, jobs: int, keep: Path, verbose: bool) -> None:
     """Everything that a user can call, on nasty networks and questions, against exact rational arithmetic."""
-    from .run import HEADER, Counts, where
+    from .run import HEADER, Counts, shares, where
 
     click.echo(f"under test: {where()}", err=True)
     keep = keep.resolve()
@@ -145,7 +145,7 @@ def command(minutes: float, cases: int | None, seed: int, first: int, jobs: int,
         worker.end()
     click.echo(table(["network", *HEADER], counts.rows("network")))
     click.echo("\n" + table(["question", *HEADER], counts.rows("question")))
-    click.echo(f"\n{done} cases in {time.monotonic() - began:.0f} s")
+    click.echo(f"\n{done} cases in {time.monotonic() - began:.0f} s; {shares(counts.all)}")
     for kind, where_ in sorted(counts.faults.items()):
         click.echo(f"WRONG {kind}: cases {', '.join(map(str, where_[:8]))} ({len(where_)})")
     if counts.faults:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from fractions import Fraction
 
 from .exact import Cell, Network, cells
@@ -127,7 +127,8 @@ def _sides(rng: random.Random, n: int, kind: str) -> list[Side]:
 def number(value: float | Fraction | Decimal) -> str:
     """The shortest decimal that reads back as a float; a rational number as it is where that is a decimal."""
     if isinstance(value, Fraction):
-        value = Decimal(value.numerator) / Decimal(value.denominator)
+        with localcontext(prec=2000):
+            value = Decimal(value.numerator) / Decimal(value.denominator)
     text = format(Decimal(repr(value)) if isinstance(value, float) else value, "f")
     return text if "." in text else text + ".0"
 
@@ -182,7 +183,8 @@ def _disjuncts(rng: random.Random, network: Network, kind: str, region: Region) 
             for c in region.cells
             for v in c.polytope.vertices
         )
-        return [(_row(network, {k: 1}, number(float(least)), rng.random() < 0.5),)]
+        text = number(float(least) if rng.random() < 0.5 else least)
+        return [(_row(network, {k: 1}, text, rng.random() < 0.5),)]
     if kind == "equality":
         row = _threshold(rng, network, region, False)
         opposite = Row(tuple(-v for v in row.outputs), row.inputs, -row.bound, False)

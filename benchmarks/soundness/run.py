@@ -24,7 +24,8 @@ from .exact import TooMany
 from .judge import Judgement, Runtime, judge
 from .networks import NETWORKS, make
 
-COLUMNS = ("cases", "settled", "refused", "open", "wrong")
+COLUMNS = ("cases", "settled", "refused", "partial", "open", "wrong")
+_COMPLETE = {"relu-split", "milp"}  # engines of which one is needed to settle whatever can be settled
 
 
 @dataclass
@@ -80,7 +81,7 @@ def run(number: int, seed: int, kept: Path | None, timeout: float = 5.0) -> Reco
         write(name, subject, Path())
         answers = ask(name, subject)
         judged = judge(subject, network, answers, runtime)
-        record = Record(number, kind, subject.kind, _plain(subject), [j.status for j in judged])
+        record = Record(number, kind, subject.kind, _plain(subject), [_status(j.status, subject) for j in judged])
         record.line = command_line(name, subject)
         for answer, judgement in zip(answers, judged, strict=True):
             if judgement.status in ("wrong", "refused", "open"):
@@ -91,6 +92,12 @@ def run(number: int, seed: int, kept: Path | None, timeout: float = 5.0) -> Reco
                     keep(kept, name, record, answer, judgement)
     record.seconds = time.monotonic() - began
     return record
+
+
+def _status(status: str, subject: questions.Question | properties.Property) -> str:
+    """What was left open by engines of which none is complete is "partial"."""
+    chosen = set(subject.how.engines)
+    return "partial" if status == "open" and chosen and not chosen & _COMPLETE else status
 
 
 def _plain(subject: questions.Question | properties.Property) -> bool:
@@ -150,7 +157,14 @@ def _cells(counter: Counter[str]) -> list[object]:
     return [*(counter[name] for name in COLUMNS), share]
 
 
-HEADER = ("cases", "settled", "refused", "open", "wrong", "settled of plain, %")
+HEADER = (*COLUMNS, "settled of plain, %")
+
+
+def shares(counter: Counter[str]) -> str:
+    """Of all answers, and of those that neither had to be refused nor were asked of engines that are not complete."""
+    answerable = counter["cases"] - counter["refused"] - counter["partial"]
+    parts = [100 * counter["settled"] / max(count, 1) for count in (counter["cases"], answerable)]
+    return f"settled: {parts[0]:.1f} % of all, {parts[1]:.1f} % of those neither refused nor partial"
 
 
 def where() -> str:

@@ -126,9 +126,7 @@ class RationalNetwork:
 
 def least(form: RationalForm, region: Region) -> Fraction:
     """The minimum of a linear function over a region: exact, save that l2 balls cut by their box give a lower bound."""
-    box = [
-        (c, Fraction(float(region.lower[i])), Fraction(float(region.upper[i]))) for i, c in form.coefficients.items()
-    ]
+    box = [(c, *region.sides(i)) for i, c in form.coefficients.items()]
     ball = region.ball
     if ball is None or math.isinf(ball.radius):
         return form.offset + sum((c * (lo if c > 0 else hi) for c, lo, hi in box), Fraction(0))

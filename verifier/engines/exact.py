@@ -21,9 +21,10 @@ from ..deadline import check
 from ..network.nodes import Relu
 from ..query import Objective
 from ..specification import Polytope, Region
+from ..specification.region import RATIONAL_INPUTS
 from .state import Pair, SearchState
 
-_MOST_RELUS, _MOST_INPUTS = 256, 1024
+_MOST_RELUS = 256
 _DOUBT, _RELATIVE = 1e-5, 1e-6  # of margins, relative to the rows; of distances
 _MOST_NODES = 400  # of a tree
 _SLOPES = (None, Fraction(0), Fraction(1))
@@ -38,7 +39,7 @@ class Exact:
     def run(self, state: SearchState, deadline: float) -> None:
         """Each such pair; of distances those that may reach as far as the whole valid range, or the limit, does."""
         network = state.network.exact
-        if network is None or network.relu_count > _MOST_RELUS or network.input_size > _MOST_INPUTS:
+        if network is None or network.relu_count > _MOST_RELUS or network.input_size > RATIONAL_INPUTS:
             return
         if state.query.executed or state.query.objective is Objective.MAX_MARGIN:
             return
@@ -110,13 +111,12 @@ class _Tree:
     def _form(self, row: int, choices: Choices) -> RationalForm:
         """A lower bound on C y - d of one row."""
         weights: Vector = {k: Fraction(v) for k, v in enumerate(self.polytope.matrix[row].tolist()) if v != 0}
-        offset = -Fraction(float(self.polytope.offset[row]))
-        return self.rational.lower_form({self.network.output: weights}, offset, choices)
+        return self.rational.lower_form({self.network.output: weights}, -self.polytope.limit(row)[0], choices)
 
     def _row_free(self, form: RationalForm, row: int) -> bool:
         """Whether a row never holds where its lower bound is this."""
         value = least(form, self.region)
-        return value > 0 or (value == 0 and bool(self.polytope.strict[row]))
+        return value > 0 or (value == 0 and self.polytope.limit(row)[1])
 
     def _open(self, phases: Mapping[int, np.ndarray]) -> tuple[int, int] | None:
         """The open ReLU with the widest triangle, of the first node that has one."""
@@ -145,7 +145,7 @@ class _Tree:
             for form, factor in zip((*rows, *sides), (*weights, *(-m for m in multipliers)), strict=True):
                 total = total.plus(form, factor)
             value = least(total, self.region)
-            strict = any(w > 0 and bool(s) for w, s in zip(weights, self.polytope.strict, strict=True))
+            strict = any(w > 0 and self.polytope.limit(row)[1] for row, w in enumerate(weights))
             if value > 0 or (value == 0 and strict):
                 return True
         return False

@@ -7,7 +7,8 @@ stands for a region says on which side it was rounded.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 import numpy as np
@@ -17,6 +18,7 @@ from ..errors import InvalidInput
 from ..norms import Norm
 from ..norms.base import ball_box
 
+RATIONAL_INPUTS = 1024  # inputs above which nobody asks for rational arithmetic over a region
 _DOUBT = 2.0**-50  # relative distance from the border, a coordinate, within which floating point does not decide
 
 
@@ -31,11 +33,16 @@ class NormBall:
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """A box `lower` <= x <= `upper` (each (n,), float64), intersected with `ball`."""
+    """A box `lower` <= x <= `upper` (each (n,), float64), intersected with `ball`.
+
+    Where a side was written as a number that is no float64, `lower` and `upper` are rounded outward, and `decimals` may hold
+    both sides of that input as they were written, for those who decide ties in rational arithmetic.
+    """
 
     lower: np.ndarray
     upper: np.ndarray
     ball: NormBall | None = None
+    decimals: Mapping[int, tuple[Fraction, Fraction]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse empty and unbounded regions and values that are not numbers."""
@@ -55,6 +62,13 @@ class Region:
         free = np.flatnonzero(np.isinf(lower) | np.isinf(upper))
         if len(free):
             raise InvalidInput(f"input {int(free[0])} has no finite lower or upper side; give every input both")
+
+    def sides(self, i: int) -> tuple[Fraction, Fraction]:
+        """Both sides of input i in the box, exactly."""
+        lower, upper = Fraction(float(self.lower[i])), Fraction(float(self.upper[i]))
+        if i in self.decimals:
+            lower, upper = max(lower, self.decimals[i][0]), min(upper, self.decimals[i][1])
+        return lower, upper
 
     @property
     def norm(self) -> str | None:
@@ -83,6 +97,10 @@ class Region:
         x = np.asarray(x, dtype=np.float64)
         if not np.isfinite(x).all() or (x < self.lower).any() or (x > self.upper).any():
             return False
+        for i in np.flatnonzero((x == self.lower) | (x == self.upper)) if self.decimals else ():
+            lower, upper = self.sides(int(i))
+            if not lower <= Fraction(float(x[i])) <= upper:
+                return False
         if self.ball is None or math.isinf(self.ball.radius):
             return True
         usual = self.ball.radius == 0 or 1e-140 < self.ball.radius < 1e140  # where squares do not leave float64

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Self
 
@@ -22,7 +22,8 @@ class Polytope:
 
     `label` names the set in messages (the target class of a robustness query). Where rows speak of inputs too, `inputs`
     (rows, inputs) holds their coefficients G, and the set is {(x, y) : C y + G x <= d}. `written` holds the rows over what the
-    file puts out, where they are other ones than those over the logits; a counterexample satisfies both.
+    file puts out, where they are other ones than those over the logits; a counterexample satisfies both. Where a limit is no
+    float64, `offset` is rounded up and the row is strict, and `decimals` holds, by row, the limit and whether it is strict.
     """
 
     matrix: np.ndarray
@@ -31,6 +32,11 @@ class Polytope:
     label: str = ""
     inputs: np.ndarray | None = None
     written: Polytope | None = None
+    decimals: Mapping[int, tuple[Fraction, bool]] = field(default_factory=dict)
+
+    def limit(self, row: int) -> tuple[Fraction, bool]:
+        """The exact limit of a row, and whether it is strict."""
+        return self.decimals.get(row) or (Fraction(float(self.offset[row])), bool(self.strict[row]))
 
     def contains(self, y: np.ndarray, x: np.ndarray | None = None) -> bool:
         """Whether the output y (outputs,), of input x where rows speak of inputs, lies inside.
@@ -39,33 +45,33 @@ class Polytope:
         are no finite numbers lie nowhere.
         """
         if self.inputs is None:
-            return _satisfies(self.matrix, self.offset, self.strict, y)
+            return self._satisfied(self.matrix, y)
         if x is None:
             raise ValueError("rows that speak of inputs need the input")
-        return _satisfies(np.hstack([self.matrix, self.inputs]), self.offset, self.strict, np.concatenate([y, x]))
+        return self._satisfied(np.hstack([self.matrix, self.inputs]), np.concatenate([y, x]))
 
     def violation(self, y: np.ndarray) -> float:
         """max over rows of C y - d: at most 0 inside."""
         return float((self.matrix @ y - self.offset).max())
 
-
-def _satisfies(matrix: np.ndarray, offset: np.ndarray, strict: np.ndarray, values: np.ndarray) -> bool:
-    """Whether matrix @ values <= offset (< in strict rows), exactly."""
-    values = np.asarray(values, dtype=np.float64)
-    if not np.isfinite(values).all():
-        return False
-    with np.errstate(over="ignore", invalid="ignore"):
-        left = matrix @ values - offset
-        rounding = (matrix.shape[1] + 2) * _UNIT * (np.abs(matrix) @ np.abs(values) + np.abs(offset)) + _TINY
-    for r, (value, error) in enumerate(zip(left.tolist(), rounding.tolist(), strict=True)):
-        if value > error:
+    def _satisfied(self, matrix: np.ndarray, values: np.ndarray) -> bool:
+        """Whether matrix @ values is within the limit of every row, exactly."""
+        values = np.asarray(values, dtype=np.float64)
+        if not np.isfinite(values).all():
             return False
-        if value < -error:
-            continue
-        exact = dot(matrix[r], values) - Fraction(float(offset[r]))  # also where float64 overflows
-        if exact > 0 or (strict[r] and exact == 0):
-            return False
-    return True
+        with np.errstate(over="ignore", invalid="ignore"):
+            left = matrix @ values - self.offset
+            rounding = (matrix.shape[1] + 2) * _UNIT * (np.abs(matrix) @ np.abs(values) + np.abs(self.offset)) + _TINY
+        for r, (value, error) in enumerate(zip(left.tolist(), rounding.tolist(), strict=True)):
+            if value > error:
+                return False
+            if value < -error:
+                continue
+            limit, strict = self.limit(r)
+            exact = dot(matrix[r], values) - limit  # also where float64 overflows
+            if exact > 0 or (strict and exact == 0):
+                return False
+        return True
 
 
 def stack_polytopes(polytopes: Sequence[Polytope]) -> tuple[np.ndarray, np.ndarray]:

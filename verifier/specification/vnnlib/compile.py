@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import math
+from collections import ChainMap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -16,13 +17,13 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import InvalidSpecification
-from ..region import Region
+from ..region import RATIONAL_INPUTS, Region
 from ..specification import Case, Polytope, Specification
 from .contradiction import Contradictions
 from .declarations import Declarations
 from .endings import Untranslatable, translate
 from .formula import And, Conjunction, Formula, Inequality, Linear, Or, build, disjuncts, split
-from .intervals import Interval, Sides, intervals, sides
+from .intervals import Interval, Sides, decimals, intervals, sides
 from .rows import Row, polytope, row_of
 from .syntax import Deadline, Source, parse
 
@@ -135,6 +136,7 @@ class _Assembly:
         self.base = self._sides(self.known)
         for k, (lower, upper, _) in (self.base or {}).items():
             self.lower[k], self.upper[k] = lower, upper
+        self.decimals = self._decimals(self.known, self.base or {})
         self.free = frozenset(np.flatnonzero(np.isinf(self.lower) | np.isinf(self.upper)).tolist())
 
     def of(self, alternatives: Sequence[Conjunction]) -> Property:
@@ -152,9 +154,10 @@ class _Assembly:
             region = self._polytope(rows, box)
             if region is None:
                 continue
-            key = tuple(sorted((k, side.lower, side.upper) for k, side in box.items()))
+            exact = self._decimals(own, box)
+            key = tuple(sorted((k, side.lower, side.upper, exact.get(k)) for k, side in box.items()))
             if key not in boxes:
-                boxes[key] = self._region(box)
+                boxes[key] = self._region(box, exact)
             unsafe.setdefault(key, {})[id(region)] = region
             self._note_taken(own, found)
         cases = tuple(Case(boxes[key], tuple(unsafe[key].values())) for key in boxes)
@@ -184,7 +187,14 @@ class _Assembly:
             found[k] = side
         return found
 
-    def _region(self, box: dict[int, Sides]) -> Region:
+    def _decimals(self, own: dict[int, Interval], box: dict[int, Sides]) -> dict[int, tuple[Fraction, Fraction]]:
+        """The sides of a box that are no float64; left out where nobody would ask for them."""
+        if self.facts.inputs > RATIONAL_INPUTS:
+            return {}
+        found = ((k, decimals(own[k], side)) for k, side in box.items())
+        return {k: exact for k, exact in found if exact is not None}
+
+    def _region(self, box: dict[int, Sides], exact: dict[int, tuple[Fraction, Fraction]]) -> Region:
         lower, upper = self.lower, self.upper
         if box:
             lower, upper = lower.copy(), upper.copy()
@@ -196,7 +206,7 @@ class _Assembly:
             if math.isinf(lower[k]) or math.isinf(upper[k]):
                 name = self.declared.name(k)
                 raise InvalidSpecification(f"input {name} has no lower or no upper bound; every input needs both")
-        return Region(lower, upper)
+        return Region(lower, upper, decimals=ChainMap(exact, self.decimals))
 
     def _take(self, numbers: int) -> None:
         self.left -= numbers

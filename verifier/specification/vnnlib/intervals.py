@@ -47,6 +47,14 @@ class Sides(NamedTuple):
     taken: tuple[float, ...] = ()
 
 
+def decimals(interval: Interval, side: Sides) -> tuple[Fraction, Fraction] | None:
+    """The interval with what was taken outside of it, as it was written; None where the float64 sides say no less."""
+    if interval.low is None or interval.high is None:
+        return None
+    low, high = min([interval.low, *map(Fraction, side.taken)]), max([interval.high, *map(Fraction, side.taken)])
+    return None if low <= Fraction(side.lower) and Fraction(side.upper) <= high else (low, high)
+
+
 def intervals(rows: Iterable[Inequality], known: dict[int, Interval]) -> dict[int, Interval]:
     """The interval of each input that some rows bound, on top of what is known of it."""
     found: dict[int, Interval] = {}

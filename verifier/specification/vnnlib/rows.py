@@ -17,12 +17,17 @@ _MANTISSA = 2**53
 
 
 class Row(NamedTuple):
-    """sum of float64 coefficients times variables <= offset (< when strict); `exact` unless coefficients were rounded."""
+    """sum of float64 coefficients times variables <= offset (< when strict).
+
+    `exact` unless coefficients were rounded; then `decimal`, the limit and whether it is strict, differs from the float64
+    pair where the limit is no float64.
+    """
 
     terms: dict[Variable, float]
     offset: float
     strict: bool
     exact: bool
+    decimal: tuple[Fraction, bool] | None = None
 
 
 def row_of(inequality: Inequality) -> Row:
@@ -43,7 +48,9 @@ def row_of(inequality: Inequality) -> Row:
     up = above(offset)
     if math.isinf(up) or not all(rounded.values()):  # a coefficient that vanishes would change the row
         raise OverflowError
-    return Row(rounded, up, inequality.strict or Fraction(up) != offset, exact)
+    between = Fraction(up) != offset
+    decimal = (offset, inequality.strict) if between and exact else None
+    return Row(rounded, up, inequality.strict or between, exact, decimal)
 
 
 def _scale(values: list[Fraction]) -> Fraction | None:
@@ -73,4 +80,5 @@ def polytope(rows: Sequence[Row], inputs: int, outputs: int) -> Polytope:
             elif on_inputs is not None:
                 on_inputs[r, k] = value
     offset = np.array([row.offset for row in rows])
-    return Polytope(matrix, offset, np.array([row.strict for row in rows]), inputs=on_inputs)
+    decimals = {r: row.decimal for r, row in enumerate(rows) if row.decimal is not None}
+    return Polytope(matrix, offset, np.array([row.strict for row in rows]), inputs=on_inputs, decimals=decimals)
