@@ -7,15 +7,19 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from networks import KINDS, random_network
+from scipy.sparse import csr_matrix
+from test_proofs import base, repack, subject, unpack
+from test_statements import linear
 from test_windows import convolutional, regions, windowed_node
 
 from advverify.verifier.api import certify
 from advverify.verifier.bounds import InputSet, crown, forward, lipschitz
 from advverify.verifier.bounds.backward import backward, both_sides
-from advverify.verifier.bounds.balls import NodeBalls
+from advverify.verifier.bounds.balls import NodeBalls, ReluBall
 from advverify.verifier.bounds.bounds import Interval
 from advverify.verifier.bounds.crown import relaxations
 from advverify.verifier.bounds.halfspace import HalfSpaces
@@ -25,25 +29,32 @@ from advverify.verifier.bounds.relaxation import relax_relu
 from advverify.verifier.bounds.rounding import RoundingLoss
 from advverify.verifier.bounds.windows import window_of
 from advverify.verifier.encoding import encode
+from advverify.verifier.encoding.program import ColumnMap, ProgramBuilder
 from advverify.verifier.engines import Settings
-from advverify.verifier.engines.branch_and_bound import domain_bounds, support_split
+from advverify.verifier.engines.branch_and_bound import domain_bounds, leaf, support_split
 from advverify.verifier.engines.branch_and_bound.domain import Batch, Bounded
 from advverify.verifier.engines.branch_and_bound.domain_bounds import DomainBounds
+from advverify.verifier.engines.branch_and_bound.input_split import clip
 from advverify.verifier.engines.branch_and_bound.leaf import LeafSolver
 from advverify.verifier.engines.branch_and_bound.relu_split import ReluSplit
 from advverify.verifier.engines.judgement import NetworkJudge
 from advverify.verifier.engines.state import SearchState
 from advverify.verifier.network.builder import NetworkBuilder, tensor
 from advverify.verifier.network.evaluate import evaluate, evaluate_all, predict
-from advverify.verifier.network.nodes import Network, predecessors
+from advverify.verifier.network.nodes import Network, Relu, predecessors
 from advverify.verifier.network.operators import Conv2d, Dense
 from advverify.verifier.norms import get_norm
 from advverify.verifier.norms.base import ball_box
 from advverify.verifier.proof.checker import Rejected
+from advverify.verifier.proof.checker.arithmetic import Relaxation
+from advverify.verifier.proof.checker.network import Network as CheckedNetwork
 from advverify.verifier.proof.checker.network import Pick
+from advverify.verifier.proof.checker.region import Region as BoxRegion
 from advverify.verifier.query import Objective, Query
 from advverify.verifier.solvers import SolveOptions, SolverStatus
-from advverify.verifier.solvers.highs import Highs
+from advverify.verifier.solvers.highs import Highs, HighsLps, LpAnswer
+from advverify.verifier.solvers.lp_tree import LpTree
+from advverify.verifier.solvers.protocol import SolveResult
 from advverify.verifier.specification import Case, Polytope, Region, Specification, robustness
 from advverify.verifier.specification.vnnlib import Facts
 from advverify.verifier.specification.vnnlib.compile import compile_vnnlib
@@ -51,7 +62,8 @@ from advverify.verifier.specification.vnnlib.formula import Inequality, Linear
 from advverify.verifier.specification.vnnlib.rows import row_of
 
 F64 = torch.float64
-checking = importlib.import_module("advverify.verifier.proof.checker.check")  # the package has a function of that name
+backwards = importlib.import_module("advverify.verifier.bounds.backward")
+checking = importlib.import_module("advverify.verifier.proof.checker.check")  # packages have functions of these names
 
 
 def vector(*values: float) -> torch.Tensor:
@@ -255,6 +267,12 @@ def opened(network: Network, specification: Specification, objective: Objective)
     )
 
 
+def phases_of(network: Network, values: list[torch.Tensor]) -> dict[int, np.ndarray]:
+    """Of an input with these values of nodes (1, size)."""
+    relus = {i: node for i, node in enumerate(network.nodes) if isinstance(node, Relu)}
+    return {i: np.where(values[node.input][0].numpy() > 0, 1, -1).astype(np.int8) for i, node in relus.items()}
+
+
 @pytest.mark.parametrize("objective", [Objective.MAX_MARGIN, Objective.MIN_DISTORTION])
 @pytest.mark.parametrize("norm", ["inf", "1", "2"])
 def test_leaves_hold_the_points_of_their_phases(norm: str, objective: Objective) -> None:
@@ -267,17 +285,14 @@ def test_leaves_hold_the_points_of_their_phases(norm: str, objective: Objective)
             label = int(predict(network, torch.from_numpy(image)[None]))
             state = opened(network, robustness(image, label, 3, get_norm(norm), 0.9), objective)
             solver, region = LeafSolver(state), state.search_region(state.pairs[0].region)
-            for _ in range(12 if objective is Objective.MAX_MARGIN else 200):
+            for _ in range(4 if objective is Objective.MAX_MARGIN else 200):
                 x = np.clip(image + (rng.random(len(image)) - 0.5) * 2 * rng.random(), 0, 1)
                 if not region.contains(x):
                     continue
                 values = evaluate_all(network, torch.from_numpy(x[None]))
                 if objective is Objective.MIN_DISTORTION and int(values[-1].argmax()) == label:
                     continue
-                phases = {
-                    i: np.where(values[network.nodes[i].input][0].numpy() > 0, 1, -1).astype(np.int8)  # type: ignore[union-attr]
-                    for i in network.relus
-                }
+                phases = phases_of(network, values)
                 for pair in state.pairs:
                     value, point = solver.solve(pair, phases)
                     violation = pair.polytope.violation(values[-1][0].numpy())
@@ -452,11 +467,153 @@ def test_entries_shown_several_times_add_up() -> None:
 def test_boxes_count_only_where_their_bound_is_positive(
     bound: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from test_proofs import base, subject
-
     source, _, _ = base("mlp", 3, True)
     model = subject("mlp", 3)[0]
     checking.check(source, model)
     monkeypatch.setattr(checking, "part_bound", lambda *_: (bound, np.zeros((1, 3))))
     with pytest.raises(Rejected, match="is not excluded on a box"):
         checking.check(source, model)
+
+
+# -- losses ------------------------------------------------------------------------------------------------------------------
+
+
+def test_adding_a_bias_rounds() -> None:
+    """A bias of 1e12 beside weights of 1 loses the unit of 1e12."""
+    b = NetworkBuilder((2,))
+    hidden = b.relu(b.affine([0], [Dense(tensor(np.eye(2)))], np.full(2, 1e12)))
+    network = b.finish(b.affine([hidden], [Dense(tensor(np.ones((1, 2))))], np.full(1, -2e12)))
+    inputs = InputSet(torch.zeros(1, 2, dtype=F64), torch.ones(1, 2, dtype=F64))
+    losses = RoundingLoss.of(network, inputs, crown(network, inputs)).loss
+    assert (losses[1] >= 1e12 * 2.0**-53).all() and (losses[3] >= 2e12 * 2.0**-53).all()
+
+
+@pytest.mark.parametrize("size", [1, 63, 64, 65, 200, 997, 4096])
+def test_inner_products_count_every_term(size: int) -> None:
+    """Blocks of a wide layer, one vector for all rows or one for each."""
+    rng = np.random.default_rng(size)
+    weights, value = rng.normal(size=(1, 2, size)).astype(np.float32), rng.normal(size=size).astype(np.float32)
+    exact = weights.astype(np.float64) @ value.astype(np.float64)
+    for shape in ((size,), (1, 1, size), (1, 2, size)):
+        values = torch.from_numpy(np.broadcast_to(value, shape).copy())
+        found = backwards._inner(torch.from_numpy(weights), values, F64)
+        np.testing.assert_allclose(found.numpy(), exact, rtol=0, atol=1e-5 * size)
+
+
+def test_members_of_maxima_are_gathered_with_losses() -> None:
+    """In the checker: sums over overlapping windows round, by a unit of the largest value at least."""
+    network = CheckedNetwork(onnx.load(str(subject("pool", 0)[0])))
+    size = network.nodes[0].size
+    loss = Relaxation(network, BoxRegion(np.full(size, 0.5), np.ones(size))).loss
+    pools = [i for i, node in enumerate(network.nodes) if node.pool >= 0]
+    assert pools and all((loss[i] >= 1e-3 * 2.0**-53).all() for i in pools)
+
+
+def test_relu_balls_keep_their_own_radii() -> None:
+    many = torch.arange(6.0, dtype=F64).view(3, 1, 2)
+    ball = ReluBall(torch.tensor([0, 1]), many - 9, many + 9, many, torch.tensor([[1.0], [2.0], [3.0]], dtype=F64), 1.0)
+    taken = ball.rows(torch.tensor([2, 1]))
+    assert taken.radius.tolist() == [[3.0], [2.0]]
+    for whole, part in ((ball.center, taken.center), (ball.lower, taken.lower), (ball.upper, taken.upper)):
+        assert torch.equal(part, whole[[2, 1]])
+
+
+def test_boxes_are_not_clipped_inward_by_rounding() -> None:
+    """Vertices of the allowed part, where rows are exactly 0, stay inside."""
+    rng, kept = np.random.default_rng(0), 0
+    for _ in range(300):
+        a, limit = rng.integers(1, 9, 2).astype(float), rng.integers(1, 9) / 8
+        rows, offset = torch.tensor([[[a[0], a[1]]]], dtype=F64), torch.tensor([[-limit * a[0]]], dtype=F64)
+        zero, one = torch.zeros(1, 2, dtype=F64), torch.ones(1, 2, dtype=F64) * 8
+        low, high, empty = clip(zero, one, rows, offset)
+        corner = torch.tensor([[limit, 0.0]], dtype=F64)  # a x = limit a[0]
+        assert not bool(empty) and bool(((corner >= low) & (corner <= high)).all())
+        kept += float(high[0, 0]) < 8
+    assert kept > 200
+
+
+# -- doors -------------------------------------------------------------------------------------------------------------------
+
+
+def test_proving_refuses_what_is_no_number_and_what_cannot_be() -> None:
+    network = random_network("mlp", 0)
+    image = np.full(3, 0.5)
+    label = int(predict(network, torch.from_numpy(image)[None]))
+    state = opened(network, robustness(image, label, 3, get_norm("inf"), 0.25), Objective.MIN_DISTORTION)
+    for value in (math.nan, math.inf):  # no farther than the limit can be seen
+        with pytest.raises(FloatingPointError):
+            state.prove(state.pairs[0], value, "test")
+    assert state.pairs[0].lower == 0.0
+
+
+def nearest_leaf(seed: int) -> tuple[Network, np.ndarray, int, dict[int, np.ndarray], float, int] | None:
+    """A network, an image, and phases of a leaf with an unsafe input; the leaf's distance, and the rival's number."""
+    network, rng = random_network("mlp", seed), np.random.default_rng(seed)
+    image = rng.random(network.input_size)
+    label = int(predict(network, torch.from_numpy(image)[None]))
+    state = opened(network, robustness(image, label, 3, get_norm("2"), math.inf), Objective.MIN_DISTORTION)
+    for x in rng.random((400, len(image))):
+        values = evaluate_all(network, torch.from_numpy(x[None]))
+        for k, pair in enumerate(state.pairs):
+            if pair.polytope.violation(values[-1][0].numpy()) < -0.05:
+                phases = phases_of(network, values)
+                value, _ = LeafSolver(state).solve(pair, phases)
+                return network, image, label, phases, value, k
+    return None
+
+
+def test_leaves_in_balls_are_empty_only_where_their_nearest_point_is_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = 0
+    for seed in range(8):
+        if (found := nearest_leaf(seed)) is None or found[4] < 0.01:
+            continue
+        network, image, label, phases, distance_, k = found
+        for share, inside in ((1.03, True), (1.2, True), (0.98, False)):
+            specification = robustness(image, label, 3, get_norm("2"), share * distance_)
+            state = opened(network, specification, Objective.FEASIBILITY)
+            value, _ = LeafSolver(state).solve(state.pairs[k], phases)
+            assert (value <= 0) is inside, (seed, share, value)
+        seen += 1
+        with monkeypatch.context() as patch:  # a solver that calls everything infeasible
+            patch.setattr(leaf, "convex_solver", lambda _: Infeasible())
+            value, _ = LeafSolver(state).solve(state.pairs[k], phases)
+            state = opened(network, robustness(image, label, 3, get_norm("2"), 1.2 * distance_), Objective.FEASIBILITY)
+            assert LeafSolver(state).solve(state.pairs[k], phases)[0] == -math.inf
+    assert seen >= 3
+
+
+class Infeasible:
+    def solve(self, *_: object) -> SolveResult:
+        return SolveResult(SolverStatus.INFEASIBLE, None, math.inf, -math.inf, 0.0)
+
+
+def test_a_ray_is_evaluated_before_it_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    builder = ProgramBuilder()
+    columns = builder.columns(np.zeros(2), np.ones(2), integer=True)
+    builder.rows(csr_matrix(np.array([[1.0, 1.0]])), np.array([1.0]), np.array([np.inf]))
+    program = builder.finish({int(c): 1.0 for c in columns}, ColumnMap(columns))
+    assert LpTree(program).minimum(10.0).bound == pytest.approx(1.0)
+
+    def lie(self: HighsLps, *_: object) -> LpAnswer:
+        return LpAnswer(None, None, np.ones(1), False)
+
+    monkeypatch.setattr(HighsLps, "solve", lie)
+    assert LpTree(program).minimum(10.0).bound <= 1.0
+
+
+# -- statements ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_ball_of_another_norm_is_another_ball(tmp_path: Path) -> None:
+    """A proof for norm 1 says nothing of norm 2 at the same radius, where an adversarial example is."""
+    path = linear(tmp_path / "m.onnx", np.array([[1.0, 1.0, 1.0], [0.0, 0.0, 0.0]]), np.array([0.0, 1.0]))
+    image = np.array([0.5, 0.5, 0.5])  # class 0 by 0.5: distance 0.5 in norm 1, 0.289 in norm 2
+    outcome = certify(path, image, 0, "1", 0.4, settings=Settings(timeout=10, threads=1, proofs=tmp_path))
+    assert outcome.proof is not None
+    checking.check(outcome.proof, path)
+    header, arrays = unpack(Path(outcome.proof))
+    for norm in ("2", "inf"):
+        header["cases"][0]["norm"] = norm
+        repack(tmp_path / "other.proof", header, arrays)
+        with pytest.raises(Rejected):
+            checking.check(tmp_path / "other.proof", path)
