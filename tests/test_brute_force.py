@@ -69,7 +69,7 @@ def test_any_engines_never_contradict(kind: str, count: int) -> None:
     network, image, label = case(kind, 7)
     truth = nearest(network, image, label, "inf")
     subsets = list(itertools.combinations([name for name in ENGINES if name != "support-split"], count))
-    for names in random.Random(count).sample(subsets, min(5, len(subsets))):
+    for names in random.Random(f"{kind}{count}").sample(subsets, min(3, len(subsets))):
         bracket = distance(network, image, label, "inf", settings=FAST, engines=names).bracket
         assert bracket.lower <= truth + 1e-6 and bracket.upper >= truth - 1e-6, names
         for eps in (0.7 * truth, 1.3 * truth) if np.isfinite(truth) else (0.2,):
@@ -89,7 +89,7 @@ def margin_of(kind: str, seed: int, eps: float) -> float:
 def test_margins_of_verdicts_hold(engines: tuple[str, ...]) -> None:
     """What lies where nothing is unsafe need not be bounded for a verdict, but then it must not be claimed either."""
     robust = 0
-    for kind, seed, eps in itertools.product(("mlp", "leaky", "residual"), range(4), (0.05, 0.2, 0.3)):
+    for kind, seed, eps in itertools.product(("mlp", "leaky", "residual"), range(3), (0.05, 0.2, 0.3)):
         network, image, label = case(kind, seed)
         truth = margin_of(kind, seed, eps)
         settings = replace(FAST, tightening=False)
@@ -97,7 +97,7 @@ def test_margins_of_verdicts_hold(engines: tuple[str, ...]) -> None:
         assert outcome.bracket.lower <= truth + 1e-6, (kind, seed, eps)
         assert outcome.bracket.upper >= truth - 1e-6, (kind, seed, eps)
         robust += outcome.verdict is Verdict.ROBUST
-    assert robust > 8
+    assert robust > 6
 
 
 @pytest.mark.parametrize("norm", ["inf", "1", "0"])
@@ -135,7 +135,8 @@ def test_smaller_balls_first(norm: str, monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize("score", SCORES)
 def test_every_way_to_choose_a_split_is_exact(score: str, filtering: int) -> None:
     """With intermediate bounds recomputed in every domain, and without."""
-    for kind, seed, refine in itertools.product(("mlp", "residual", "conv"), (1, 2), (160, -1)):
+    for number, (kind, refine) in enumerate(itertools.product(("mlp", "residual", "conv"), (160, -1))):
+        seed = 1 + (number + filtering) % 2
         network, image, label = case(kind, seed)
         truth = nearest(network, image, label, "inf")
         settings = Settings(timeout=20, gap=1e-4, threads=1, branching=score, filtering=filtering, tightening=False)

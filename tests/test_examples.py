@@ -7,6 +7,7 @@ import pytest
 
 from advverify.models.datasets import Dataset, load_dataset
 from advverify.models.recipe import Recipe, read_recipe
+from advverify.models.zoo import recipe_of
 from examples import (
     cure_against_adversarial_training,
     dictionary_attacks,
@@ -22,6 +23,17 @@ def short(name: str) -> Recipe:
         chosen,
         training=replace(chosen.training, epochs=1),
         data=replace(chosen.data, limit=128),
+        card=replace(chosen.card, images=2),
+    )
+
+
+def brief(name: str) -> Recipe:
+    """Enough for most images."""
+    chosen = recipe_of(name)
+    return replace(
+        chosen,
+        training=replace(chosen.training, epochs=4),
+        data=replace(chosen.data, limit=600),
         card=replace(chosen.card, images=2),
     )
 
@@ -52,6 +64,7 @@ def test_cure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_stable_against_plain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stable_against_plain, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(stable_against_plain, "FAMILIES", ("plain", "cpl"))
+    monkeypatch.setattr(stable_against_plain, "recipe_of", brief)
     arguments = ["--seeds", "2", "--images", "0:2", "--work", str(tmp_path / "work")]
     stable_against_plain.main.main(arguments, standalone_mode=False)
     page = (tmp_path / "results" / "stable-against-plain-norm-inf" / "index.html").read_text()

