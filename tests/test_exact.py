@@ -121,11 +121,11 @@ def straight(weight: float, sign: float = 1.0) -> Network:
     return b.finish(b.affine([hidden], [Dense(tensor(np.array([[sign]])))], np.zeros(1)))
 
 
-def on_decimals(*assertions: str) -> Specification:
-    """A property of one float32 input and one output."""
+def on_decimals(*assertions: str, dtype: str = "float32") -> Specification:
+    """A property of one input and one output."""
     text = "".join(f"(assert {assertion})\n" for assertion in assertions)
     declared = "(declare-const X_0 Real)\n(declare-const Y_0 Real)\n"
-    return compile_vnnlib(declared + text, Facts(1, 1, input_dtype="float32")).specification
+    return compile_vnnlib(declared + text, Facts(1, 1, input_dtype=dtype)).specification
 
 
 @pytest.mark.parametrize("side", ["0.1", "0.7", "0.3000000000000000000001", "1e-3", "123456.789"])
@@ -162,3 +162,34 @@ def test_witnesses_obey_decimal_limits_of_sums() -> None:
     for first, second in ((just_below, 0.0), (just_below, between), (0.1, 0.0), (just_below, 2 * between)):
         inside = Fraction(first) + Fraction(second) <= Fraction("0.1")
         assert row.contains(np.array([first, second])) == inside
+
+
+@pytest.mark.parametrize("side", ["0.1", "0.3", "0.7"])
+def test_float64_networks_take_the_number_of_a_decimal(side: str) -> None:
+    """Which may lie outside of the interval, on either side; nothing is proved of an interval that excludes it."""
+    fixed, network = (f"(>= X_0 {side})", f"(<= X_0 {side})"), straight(1.0)
+    number, exact = Fraction(float(side)), Fraction(side)
+    for row, reached in ((f"(>= Y_0 {side})", number >= exact), (f"(<= Y_0 {side})", number <= exact)):
+        outcome = verify(network, on_decimals(*fixed, row, dtype="float64"), settings=Settings(timeout=5.0))
+        assert outcome.verdict is (Verdict.ADVERSARIAL if reached else Verdict.ROBUST)
+    thin = (f"(>= X_0 {side})", f"(<= X_0 {side}000000000000000000000001)", "(>= Y_0 0.0)")
+    assert verify(network, on_decimals(*thin, dtype="float64")).verdict is Verdict.ADVERSARIAL
+
+
+def test_maxima_at_their_maximum() -> None:
+    """y = max of relu(a x + b): the largest value is at a corner; more is never reached, that much is."""
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        weight, bias = rng.integers(-3, 4, (4, 2)).astype(float), rng.integers(-2, 3, 4) / 4
+        b = NetworkBuilder((2,), exact=True)
+        hidden = b.relu(b.affine([0], [Dense(tensor(weight))], bias))
+        pooled = b.maximum(hidden, np.array([[0, 1, 2], [1, 2, 3]]))
+        network = b.finish(b.affine([pooled], [Dense(tensor(np.array([[1.0, 0.0], [0.0, 1.0]])))], np.zeros(2)))
+        lower, upper = np.array([-0.5, 0.25]), np.array([0.75, 1.0])
+        most = np.maximum((np.maximum(weight * lower, weight * upper)).sum(1) + bias, 0)
+        for k, members in enumerate(([0, 1, 2], [1, 2, 3])):
+            row, limit = -np.eye(2)[k : k + 1], -np.array([most[members].max()])
+            for strict, verdict in ((True, Verdict.ROBUST), (False, Verdict.ADVERSARIAL)):
+                case = Case(Region(lower, upper), (Polytope(row, limit, np.array([strict])),))
+                outcome = verify(network, Specification((case,)), settings=Settings(timeout=10.0))
+                assert outcome.verdict is verdict, (seed, k, strict, outcome)

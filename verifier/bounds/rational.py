@@ -41,7 +41,8 @@ class Choices:
 
     Attributes:
         bounds: by node read, two float64 vectors.
-        phases: by ReLU node, a vector of +1 (active), -1 (inactive) and 0 (as the bounds say).
+        phases: by ReLU node, a vector of +1 (active), -1 (inactive) and 0 (as the bounds say); by maximum node, where there
+            is one, the place of the largest member in each window, or -1 (as the bounds say).
         slope: between 0 and 1, for every open ReLU; None takes 0 or 1, whichever wastes less.
     """
 
@@ -99,7 +100,13 @@ class RationalNetwork:
                 case Max():
                     below = {}
                     for k, c in weights.items():
-                        member, height = _pick(choices.bounds[node.input], node.windows[k].tolist(), c)
+                        members = node.windows[k].tolist()
+                        place = int(choices.phases[i][k]) if i in choices.phases else -1
+                        member, height = (
+                            (members[place], Fraction(0))
+                            if place >= 0
+                            else _pick(choices.bounds[node.input], members, c)
+                        )
                         if member is None:
                             offset += c * height
                         else:

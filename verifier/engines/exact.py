@@ -2,8 +2,8 @@
 
 A strict row y > 1 whose maximum is exactly 1 is never reached, and a pruned network whose outputs are equal has no
 adversarial example, but no bound that allows for rounding comes to 0. Small networks only, on the file's own numbers
-before anything was folded. ReLUs are split where one bound does not do, and where all phases are known the multipliers of an
-LP, turned into fractions, give the last word.
+before anything was folded. ReLUs and maxima are split where one bound does not do, and where all phases are known the
+multipliers of an LP, turned into fractions, give the last word.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 from ..bounds import InputSet, crown
 from ..bounds.rational import Choices, RationalForm, RationalNetwork, Vector, least
 from ..deadline import check
-from ..network.nodes import Relu
+from ..network.nodes import Max, Relu
 from ..query import Objective
 from ..specification import Polytope, Region
 from ..specification.region import RATIONAL_INPUTS
@@ -71,7 +71,7 @@ def _far(pair: Pair, state: SearchState) -> bool:
 
 
 class _Tree:
-    """Whether a region holds no input of a polytope, by splitting ReLUs of a network in rational arithmetic."""
+    """Whether a region holds no input of a polytope, by splitting ReLUs and maxima of a network in rational arithmetic."""
 
     def __init__(
         self, rational: RationalNetwork, region: Region, polytope: Polytope, state: SearchState, deadline: float
@@ -85,7 +85,9 @@ class _Tree:
 
     def excludes(self) -> bool:
         """Whether every part is proved to be free of unsafe inputs."""
-        return self._free({i: np.zeros(self.network.nodes[i].size, dtype=np.int8) for i in self.network.relus})
+        undecided = {Relu: 0, Max: -1}
+        nodes = [(i, node) for i, node in enumerate(self.network.nodes) if isinstance(node, Relu | Max)]
+        return self._free({i: np.full(node.size, undecided[type(node)], dtype=np.int16) for i, node in nodes})
 
     def _free(self, phases: Mapping[int, np.ndarray]) -> bool:
         check()
@@ -98,12 +100,12 @@ class _Tree:
                     return True
         open_ = self._open(phases)
         if not open_:
-            return not self.network.has_max and self._cell_free(phases)
-        relu, k = open_
-        for sign in (1, -1):
+            return self._cell_free(phases)
+        node, k, parts = open_
+        for part in parts:
             split = dict(phases)
-            split[relu] = phases[relu].copy()
-            split[relu][k] = sign
+            split[node] = phases[node].copy()
+            split[node][k] = part
             if not self._free(split):
                 return False
         return True
@@ -118,27 +120,40 @@ class _Tree:
         value = least(form, self.region)
         return value > 0 or (value == 0 and self.polytope.limit(row)[1])
 
-    def _open(self, phases: Mapping[int, np.ndarray]) -> tuple[int, int] | None:
-        """The open ReLU with the widest triangle, of the first node that has one."""
-        for i in self.network.relus:
-            node = self.network.nodes[i]
-            assert isinstance(node, Relu)
-            lower, upper = self.bounds[node.input]
-            waste = np.where((phases[i] == 0) & (lower < 0) & (upper > 0), np.minimum(-lower, upper), 0.0)
-            if waste.max(initial=0.0) > 0:
-                return i, int(waste.argmax())
+    def _open(self, phases: Mapping[int, np.ndarray]) -> tuple[int, int, list[int]] | None:
+        """A node, one of its neurons and the parts to split it into: of the first node with an open one, what wastes most."""
+        for i, node in enumerate(self.network.nodes):
+            if isinstance(node, Relu):
+                lower, upper = self.bounds[node.input]
+                waste = np.where((phases[i] == 0) & (lower < 0) & (upper > 0), np.minimum(-lower, upper), 0.0)
+                if waste.max(initial=0.0) > 0:
+                    return i, int(waste.argmax()), [1, -1]
+            elif isinstance(node, Max):
+                lower, upper = self.bounds[node.input]
+                for k, members in enumerate(node.windows.tolist()):
+                    least = max(lower[m] for m in members)
+                    possible = {m: place for place, m in enumerate(members) if upper[m] >= least}
+                    if phases[i][k] < 0 and len(possible) > 1:
+                        return i, k, list(possible.values())
         return None
 
     def _cell_free(self, phases: Mapping[int, np.ndarray]) -> bool:
         """Where all phases are known: no input of the cell, or none that satisfies all rows."""
         choices = Choices(self.bounds, phases, None)
         sides: list[RationalForm] = []  # functions that are >= 0 in the cell
-        for i in self.network.relus:
-            node = self.network.nodes[i]
-            assert isinstance(node, Relu)
-            for k in np.flatnonzero(phases[i]):
-                sign = Fraction(int(phases[i][k]))
-                sides.append(self.rational.lower_form({node.input: {int(k): sign}}, Fraction(0), choices))
+        for i, node in enumerate(self.network.nodes):
+            if isinstance(node, Relu):
+                known = [{int(k): Fraction(int(phases[i][k]))} for k in np.flatnonzero(phases[i])]
+            elif isinstance(node, Max):
+                known = [
+                    {node.windows[k].tolist()[place]: Fraction(1), m: Fraction(-1)}
+                    for k, place in enumerate(phases[i].tolist())
+                    for m in sorted(set(node.windows[k].tolist()))
+                    if place >= 0 and m != node.windows[k].tolist()[place]
+                ]
+            else:
+                continue
+            sides += [self.rational.lower_form({node.input: weights}, Fraction(0), choices) for weights in known]
         rows = [self._form(row, choices) for row in range(len(self.polytope.offset))]
         for multipliers, weights in _duals(rows, sides, self.region):
             total = RationalForm({}, Fraction(0))

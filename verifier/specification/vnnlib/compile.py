@@ -191,7 +191,7 @@ class _Assembly:
         """The sides of a box that are no float64; left out where nobody would ask for them."""
         if self.facts.inputs > RATIONAL_INPUTS:
             return {}
-        found = ((k, decimals(own[k], side)) for k, side in box.items())
+        found = ((k, decimals(own[k], side, self.facts.input_dtype)) for k, side in box.items())
         return {k: exact for k, exact in found if exact is not None}
 
     def _region(self, box: dict[int, Sides], exact: dict[int, tuple[Fraction, Fraction]]) -> Region:

@@ -47,9 +47,12 @@ class Sides(NamedTuple):
     taken: tuple[float, ...] = ()
 
 
-def decimals(interval: Interval, side: Sides) -> tuple[Fraction, Fraction] | None:
-    """The interval with what was taken outside of it, as it was written; None where the float64 sides say no less."""
-    if interval.low is None or interval.high is None:
+def decimals(interval: Interval, side: Sides, dtype: str) -> tuple[Fraction, Fraction] | None:
+    """The interval with what was taken outside of it, as it was written; None where the float64 sides say no less.
+
+    Sides of a float64 network are numbers that it takes, inside the interval or in its place, and mean themselves.
+    """
+    if interval.low is None or interval.high is None or dtype == "float64":
         return None
     low, high = min([interval.low, *map(Fraction, side.taken)]), max([interval.high, *map(Fraction, side.taken)])
     return None if low <= Fraction(side.lower) and Fraction(side.upper) <= high else (low, high)
