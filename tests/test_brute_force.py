@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import math
 import random
 from dataclasses import replace
 
@@ -15,8 +16,10 @@ from advverify.verifier.api import certify, distance, verify
 from advverify.verifier.bounds.branching import SCORES
 from advverify.verifier.engines import ENGINES, Settings, region_bounds
 from advverify.verifier.engines.branch_and_bound import domain_bounds, relu_split
+from advverify.verifier.network.builder import NetworkBuilder, tensor
 from advverify.verifier.network.evaluate import predict
 from advverify.verifier.network.nodes import Network
+from advverify.verifier.network.operators import Dense
 from advverify.verifier.norms import get_norm
 from advverify.verifier.outcome import Verdict
 from advverify.verifier.specification import robustness
@@ -162,3 +165,23 @@ def test_rounding_losses_of_float32_do_not_keep_outputs_open(seed: int, monkeypa
         specification = robustness(image, label, 3, get_norm("inf"), eps, margin=lead + slack)
         outcome = verify(network, specification, settings=FAST, engines=("propagate",))
         assert outcome.verdict is verdict, (slack, outcome)
+
+
+@pytest.mark.parametrize("norm", ["inf", "1", "2", "0"])
+@pytest.mark.parametrize("tied", [False, True])
+def test_every_engine_takes_a_network_without_a_relu(norm: str, tied: bool) -> None:
+    """Alone and together; classes that are equal everywhere leave work to whatever comes last."""
+    weight = np.array([[1.0, 0.5, -0.3], [1.0, 0.5, -0.3], [0, 0, 0]]) if tied else np.eye(3) - np.eye(3)[[1, 2, 0]]
+    b = NetworkBuilder((3,), exact=True)
+    network = b.finish(b.affine([0], [Dense(tensor(weight))], np.array([0.0, 0.0, -9.0 * tied])))
+    image, settled = np.array([0.9, 0.3, 0.2]), 0
+    truth = math.inf if tied else nearest(network, image, 0, norm)
+    for engines in [(), *[(name,) for name in ENGINES]]:
+        for eps in (math.inf,) if tied else (0.5 * truth, 1.5 * truth, math.inf):
+            outcome = certify(network, image, 0, norm, eps, settings=FAST, engines=engines)
+            assert outcome.verdict is not (Verdict.ADVERSARIAL if tied or eps < truth else Verdict.ROBUST)
+            settled += outcome.verdict is not Verdict.UNKNOWN
+        if not tied:
+            bracket = distance(network, image, 0, norm, settings=FAST, engines=engines).bracket
+            assert bracket.lower <= truth * (1 + 1e-9) and bracket.upper >= truth * (1 - 1e-9)
+    assert settled >= (1 if tied else 12)

@@ -229,6 +229,11 @@ class _Search:
         """Some of the boxes, side by side in one tree over ReLU phases."""
         domains, self.boxes = self.boxes[:_BOXES], self.boxes[_BOXES:]
         self.state.count("boxes", len(domains))
+        if not self.relus.relus:  # nothing to split: where one row's bound does not do, an LP must
+            for domain in domains:
+                self.queue.close(domain)
+                self.queue.left.add(domain.pair)
+            return
         settings = replace(self.state.settings, timeout=max(deadline - self.state.elapsed, 0.01), threads=1)
         inputs, _ = self._inputs(domains, full=True)
         roots = []
