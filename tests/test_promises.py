@@ -544,6 +544,10 @@ def test_proving_refuses_what_is_no_number_and_what_cannot_be() -> None:
         with pytest.raises(FloatingPointError):
             state.prove(state.pairs[0], value, "test")
     assert state.pairs[0].lower == 0.0
+    asked = opened(network, robustness(image, label, 3, get_norm("inf"), 0.25), Objective.FEASIBILITY)
+    with pytest.raises(FloatingPointError):
+        asked.prove(asked.pairs[0], math.nan, "test")
+    assert asked.pairs[0].lower == -math.inf
 
 
 def nearest_leaf(seed: int) -> tuple[Network, np.ndarray, int, dict[int, np.ndarray], float, int] | None:

@@ -57,7 +57,8 @@ def command(
     out: Path,
 ) -> None:
     """Put faults in one at a time, and say which the tests notice."""
-    faults = [fault for fault in load_faults() if not only or fault.area in only or fault.label in only]
+    every = load_faults()
+    faults = [fault for fault in every if not only or fault.area in only or fault.label in only]
     if not faults:
         raise click.ClickException("there is no such area or fault; see --list")
     for fault in faults:
@@ -75,7 +76,7 @@ def command(
     runner = _Runner(jobs, near, limit, deadline, out)
     if out.is_file() and not again:
         known = json.loads(out.read_text())
-        runner.results = {label: Trial(**found) for label, found in known.items() if _still(label, faults, found)}
+        runner.results = {label: Trial(**found) for label, found in known.items() if _still(label, every, found)}
     click.echo(_report(faults, runner.run(todo)))
 
 
@@ -92,7 +93,7 @@ class _Runner:
         entries = list(dict.fromkeys(test for fault in faults for test in fault.tests))
         if not self.near:
             entries += [file for file in soundness_files() if file not in entries]
-        faults = [fault for fault in faults if fault.label not in self.results]
+        faults = [f for f in faults if f.label not in self.results or self.results[f.label].outcome == "survived"]
         with trial.scratch() as folder:
             if self.limit is None:
                 self._trials(folder / "normal", [_Task(None, (entry,), 3600.0) for entry in entries])
@@ -165,8 +166,8 @@ class _Runner:
 
 
 def _still(label: str, faults: Sequence[Fault], found: dict[str, object]) -> bool:
-    """Whether a result counts: survivors are run again, since tests may have been written for them."""
-    return found["outcome"] != "survived" and any(fault.label == label for fault in faults)
+    """Whether a result is of a fault that there is; survivors are run again, since tests may have been written for them."""
+    return any(fault.label == label for fault in faults)
 
 
 def soundness_files() -> list[str]:
