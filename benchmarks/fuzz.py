@@ -243,7 +243,7 @@ def vnncomp_folder(folder: Path) -> None:
 def sample_proof(folder: Path) -> tuple[bytes, Path]:
     """A proof about the smallest network of the zoo."""
     path, data = path_of("digits-mlp"), load_dataset("digits")
-    settings = Settings(timeout=10, threads=1, proofs=folder)
+    settings = Settings(timeout=120, threads=1, proofs=folder)
     outcome = certify(path, data.images[0], int(data.labels[0]), "inf", 0.085, settings=settings)
     assert outcome.proof is not None
     return Path(outcome.proof).read_bytes(), path

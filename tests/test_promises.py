@@ -2,9 +2,11 @@
 
 import importlib
 import math
+from dataclasses import replace
 from decimal import Decimal, localcontext
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import onnx
@@ -39,9 +41,12 @@ from advverify.verifier.engines.branch_and_bound.leaf import LeafSolver
 from advverify.verifier.engines.branch_and_bound.relu_split import ReluSplit
 from advverify.verifier.engines.judgement import NetworkJudge
 from advverify.verifier.engines.state import SearchState
+from advverify.verifier.errors import InvalidModel
+from advverify.verifier.network.agreement import Agreement, rounding_errors
 from advverify.verifier.network.builder import NetworkBuilder, tensor
 from advverify.verifier.network.evaluate import evaluate, evaluate_all, predict
 from advverify.verifier.network.nodes import Network, Relu, predecessors
+from advverify.verifier.network.onnx_runtime import OnnxJudge
 from advverify.verifier.network.operators import Conv2d, Dense
 from advverify.verifier.norms import get_norm
 from advverify.verifier.norms.base import ball_box
@@ -394,6 +399,42 @@ def test_tied_channels_change_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
     result = Highs().solve(program, SolveOptions(time_limit=20.0))
     assert result.status is SolverStatus.OPTIMAL and result.point is not None
     assert float(program.cost @ result.point) + program.offset == pytest.approx(1.0)
+
+
+# -- reading -----------------------------------------------------------------------------------------------------------------
+
+
+class Shifted:
+    """A runtime that is off by a little more than independent roundings, and by less than the worst ones."""
+
+    path, dtype, has_ending = Path("m.onnx"), np.dtype(np.float32), False
+
+    def __init__(self, network: Network, shift: np.ndarray) -> None:
+        self.network, self.shift = network, shift
+
+    def logits(self, x: np.ndarray) -> np.ndarray:
+        return evaluate(self.network, torch.from_numpy(x)).numpy() + self.shift
+
+
+def test_a_reading_that_is_off_by_more_than_chance_is_refused() -> None:
+    rng = np.random.default_rng(0)
+    b, node = NetworkBuilder((60,)), 0
+    for _ in range(8):
+        node = b.relu(b.affine([node], [Dense(tensor(rng.normal(size=(60, 60)) / 8))], rng.normal(size=60)))
+    network = b.finish(b.affine([node], [Dense(tensor(rng.normal(size=(3, 60))))], np.zeros(3)))
+    network = replace(network, input_dtype="float32")
+    x = rng.random((1, 60))
+    rounding = rounding_errors(network, torch.from_numpy(x.astype(np.float32).astype(float)), "float32")
+    worst, likely = rounding.worst.numpy(), rounding.likely.numpy()
+    assert (worst > 300 * likely).all()
+    for factor, refused in ((150.0, True), (20.0, False)):
+        judge = cast(OnnxJudge, Shifted(network, factor * likely))
+        agreement = Agreement(network, network, judge)
+        if refused:
+            with pytest.raises(InvalidModel, match="something else"):
+                agreement.check_on(x)
+        else:
+            agreement.check_on(x)
 
 
 # -- properties ------------------------------------------------------------------------------------------------------------
