@@ -413,7 +413,7 @@ class Shifted:
         self.network, self.shift = network, shift
 
     def logits(self, x: np.ndarray) -> np.ndarray:
-        return evaluate(self.network, torch.from_numpy(x)).numpy() + self.shift
+        return np.asarray(evaluate(self.network, torch.from_numpy(x)).numpy() + self.shift)
 
 
 def test_a_reading_that_is_off_by_more_than_chance_is_refused() -> None:
