@@ -18,6 +18,7 @@ NOT_OF_ANSWERS = {
     "test_examples.py",
     "test_fuzz.py",
     "test_geometry.py",
+    "test_installation.py",
     "test_layout.py",
     "test_models.py",
     "test_progress.py",

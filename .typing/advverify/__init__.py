@@ -1,1 +1,0 @@
-../../advverify/__init__.py

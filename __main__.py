@@ -1,0 +1,5 @@
+"""`python -m advverify`."""
+
+from advverify.cli.main import main
+
+main()
