@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+SEED = click.IntRange(0, 2**63 - 1)
+
 
 def apply(*decorators: Callable[[F], F]) -> Callable[[F], F]:
     """Several decorators as one, the first outermost."""
@@ -84,7 +86,7 @@ def search_options(timeout: float) -> Callable[[F], F]:
             show_default=True,
             help="Where attacks and bound propagation look at images or a property first; auto: certify on a GPU, if any.",
         ),
-        click.option("--seed", type=int, default=0, show_default=True, help="Seed of attacks and solvers."),
+        click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of attacks and solvers."),
         click.option(
             "--float32",
             is_flag=True,

@@ -94,7 +94,10 @@ def test_killed_drivers_and_workers_change_nothing(undisturbed: Path, tmp_path: 
     rng, command = random.Random(0), [sys.executable, "-m", "advverify.cli", "batch", "run", str(job)]
     for _ in range(3):
         driver = subprocess.Popen([*command, "--store", str(store), "--jobs", "2"], stderr=subprocess.DEVNULL)
-        time.sleep(rng.uniform(3.0, 6.0))
+        while not store.is_file():
+            assert driver.poll() is None
+            time.sleep(0.02)
+        time.sleep(rng.uniform(0.5, 4.0))
         children = subprocess.run(
             ["ps", "--ppid", str(driver.pid), "-o", "pid="], capture_output=True, text=True
         ).stdout.split()

@@ -88,8 +88,11 @@ class Model:
             )
         return shape[0]
 
-    def read_property(self, path: str | Path, deadline: float = math.inf) -> Property:
+    def read_property(self, path: str | Path, deadline: float = math.inf, executed: bool = False) -> Property:
         """Read a VNN-LIB file about this network, until time.perf_counter() reaches the deadline.
+
+        With `executed` outputs are what executions of the file give, which know no range of a final Softmax and its like:
+        probabilities come to 0 and 1, and their sum does not.
 
         Raises:
             InvalidSpecification: names file, and line and column where there is one.
@@ -98,7 +101,8 @@ class Model:
         network = self.network
         narrow = "float32" in (network.input_dtype, self.judge.dtype.name)
         dtype = "float32" if narrow else "float64"
-        return read_vnnlib(path, Facts(network.input_size, network.output_size, network.ending, dtype), deadline)
+        ending = "" if executed else network.ending
+        return read_vnnlib(path, Facts(network.input_size, network.output_size, ending, dtype), deadline)
 
 
 def _question(
@@ -370,7 +374,7 @@ def verify(
     labels: dict[str, object] = {}
     if not isinstance(specification, Specification):
         try:
-            read = model.read_property(specification, began + limit)
+            read = model.read_property(specification, began + limit, executed)
         except OutOfTime:
             return Outcome(*unknown, time.perf_counter() - began, reason=late)
         specification = read.specification

@@ -13,7 +13,7 @@ import numpy as np
 from advverify.verifier.errors import InvalidInput
 from advverify.verifier.outcome import finite
 
-from ..options import data_for, images_from, model_path
+from ..options import SEED, data_for, images_from, model_path
 from ..table import console, number
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ _DEFAULT_EPS = {"inf": 0.1, "2": 1.0}  # of universal perturbations
 @click.option(
     "--exact", type=click.Path(exists=True, path_type=Path), default=None, help="Lines of `distance --out`: brackets."
 )
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=None, help="Write one JSON line an attack.")
 def command(names: str, out: Path | None, **options: Any) -> int:
     """Run attacks on images that MODEL (a path or zoo:NAME) classifies rightly.

@@ -16,7 +16,7 @@ import numpy as np
 from advverify.verifier.errors import InvalidInput
 
 from ..images import Task, lost
-from ..options import data_for, images_from, model_path, writable_folder
+from ..options import SEED, data_for, images_from, model_path, writable_folder
 from ..report.figures import radius_curves, require_report, scatter
 from ..report.page import p_range, percent, render
 from ..results import ResultFile, key_of
@@ -68,7 +68,7 @@ class Subject:
 @click.option("--gap", type=float, default=0.01, show_default=True, help="Relative gap of a closed bracket.")
 @click.option("--timeout", type=float, default=60.0, show_default=True, help="Seconds an image.")
 @click.option("--jobs", type=int, default=None, help="Images worked on at the same time [default: one a core].")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of attacks.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of attacks.")
 @click.option(
     "--out", type=click.Path(path_type=Path), default=None, help="Folder for page, pictures, JSON and brackets."
 )

@@ -10,7 +10,7 @@ import click
 
 from advverify.verifier.errors import InvalidInput
 
-from ..options import data_for, images_from, model_path, writable_folder
+from ..options import SEED, data_for, images_from, model_path, writable_folder
 from ..report import geometry_figures
 from ..report.figures import require_report
 from ..table import console
@@ -23,7 +23,7 @@ _MOST_INPUTS = 1024
 @click.option("--data", default=None, help="digits, mnist:DIR, cifar10:DIR or npz:FILE [default: the models' own].")
 @click.option("--images", default="0:60", show_default=True, help="Images of the test set: 0:100 or 0:100:5.")
 @click.option("--h", type=float, default=0.5, show_default=True, help="Step, as a share of the median distance.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the figures and their data.")
 def command(models: tuple[str, ...], data: str | None, images: str, h: float, seed: int, out: Path) -> int:
     """Curvature, normals, cross-sections and subspaces of the decision boundaries of MODELS (paths or zoo:NAME).

@@ -11,7 +11,7 @@ import click
 
 from advverify.verifier.errors import InvalidInput
 
-from ..options import device_from
+from ..options import SEED, device_from
 from ..table import console
 
 
@@ -19,7 +19,7 @@ from ..table import console
 @click.argument("recipe")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The ONNX file to write.")
 @click.option("--data", default=None, help="Where the recipe's data are: mnist:DIR, cifar10:DIR [default: its name].")
-@click.option("--seed", type=int, default=None, help="Another seed than the recipe's.")
+@click.option("--seed", type=SEED, default=None, help="Another seed than the recipe's.")
 @click.option(
     "--work", type=click.Path(path_type=Path), default=None, help="Checkpoint and metrics [default: OUT.training]."
 )

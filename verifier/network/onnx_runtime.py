@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from onnx import TensorProto
 
 from ..errors import InvalidModel
 from .onnx_file import OnnxFile, open_file
 from .onnx_graph import Graph, graph_of
 from .onnx_reader import input_shapes
+
+_NOT_IN_FLOAT64 = ["MatMulScaleFusion"]  # keeps a factor in float32, whatever the file's precision
 
 
 class OnnxJudge:
@@ -32,6 +35,8 @@ class OnnxJudge:
         first = graph.entry.type.tensor_type.shape.dim[0]
         self.free_batch = len(self.shape) > 1 and not first.dim_value
         self._output, self._name, self._logits_name = graph.output, graph.entry.name, graph.logits
+        double = graph.entry.type.tensor_type.elem_type == TensorProto.DOUBLE
+        self._disabled = _NOT_IN_FLOAT64 if double else []
         self._session = self._start(_source(file))
         self.has_ending = bool(graph.ending)
         self._graph: Graph | None = graph if graph.ending else None  # till a session of its own computes the logits
@@ -72,7 +77,13 @@ class OnnxJudge:
         options.inter_op_num_threads = 1
         options.log_severity_level = 4  # what goes wrong is raised; it need not be printed too
         try:
-            return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"], enable_fallback=0)
+            return onnxruntime.InferenceSession(
+                source,
+                options,
+                providers=["CPUExecutionProvider"],
+                enable_fallback=0,
+                disabled_optimizers=self._disabled,
+            )
         except Exception as error:  # onnxruntime has no exception tree of its own
             raise InvalidModel(f"{self.path}: onnxruntime refuses the file ({str(error).splitlines()[0]})") from error
 

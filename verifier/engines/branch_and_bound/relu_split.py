@@ -48,6 +48,8 @@ class ReluSplit:
         known = state.region_bounds
         if state.network.has_max:
             known = RegionBounds(max_to_relu(state.network))
+        if not known.network.relus:  # maxima of one entry each
+            return
         for case in state.excluded.cases:
             search = None
             if state.distances and np.isfinite(state.goal):
