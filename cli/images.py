@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from advverify.verifier.errors import InvalidInput
-
 from .options import data_for, engines_from, images_from, model_path, settings_from
 from .results import ResultFile, key_of
 from .table import console, outcome_table, reasons, summary
@@ -38,8 +36,6 @@ def run_images(options: dict[str, Any], ask: Ask, title: str, distances: bool, f
     together = first is not None
     settings, engines = settings_from(options, gpu=together, many=together), engines_from(options["engines"])
     jobs = int(options["jobs"])
-    if jobs < 1:
-        raise InvalidInput(f"--jobs must be at least 1, got {jobs}")
     get_norm(options["norm"])
     model = model_of(str(path))
     for note in model.network.notes:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 SEED = click.IntRange(0, 2**63 - 1)
+COUNT = click.IntRange(1, 1024)  # of threads or processes
 
 
 def apply(*decorators: Callable[[F], F]) -> Callable[[F], F]:
@@ -53,7 +54,7 @@ def query_options(function: F) -> F:
         click.option("--tie-channels", is_flag=True, help="Norm 0 counts pixels instead of single values."),
         click.option("--gap", type=float, default=1e-4, show_default=True, help="Relative gap of a closed bracket."),
         search_options(60.0),
-        click.option("--jobs", type=int, default=1, show_default=True, help="Images worked on at the same time."),
+        click.option("--jobs", type=COUNT, default=1, show_default=True, help="Images worked on at the same time."),
         click.option("--out", type=click.Path(path_type=Path), default=None, help="Append one JSON line an image."),
     )(function)
 
@@ -78,7 +79,7 @@ def search_options(timeout: float) -> Callable[[F], F]:
         click.option(
             "--solver", default="highs", show_default=True, help="Solver of the MILP engine: highs, scip, cbc."
         ),
-        click.option("--threads", type=int, default=None, help="Threads a query [default: 2, fewer with --jobs]."),
+        click.option("--threads", type=COUNT, default=None, help="Threads a query [default: 2, fewer with --jobs]."),
         click.option(
             "--device",
             type=click.Choice(["auto", "cpu", "cuda"]),
@@ -124,8 +125,6 @@ def settings_from(options: dict[str, Any], gpu: bool = True, many: bool = False)
     threads = options["threads"]
     if threads is None:  # all jobs together get no more than the machine has
         threads = max(1, min(2, (os.cpu_count() or 1) // max(int(options.get("jobs", 1)), 1)))
-    if threads < 1:
-        raise InvalidInput(f"--threads must be at least 1, got {threads}")
     if options["solver"] != "highs":
         get_solver(options["solver"])
     if options["device"] == "cuda" and not gpu:

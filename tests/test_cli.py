@@ -100,6 +100,8 @@ def test_info_export_capabilities(tmp_path: Path) -> None:
         (["certify", "zoo:digits-mlp", "--eps", "0.1", "--timeout", "0"], "--timeout must be"),
         (["certify", "zoo:digits-mlp", "--eps", "0.1", "--engines", "magic"], "unknown engine 'magic'"),
         (["certify", "zoo:digits-mlp", "--eps", "0.1", "--seed", str(2**64)], "not in the range"),
+        (["certify", "zoo:digits-mlp", "--eps", "0.1", "--threads", str(2**64)], "not in the range"),
+        (["certify", "zoo:digits-mlp", "--eps", "0.1", "--jobs", "0"], "not in the range"),
         (["certify", "zoo:digits-mlp", "--eps", "0.1", "--images", "0:9999"], "the data set has 360 images"),
         (["certify", "zoo:digits-mlp", "--eps", "0.1", "--images", "0:9:0"], "--images takes 7, 0:100 or 0:100:5"),
         (["certify", "zoo:digits-mlp", "--eps", "0.1", "--data", "cats"], "unknown data set"),

@@ -16,7 +16,7 @@ import numpy as np
 
 from advverify.verifier.errors import InvalidInput
 
-from ..options import images_from, model_path, writable_folder
+from ..options import COUNT, images_from, model_path, writable_folder
 from ..table import console
 
 if TYPE_CHECKING:
@@ -46,8 +46,13 @@ def workers(function: Any) -> Any:
             default=None,
             help="Write a proof of each new answer to this folder.",
         ),
-        click.option("--memory", type=int, default=0, help="MiB of data a worker may hold [default: no limit]."),
-        click.option("--jobs", type=int, default=None, help="Worker processes [default: one a core]."),
+        click.option(
+            "--memory",
+            type=click.IntRange(0, 2**40),
+            default=0,
+            help="MiB of data a worker may hold [default: no limit].",
+        ),
+        click.option("--jobs", type=COUNT, default=None, help="Worker processes [default: one a core]."),
         STORE,
     ):
         function = option(function)
@@ -96,8 +101,6 @@ def _run(job: Job, store_path: Path, dry_run: bool, options: dict[str, Any]) -> 
     from advverify.verifier.store import Store
 
     jobs = options["jobs"]
-    if (jobs is not None and jobs < 1) or options["memory"] < 0:
-        raise InvalidInput("--jobs must be at least 1, --memory at least 0")
     if options["proofs"] is not None:
         options["proofs"] = writable_folder(options["proofs"], "--proofs")
     if dry_run and not store_path.exists():

@@ -16,7 +16,7 @@ import numpy as np
 from advverify.verifier.errors import InvalidInput
 
 from ..images import Task, lost
-from ..options import SEED, data_for, images_from, model_path, writable_folder
+from ..options import COUNT, SEED, data_for, images_from, model_path, writable_folder
 from ..report.figures import radius_curves, require_report, scatter
 from ..report.page import p_range, percent, render
 from ..results import ResultFile, key_of
@@ -67,7 +67,7 @@ class Subject:
 @click.option("--eps-grid", default="", help="Radii at which accuracies are listed [default: three, from the data].")
 @click.option("--gap", type=float, default=0.01, show_default=True, help="Relative gap of a closed bracket.")
 @click.option("--timeout", type=float, default=60.0, show_default=True, help="Seconds an image.")
-@click.option("--jobs", type=int, default=None, help="Images worked on at the same time [default: one a core].")
+@click.option("--jobs", type=COUNT, default=None, help="Images worked on at the same time [default: one a core].")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of attacks.")
 @click.option(
     "--out", type=click.Path(path_type=Path), default=None, help="Folder for page, pictures, JSON and brackets."
@@ -109,8 +109,6 @@ def command(models: tuple[str, ...], images: str, eps_grid: str, out: Path | Non
 
 
 def _jobs(jobs: int | None) -> int:
-    if jobs is not None and jobs < 1:
-        raise InvalidInput(f"--jobs must be at least 1, got {jobs}")
     return jobs or max(1, os.cpu_count() or 1)
 
 
