@@ -202,11 +202,11 @@ def test_no_attack_is_below_the_proved_distance(tmp_path: Path) -> None:
     lines, table = tmp_path / "exact.jsonl", tmp_path / "attacks.jsonl"
     for norm in ("inf", "2"):
         done = run(
-            "distance", "zoo:digits-mlp", "--norm", norm, "--images", "0:4", "--gap", "0.001", "--out", str(lines)
+            "distance", "zoo:digits-mlp", "--norm", norm, "--images", "0:3", "--gap", "0.001", "--out", str(lines)
         )
         assert done.returncode == 0
     names = "fgsm,bim,pgd,deepfool-2,deepfool-inf,lbfgs,carlini-wagner-2,square"
-    arguments = ["attack", "zoo:digits-mlp", "--attack", names, "--images", "0:4", "--exact", str(lines)]
+    arguments = ["attack", "zoo:digits-mlp", "--attack", names, "--images", "0:3", "--exact", str(lines)]
     done = run(*arguments, "--out", str(table))
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in table.read_text().splitlines()]

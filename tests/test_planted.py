@@ -16,7 +16,7 @@ def test_planted_by_training(kind: str, tmp_path: Path) -> None:
     subject = plant(kind, 3, 0.1, tmp_path)
     assert Model(subject.path).predict(subject.point) != subject.label
     assert np.abs(subject.point - subject.center).max() <= subject.eps
-    said = list(words(subject, 2.0))
+    said = list(words(subject, 1.0))
     assert all(verdict is not Verdict.ROBUST for _, verdict in said), said
     assert ("falsify", Verdict.ADVERSARIAL) not in said  # it is well hidden
     settings = Settings(timeout=60)

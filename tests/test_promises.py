@@ -367,7 +367,7 @@ def test_domains_claim_nothing_of_what_they_left_out(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(DomainBounds, "bound", compared)
     monkeypatch.setattr(domain_bounds, "_REFINE_UNSTABLE", 1000)
     for kind in ("mlp", "conv", "residual"):
-        for seed in range(4):
+        for seed in range(2):
             network = random_network(kind, seed)
             center = np.random.default_rng(seed).random(network.input_size)
             region = Region(np.maximum(center - 0.5, 0), np.minimum(center + 0.5, 1))
@@ -440,7 +440,7 @@ def test_a_reading_that_is_off_by_more_than_chance_is_refused() -> None:
 # -- properties ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("limit", ["0.1", "-0.1", "0.3", "1e-40", "123456789.123456789", "0.5"])
+@pytest.mark.parametrize("limit", ["0.1", "-0.1", "0.3", "1e-40", "123456789.123456789", "0.5", "1e308", "-1e200"])
 def test_limits_are_rounded_up_and_not_attained_then(limit: str) -> None:
     for factor in (Fraction(1), Fraction(2), Fraction(1, 3)):
         terms = {("Y", 0): factor, ("Y", 1): Fraction(-1, 7) if factor.denominator == 3 else Fraction(-1)}
@@ -452,6 +452,8 @@ def test_limits_are_rounded_up_and_not_attained_then(limit: str) -> None:
             assert row.strict == (strict or Fraction(row.offset) != exact)
             if Fraction(row.offset) != exact and row.exact:
                 assert row.decimal == (exact, strict)
+    if abs(Fraction(limit)) > 10**100:  # made moderate by a power of 2
+        return
     rough = Linear(
         {("Y", 0): Fraction("0.1000000000000000000000001"), ("Y", 1): Fraction(1, 3 * 2**70)}, -Fraction(limit)
     )

@@ -339,7 +339,8 @@ def test_corruptions(boxes: bool, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     path = tmp_path / "c.proof"
     accepted = 0
-    for round_ in range(550):
+    rounds = 550 if boxes else 300
+    for round_ in range(rounds):
         kind, seed = [("conv", 0), ("conv", 4), ("mlp", 3), ("conv", 1)][round_ % 4 if not boxes else 2]
         source, _, exact = base(kind, seed, boxes)
         model, image, label = subject(kind, seed)
@@ -359,7 +360,7 @@ def test_corruptions(boxes: bool, tmp_path: Path) -> None:
         radius = header["cases"][0]["radius"]
         low, high = np.maximum(lower, center - radius), np.minimum(upper, center + radius)
         assert unreached(model, low, high, header, arrays)
-    assert 0 < accepted < 450
+    assert 0 < accepted < 0.82 * rounds
 
 
 def test_what_must_be_there(tmp_path: Path) -> None:

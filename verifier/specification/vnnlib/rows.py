@@ -14,6 +14,7 @@ from ..specification import Polytope
 from .formula import Inequality, Variable
 
 _MANTISSA = 2**53
+_HUGE = 200  # binary digits before the point
 
 
 class Row(NamedTuple):
@@ -42,7 +43,7 @@ def row_of(inequality: Inequality) -> Row:
     terms, constant = inequality.expression
     scale = _scale(list(terms.values()))
     exact = scale is not None
-    factor = scale or Fraction(1)
+    factor = (scale or Fraction(1)) * _moderation([*terms.values(), constant])
     rounded = {variable: float(value * factor) for variable, value in terms.items()}
     offset = -constant * factor
     up = above(offset)
@@ -51,6 +52,14 @@ def row_of(inequality: Inequality) -> Row:
     between = Fraction(up) != offset
     decimal = (offset, inequality.strict) if between and exact else None
     return Row(rounded, up, inequality.strict or between, exact, decimal)
+
+
+def _moderation(values: list[Fraction]) -> Fraction:
+    """A power of 2 that makes huge numbers of a row moderate, so that sums of them do not overflow; 1 for most rows."""
+    sizes = [value.numerator.bit_length() - value.denominator.bit_length() for value in values if value]
+    if max(sizes, default=0) < _HUGE or min(sizes) < -_HUGE:
+        return Fraction(1)
+    return Fraction(1, 2 ** (max(sizes) // 2))
 
 
 def _scale(values: list[Fraction]) -> Fraction | None:
