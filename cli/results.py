@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,15 +40,14 @@ class ResultFile:
             self._stream = path.open("a+b")
         except OSError as error:
             raise InvalidInput(f"--out {path}: cannot be written ({error.strerror})") from error
-        try:
-            self._stream.seek(0)
-            self._read(self._stream.read())
-        except OSError as error:
-            self.close()
-            raise InvalidInput(f"--out {path}: cannot be read ({error.strerror})") from error
-        except InvalidInput:
-            self.close()
-            raise
+        with ExitStack() as refused:
+            refused.callback(self.close)
+            try:
+                self._stream.seek(0)
+                self._read(self._stream.read())
+            except OSError as error:
+                raise InvalidInput(f"--out {path}: cannot be read ({error.strerror})") from error
+            refused.pop_all()
 
     def _read(self, content: bytes) -> None:
         from advverify.verifier.outcome import Outcome

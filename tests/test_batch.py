@@ -91,7 +91,7 @@ def test_a_changed_option_runs_again_and_the_rest_is_kept(undisturbed: Path, tmp
 
 def test_killed_drivers_and_workers_change_nothing(undisturbed: Path, tmp_path: Path) -> None:
     job, store = write(tmp_path), tmp_path / "k.sqlite"
-    rng, command = random.Random(0), [sys.executable, "-m", "advverify.cli", "batch", "run", str(job)]
+    rng, command = random.Random(0), [sys.executable, "-m", "advverify", "batch", "run", str(job)]
     for _ in range(3):
         driver = subprocess.Popen([*command, "--store", str(store), "--jobs", "2"], stderr=subprocess.DEVNULL)
         while not store.is_file():

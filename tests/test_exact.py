@@ -193,3 +193,10 @@ def test_maxima_at_their_maximum() -> None:
                 case = Case(Region(lower, upper), (Polytope(row, limit, np.array([strict])),))
                 outcome = verify(network, Specification((case,)), settings=Settings(timeout=10.0))
                 assert outcome.verdict is verdict, (seed, k, strict, outcome)
+
+
+def test_other_limits_are_not_the_decimals_that_were_written() -> None:
+    (row,) = on_decimals("(>= X_0 0.0)", "(<= X_0 1.0)", "(<= Y_0 0.1)").unsafe
+    assert row.limit(0) == (Fraction("0.1"), False) and not row.contains(np.array([0.2]))
+    wider = row.with_offset(np.array([0.25]))
+    assert wider.limit(0)[0] == Fraction(0.25) and wider.contains(np.array([0.2]))

@@ -76,7 +76,8 @@ def command(
     runner = _Runner(jobs, near, limit, deadline, out)
     if out.is_file() and not again:
         known = json.loads(out.read_text())
-        runner.results = {label: Trial(**found) for label, found in known.items() if _still(label, every, found)}
+        there = {fault.label for fault in every}  # faults may be gone since
+        runner.results = {label: Trial(**found) for label, found in known.items() if label in there}
     click.echo(_report(faults, runner.run(todo)))
 
 
@@ -93,7 +94,8 @@ class _Runner:
         entries = list(dict.fromkeys(test for fault in faults for test in fault.tests))
         if not self.near:
             entries += [file for file in soundness_files() if file not in entries]
-        faults = [f for f in faults if f.label not in self.results or self.results[f.label].outcome == "survived"]
+        # survivors again: tests may have been written for them
+        faults = [f for f in faults if self._outcome(f) in (None, "survived")]
         with trial.scratch() as folder:
             if self.limit is None:
                 self._trials(folder / "normal", [_Task(None, (entry,), 3600.0) for entry in entries])
@@ -163,11 +165,6 @@ class _Runner:
         click.echo(f"{result.outcome:9}  {seconds:6.1f} s  {task.fault.label}  {result.test}")
         self.out.parent.mkdir(parents=True, exist_ok=True)
         self.out.write_text(json.dumps({label: asdict(found) for label, found in self.results.items()}, indent=1))
-
-
-def _still(label: str, faults: Sequence[Fault], found: dict[str, object]) -> bool:
-    """Whether a result is of a fault that there is; survivors are run again, since tests may have been written for them."""
-    return any(fault.label == label for fault in faults)
 
 
 def soundness_files() -> list[str]:

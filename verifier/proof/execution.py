@@ -6,7 +6,6 @@ Source of the problem: Jia & Rinard, "Exploiting Verified Neural Networks via Fl
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -61,7 +60,6 @@ def _widened(network: Network, case: Case) -> tuple[Case, float]:
     errors = execution_error(relaxation, bounds, np.concatenate([polytope.matrix for polytope in case.unsafe]))
     parts = np.split(errors, np.cumsum(sizes)[:-1])
     unsafe = tuple(
-        replace(polytope, offset=widened(polytope.offset, part))
-        for polytope, part in zip(case.unsafe, parts, strict=True)
+        polytope.with_offset(widened(polytope.offset, part)) for polytope, part in zip(case.unsafe, parts, strict=True)
     )
     return Case(region, unsafe), float(errors.max())

@@ -84,7 +84,7 @@ def prove(query: Query, model: Path, seconds: float, about: dict[str, Any] | Non
         for case, statement in zip(cases, said, strict=True):
             entry = proof.add_case(statement)
             checked = CheckedCase(network, proof, str(len(proof.header["cases"]) - 1), entry)
-            unsafe = [replace(p, offset=offset) for p, (_, offset) in zip(case.unsafe, checked.unsafe, strict=True)]
+            unsafe = [p.with_offset(offset) for p, (_, offset) in zip(case.unsafe, checked.unsafe, strict=True)]
             _Prover(query.network, replace(case, unsafe=tuple(unsafe)), proof, checked, deadline).run()
     except Rejected as error:
         raise Unproved(f"the checker objects: {error}") from error

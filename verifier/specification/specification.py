@@ -34,6 +34,10 @@ class Polytope:
     written: Polytope | None = None
     decimals: Mapping[int, tuple[Fraction, bool]] = field(default_factory=dict)
 
+    def with_offset(self, offset: np.ndarray) -> Polytope:
+        """The same rows with other limits, which mean themselves; what was written as decimals is not theirs."""
+        return replace(self, offset=offset, decimals={})
+
     def limit(self, row: int) -> tuple[Fraction, bool]:
         """The exact limit of a row, and whether it is strict."""
         return self.decimals.get(row) or (Fraction(float(self.offset[row])), bool(self.strict[row]))

@@ -43,12 +43,12 @@ class ReluSplit:
 
     def run(self, state: SearchState, deadline: float) -> None:
         """Case by case."""
-        if state.count_norm or not (state.network.relus or state.network.has_max):
+        if state.count_norm:
             return
         known = state.region_bounds
         if state.network.has_max:
             known = RegionBounds(max_to_relu(state.network))
-        if not known.network.relus:  # maxima of one entry each
+        if not known.network.relus:  # maxima of one entry each are none
             return
         for case in state.excluded.cases:
             search = None

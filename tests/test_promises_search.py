@@ -1,0 +1,238 @@
+"""What single lines of searches, leaves, programs and doors promise, one at a time."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from networks import random_network
+from scipy.sparse import csr_matrix
+
+from advverify.verifier.api import certify
+from advverify.verifier.bounds import InputSet, crown
+from advverify.verifier.encoding import encode
+from advverify.verifier.encoding.program import ColumnMap, ProgramBuilder
+from advverify.verifier.engines import Settings
+from advverify.verifier.engines.branch_and_bound import domain_bounds, leaf, support_split
+from advverify.verifier.engines.branch_and_bound.domain import Batch, Bounded
+from advverify.verifier.engines.branch_and_bound.domain_bounds import DomainBounds
+from advverify.verifier.engines.branch_and_bound.leaf import LeafSolver
+from advverify.verifier.engines.branch_and_bound.relu_split import ReluSplit
+from advverify.verifier.engines.judgement import NetworkJudge
+from advverify.verifier.engines.state import SearchState
+from advverify.verifier.network.builder import NetworkBuilder, tensor
+from advverify.verifier.network.evaluate import evaluate, evaluate_all, predict
+from advverify.verifier.network.nodes import Network, Relu
+from advverify.verifier.network.operators import Dense
+from advverify.verifier.norms import get_norm
+from advverify.verifier.query import Objective, Query
+from advverify.verifier.solvers import SolveOptions, SolverStatus
+from advverify.verifier.solvers.highs import Highs, HighsLps, LpAnswer
+from advverify.verifier.solvers.lp_tree import LpTree
+from advverify.verifier.solvers.protocol import SolveResult
+from advverify.verifier.specification import Case, Polytope, Region, Specification, robustness
+
+
+def opened(network: Network, specification: Specification, objective: Objective) -> SearchState:
+    return SearchState.open(
+        Query(network, specification, objective), Settings(timeout=20, threads=1), NetworkJudge(network)
+    )
+
+
+def phases_of(network: Network, values: list[torch.Tensor]) -> dict[int, np.ndarray]:
+    """Of an input with these values of nodes (1, size)."""
+    relus = {i: node for i, node in enumerate(network.nodes) if isinstance(node, Relu)}
+    return {i: np.where(values[node.input][0].numpy() > 0, 1, -1).astype(np.int8) for i, node in relus.items()}
+
+
+@pytest.mark.parametrize("objective", [Objective.MAX_MARGIN, Objective.MIN_DISTORTION])
+@pytest.mark.parametrize("norm", ["inf", "1", "2"])
+def test_leaves_hold_the_points_of_their_phases(norm: str, objective: Objective) -> None:
+    """A leaf's value is no higher than what any input with these phases has, and its own best input is in it."""
+    seen = 0
+    for kind in ("mlp", "residual", "conv"):
+        for seed in range(3):
+            network, rng = random_network(kind, seed), np.random.default_rng(seed)
+            image = rng.random(network.input_size)
+            label = int(predict(network, torch.from_numpy(image)[None]))
+            state = opened(network, robustness(image, label, 3, get_norm(norm), 0.9), objective)
+            solver, region = LeafSolver(state), state.search_region(state.pairs[0].region)
+            for _ in range(4 if objective is Objective.MAX_MARGIN else 200):
+                x = np.clip(image + (rng.random(len(image)) - 0.5) * 2 * rng.random(), 0, 1)
+                if not region.contains(x):
+                    continue
+                values = evaluate_all(network, torch.from_numpy(x[None]))
+                if objective is Objective.MIN_DISTORTION and int(values[-1].argmax()) == label:
+                    continue
+                phases = phases_of(network, values)
+                for pair in state.pairs:
+                    value, point = solver.solve(pair, phases)
+                    violation = pair.polytope.violation(values[-1][0].numpy())
+                    if objective is Objective.MAX_MARGIN:
+                        assert value <= violation + 1e-9
+                        seen += value > -math.inf
+                    elif violation <= 0:
+                        assert value <= region.distance(x) + 1e-9
+                        seen += 1
+                    if objective is Objective.MIN_DISTORTION and point is not None and math.isfinite(value):
+                        assert value <= region.distance(point) * (1 + 1e-7) + 1e-9
+    assert seen >= 20
+
+
+def test_supports_have_bounds_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bounds that are kept by support are those of the boxes they are given out for."""
+    original, seen = support_split._Search._box_bounds, []
+
+    def compared(self: support_split._Search, domains: list, inputs: InputSet):  # type: ignore[no-untyped-def, type-arg]
+        found = original(self, domains, inputs)
+        share = torch.from_numpy(np.random.default_rng(0).random((64, 1, inputs.lower.shape[1])))
+        for k in range(len(domains)):
+            points = inputs.lower[k] + share[:, 0].round() * (inputs.upper[k] - inputs.lower[k])
+            values = evaluate_all(self.network, points)
+            for node in self.network.bounded:
+                assert (values[node] >= found[node].lower[k] - 1e-4).all()
+                assert (values[node] <= found[node].upper[k] + 1e-4).all()
+        seen.append(len({(domain.status > 0).tobytes() for domain in domains}))
+        return found
+
+    monkeypatch.setattr(support_split._Search, "_box_bounds", compared)
+    for seed in range(6):
+        network = random_network("wide", seed)
+        image = np.random.default_rng(seed).random(network.input_size)
+        label = int(predict(network, torch.from_numpy(image)[None]))
+        certify(network, image, label, "0", 2, settings=Settings(timeout=10, threads=1), engines=("support-split",))
+    assert sum(count > 1 for count in seen) >= 3, seen
+
+
+def test_domains_claim_nothing_of_what_they_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For inputs of a domain: no violation below its value, and none within the level beyond its half-space."""
+    original, seen, halves = DomainBounds.bound, [0], [0]
+    rng = np.random.default_rng(0)
+
+    def compared(self: DomainBounds, batch: Batch, *rest: object) -> Bounded:
+        found = original(self, batch, *rest)  # type: ignore[arg-type]
+        regions_ = self.stack.rows(self._places[batch.pairs]).inputs
+        share = torch.from_numpy(rng.random((400, regions_.lower.shape[1])))
+        share = torch.cat([share, share.round()])
+        for k in range(len(batch)):
+            points = regions_.lower[k] + share * (regions_.upper[k] - regions_.lower[k])
+            values = evaluate_all(self.network, points)
+            read = torch.cat([values[self._read(i)] for i in self.columns.relus], -1)
+            inside = ((batch.phases[k] == 0) | (read * batch.phases[k] >= 0)).all(-1)
+            violation = (values[-1] @ self.rows[batch.pairs[k]].T + self.offset[batch.pairs[k]]).amax(-1)[inside]
+            if not len(violation):
+                continue
+            seen[0] += 1
+            assert float(found.value[k]) <= float(violation.min()) + 1e-6
+            if found.half is not None:
+                level = self.state.upper if self.state.query.objective is Objective.MAX_MARGIN else self.enough
+                beyond = points[inside] @ found.half.coefficients[k] + found.half.offset[k] > 1e-9
+                assert (violation[beyond] >= level - 1e-9).all()
+                halves[0] += int(beyond.sum())
+        return found
+
+    monkeypatch.setattr(DomainBounds, "bound", compared)
+    monkeypatch.setattr(domain_bounds, "_REFINE_UNSTABLE", 1000)
+    for kind in ("mlp", "conv", "residual"):
+        for seed in range(2):
+            network = random_network(kind, seed)
+            center = np.random.default_rng(seed).random(network.input_size)
+            region = Region(np.maximum(center - 0.5, 0), np.minimum(center + 0.5, 1))
+            y = evaluate(network, torch.from_numpy(center)[None])[0].numpy()
+            rows = np.array([[1.0, -1.0, 0.0], [0.0, 1.0, -1.0]])
+            polytope = Polytope(rows, rows @ y - 0.1, np.zeros(2, dtype=bool))
+            specification = Specification((Case(region, (polytope,)),))
+            for objective in (Objective.FEASIBILITY, Objective.MAX_MARGIN):
+                state = opened(network, specification, objective)
+                ReluSplit().run(state, 3.0)
+    assert seen[0] >= 50 and halves[0] > 0
+
+
+def test_tied_channels_change_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three pixels of two channels, (2, 1, 3): an input that differs in both channels of one pixel is at distance 1."""
+    b = NetworkBuilder((2, 1, 3))
+    weight = np.zeros((2, 6))
+    weight[1, [1, 4]] = 1.0  # both channels of pixel 1 are needed: 0.5 + 0.5 + 2 * 0.45 > 1.8
+    network = b.finish(
+        b.affine(
+            [b.relu(b.affine([0], [Dense(tensor(np.eye(6)))], np.zeros(6)))],
+            [Dense(tensor(weight))],
+            np.array([1.8, 0.0]),
+        )
+    )
+    case = robustness(np.full(6, 0.5), 0, 2, get_norm("0", 2), math.inf).cases[0]
+    bounds = crown(network, InputSet.from_regions([case.region]))
+    program = encode(network, bounds, case.region, case.unsafe, Objective.MIN_DISTORTION)
+    result = Highs().solve(program, SolveOptions(time_limit=20.0))
+    assert result.status is SolverStatus.OPTIMAL and result.point is not None
+    assert float(program.cost @ result.point) + program.offset == pytest.approx(1.0)
+
+
+def test_proving_refuses_what_is_no_number_and_what_cannot_be() -> None:
+    network = random_network("mlp", 0)
+    image = np.full(3, 0.5)
+    label = int(predict(network, torch.from_numpy(image)[None]))
+    state = opened(network, robustness(image, label, 3, get_norm("inf"), 0.25), Objective.MIN_DISTORTION)
+    for value in (math.nan, math.inf):  # no farther than the limit can be seen
+        with pytest.raises(FloatingPointError):
+            state.prove(state.pairs[0], value, "test")
+    assert state.pairs[0].lower == 0.0
+    asked = opened(network, robustness(image, label, 3, get_norm("inf"), 0.25), Objective.FEASIBILITY)
+    with pytest.raises(FloatingPointError):
+        asked.prove(asked.pairs[0], math.nan, "test")
+    assert asked.pairs[0].lower == -math.inf
+
+
+def nearest_leaf(seed: int) -> tuple[Network, np.ndarray, int, dict[int, np.ndarray], float, int] | None:
+    """A network, an image, and phases of a leaf with an unsafe input; the leaf's distance, and the rival's number."""
+    network, rng = random_network("mlp", seed), np.random.default_rng(seed)
+    image = rng.random(network.input_size)
+    label = int(predict(network, torch.from_numpy(image)[None]))
+    state = opened(network, robustness(image, label, 3, get_norm("2"), math.inf), Objective.MIN_DISTORTION)
+    for x in rng.random((400, len(image))):
+        values = evaluate_all(network, torch.from_numpy(x[None]))
+        for k, pair in enumerate(state.pairs):
+            if pair.polytope.violation(values[-1][0].numpy()) < -0.05:
+                phases = phases_of(network, values)
+                value, _ = LeafSolver(state).solve(pair, phases)
+                return network, image, label, phases, value, k
+    return None
+
+
+def test_leaves_in_balls_are_empty_only_where_their_nearest_point_is_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = 0
+    for seed in range(8):
+        if (found := nearest_leaf(seed)) is None or found[4] < 0.01:
+            continue
+        network, image, label, phases, distance_, k = found
+        for share, inside in ((1.03, True), (1.2, True), (0.98, False)):
+            specification = robustness(image, label, 3, get_norm("2"), share * distance_)
+            state = opened(network, specification, Objective.FEASIBILITY)
+            value, _ = LeafSolver(state).solve(state.pairs[k], phases)
+            assert (value <= 0) is inside, (seed, share, value)
+        seen += 1
+        with monkeypatch.context() as patch:  # a solver that calls everything infeasible
+            patch.setattr(leaf, "convex_solver", lambda _: Infeasible())
+            value, _ = LeafSolver(state).solve(state.pairs[k], phases)
+            state = opened(network, robustness(image, label, 3, get_norm("2"), 1.2 * distance_), Objective.FEASIBILITY)
+            assert LeafSolver(state).solve(state.pairs[k], phases)[0] == -math.inf
+    assert seen >= 3
+
+
+class Infeasible:
+    def solve(self, *_: object) -> SolveResult:
+        return SolveResult(SolverStatus.INFEASIBLE, None, math.inf, -math.inf, 0.0)
+
+
+def test_a_ray_is_evaluated_before_it_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    builder = ProgramBuilder()
+    columns = builder.columns(np.zeros(2), np.ones(2), integer=True)
+    builder.rows(csr_matrix(np.array([[1.0, 1.0]])), np.array([1.0]), np.array([np.inf]))
+    program = builder.finish({int(c): 1.0 for c in columns}, ColumnMap(columns))
+    assert LpTree(program).minimum(10.0).bound == pytest.approx(1.0)
+
+    def lie(self: HighsLps, *_: object) -> LpAnswer:
+        return LpAnswer(None, None, np.ones(1), False)
+
+    monkeypatch.setattr(HighsLps, "solve", lie)
+    assert LpTree(program).minimum(10.0).bound <= 1.0
