@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from advverify.verifier.proof.checker.network import Network
+from advverify.verifier.checker.network import Network
 
 Sum = Callable[[np.ndarray], np.ndarray]
 SINGLE = np.float32

@@ -13,13 +13,13 @@ from onnx import load
 from advverify.models.datasets import load_dataset
 from advverify.models.zoo import names, path_of
 from advverify.verifier.api import Model, certify
+from advverify.verifier.checker.arithmetic import Relaxation
+from advverify.verifier.checker.execution import execution_error
+from advverify.verifier.checker.network import Network
+from advverify.verifier.checker.region import Region
 from advverify.verifier.engines import Settings
 from advverify.verifier.network.evaluate import evaluate
 from advverify.verifier.outcome import Verdict
-from advverify.verifier.proof.checker.arithmetic import Relaxation
-from advverify.verifier.proof.checker.execution import execution_error
-from advverify.verifier.proof.checker.network import Network
-from advverify.verifier.proof.checker.region import Region
 
 from .executions import ORDERS, SINGLE, execute
 from .measure import table

@@ -26,9 +26,9 @@ from advverify.models.recipe import read_recipe
 from advverify.models.zoo import RECIPES, names, path_of
 from advverify.verifier.api import Model, certify
 from advverify.verifier.batch.job import read_job
+from advverify.verifier.checker import Rejected, check
 from advverify.verifier.engines import Settings
 from advverify.verifier.errors import AdvverifyError
-from advverify.verifier.proof.checker import Rejected, check
 from advverify.verifier.specification.vnnlib import Facts, read_vnnlib
 
 from .measure import table

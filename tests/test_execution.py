@@ -12,15 +12,15 @@ from onnx_networks import FILE_KINDS, write_network
 
 from advverify.models.zoo import names, path_of
 from advverify.verifier.api import Model, certify, distance
+from advverify.verifier.checker import check
+from advverify.verifier.checker.arithmetic import Relaxation
+from advverify.verifier.checker.execution import execution_error
+from advverify.verifier.checker.network import Network
+from advverify.verifier.checker.region import Region
 from advverify.verifier.engines import Settings
 from advverify.verifier.network.evaluate import evaluate
 from advverify.verifier.network.onnx_reader import read_onnx
 from advverify.verifier.outcome import Trust, Verdict
-from advverify.verifier.proof.checker import check
-from advverify.verifier.proof.checker.arithmetic import Relaxation
-from advverify.verifier.proof.checker.execution import execution_error
-from advverify.verifier.proof.checker.network import Network
-from advverify.verifier.proof.checker.region import Region
 from benchmarks.executions import ORDERS, SINGLE, execute
 
 

@@ -7,9 +7,9 @@ import pytest
 from onnx.external_data_helper import set_external_data
 
 from advverify.models.zoo import path_of
+from advverify.verifier.checker.network import Network, Rejected
 from advverify.verifier.errors import InvalidModel
 from advverify.verifier.network.onnx_reader import read_onnx
-from advverify.verifier.proof.checker.network import Network, Rejected
 from benchmarks.fuzz import fuzz
 
 

@@ -14,10 +14,10 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from advverify.verifier.api import Model
+from advverify.verifier.checker.model_file import Rejected, open_model
 from advverify.verifier.errors import InvalidModel, UnsupportedOperator
 from advverify.verifier.network.evaluate import evaluate
 from advverify.verifier.network.onnx_reader import read_model, read_onnx
-from advverify.verifier.proof.checker.model_file import Rejected, open_model
 
 node = helper.make_node
 RNG = np.random.default_rng(5)

@@ -17,7 +17,7 @@ PACKAGES = ("verifier", "models", "cli")
 FLOOR = {"advverify.verifier": 0, "advverify.models": 1, "advverify.cli": 2}
 # Floors inside the verifier: a module imports from its own floor or below.
 INNER = {
-    "errors": 0, "allocator": 0, "deadline": 0, "team": 0, "norms": 0, "network": 1, "specification": 2, "query": 3, "outcome": 3, "bounds": 4, "attacks": 5,
+    "errors": 0, "allocator": 0, "deadline": 0, "team": 0, "norms": 0, "checker": 0, "network": 1, "specification": 2, "query": 3, "outcome": 3, "bounds": 4, "attacks": 5,
     "store": 4, "encoding": 5, "solvers": 6, "tightening": 7, "engines": 8, "proof": 9, "cascade": 9, "api": 10, "subspace": 11, "universal": 11,
     "batch": 12,
 }  # fmt: skip
@@ -41,6 +41,29 @@ def imports(path: Path) -> Iterator[str]:
             here = name(path).split(".")
             base = here[: len(here) - node.level + (path.name == "__init__.py")]
             yield ".".join(base + ([node.module] if node.module else []))
+
+
+def test_checker_stands_apart() -> None:
+    """Who does not trust us has to read these files alone, and what they import."""
+    targets = {target for path in (ROOT / "verifier" / "checker").glob("*.py") for target in imports(path)}
+    own = {target for target in targets if target.startswith("advverify")}
+    assert all(target.startswith("advverify.verifier.checker") for target in own), own
+    outside = {target.split(".")[0] for target in targets - own}
+    assert outside - sys.stdlib_module_names <= {"numpy", "onnx"}, outside
+
+
+def test_no_import_circles() -> None:
+    """Inside the verifier no module needs itself, however it is imported."""
+    files = {name(path): path for path in MODULES if path.parts[len(ROOT.parts)] == "verifier"}
+    needs = {module: {t for t in imports(path) if t in files and t != module} for module, path in files.items()}
+    packages = {module for module, path in files.items() if path.name == "__init__.py"}
+    left = {
+        module: {t for t in targets if t not in packages} for module, targets in needs.items() if module not in packages
+    }
+    while ready := [module for module, targets in left.items() if not targets & left.keys()]:
+        for module in ready:
+            del left[module]
+    assert not left, f"in a circle, or above one: {sorted(left)}"
 
 
 def test_package_list_is_complete() -> None:

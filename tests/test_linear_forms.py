@@ -23,14 +23,14 @@ from advverify.verifier.bounds.backward import Start, backward
 from advverify.verifier.bounds.crown import relaxations
 from advverify.verifier.bounds.relaxation import ReluRelaxation
 from advverify.verifier.bounds.rounding import RoundingLoss
+from advverify.verifier.checker.arithmetic import Bounds as CheckedBounds
+from advverify.verifier.checker.arithmetic import Relaxation
+from advverify.verifier.checker.network import Network as CheckedNetwork
+from advverify.verifier.checker.region import Region
 from advverify.verifier.network.evaluate import evaluate_all
 from advverify.verifier.network.nodes import Network, Relu
 from advverify.verifier.network.onnx_reader import read_onnx
 from advverify.verifier.norms import get_norm
-from advverify.verifier.proof.checker.arithmetic import Bounds as CheckedBounds
-from advverify.verifier.proof.checker.arithmetic import Relaxation
-from advverify.verifier.proof.checker.network import Network as CheckedNetwork
-from advverify.verifier.proof.checker.region import Region
 
 SEEDS = st.integers(0, 10**6)
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 from onnx_operators import CASES, random_model
 
+from advverify.verifier.checker.network import Array, Network, Rejected
 from advverify.verifier.errors import InvalidModel
 from advverify.verifier.network.evaluate import evaluate
 from advverify.verifier.network.onnx_ops import READERS
 from advverify.verifier.network.onnx_reader import read_model
-from advverify.verifier.proof.checker.network import Array, Network, Rejected
 
 SEEDS = 40
 FLOOR = {

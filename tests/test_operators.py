@@ -8,11 +8,12 @@ import pytest
 import torch
 from networks import random_network
 
-from advverify.verifier.network.activations import ABS, RELU, PiecewiseLinear, clip, leaky_relu
+from advverify.verifier.network.activations import ABS, PiecewiseLinear, clip, leaky_relu
 from advverify.verifier.network.builder import NetworkBuilder, tensor
+from advverify.verifier.network.compose import max_to_relu
 from advverify.verifier.network.evaluate import evaluate
 from advverify.verifier.network.operators import Compose, Conv2d, Dense, MeanAxes, Operator, Scale, Select, Transposed
-from advverify.verifier.network.simplify import fuse, max_to_relu
+from advverify.verifier.network.simplify import fuse
 
 
 def six_to_six(rng: np.random.Generator) -> list[Operator]:
@@ -126,7 +127,7 @@ def test_products_of_operators(seed: int) -> None:
 
 
 FUNCTIONS: dict[str, tuple[PiecewiseLinear, Callable[[float], float] | None]] = {
-    "relu": (RELU, lambda x: max(x, 0.0)),
+    "relu": (PiecewiseLinear((0.0,), (0.0, 1.0)), lambda x: max(x, 0.0)),
     "abs": (ABS, abs),
     "leaky": (leaky_relu(0.1), lambda x: x if x > 0 else 0.1 * x),
     "clip": (clip(-0.5, 1.5), lambda x: min(max(x, -0.5), 1.5)),

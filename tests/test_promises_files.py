@@ -16,6 +16,11 @@ from test_proofs import base, repack, subject, unpack
 from test_statements import linear
 
 from advverify.verifier.api import certify
+from advverify.verifier.checker import Rejected
+from advverify.verifier.checker.arithmetic import Relaxation
+from advverify.verifier.checker.network import Network as CheckedNetwork
+from advverify.verifier.checker.network import Pick
+from advverify.verifier.checker.region import Region as BoxRegion
 from advverify.verifier.engines import Settings
 from advverify.verifier.errors import InvalidModel
 from advverify.verifier.network.agreement import Agreement, rounding_errors
@@ -24,18 +29,13 @@ from advverify.verifier.network.evaluate import evaluate
 from advverify.verifier.network.nodes import Network
 from advverify.verifier.network.onnx_runtime import OnnxJudge
 from advverify.verifier.network.operators import Dense
-from advverify.verifier.proof.checker import Rejected
-from advverify.verifier.proof.checker.arithmetic import Relaxation
-from advverify.verifier.proof.checker.network import Network as CheckedNetwork
-from advverify.verifier.proof.checker.network import Pick
-from advverify.verifier.proof.checker.region import Region as BoxRegion
 from advverify.verifier.specification import Polytope
 from advverify.verifier.specification.vnnlib import Facts
 from advverify.verifier.specification.vnnlib.compile import compile_vnnlib
 from advverify.verifier.specification.vnnlib.formula import Inequality, Linear
 from advverify.verifier.specification.vnnlib.rows import row_of
 
-checking = importlib.import_module("advverify.verifier.proof.checker.check")  # packages have functions of these names
+checking = importlib.import_module("advverify.verifier.checker.check")  # packages have functions of these names
 
 
 class Shifted:

@@ -20,16 +20,16 @@ from oracle import lowest, nearest
 
 from advverify.models.zoo import names, path_of
 from advverify.verifier.api import certify, distance
+from advverify.verifier.checker import Rejected, check
+from advverify.verifier.checker.arithmetic import Relaxation
+from advverify.verifier.checker.network import Network
+from advverify.verifier.checker.region import Region
 from advverify.verifier.engines import Settings
 from advverify.verifier.network.evaluate import evaluate, predict
 from advverify.verifier.network.onnx_reader import read_onnx
 from advverify.verifier.norms import get_norm
 from advverify.verifier.outcome import Trust, Verdict
 from advverify.verifier.proof import prover
-from advverify.verifier.proof.checker import Rejected, check
-from advverify.verifier.proof.checker.arithmetic import Relaxation
-from advverify.verifier.proof.checker.network import Network
-from advverify.verifier.proof.checker.region import Region
 from advverify.verifier.proof.leaf_duals import leaf_duals
 from advverify.verifier.proof.prover import Unproved, prove
 from advverify.verifier.query import Objective, Query

@@ -17,17 +17,17 @@ from test_proofs import repack, unpack
 
 from advverify.models.zoo import path_of
 from advverify.verifier.api import Model, certify, distance, verify
+from advverify.verifier.checker import Rejected, Statement, check, difference
+from advverify.verifier.checker.arithmetic import Relaxation
+from advverify.verifier.checker.check import part_values
+from advverify.verifier.checker.network import Network
+from advverify.verifier.checker.question import contains, region_difference
+from advverify.verifier.checker.region import Region
+from advverify.verifier.checker.statement import contradictory
 from advverify.verifier.engines import Settings
 from advverify.verifier.norms import get_norm
 from advverify.verifier.outcome import Trust, Verdict
 from advverify.verifier.proof import attach as attaching
-from advverify.verifier.proof.checker import Rejected, Statement, check, difference
-from advverify.verifier.proof.checker.arithmetic import Relaxation
-from advverify.verifier.proof.checker.check import part_values
-from advverify.verifier.proof.checker.network import Network
-from advverify.verifier.proof.checker.question import contains, region_difference
-from advverify.verifier.proof.checker.region import Region
-from advverify.verifier.proof.checker.statement import contradictory
 from advverify.verifier.proof.question import statements
 from advverify.verifier.query import Objective, Query
 from advverify.verifier.specification import Case, Polytope, Specification, robustness

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from oracle import nearest
 from test_proofs import corrupt, query, repack, subject, truth, unpack, unreached
 
+from advverify.verifier.checker import Rejected, check
+from advverify.verifier.checker.region import Region
 from advverify.verifier.network.onnx_reader import read_onnx
 from advverify.verifier.norms import get_norm
 from advverify.verifier.proof import prover
-from advverify.verifier.proof.checker import Rejected, check
-from advverify.verifier.proof.checker.region import Region
 from advverify.verifier.proof.prover import Unproved, prove
 from advverify.verifier.query import Objective, Query
 from advverify.verifier.specification import robustness

@@ -160,13 +160,13 @@ def _settle(state: SearchState, names: list[str]) -> Outcome:
 
 def _exclude_roundings(state: SearchState) -> None:
     """Prove for any execution of the file: widen the unsafe sets, for distances no farther out than an attack reaches."""
-    from .proof.execution import widen
+    from .specification.float32 import widen
 
-    radius = None
+    specification = state.query.specification
     if state.distances:
         get_engine("falsify").run(state, 0.5 * state.time_left)
-        radius = min(state.limit, state.upper)
-    excluded, error = widen(state.query, radius)
+        specification = specification.with_radius(min(state.limit, state.upper))
+    excluded, error = widen(specification, state.query.model, state.network.sha256)
     state.exclude(excluded)
     state.statistics["execution_error"] = error
     state.notes.append(f"executions may be off by up to {error:.2g}, which counts against the proof")

@@ -40,9 +40,5 @@ class SolverUnavailable(AdvverifyError, RuntimeError):
     """A solver back end that is not installed."""
 
 
-class SolverFailure(AdvverifyError, RuntimeError):
-    """A solver that stopped without a usable answer."""
-
-
 class TrainingDiverged(AdvverifyError, ArithmeticError):
     """A training whose loss is no number any more."""

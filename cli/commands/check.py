@@ -13,7 +13,7 @@ from advverify.verifier.errors import InvalidInput
 from ..options import bytes_option, model_path
 
 if TYPE_CHECKING:
-    from advverify.verifier.proof.checker import Statement
+    from advverify.verifier.checker import Statement
 
 
 @click.command("check")
@@ -42,7 +42,7 @@ def command(context: click.Context, /, proof: Path, model: str, spec: Path | Non
     weights from the ONNX file itself and needs numpy and onnx only; the image or property is read by the verifier, whose
     readers are trusted to say what the question is.
     """
-    from advverify.verifier.proof.checker import Rejected, check, difference
+    from advverify.verifier.checker import Rejected, check, difference
 
     given = {name for name in options if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE}
     _refuse_halves(given, spec)
@@ -91,7 +91,7 @@ def _asked(path: Path, spec: Path | None, options: dict[str, Any]) -> list[State
         InvalidInput: an image, option or property that makes no sense.
     """
     from advverify.verifier.api import Model
-    from advverify.verifier.proof.checker import Rejected
+    from advverify.verifier.checker import Rejected
     from advverify.verifier.proof.question import statements
     from advverify.verifier.query import Objective, Query
 

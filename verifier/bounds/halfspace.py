@@ -12,7 +12,7 @@ t gives a bound.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -33,11 +33,6 @@ class HalfSpaces:
 
     coefficients: Tensor
     offset: Tensor
-
-    @classmethod
-    def stack(cls, members: Sequence[HalfSpaces]) -> HalfSpaces:
-        """One batch of several."""
-        return cls(torch.cat([m.coefficients for m in members]), torch.cat([m.offset for m in members]))
 
     def rows(self, index: Tensor) -> HalfSpaces:
         """Some of the batch."""

@@ -38,7 +38,6 @@ class PiecewiseLinear:
         return value
 
 
-RELU = PiecewiseLinear((0.0,), (0.0, 1.0))
 ABS = PiecewiseLinear((0.0,), (-1.0, 1.0))
 
 

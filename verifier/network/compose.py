@@ -1,5 +1,5 @@
-"""Networks made of networks: restricted to an affine subspace, with linear functions of the input beside the outputs,
-or applied to many images with one perturbation.
+"""Networks made of networks: without maxima, restricted to an affine subspace, with linear functions of the input beside
+the outputs, or applied to many images with one perturbation.
 """
 
 from __future__ import annotations
@@ -29,6 +29,36 @@ def _copy(builder: NetworkBuilder, network: Network, start: int) -> int:
                 raise AssertionError("the input is node 0")
         place[i] = len(builder.nodes) - 1
     return place[network.output]
+
+
+def max_to_relu(network: Network) -> Network:
+    """Write every maximum as a knock-out tournament of max(a, b) = b + relu(a - b).
+
+    Branch and bound then has nothing but ReLU phases to split.
+    """
+    builder = NetworkBuilder(network.input_shape)
+    place = {0: 0}
+    for i, node in enumerate(network.nodes[1:], start=1):
+        match node:
+            case Affine():
+                inputs = [place[j] for j in node.inputs]
+                place[i] = builder.affine(inputs, list(node.operators), node.bias, node.name)
+            case Relu():
+                place[i] = builder.relu(place[node.input], node.name)
+            case Max():
+                source, size = place[node.input], builder.size(place[node.input])
+                picks = [Select(node.windows[:, k].contiguous(), size) for k in range(node.windows.shape[1])]
+                entries = [builder.affine([source], [pick], None, node.name) for pick in picks]
+                while len(entries) > 1:
+                    winners = []
+                    for a, b in zip(entries[::2], entries[1::2], strict=False):
+                        difference = builder.relu(builder.add(a, b, -1.0, node.name), node.name)
+                        winners.append(builder.add(b, difference, 1.0, node.name))
+                    entries = winners + ([entries[-1]] if len(entries) % 2 else [])
+                place[i] = entries[0]
+            case _:
+                raise TypeError("a network has one input node, at its front")
+    return builder.finish(place[network.output], sha256=network.sha256, metadata=network.metadata, notes=network.notes)
 
 
 def restricted(network: Network, origin: np.ndarray, basis: np.ndarray) -> Network:

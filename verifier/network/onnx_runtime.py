@@ -32,8 +32,6 @@ class OnnxJudge:
         file = open_file(path)
         graph = graph_of(file.model, str(path))
         self.shape, _ = input_shapes(graph.entry, str(path))
-        first = graph.entry.type.tensor_type.shape.dim[0]
-        self.free_batch = len(self.shape) > 1 and not first.dim_value
         self._output, self._name, self._logits_name = graph.output, graph.entry.name, graph.logits
         double = graph.entry.type.tensor_type.elem_type == TensorProto.DOUBLE
         self._disabled = _NOT_IN_FLOAT64 if double else []

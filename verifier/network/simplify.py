@@ -108,35 +108,3 @@ def _prune(network: Network) -> Network:
 def simplify(network: Network) -> Network:
     """Fold and prune; the function computed is the same up to float64 rounding of folded weights."""
     return _prune(_fold(_prune(network)))
-
-
-def max_to_relu(network: Network) -> Network:
-    """Write every maximum as a knock-out tournament of max(a, b) = b + relu(a - b).
-
-    Branch and bound then has nothing but ReLU phases to split.
-    """
-    from .builder import NetworkBuilder
-
-    builder = NetworkBuilder(network.input_shape)
-    place = {0: 0}
-    for i, node in enumerate(network.nodes[1:], start=1):
-        match node:
-            case Affine():
-                inputs = [place[j] for j in node.inputs]
-                place[i] = builder.affine(inputs, list(node.operators), node.bias, node.name)
-            case Relu():
-                place[i] = builder.relu(place[node.input], node.name)
-            case Max():
-                source, size = place[node.input], builder.size(place[node.input])
-                picks = [Select(node.windows[:, k].contiguous(), size) for k in range(node.windows.shape[1])]
-                entries = [builder.affine([source], [pick], None, node.name) for pick in picks]
-                while len(entries) > 1:
-                    winners = []
-                    for a, b in zip(entries[::2], entries[1::2], strict=False):
-                        difference = builder.relu(builder.add(a, b, -1.0, node.name), node.name)
-                        winners.append(builder.add(b, difference, 1.0, node.name))
-                    entries = winners + ([entries[-1]] if len(entries) % 2 else [])
-                place[i] = entries[0]
-            case _:
-                raise TypeError("a network has one input node, at its front")
-    return builder.finish(place[network.output], sha256=network.sha256, metadata=network.metadata, notes=network.notes)

@@ -1,6 +1,5 @@
-"""Proofs: files that a small independent checker accepts.
+"""Proofs: files that a small independent checker accepts (`verifier/checker`, which describes the format, too).
 
-checker    decides, with numpy and onnx only; describes the format (`checker.check`)
 file       a proof while it is being written
 trees      leaves of a search, as the arrays of a proof
 prover     finds trees and multipliers for a statement that a verdict claims

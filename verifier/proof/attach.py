@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ..checker import Rejected, check, difference
 from ..outcome import Outcome, Trust, Verdict
 from ..query import Objective, Query
-from .checker import Rejected, check, difference
 from .prover import Unproved, prove
 from .question import statements
 

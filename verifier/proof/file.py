@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .checker.check import FORMAT, VERSION
-from .checker.network import Rejected
-from .checker.statement import Statement
+from ..checker.check import FORMAT, VERSION
+from ..checker.network import Rejected
+from ..checker.statement import Statement
 
 
 class ProofFile:

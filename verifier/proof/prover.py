@@ -24,6 +24,12 @@ from ..bounds.backward import both_sides
 from ..bounds.neuron_split import Forest, NeuronSplit
 from ..bounds.relu_columns import ReluColumns
 from ..bounds.rounding import RoundingLoss
+from ..checker.check import Case as CheckedCase
+from ..checker.check import part_bound, part_values
+from ..checker.model_file import open_model
+from ..checker.network import Network as CheckedNetwork
+from ..checker.network import Rejected
+from ..checker.region import Region
 from ..engines.branch_and_bound.domain import Batch, Domain
 from ..engines.branch_and_bound.relu_search import ReluSearch
 from ..engines.branch_and_bound.supports import bounds_by_first, heavier_half
@@ -34,12 +40,6 @@ from ..engines.state import SearchState, Settings
 from ..network.nodes import Max, Network, Relu
 from ..query import Objective, Query
 from ..specification import Case, Specification
-from .checker.check import Case as CheckedCase
-from .checker.check import part_bound, part_values
-from .checker.model_file import open_model
-from .checker.network import Network as CheckedNetwork
-from .checker.network import Rejected
-from .checker.region import Region
 from .file import ProofFile
 from .leaf_duals import leaf_duals
 from .question import remaining, statements

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..checker.network import Rejected
+from ..checker.statement import Statement, contradictory
 from ..norms.l0 import L0
 from ..query import Objective, Query
 from ..specification import Case
-from .checker.network import Rejected
-from .checker.statement import Statement, contradictory
 
 
 def statements(query: Query) -> list[Statement]:

@@ -81,10 +81,10 @@ class Region:
         return len(self.lower)
 
     def bounding_box(self, outward: bool = True) -> tuple[np.ndarray, np.ndarray]:
-        """The smallest box that holds the region's box and ball side by side (both sides float64).
+        """The region's own box, cut to the smallest box around its ball: its lower and upper sides, float64 (n,) each.
 
-        Sides that are no float64 are rounded away from the center; with `outward` False towards it, for points that are
-        to lie inside.
+        It holds the region. A side of the ball that is no float64 is rounded away from the center; with `outward` False
+        towards it, for points that are to lie inside.
         """
         if self.ball is None:
             return self.lower, self.upper

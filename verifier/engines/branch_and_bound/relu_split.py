@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ...network.simplify import max_to_relu
+from ...network.compose import max_to_relu
 from ...specification import Case
 from ...team import helpers_for
 from ..propagate import together

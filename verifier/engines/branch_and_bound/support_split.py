@@ -23,8 +23,8 @@ from ...bounds import Bounds, InputSet, crown
 from ...bounds.alpha_crown import AlphaCrown, raise_bounds
 from ...bounds.backward import Start
 from ...bounds.rounding import RoundingLoss
+from ...network.compose import max_to_relu
 from ...network.evaluate import evaluate
-from ...network.simplify import max_to_relu
 from ...norms.l0 import L0, ChosenL0
 from ...query import Objective, Query
 from ...specification import Case, Region, Specification

@@ -1,4 +1,4 @@
-"""Robust in exact arithmetic is not robust in execution: unsafe sets widened by what floating point may add.
+"""Robust in exact arithmetic is not robust in execution: `widen` adds to unsafe sets what floating point may move.
 
 The error bounds are the checker's own (`checker.execution`), so a proof for a widened specification is one that it accepts.
 Source of the problem: Jia & Rinard, "Exploiting Verified Neural Networks via Floating Point Numerical Error", SAS 2021.
@@ -7,41 +7,41 @@ Source of the problem: Jia & Rinard, "Exploiting Verified Neural Networks via Fl
 from __future__ import annotations
 
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
+from ..checker.arithmetic import Relaxation
+from ..checker.check import widened
+from ..checker.execution import execution_error
+from ..checker.model_file import open_model
+from ..checker.network import Network, Rejected
+from ..checker.region import Region
 from ..errors import InvalidInput
-from ..query import Query
-from ..specification import Case, Specification
-from .checker.arithmetic import Relaxation
-from .checker.check import widened
-from .checker.execution import execution_error
-from .checker.model_file import open_model
-from .checker.network import Network, Rejected
-from .checker.region import Region
+from .specification import Case, Specification
 
 
-def widen(query: Query, radius: float | None = None) -> tuple[Specification, float]:
-    """The query's specification with every output unsafe that an execution could take for an unsafe one.
+def widen(specification: Specification, model: Path | None, sha256: str) -> tuple[Specification, float]:
+    """The specification with every output unsafe that an execution of the file could take for an unsafe one.
 
     Args:
-        query: with the ONNX file.
-        radius: of the ball; the specification's own by default. Errors grow with it.
+        specification: about outputs in exact arithmetic. Errors grow with its regions.
+        model: the ONNX file.
+        sha256: hash of its content.
 
     Returns:
-        The specification (at that radius), and the largest error of all its rows.
+        The specification, and the largest error of all its rows.
 
     Raises:
         InvalidInput: there is no file, or its errors cannot be bounded.
     """
-    if query.model is None:
+    if model is None:
         raise InvalidInput("a network that has no ONNX file has no float32 execution; save it first")
-    specification = query.specification if radius is None else query.specification.with_radius(radius)
     try:
-        network = _network(str(query.model), query.network.sha256)
+        network = _network(str(model), sha256)
         cases, errors = zip(*(_widened(network, case) for case in specification.cases), strict=True)
     except Rejected as refusal:
-        raise InvalidInput(f"the float32 errors of {query.model} cannot be bounded: {refusal}") from refusal
+        raise InvalidInput(f"the float32 errors of {model} cannot be bounded: {refusal}") from refusal
     return Specification(cases), max(errors)
 
 
