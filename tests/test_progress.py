@@ -47,6 +47,7 @@ class Climber:
     """Says so many times that it will arrive."""
 
     name = "climber"
+    fraction = 1.0
 
     def __init__(self, turns: int, under_way: bool = True) -> None:
         self.turns, self.resumed, self.under_way = turns, 0, under_way

@@ -11,10 +11,10 @@ import torch
 
 from .allocator import keep_freed_memory
 from .deadline import OutOfTime, until
-from .engines import JOINT, Settings, choose_engines, get_engine
+from .engines import Settings, choose_engines, get_engine
 from .engines.judgement import Judge, NetworkJudge
 from .engines.propagate import together
-from .engines.state import Joint, Resumable, SearchState
+from .engines.state import Batched, Resumable, SearchState
 from .errors import AdvverifyError
 from .outcome import Bracket, Outcome, TraceEvent, Trust, Verdict
 from .query import Objective, Query
@@ -27,20 +27,6 @@ _SMALL = 100  # ReLUs up to which a second thread costs more than it brings
 _WORTHWHILE = 4  # so many regions, at least, have to fit side by side on a CPU for joint work to be faster
 
 _LEAST_TURN = 5.0  # seconds between two looks at an engine's progress
-
-# Share of the remaining time that an engine may use while others wait behind it.
-_SHARE = {
-    "crown": 1.0,
-    "falsify": 0.25,
-    "propagate": 1.0,
-    "exact": 0.2,
-    "falsify-more": 0.05,
-    "support-split": 0.8,
-    "input-split": 0.8,
-    "relu-split": 0.93,
-    "exact-more": 0.5,
-    "milp": 1.0,
-}
 
 
 def solve(
@@ -61,7 +47,7 @@ def solve(
     """
     state = SearchState.open(query, settings or Settings(), judge or NetworkJudge(query.network))
     state.listener = listener
-    return _settle(state, choose_engines(engines))
+    return _run(state, choose_engines(engines))
 
 
 def solve_all(
@@ -90,10 +76,9 @@ def solve_all(
         return
     settings, names, network = settings or Settings(), choose_engines(engines), queries[0].network
     pays = network.device.type != "cpu" or min(together(network), len(queries)) >= _WORTHWHILE
-    joint = [name for name in names if name in JOINT] if pays else []
-    alone = [name for name in names if name not in joint or not JOINT[name]]
+    done: set[str] = set()  # engines that have done in batches all that they can
     numbers = itertools.count()
-    for states in _side_by_side(queries, judge, settings, joint):
+    for states in _batches(queries, judge, settings, names if pays else [], done):
         left: list[tuple[int, SearchState]] = []
         for state, number in zip(states, numbers, strict=False):  # the list first: it ends
             if state.done:
@@ -102,13 +87,16 @@ def solve_all(
                 left.append((number, state))
         for number, state in left if rest else ():
             state.clock.share(1)
-            yield number, _settle(state, alone)
+            yield number, _run(state, [name for name in names if name not in done])
 
 
-def _side_by_side(
-    queries: Sequence[Query], judge: Judge, settings: Settings, names: Sequence[str]
+def _batches(
+    queries: Sequence[Query], judge: Judge, settings: Settings, names: Sequence[str], done: set[str]
 ) -> Iterator[list[SearchState]]:
-    """States of the queries, in turn those that some engines have worked on at once; their clocks stand still."""
+    """States of the queries, batch by batch, once the engines that work on batches have; their clocks stand still.
+
+    The names of engines that need not see the states again are put into `done`.
+    """
     keep_freed_memory()
     count = together(queries[0].network)
     for begin in range(0, len(queries), count):
@@ -118,13 +106,16 @@ def _side_by_side(
             states.append(SearchState.open(query, settings, judge))
             states[-1].clock.share(math.inf)
         for name in names:
-            engine = get_engine(name)
-            assert isinstance(engine, Joint)
             open_ = [state for state in states if not state.done]
             for state in states:
                 state.clock.share(math.inf if state.done else len(open_))
             if not open_:
                 break
+            engine = get_engine(name)
+            if not isinstance(engine, Batched):
+                continue
+            if not engine.repeats:
+                done.add(name)
             try:
                 with until(lambda first=open_[0]: first.time_left <= 0):  # type: ignore[misc]
                     engine.run_all(open_, settings.timeout)
@@ -137,7 +128,7 @@ def _side_by_side(
         yield states
 
 
-def _settle(state: SearchState, names: list[str]) -> Outcome:
+def _run(state: SearchState, names: list[str]) -> Outcome:
     """Run engines and conclude.
 
     Raises:
@@ -163,7 +154,7 @@ def _exclude_roundings(state: SearchState) -> None:
     from .specification.float32 import widen
 
     specification = state.query.specification
-    if state.distances:
+    if state.is_min_distortion:
         get_engine("falsify").run(state, 0.5 * state.time_left)
         specification = specification.with_radius(min(state.limit, state.upper))
     excluded, error = widen(specification, state.query.model, state.network.sha256)
@@ -187,9 +178,9 @@ def run_engines(state: SearchState, names: list[str]) -> None:
         if state.done or state.time_left <= 0:
             return
         last = position == len(names) - 1
-        share = 1.0 if last else _SHARE[name]
+        engine = get_engine(name)
+        share = 1.0 if last else engine.fraction
         try:
-            engine = get_engine(name)
             with until(lambda: state.time_left <= 0):
                 engine.run(state, state.elapsed + share * state.time_left)
                 if not last and isinstance(engine, Resumable):
@@ -220,7 +211,7 @@ def conclude(state: SearchState, reason: str = "") -> Outcome:
     engine = state.trace[-1].engine if state.trace else ""
     trust = Trust.SOLVER
     excluded = state.query.objective is Objective.FEASIBILITY and not state.open_pairs
-    if state.distances:
+    if state.is_min_distortion:
         closed = state.done
         if math.isinf(bracket.upper) and closed:
             verdict = Verdict.ROBUST
@@ -234,7 +225,7 @@ def conclude(state: SearchState, reason: str = "") -> Outcome:
         verdict = Verdict.ROBUST
     else:
         verdict = Verdict.UNKNOWN
-    if verdict is Verdict.UNKNOWN and not state.distances and state.lower > 0:
+    if verdict is Verdict.UNKNOWN and not state.is_min_distortion and state.lower > 0:
         reason = f"robust in exact arithmetic, but an execution of the file comes to a margin of {bracket.upper:.3g}"
     elif verdict is Verdict.UNKNOWN:
         left = len(state.open_pairs)

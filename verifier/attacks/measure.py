@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..norms import Norm
+from ..norms import Norm, UnitBall
 from . import ATTACKS, Attack, run
 from .classification import ClassificationProblem
 from .minimal import bisected, pulled_back
@@ -40,7 +40,7 @@ def closest(name: str, attack: Attack, problem: ClassificationProblem, seed: int
         return Measured(small.points, torch.isfinite(small.distance), time.perf_counter() - began)
     found = run(attack, problem, seed)
     points = found.points
-    if kind == "minimal" and norm is not None and norm.name != "0":
+    if kind == "minimal" and norm is not None and norm.unit_ball is not UnitBall.COUNT:
         points = pulled_back(problem, points, found.success)
     return Measured(points, found.success, time.perf_counter() - began)
 

@@ -9,6 +9,7 @@ from typing import Protocol, Self
 import torch
 from torch import Tensor
 
+from ..norms import UnitBall
 from .base import Attack, AttackProblem, Problem, never, run
 from .greedy_l0 import GreedyL0
 from .pgd import Pgd
@@ -46,7 +47,7 @@ def minimal(
     """
     inputs = problem.inputs
     assert inputs.norm is not None and inputs.center is not None
-    if inputs.norm.name == "0":
+    if inputs.norm.unit_ball is UnitBall.COUNT:
         found = run(GreedyL0(first=first, stop=stop), problem, seed)
         distance = inputs.norm.length(found.points - inputs.center)
         return MinimalResult(found.points, torch.where(found.success, distance, torch.inf))

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..bounds import InputSet
+from ..norms import UnitBall
 from .base import Problem, never, project
 
 _SHRINK = 0.75  # a batch is cut down to the descents that go on when they are at most this share of it
@@ -102,7 +103,7 @@ def starts(inputs: InputSet, random_start: bool, restarts: int, generator: torch
 def ball_step(inputs: InputSet, x: Tensor, descent: Tensor) -> Tensor:
     """The step from x along `descent` (B, n) that is steepest in the regions' norm, of the size of the region."""
     half = (inputs.upper - inputs.lower) / 2
-    if inputs.is_box or inputs.norm is None or inputs.norm.name == "0":
+    if inputs.is_box or inputs.norm is None or inputs.norm.unit_ball is UnitBall.COUNT:
         return descent.sign() * half
     assert inputs.radius is not None
     room = torch.where(descent > 0, inputs.upper - x, x - inputs.lower)

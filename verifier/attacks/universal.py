@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..norms import UnitBall
 from .base import project
 from .classification import ClassificationProblem
 from .deepfool import DeepFool
@@ -48,7 +49,7 @@ class Universal:
     def _loop(self, problem: ClassificationProblem) -> Tensor:
         x0 = problem.images
         delta = torch.zeros_like(x0[:1])
-        norm = "inf" if problem.inputs.norm is None or problem.inputs.norm.name == "inf" else "2"
+        norm = "inf" if problem.inputs.norm is None or problem.inputs.norm.unit_ball is UnitBall.BOX else "2"
         for _ in range(self.passes):
             for b in range(len(problem)):
                 one = problem.rows_of(torch.tensor([b]))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..network.nodes import Network
-from ..norms import Norm
+from ..norms import Norm, UnitBall
 from ..norms.base import ball_box
 from ..specification import Region
 from .balls import NodeBalls, ValueBall
@@ -77,7 +77,7 @@ class InputSet:
     @property
     def boxed(self) -> bool:
         """Whether the region is a box, or the part of one in a half-space."""
-        return self.norm is None or self.norm.name == "inf"
+        return self.norm is None or self.norm.unit_ball is UnitBall.BOX
 
     def rows(self, index: Tensor) -> InputSet:
         """Some of the batch."""
@@ -104,7 +104,12 @@ class InputSet:
 
     def with_balls(self, network: Network) -> InputSet:
         """The same regions, knowing where the nodes of a network (in float64) move; for l1 and l2, as |x|_2 <= |x|_1."""
-        if self.norm is None or self.norm.name not in ("1", "2") or self.center is None or self.radius is None:
+        if (
+            self.norm is None
+            or self.norm.unit_ball not in (UnitBall.CROSS_POLYTOPE, UnitBall.EUCLIDEAN)
+            or self.center is None
+            or self.radius is None
+        ):
             return self
         return replace(self, balls=NodeBalls.around(network, self.center))
 
@@ -259,4 +264,4 @@ class InputSet:
         value = self._at_center(coefficients, offset)
         lower, upper = self.lower.unsqueeze(1), self.upper.unsqueeze(1)
         radius = self.norm.certified_radius(coefficients, value, center, lower, upper)
-        return radius if self.norm.name == "0" else radius * (1 - 1e-12)
+        return radius if self.norm.unit_ball is UnitBall.COUNT else radius * (1 - 1e-12)

@@ -10,11 +10,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import assert_never
 
 import numpy as np
 
 from ..network.nodes import Affine, Input, Max, Network, Relu
 from ..network.operators import Compose, MeanAxes, Operator, Transposed
+from ..norms import UnitBall
 from ..specification import Region
 
 Vector = dict[int, Fraction]  # entries that are not 0
@@ -142,27 +144,27 @@ def least(form: RationalForm, region: Region) -> Fraction:
     value = form.offset + sum((c * m for (c, _, _), m in zip(box, centers, strict=True)), Fraction(0))
     room = [m - lo if c > 0 else hi - m for (c, lo, hi), m in zip(box, centers, strict=True)]
     falls = [(abs(c), r) for (c, _, _), r in zip(box, room, strict=True)]
-    match ball.norm.name:
-        case "inf":
+    match ball.norm.unit_ball:
+        case UnitBall.BOX:
             return value - sum((w * min(r, radius) for w, r in falls), Fraction(0))
-        case "1":
+        case UnitBall.CROSS_POLYTOPE:
             spent = Fraction(0)
             for w, r in sorted(falls, reverse=True):
                 step = min(r, radius - spent)
                 value, spent = value - w * step, spent + step
             return value
-        case "0":
+        case UnitBall.COUNT:
             count = region.size // getattr(ball.norm, "channels", 1)
             pixels: dict[int, Fraction] = {}
             for i, (w, r) in zip(form.coefficients, falls, strict=True):
                 pixels[i % count] = pixels.get(i % count, Fraction(0)) + w * r
             return value - sum(sorted(pixels.values(), reverse=True)[: math.floor(ball.radius)], Fraction(0))
-        case "2":
+        case UnitBall.EUCLIDEAN:
             whole = sum((w * r for w, r in falls), Fraction(0))
             length = _root_above(sum((w * w for w, _ in falls), Fraction(0)) * radius * radius)
             return value - min(whole, length)
         case _:
-            raise ValueError(f"norm {ball.norm.name} has no rational minimum")
+            assert_never(ball.norm.unit_ball)
 
 
 def _root_above(square: Fraction) -> Fraction:

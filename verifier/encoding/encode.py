@@ -10,6 +10,7 @@ import scipy.sparse as sp
 
 from ..bounds import Bounds
 from ..network.nodes import Affine, Input, Max, Network, Relu
+from ..norms import UnitBall
 from ..query import Objective
 from ..specification import Polytope, Region
 from .objective import Distance, encode_distance, limit_distance
@@ -67,7 +68,9 @@ def encode(
             case _:
                 assert_never(node)
     distance = Distance()
-    if region.ball is not None and (objective is Objective.MIN_DISTORTION or region.ball.norm.name in ("0", "1")):
+    if region.ball is not None and (
+        objective is Objective.MIN_DISTORTION or region.ball.norm.unit_ball in (UnitBall.COUNT, UnitBall.CROSS_POLYTOPE)
+    ):
         distance = encode_distance(builder, inputs, low, high, region.ball)
         limit_distance(builder, distance, region.ball)
     margin = _unsafe(builder, values[-1], unsafe, objective is Objective.MAX_MARGIN, tightening)

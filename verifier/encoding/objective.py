@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import assert_never
 
 import numpy as np
 import scipy.sparse as sp
 
+from ..norms import UnitBall
 from ..norms.l0 import L0
 from ..specification import NormBall
 from .program import ProgramBuilder, selection
@@ -31,8 +33,8 @@ def encode_distance(
     """Write the distance of the input columns from the ball's center."""
     center, n = ball.center, len(inputs)
     rows = np.arange(n)
-    match ball.norm.name:
-        case "inf":
+    match ball.norm.unit_ball:
+        case UnitBall.BOX:
             reach = float(np.maximum(upper - center, center - lower).max(initial=0.0))
             t = builder.columns(np.zeros(1), np.array([max(reach, 0.0)]))[0]
             x = selection(rows, inputs, np.ones(n), (n, builder.count))
@@ -40,7 +42,7 @@ def encode_distance(
             builder.rows(x - column, -np.inf, center)
             builder.rows(x + column, center, np.inf)
             return Distance({int(t): 1.0}, column=int(t))
-        case "1":
+        case UnitBall.CROSS_POLYTOPE:
             more = builder.columns(np.zeros(n), np.maximum(upper - center, 0.0))
             less = builder.columns(np.zeros(n), np.maximum(center - lower, 0.0))
             shape = (n, builder.count)
@@ -49,10 +51,10 @@ def encode_distance(
                 x - selection(rows, more, np.ones(n), shape) + selection(rows, less, np.ones(n), shape), center, center
             )
             return Distance({int(c): 1.0 for c in (*more, *less)})
-        case "2":
+        case UnitBall.EUCLIDEAN:
             cost = {int(c): -2.0 * float(v) for c, v in zip(inputs, center, strict=True)}
             return Distance(cost, {int(c): 2.0 for c in inputs}, float(center @ center))
-        case "0":
+        case UnitBall.COUNT:
             assert isinstance(ball.norm, L0)
             pixels = n // ball.norm.channels
             changed = builder.columns(np.zeros(pixels), np.ones(pixels), integer=True)
@@ -64,12 +66,13 @@ def encode_distance(
             builder.rows(above, -np.inf, center)
             builder.rows(below, center, np.inf)
             return Distance({int(c): 1.0 for c in changed})
-    raise ValueError(f"norm {ball.norm.name} has no encoding")
+        case _:
+            assert_never(ball.norm.unit_ball)
 
 
 def limit_distance(builder: ProgramBuilder, distance: Distance, ball: NormBall) -> None:
     """Keep the distance within the radius. Norm 2 is left to the caller: a linear program has no quadratic rows."""
-    if ball.norm.name == "2" or not np.isfinite(ball.radius):
+    if ball.norm.unit_ball is UnitBall.EUCLIDEAN or not np.isfinite(ball.radius):
         return
     columns = np.array(sorted(distance.cost), dtype=np.int64)
     values = np.array([distance.cost[int(c)] for c in columns])

@@ -1,6 +1,8 @@
 """Engines: each may add a checked counterexample, raise a proved lower bound, or tighten bounds - nothing else.
 
-Dropping any engine changes speed, never verdicts. One engine a file, one line in `ENGINES`, cheapest first.
+Dropping any engine changes speed, never verdicts. One engine a file, one line in `ENGINES`, in the order of the cascade:
+cheapest first. Known verifiers are orders of engines over one state: MIPVerify is `propagate,milp`, CROWN is `crown`, and
+alpha-beta-CROWN is `falsify,propagate,relu-split`.
 """
 
 from __future__ import annotations
@@ -23,10 +25,7 @@ ENGINES = {
     "milp": "milp:Milp",
 }
 
-# Those that work on several queries side by side, and whether that is all that they can do for each.
-JOINT = {"crown": True, "falsify": True, "propagate": True, "falsify-more": True, "relu-split": False}
-
-__all__ = ["ENGINES", "JOINT", "Engine", "Pair", "SearchState", "Settings", "choose_engines", "get_engine"]
+__all__ = ["ENGINES", "Engine", "Pair", "SearchState", "Settings", "choose_engines", "get_engine"]
 
 
 def choose_engines(names: tuple[str, ...] = ()) -> list[str]:

@@ -35,6 +35,7 @@ class Exact:
     """Pairs that the bounds so far leave open by no more than rounding explains."""
 
     name = "exact"
+    fraction = 0.2
 
     def run(self, state: SearchState, deadline: float) -> None:
         """Each such pair; of distances those that may reach as far as the whole valid range, or the limit, does."""
@@ -60,11 +61,12 @@ class ExactMore(Exact):
     """The same once trees have come to their ends."""
 
     name = "exact-more"
+    fraction = 0.5
 
 
 def _far(pair: Pair, state: SearchState) -> bool:
     """Whether a pair lacks more than rounding explains."""
-    if state.distances:
+    if state.is_min_distortion:
         return math.isfinite(state.goal) and pair.lower < state.goal * (1 - _RELATIVE)
     scale = max(float(np.abs(pair.polytope.offset).max()), float(np.abs(pair.polytope.matrix).max()), 1.0)
     return pair.lower < -_DOUBT * scale

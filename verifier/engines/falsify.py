@@ -29,6 +29,8 @@ class Falsify:
     """
 
     name = "falsify"
+    fraction = 0.25
+    repeats = False
     attacks: tuple[Pgd | GreedyL0, ...] = (Pgd(steps=12, restarts=1, trial=3, hope=0.6),)
     sparse: tuple[Pgd | GreedyL0, ...] = (GreedyL0(),)  # for norm 0
 
@@ -38,7 +40,7 @@ class Falsify:
 
     def run_all(self, states: Sequence[SearchState], deadline: float) -> None:
         """The same for several states, their pairs side by side."""
-        if states[0].distances:
+        if states[0].is_min_distortion:
             for state in states:
                 self._nearest(state, deadline)
             return
@@ -51,7 +53,7 @@ class Falsify:
 
     def _attacks(self, state: SearchState) -> tuple[Pgd | GreedyL0, ...]:
         """In turn."""
-        return self.sparse if state.count_norm else self.attacks
+        return self.sparse if state.is_l0 else self.attacks
 
     def _attack(self, attack: Pgd | GreedyL0, pairs: list[tuple[SearchState, Pair]]) -> None:
         """Whatever is most unsafe in each state is offered to it."""
@@ -119,6 +121,8 @@ class FalsifyMore(Falsify):
     """Longer attacks with restarts, on what bound propagation left open."""
 
     name = "falsify-more"
+    fraction = 0.05
+    repeats = False
     attacks = (Pgd(steps=40, restarts=6), Pgd(steps=120, restarts=12))
     sparse = ()  # the tree over supports does better
 
@@ -129,5 +133,5 @@ class FalsifyMore(Falsify):
 
     def run(self, state: SearchState, deadline: float) -> None:
         """Distances have had their long attack already."""
-        if not state.distances:
+        if not state.is_min_distortion:
             super().run(state, deadline)

@@ -13,6 +13,7 @@ import torch
 
 from ..network.evaluate import evaluate
 from ..network.nodes import Network
+from ..norms import UnitBall
 from ..specification import Case, Region
 from ..specification.exact import above, dot
 
@@ -111,9 +112,9 @@ def settle(point: np.ndarray, region: Region, dtype: np.dtype) -> np.ndarray:
     x = np.clip(np.asarray(point, dtype=np.float64), lower, upper)
     rounded = _rounded(x, lower, upper, dtype)
     ball = region.ball
-    if ball is None or ball.norm.name == "inf":
+    if ball is None or ball.norm.unit_ball is UnitBall.BOX:
         return rounded
-    if ball.norm.name == "0":
+    if ball.norm.unit_ball is UnitBall.COUNT:
         return np.where(np.abs(x - ball.center) <= _UNCHANGED, ball.center, rounded)
     for retreat in _RETREATS:
         if region.contains(rounded):

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..bounds import Bounds
 from ..encoding import Formulation, MixedIntegerProgram, encode
-from ..norms import get_norm
+from ..norms import UnitBall, get_norm
 from ..query import Objective
 from ..solvers import Progress, SolveOptions, SolveResult, SolverStatus, get_solver
 from ..solvers.safe_dual import safe_optimum
@@ -35,6 +35,7 @@ class Milp:
     """The reference engine, and the closer of what the searches leave."""
 
     name = "milp"
+    fraction = 1.0
 
     def run(self, state: SearchState, deadline: float) -> None:
         """Open pairs one by one, most promising (lowest bound) first, or all of a case in one program."""
@@ -54,7 +55,7 @@ class Milp:
         region = state.search_region(pairs[0].region)
         unsafe = tuple(pair.polytope for pair in pairs)
         form = Formulation(state.settings.symmetric, state.settings.fix_stable)
-        if region.ball is not None and region.ball.norm.name == "2":
+        if region.ball is not None and region.ball.norm.unit_ball is UnitBall.EUCLIDEAN:
             self._quadratic(state, pairs, region, unsafe, form, deadline)
             return
         bounds, objective = state.bounds(region), state.query.objective
@@ -108,8 +109,8 @@ class Milp:
     def _exclude(self, state: SearchState, pairs: list[Pair], region: Region) -> None:
         """The search region holds no input of interest."""
         value = ABOVE_ZERO
-        if state.distances:
-            reach = math.inf if state.count_norm or region.ball is None else region.ball.radius
+        if state.is_min_distortion:
+            reach = math.inf if state.is_l0 or region.ball is None else region.ball.radius
             value = min(reach, state.goal)
         elif state.query.objective is Objective.MAX_MARGIN and math.isfinite(state.upper):
             value = state.upper
@@ -164,7 +165,7 @@ class Milp:
         for pair in pairs:
             if state.query.objective is Objective.FEASIBILITY and state.witness is None:
                 deepen(state, point, pair, self.name)
-            elif state.distances and not moved:
+            elif state.is_min_distortion and not moved:
                 polish(state, point, pair, self.name)
 
     def _quadratic(
@@ -229,7 +230,7 @@ class Milp:
                 known = is_infeasible(state, program, deadline, visit)
             if known:
                 self._exclude(state, pairs, region)
-        elif state.distances:
+        elif state.is_min_distortion:
             bound = at_least(state, program, claimed, deadline, visit, False)
             self._prove(state, pairs, min(bound * (1 - ROUNDING), state.goal))
 
@@ -245,4 +246,4 @@ def _visitor(state: SearchState, program: MixedIntegerProgram, name: str) -> Cal
 
 def _counts(state: SearchState) -> bool:
     """Whether the values that are minimised are whole: distances in norm 0 are, margins in norm 0 are not."""
-    return state.distances and state.count_norm
+    return state.is_min_distortion and state.is_l0

@@ -13,6 +13,7 @@ import torch
 from ..encoding import Formulation, MixedIntegerProgram, encode
 from ..network.evaluate import evaluate_all
 from ..network.nodes import Relu
+from ..norms import UnitBall
 from ..query import Objective
 from ..solvers import SolveOptions, convex_solver
 from .state import Pair, SearchState
@@ -46,7 +47,7 @@ def worth_polishing(state: SearchState) -> bool:
 
 def polish(state: SearchState, point: np.ndarray, pair: Pair, engine: str, rounds: int = 4) -> None:
     """Walk from a point of an engine's to the nearest unsafe point of its cell, and on from there while that pays."""
-    if state.count_norm or not state.distances or not worth_polishing(state):
+    if state.is_l0 or not state.is_min_distortion or not worth_polishing(state):
         return
     for _ in range(rounds):
         before = state.upper
@@ -77,8 +78,8 @@ def deepen(state: SearchState, point: np.ndarray, pair: Pair, engine: str) -> No
     A solver that looks for any unsafe point stops at one on the edge of the unsafe set, which its tolerance may put outside.
     """
     region = state.search_region(pair.region)
-    quadratic = region.ball is not None and region.ball.norm.name == "2"
-    if quadratic or state.count_norm or not worth_polishing(state):
+    quadratic = region.ball is not None and region.ball.norm.unit_ball is UnitBall.EUCLIDEAN
+    if quadratic or state.is_l0 or not worth_polishing(state):
         return
     program = encode(state.network, state.bounds(region), region, (pair.polytope,), Objective.MAX_MARGIN)
     cell = cell_program(state, program, point)

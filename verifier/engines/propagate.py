@@ -39,10 +39,10 @@ def value_of(state: SearchState, bound: Tensor, form: LinearForm, inputs: InputS
     """
     if bool(torch.isnan(bound).any()):
         raise FloatingPointError("a bound is no number")
-    if not state.distances:
+    if not state.is_min_distortion:
         return bound.amax(-1)
     radius = inputs.certified_radius(form.coefficients, form.offset, form.bend)
-    if state.count_norm:  # r changed entries do no harm, so the distance is at least r + 1
+    if state.is_l0:  # r changed entries do no harm, so the distance is at least r + 1
         radius = radius + 1
     radius = torch.where(bound > 0, torch.full_like(radius, torch.inf), radius)
     return radius.amax(-1)
@@ -66,6 +66,8 @@ class Crown:
     """Settles most pairs of verdicts in milliseconds, and gives distances a first lower side."""
 
     name = "crown"
+    fraction = 1.0
+    repeats = False
 
     def run(self, state: SearchState, deadline: float) -> None:
         """All cases."""
@@ -73,7 +75,7 @@ class Crown:
 
     def run_all(self, states: Sequence[SearchState], deadline: float) -> None:
         """The cases of several states, as many side by side as the memory allows."""
-        if states[0].distances:
+        if states[0].is_min_distortion:
             for state in states:
                 self._first_radius(state, deadline)
             return
@@ -84,7 +86,7 @@ class Crown:
         """The largest of some balls that CROWN proves something on: all at once where they are cheap, else by halving."""
         ball = state.query.specification.region.ball
         assert ball is not None
-        if state.count_norm:
+        if state.is_l0:
             return  # its tree begins with no change at all
         whole = state.region_bounds.inputs(state.query.specification.region).radius
         assert whole is not None
@@ -102,6 +104,8 @@ class Propagate:
     """Bounds for what attacks left open."""
 
     name = "propagate"
+    fraction = 1.0
+    repeats = False
 
     def run(self, state: SearchState, deadline: float) -> None:
         """All cases."""
@@ -117,14 +121,16 @@ class Propagate:
 
     def _crown(self, jobs: list[_Job]) -> None:
         """Where nothing has been bounded yet, or over a ball that no attack has made smaller."""
-        fresh = [job for job in jobs if job.state.distances or any(pair.lower == -math.inf for pair in job.open)]
+        fresh = [
+            job for job in jobs if job.state.is_min_distortion or any(pair.lower == -math.inf for pair in job.open)
+        ]
         if fresh:
             _crown(fresh, self.name)
 
     def _ladder(self, jobs: list[_Job]) -> None:
         """One batch of shrinking balls: what is proved on a ball of radius r is a distance of at least r."""
         for state, region in ((job.state, job.region) for job in jobs):
-            if not state.distances or state.count_norm or region.ball is None or not np.isfinite(region.ball.radius):
+            if not state.is_min_distortion or state.is_l0 or region.ball is None or not np.isfinite(region.ball.radius):
                 continue
             _climb(state, [share * region.ball.radius for share in _LADDER], self.name)
 
@@ -193,9 +199,9 @@ def _bound(jobs: list[_Job], options: AlphaCrown, name: str, exact: bool = False
         values = value_of(first, best.bound, best.form, regions.inputs).tolist()
         for (k, pair), value in zip(part, values, strict=True):
             state = jobs[k].state
-            ceiling = state.goal if state.distances else math.inf  # nothing is proved beyond the search region
+            ceiling = state.goal if state.is_min_distortion else math.inf  # nothing is proved beyond the search region
             state.prove(pair, min(value, ceiling), name)
-        if not first.distances:
+        if not first.is_min_distortion:
             lowest = {k: row for row, (k, _) in sorted(enumerate(part), key=lambda entry: -values[entry[0]])}
             for k, row in lowest.items():
                 point = best.point[row, int(best.bound[row].argmax())]

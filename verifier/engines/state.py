@@ -21,6 +21,7 @@ from ..bounds import Bounds, InputSet
 from ..bounds.branching import SCORES
 from ..errors import InvalidInput
 from ..network.nodes import Network
+from ..norms import UnitBall
 from ..outcome import Bracket, TraceEvent
 from ..query import Objective, Query
 from ..specification import Case, Polytope, Region, Specification, stack_polytopes
@@ -138,7 +139,7 @@ class SearchState:
 
     def exclude(self, specification: Specification) -> None:
         """Set what has to be proved unreachable; nothing is proved yet. Witnesses stay those of the query."""
-        lowest = 0.0 if self.distances else -math.inf
+        lowest = 0.0 if self.is_min_distortion else -math.inf
         self.excluded = specification
         self.pairs = [Pair(case, polytope, lowest) for case in specification.cases for polytope in case.unsafe]
 
@@ -150,7 +151,7 @@ class SearchState:
         return self.query.network
 
     @property
-    def distances(self) -> bool:
+    def is_min_distortion(self) -> bool:
         """Whether values are distances."""
         return self.query.objective is Objective.MIN_DISTORTION
 
@@ -172,8 +173,8 @@ class SearchState:
     @property
     def goal(self) -> float:
         """The value beyond which a pair needs no more proof."""
-        if self.distances:
-            if self.count_norm:  # as many changes as the limit allows are of interest, too
+        if self.is_min_distortion:
+            if self.is_l0:  # as many changes as the limit allows are of interest, too
                 return min(self.upper, self.limit + 1)
             return min(self.upper * (1 - 0.95 * self.settings.gap), self.limit, self.focus)
         if self.query.objective is Objective.FEASIBILITY:
@@ -188,13 +189,13 @@ class SearchState:
         ball = self.query.specification.cases[0].region.ball
         if ball is None or math.isinf(ball.radius):
             return math.inf
-        return math.floor(ball.radius + 1e-9) if self.count_norm else ball.radius
+        return math.floor(ball.radius + 1e-9) if self.is_l0 else ball.radius
 
     @property
-    def count_norm(self) -> bool:
+    def is_l0(self) -> bool:
         """Whether distances are counts (norm 0)."""
         ball = self.query.specification.cases[0].region.ball
-        return ball is not None and ball.norm.name == "0"
+        return ball is not None and ball.norm.unit_ball is UnitBall.COUNT
 
     def is_open(self, pair: Pair) -> bool:
         """Whether a pair still needs work."""
@@ -232,7 +233,7 @@ class SearchState:
         """
         if math.isnan(value):
             raise FloatingPointError(f"{engine} came to a bound that is no number")
-        if self.distances and math.isinf(value):
+        if self.is_min_distortion and math.isinf(value):
             if not math.isinf(self.goal):
                 raise FloatingPointError(f"{engine} claims more than the search region can show")
             self.statistics["excluded"] = "the whole valid range"
@@ -244,7 +245,7 @@ class SearchState:
 
     def exclude_exactly(self, pair: Pair, engine: str) -> None:
         """No input of the pair's search region is unsafe, which was decided without rounding."""
-        if self.distances:
+        if self.is_min_distortion:
             self.prove(pair, self.goal, engine)
             return
         pair.excluded = True
@@ -282,9 +283,9 @@ class SearchState:
     def _offer_one(self, point: np.ndarray, case: Case, engine: str) -> bool:
         """A point that the judge calls unsafe is a witness; others only move the upper side of margins."""
         found = judged(point, case, self.judge)
-        if found is None or (self.distances and not found.unsafe):
+        if found is None or (self.is_min_distortion and not found.unsafe):
             return False
-        value = case.region.distance(found.point) if self.distances else found.violation
+        value = case.region.distance(found.point) if self.is_min_distortion else found.violation
         if value >= self.upper and not (found.unsafe and self.witness is None):
             return False
         self.upper = min(value, self.upper)
@@ -307,9 +308,9 @@ class SearchState:
 
     def search_region(self, region: Region) -> Region:
         """The part of a region that is still of interest: for distances the ball of the best witness."""
-        if not self.distances:
+        if not self.is_min_distortion:
             return region
-        radius = self.goal - 1 if self.count_norm else self.goal
+        radius = self.goal - 1 if self.is_l0 else self.goal
         return self.query.specification.with_radius(max(radius, 0.0)).region
 
     def rows(self, pairs: Sequence[Pair]) -> tuple[Tensor, Tensor]:
@@ -333,9 +334,15 @@ class SearchState:
 
 
 class Engine(Protocol):
-    """One way to move the bracket."""
+    """One way to move the bracket.
+
+    Attributes:
+        name: as in `ENGINES`.
+        fraction: of the time left, at most, while other engines wait behind it.
+    """
 
     name: str
+    fraction: float
 
     def run(self, state: SearchState, deadline: float) -> None:
         """Work until the state is done or `state.elapsed` reaches the deadline."""
@@ -357,8 +364,14 @@ class Resumable(Engine, Protocol):
 
 
 @runtime_checkable
-class Joint(Engine, Protocol):
-    """An engine that works on several queries about one network side by side."""
+class Batched(Engine, Protocol):
+    """An engine that works on several queries about one network in one batch.
+
+    Attributes:
+        repeats: whether it can do more for a query alone than it did in the batch.
+    """
+
+    repeats: bool
 
     def run_all(self, states: Sequence[SearchState], deadline: float) -> None:
         """Like `run` for each of the states."""

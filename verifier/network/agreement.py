@@ -10,7 +10,7 @@ the smaller one is allowed. Both come from the network before anything is folded
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import assert_never
 
 import numpy as np
@@ -21,7 +21,7 @@ from ..errors import InvalidModel
 from .evaluate import evaluate
 from .nodes import Affine, Input, Max, Network, Relu
 from .onnx_runtime import OnnxJudge
-from .operators import Compose, Conv2d, Dense, MeanAxes, Operator, Scale, Select, Transposed
+from .operators import Select
 
 _FOLDED = 16  # roundings that a runtime may add to a node by what it folds at load time
 _LIKELY = 64.0  # standard deviations
@@ -140,7 +140,7 @@ def rounding_errors(network: Network, x: Tensor, kind: str) -> Rounding:
                 value = sum((o.apply(values[j]) for j, o in pairs), node.bias.expand(len(x), -1))
                 size = sum((o.absolute.apply(values[j].abs()) for j, o in pairs), node.bias.abs().expand(len(x), -1))
                 off = sum((o.absolute.apply(worst[j]) for j, o in pairs), torch.zeros_like(value))
-                square = sum((squared(o).apply(squares[j]) for j, o in pairs), torch.zeros_like(value))
+                square = sum((o.squared().apply(squares[j]) for j, o in pairs), torch.zeros_like(value))
                 if not all(isinstance(o, Select) for _, o in pairs) or len(pairs) > 1 or bool(node.bias.any()):
                     roundings = sum(o.fan_in for _, o in pairs) + len(pairs) + _FOLDED
                     share = roundings * unit / (1 - roundings * unit) if roundings * unit < 0.5 else float("inf")
@@ -162,25 +162,3 @@ def rounding_errors(network: Network, x: Tensor, kind: str) -> Rounding:
             case _:
                 assert_never(node)
     return Rounding(worst[-1], squares[-1].sqrt(), largest)
-
-
-def squared(operator: Operator) -> Operator:
-    """The operator whose entries are the squares; of a product, the product of those, which is exact for diagonals."""
-    match operator:
-        case Dense():
-            return replace(operator, weight=operator.weight**2)
-        case Conv2d():
-            return replace(operator, weight=operator.weight**2)
-        case Scale():
-            return Scale(operator.factor**2)
-        case Select():
-            return operator
-        case MeanAxes():
-            each = torch.full((operator.out_size,), 1.0 / operator.count, dtype=torch.float64)
-            return Compose((operator, Scale(each)))
-        case Compose():
-            return Compose(tuple(squared(factor) for factor in operator.factors))
-        case Transposed():
-            return Transposed(squared(operator.inner))
-        case _:
-            raise TypeError(f"no squares of {type(operator).__name__}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from enum import Enum
 from fractions import Fraction
 
 import torch
@@ -17,10 +18,25 @@ from torch import Tensor
 TINY = float(torch.finfo(torch.float32).tiny)  # a divisor for what does not matter, in any precision
 
 
+class UnitBall(Enum):
+    """The shapes of balls that encodings, exact bounds and executions know; a norm has one of them."""
+
+    BOX = "box"  # linf
+    CROSS_POLYTOPE = "cross-polytope"  # l1
+    EUCLIDEAN = "euclidean"  # l2: programs over it are quadratic
+    COUNT = "count"  # l0: not convex, and distances are whole numbers
+
+
 class Norm(ABC):
-    """A norm (or, for 0, a count) on perturbations."""
+    """A norm (or, for 0, a count) on perturbations.
+
+    Attributes:
+        name: what users call it.
+        unit_ball: shape of its balls, by which everything outside this folder tells norms apart.
+    """
 
     name: str
+    unit_ball: UnitBall
 
     @abstractmethod
     def length(self, delta: Tensor) -> Tensor:

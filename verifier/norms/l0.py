@@ -12,13 +12,14 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from .base import Norm, first_exceeding, held
+from .base import Norm, UnitBall, first_exceeding, held
 
 
 class L0(Norm):
     """Number of changed pixels; `channels` consecutive planes of the (C, H, W) input make up one pixel."""
 
     name = "0"
+    unit_ball = UnitBall.COUNT
 
     def __init__(self, channels: int = 1) -> None:
         """Count entries (1) or pixels of `channels` values."""

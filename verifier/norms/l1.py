@@ -8,13 +8,14 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from .base import TINY, Norm, before, first_exceeding, held, pick
+from .base import TINY, Norm, UnitBall, before, first_exceeding, held, pick
 
 
 class L1(Norm):
     """Sum of absolute entries."""
 
     name = "1"
+    unit_ball = UnitBall.CROSS_POLYTOPE
 
     def length(self, delta: Tensor) -> Tensor:
         """sum |delta_i|."""

@@ -13,7 +13,7 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from .base import TINY, Norm, after, before, far, first_exceeding, held, pick
+from .base import TINY, Norm, UnitBall, after, before, far, first_exceeding, held, pick
 
 _SWEEPS = 20  # where a rough t will do; most rows need three or four
 
@@ -51,6 +51,7 @@ class L2(Norm):
     """Square root of the sum of squares."""
 
     name = "2"
+    unit_ball = UnitBall.EUCLIDEAN
 
     def length(self, delta: Tensor) -> Tensor:
         """||delta||_2."""

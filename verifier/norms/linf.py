@@ -8,13 +8,14 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from .base import TINY, Norm, after, before, first_exceeding, held, pick
+from .base import TINY, Norm, UnitBall, after, before, first_exceeding, held, pick
 
 
 class Linf(Norm):
     """Largest absolute entry."""
 
     name = "inf"
+    unit_ball = UnitBall.BOX
 
     def length(self, delta: Tensor) -> Tensor:
         """max |delta_i|."""

@@ -109,8 +109,8 @@ class _Prover:
             return
         if not self.checked.entry["executed"]:  # else the checker has done so already
             self._add({"kind": "crown"}, {})
-        norm = self.case.region.norm
-        if norm == "0" or (self.network.input_size <= _FEW_INPUTS and norm in (None, "inf")):
+        region = self.case.region
+        if region.is_count or (region.is_box and self.network.input_size <= _FEW_INPUTS):
             if self._goals(min(time.perf_counter() + _TREE_SECONDS, self.deadline)):
                 return
             for polytope in range(len(self.case.unsafe)):

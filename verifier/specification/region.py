@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from ..errors import InvalidInput
-from ..norms import Norm
+from ..norms import Norm, UnitBall
 from ..norms.base import ball_box
 
 RATIONAL_INPUTS = 1024  # inputs above which nobody asks for rational arithmetic over a region
@@ -71,9 +71,14 @@ class Region:
         return lower, upper
 
     @property
-    def norm(self) -> str | None:
-        """Name of the ball's norm, if there is a ball."""
-        return None if self.ball is None else self.ball.norm.name
+    def is_box(self) -> bool:
+        """Whether there is no ball, or one that is a box itself (norm inf)."""
+        return self.ball is None or self.ball.norm.unit_ball is UnitBall.BOX
+
+    @property
+    def is_count(self) -> bool:
+        """Whether the ball counts changes (norm 0)."""
+        return self.ball is not None and self.ball.norm.unit_ball is UnitBall.COUNT
 
     @property
     def size(self) -> int:
@@ -104,7 +109,7 @@ class Region:
         if self.ball is None or math.isinf(self.ball.radius):
             return True
         usual = self.ball.radius == 0 or 1e-140 < self.ball.radius < 1e140  # where squares do not leave float64
-        if self.ball.norm.name != "0" and usual:  # a count does not round
+        if self.ball.norm.unit_ball is not UnitBall.COUNT and usual:  # a count does not round
             doubt = self.ball.radius * (len(x) + 8) * _DOUBT
             length = self.distance(x)
             if abs(length - self.ball.radius) > doubt:

@@ -115,7 +115,7 @@ class DomainBounds:
 
     def undivided(self) -> Domain:
         """The whole region, nothing proved."""
-        lowest = 0.0 if self.state.distances else -math.inf
+        lowest = 0.0 if self.state.is_min_distortion else -math.inf
         open_ = np.zeros(self.columns.count, dtype=np.int8)
         return Domain(open_, open_, lowest, -math.inf)
 
@@ -209,7 +209,7 @@ class DomainBounds:
         """The minimiser that is most unsafe; for violations, where short attacks from the best ones end."""
         violation = torch.matmul(self.rows[pairs], outputs.to(self.rows.dtype).unsqueeze(-1)).squeeze(-1)
         worst = (violation + self.offset[pairs]).amax(-1)
-        if not self.state.distances:
+        if not self.state.is_min_distortion:
             lowest = worst.argsort()[:_DESCENTS]
             pairs = pairs[lowest]
             points, worst = self._descend(pairs, points[lowest])

@@ -28,15 +28,16 @@ class InputSplit:
     """Applies to boxes of at most `MOST_INPUTS` inputs when no distance is asked for."""
 
     name = "input-split"
+    fraction = 0.8
 
     def run(self, state: SearchState, deadline: float) -> None:
         """Case by case."""
-        if state.distances or state.network.input_size > MOST_INPUTS:
+        if state.is_min_distortion or state.network.input_size > MOST_INPUTS:
             return
         for case in state.excluded.cases:
             pairs = [pair for pair in state.open_pairs if pair.case is case]
             region = case.region
-            if region.ball is not None and region.ball.norm.name != "inf":
+            if not region.is_box:
                 continue
             if state.query.objective is Objective.MAX_MARGIN:  # boxes around a kink of the optimum never come to an end
                 deadline = min(deadline, state.elapsed + _MARGIN_SHARE * state.time_left)

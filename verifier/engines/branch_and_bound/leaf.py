@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from ...encoding import MixedIntegerProgram, encode
+from ...norms import UnitBall
 from ...query import Objective
 from ...solvers import SolveOptions, SolverStatus, convex_solver
 from ...solvers.highs import Highs
@@ -58,11 +59,11 @@ class LeafSolver:
         of its elastic form prove it. A failed solve proves nothing.
         """
         region = self.state.search_region(pair.region)
-        quadratic = region.ball is not None and region.ball.norm.name == "2"
+        quadratic = region.ball is not None and region.ball.norm.unit_ball is UnitBall.EUCLIDEAN
         self.state.count("leaf_solves")
         if quadratic and self.state.query.objective is Objective.MAX_MARGIN:
             return self._deepest(self._fixed(self._box(pair, region), phases), region)
-        objective = Objective.MIN_DISTORTION if self.state.distances or quadratic else Objective.MAX_MARGIN
+        objective = Objective.MIN_DISTORTION if self.state.is_min_distortion or quadratic else Objective.MAX_MARGIN
         program = self._program(pair, region, objective)
         fixed = self._fixed(program, phases)
         if not quadratic:
@@ -77,7 +78,7 @@ class LeafSolver:
             return -math.inf, None
         point = result.point[program.columns.inputs]
         value = self._beyond(fixed, region.ball.center, point)
-        if self.state.distances or value == math.inf:
+        if self.state.is_min_distortion or value == math.inf:
             return value, point
         # where the nearest unsafe point of the cell lies outside the ball, none is inside
         if value > region.ball.radius:

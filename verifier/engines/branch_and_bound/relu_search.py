@@ -232,7 +232,11 @@ class ReluSearch:
         state = root.state
         threshold = state.upper if state.query.objective is Objective.MAX_MARGIN else 0.0
         point = candidate.point.numpy()
-        if candidate.violation < threshold and state.offer(point, self.name, root.pair.case) and state.distances:
+        if (
+            candidate.violation < threshold
+            and state.offer(point, self.name, root.pair.case)
+            and state.is_min_distortion
+        ):
             polish(state, point, root.pair, self.name)
 
     def _gain(self, parent: Domain, children: list[Domain]) -> float:
@@ -269,7 +273,7 @@ class ReluSearch:
         implied = self.bounds.columns.by_node(torch.from_numpy(domain.implied))
         phases = {i: split.numpy() for i, split in implied.items()}
         proved, point = self.leaves[id(state)].solve(root.pair, phases)
-        if point is not None and state.offer(point, self.name, root.pair.case) and state.distances:
+        if point is not None and state.offer(point, self.name, root.pair.case) and state.is_min_distortion:
             polish(state, point, root.pair, self.name)
         if state.query.objective is Objective.MAX_MARGIN:  # phases may be implied for inputs below the upper side alone
             proved = min(proved, state.upper)

@@ -36,6 +36,8 @@ class ReluSplit:
     """Complete for every norm but 0 (whose balls are not convex)."""
 
     name = "relu-split"
+    fraction = 0.93
+    repeats = True
 
     def __init__(self) -> None:
         """No search yet."""
@@ -43,7 +45,7 @@ class ReluSplit:
 
     def run(self, state: SearchState, deadline: float) -> None:
         """Case by case."""
-        if state.count_norm:
+        if state.is_l0:
             return
         known = state.region_bounds
         if state.network.has_max:
@@ -52,7 +54,7 @@ class ReluSplit:
             return
         for case in state.excluded.cases:
             search = None
-            if state.distances and np.isfinite(state.goal):
+            if state.is_min_distortion and np.isfinite(state.goal):
                 search = self._settle(state, case, known, state.elapsed + _WHOLE_SHARE * (deadline - state.elapsed))
                 if search is not None:
                     _pursue(search, state, deadline)
@@ -69,9 +71,9 @@ class ReluSplit:
         Those with many unstable ReLUs, or many domains, are left to `run`. Networks on a GPU are: trees stay on the CPU.
         """
         network = states[0].network
-        if states[0].distances or network.has_max or network.device.type != "cpu" or not network.relus:
+        if states[0].is_min_distortion or network.has_max or network.device.type != "cpu" or not network.relus:
             return
-        if states[0].count_norm or not states[0].settings.tightening:
+        if states[0].is_l0 or not states[0].settings.tightening:
             return
         cases = [(state, case) for state in states for case in state.excluded.cases]
         chunk = together(network)

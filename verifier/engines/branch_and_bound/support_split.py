@@ -46,15 +46,16 @@ class SupportSplit:
     """Complete for norm 0, distances and verdicts."""
 
     name = "support-split"
+    fraction = 0.8
 
     def run(self, state: SearchState, deadline: float) -> None:
         """Case by case; for distances one change more at a time."""
-        if not state.count_norm or state.query.objective is Objective.MAX_MARGIN:
+        if not state.is_l0 or state.query.objective is Objective.MAX_MARGIN:
             return
         for case in state.excluded.cases:
             while not state.done and state.elapsed < deadline:
                 pairs, region = [pair for pair in state.open_pairs if pair.case is case], case.region
-                if state.distances and pairs:
+                if state.is_min_distortion and pairs:
                     changes = min(pair.lower for pair in pairs)
                     pairs = [pair for pair in pairs if pair.lower == changes]
                     region = state.query.specification.with_radius(changes).region
@@ -111,7 +112,7 @@ class _Search:
         for index, pair in enumerate(self.pairs):
             if self.queue.open[index] == 0 and index not in self.queue.left:
                 value = self.least[index]
-                if self.state.distances:
+                if self.state.is_min_distortion:
                     value = min(math.inf if self.whole else self.radius + 1, self.state.goal)
                 self.state.prove(pair, value, self.name)
 

@@ -57,6 +57,10 @@ class Operator(ABC):
         """Makes what `absolute` keeps."""
 
     @abstractmethod
+    def squared(self) -> Operator:
+        """The operator whose entries are the squares; of a product, the product of those, which is exact for diagonals."""
+
+    @abstractmethod
     def to_sparse(self) -> sp.csr_matrix:
         """A as a scipy CSR matrix of shape (out_size, in_size), float64."""
 
@@ -121,6 +125,10 @@ class Compose(Operator):
         """
         return Compose(tuple(factor.absolute for factor in self.factors))
 
+    def squared(self) -> Operator:
+        """Product of the squares."""
+        return Compose(tuple(factor.squared() for factor in self.factors))
+
     def to_sparse(self) -> sp.csr_matrix:
         """Product of the sparse factors."""
         import scipy.sparse as sp
@@ -168,6 +176,10 @@ class Transposed(Operator):
     def _absolute(self) -> Operator:
         """|A^T| = |A|^T."""
         return Transposed(self.inner.absolute)
+
+    def squared(self) -> Operator:
+        """Transpose of the inner squares."""
+        return Transposed(self.inner.squared())
 
     def to_sparse(self) -> sp.csr_matrix:
         """Transpose of the inner matrix."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, gcd, prod
 from typing import TYPE_CHECKING
 
@@ -131,6 +131,10 @@ class Conv2d(Operator):
     def _absolute(self) -> Conv2d:
         """Absolute weights."""
         return Conv2d(self.weight.abs(), self.in_shape, self.stride, self.pads, self.dilation, self.groups)
+
+    def squared(self) -> Operator:
+        """Squared kernels."""
+        return replace(self, weight=self.weight**2)
 
     def to_sparse(self) -> sp.csr_matrix:
         """Rows by unfolding the array of input positions (0 marks the padding)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -58,6 +58,10 @@ class Dense(Operator):
     def _absolute(self) -> Dense:
         """Absolute weights."""
         return Dense(self.weight.abs(), self.repeat)
+
+    def squared(self) -> Operator:
+        """Squared weights."""
+        return replace(self, weight=self.weight**2)
 
     def to_sparse(self) -> sp.csr_matrix:
         """Block diagonal of the weight."""

@@ -7,9 +7,11 @@ from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from .base import Operator
+from .base import Compose, Operator
+from .scale import Scale
 
 if TYPE_CHECKING:
     import scipy.sparse as sp
@@ -66,6 +68,11 @@ class MeanAxes(Operator):
     def _absolute(self) -> MeanAxes:
         """Itself: its entries are not negative."""
         return self
+
+    def squared(self) -> Operator:
+        """The mean, divided by the number of entries once more."""
+        each = torch.full((self.out_size,), 1.0 / self.count, dtype=torch.float64)
+        return Compose((self, Scale(each)))
 
     def to_sparse(self) -> sp.csr_matrix:
         """1/count at every member of a mean."""

@@ -51,6 +51,10 @@ class Scale(Operator):
         """Absolute factors."""
         return Scale(self.factor.abs())
 
+    def squared(self) -> Operator:
+        """Squared factors."""
+        return Scale(self.factor**2)
+
     def to_sparse(self) -> sp.csr_matrix:
         """Diagonal matrix."""
         import scipy.sparse as sp

@@ -80,6 +80,10 @@ class Select(Operator):
         """Itself: its entries are 0 and 1."""
         return self
 
+    def squared(self) -> Operator:
+        """Itself: its entries are 0 and 1."""
+        return self
+
     def to_sparse(self) -> sp.csr_matrix:
         """0/1 matrix."""
         import scipy.sparse as sp
