@@ -12,7 +12,7 @@ import click
 import numpy as np
 
 from .options import data_for, engines_from, images_from, model_path, settings_from
-from .results import ResultFile, key_of
+from .results import ResultFile
 from .table import console, outcome_table, reasons, summary
 from .workers import answers
 
@@ -30,6 +30,7 @@ def run_images(options: dict[str, Any], ask: Ask, title: str, distances: bool, f
     `first` settles many tasks at once, and names them by position: all of them if told so, or those that are easy; the
     others are asked about one by one.
     """
+    from advverify.verifier.key import content_key
     from advverify.verifier.norms import get_norm
 
     path = model_path(options["model"])
@@ -63,7 +64,7 @@ def run_images(options: dict[str, Any], ask: Ask, title: str, distances: bool, f
     asked = {k: v for k, v in {**common, **options["extra"]}.items() if k != "settings"}
     asked |= {name: getattr(settings, name) for name in ("timeout", "gap", "seed", "solver")}
     asked |= {"command": title, "model": model.network.sha256, "proofs": settings.proofs is not None}
-    keys = [key_of(asked, image, label) for _, image, label, _ in tasks]
+    keys = [content_key({**asked, "label": label}, image) for _, image, label, _ in tasks]
     sink = None if options["out"] is None else ResultFile(options["out"])
     known = {} if sink is None else {i: sink.done[key] for i, key in enumerate(keys) if key in sink.done}
     if known:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from advverify.verifier.errors import InvalidInput
 
@@ -16,14 +12,6 @@ if TYPE_CHECKING:
     from advverify.verifier.outcome import Outcome
 
 INTERRUPTED = "interrupted"
-
-
-def key_of(parts: dict[str, Any], image: np.ndarray, label: int) -> str:
-    """Hash of everything that an answer depends on: model, image, label and options."""
-    digest = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode())
-    digest.update(np.ascontiguousarray(image, dtype=np.float64).tobytes())
-    digest.update(str(label).encode())
-    return digest.hexdigest()[:32]
 
 
 class ResultFile:

@@ -17,7 +17,7 @@ PACKAGES = ("verifier", "models", "cli")
 FLOOR = {"advverify.verifier": 0, "advverify.models": 1, "advverify.cli": 2}
 # Floors inside the verifier: a module imports from its own floor or below.
 INNER = {
-    "errors": 0, "allocator": 0, "deadline": 0, "team": 0, "norms": 0, "checker": 0, "network": 1, "specification": 2, "query": 3, "outcome": 3, "bounds": 4, "attacks": 5,
+    "errors": 0, "key": 0, "allocator": 0, "deadline": 0, "team": 0, "norms": 0, "checker": 0, "network": 1, "specification": 2, "query": 3, "outcome": 3, "bounds": 4, "attacks": 5,
     "store": 4, "encoding": 5, "solvers": 6, "tightening": 7, "engines": 8, "proof": 9, "cascade": 9, "api": 10, "subspace": 11, "universal": 11,
     "batch": 12,
 }  # fmt: skip

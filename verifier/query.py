@@ -1,18 +1,16 @@
-"""A query: network + specification + objective. Its key is a hash of content, so that equal questions are recognised."""
+"""A query: network + specification + objective."""
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
 import numpy as np
 
+from .key import content_key
 from .network.nodes import Network
 from .specification import Specification
-
-KEY_VERSION = 3
 
 
 class Objective(Enum):
@@ -44,23 +42,19 @@ class Query:
 
     @property
     def key(self) -> str:
-        """Content hash; leaves out everything that cannot change the answer (threads, devices, paths)."""
-        words = f"{KEY_VERSION}:{self.network.sha256}:{self.objective.value}:{self.executed}"
-        digest = hashlib.sha256(words.encode())
-
-        def feed(*arrays: np.ndarray) -> None:
-            for array in arrays:
-                digest.update(np.ascontiguousarray(array).tobytes())
-
+        """Content key (see `key`)."""
+        cases, arrays = [], list[np.ndarray]()
         for case in self.specification.cases:
-            feed(case.region.lower, case.region.upper)
-            if case.region.decimals:
-                digest.update(f"{sorted(case.region.decimals.items())}".encode())
-            if case.region.ball is not None:
-                digest.update(f"{case.region.ball.norm.key}:{case.region.ball.radius!r}".encode())
-                feed(case.region.ball.center)
-            for polytope in case.unsafe:
-                feed(polytope.matrix, polytope.offset, polytope.strict)
-                if polytope.decimals:
-                    digest.update(f"{sorted(polytope.decimals.items())}".encode())
-        return digest.hexdigest()
+            region, ball = case.region, case.region.ball
+            arrays += [region.lower, region.upper]
+            cases.append(
+                {
+                    "decimals": [str(item) for item in sorted(region.decimals.items())],
+                    "ball": None if ball is None else [ball.norm.key, repr(ball.radius)],
+                    "unsafe": [[str(item) for item in sorted(polytope.decimals.items())] for polytope in case.unsafe],
+                }
+            )
+            arrays += [] if ball is None else [ball.center]
+            arrays += [array for p in case.unsafe for array in (p.matrix, p.offset, p.strict)]
+        parts = {"model": self.network.sha256, "objective": self.objective.value, "executed": self.executed}
+        return content_key({**parts, "cases": cases}, *arrays)

@@ -19,7 +19,7 @@ from ..images import Task, lost
 from ..options import COUNT, SEED, data_for, images_from, model_path, writable_folder
 from ..report.figures import radius_curves, require_report, scatter
 from ..report.page import p_range, percent, render
-from ..results import ResultFile, key_of
+from ..results import ResultFile
 from ..table import bracket, console, number
 from ..workers import answers
 from .distance import ask
@@ -156,6 +156,7 @@ def _brackets(
 ) -> list[list[Outcome]]:
     """Distances of every network on every image; in the order of the networks."""
     from advverify.verifier.engines import Settings
+    from advverify.verifier.key import content_key
 
     settings = Settings(timeout=options["timeout"], gap=options["gap"], threads=1, seed=options["seed"])
     asked = {name: options[name] for name in ("norm", "gap", "timeout", "seed")}
@@ -165,7 +166,8 @@ def _brackets(
         for i in images:
             image, label = data.images[i], int(data.labels[i])
             tasks.append((subject.path, image, label, {"norm": options["norm"], "settings": settings}))
-            keys.append(key_of({"command": "compare", "model": subject.model.network.sha256, **asked}, image, label))
+            about = {"command": "compare", "model": subject.model.network.sha256, "label": label}
+            keys.append(content_key({**about, **asked}, image))
     sink = None if out is None else ResultFile(out / "brackets.jsonl")
     done = {} if sink is None else {i: sink.done[key] for i, key in enumerate(keys) if key in sink.done}
     if done:

@@ -37,6 +37,7 @@ from advverify import __version__
 
 from ..engines import choose_engines
 from ..errors import InvalidInput
+from ..key import content_key
 from ..network.onnx_reader import read_onnx
 from ..norms import get_norm
 from ..store import StoredQuery
@@ -220,7 +221,6 @@ def _images(section: dict[str, Any], base: dict[str, Any], folder: Path, sources
                     kind = "distance" if distance else "certify"
                     image, label = images[index], int(labels[index])
                     radius = None if eps is None else float(eps)
-                    digest = hashlib.sha256(np.ascontiguousarray(image, np.float64).tobytes()).hexdigest()
                     stored = _stored(
                         kind,
                         str(name),
@@ -230,7 +230,8 @@ def _images(section: dict[str, Any], base: dict[str, Any], folder: Path, sources
                         norm,
                         radius,
                         options,
-                        [digest, label],
+                        {"label": label},
+                        image,
                     )
                     expected = network.relu_count * (2.0 if distance else 1.0) * (4.0 if norm == "2" else 1.0) * 1e-3
                     call = {"norm": norm, **({} if radius is None else {"eps": radius})}
@@ -264,7 +265,15 @@ def _instances(section: dict[str, Any], base: dict[str, Any], folder: Path, wher
         options = {"timeout": timeout, "engines": [], "seed": base["seed"]}
         item = row[1].strip()
         stored = _stored(
-            "verify", row[0].strip(), hashes[network], section["folder"], item, None, None, options, [hashes[prop]]
+            "verify",
+            row[0].strip(),
+            hashes[network],
+            section["folder"],
+            item,
+            None,
+            None,
+            options,
+            {"property": hashes[prop]},
         )
         tasks.append(Task(stored, str(network), options, None, -1, str(prop), timeout, 5.0))
     return tasks
@@ -288,11 +297,12 @@ def _stored(
     norm: str | None,
     eps: float | None,
     options: dict[str, Any],
-    content: list[Any],
+    content: dict[str, Any],
+    *arrays: np.ndarray,
 ) -> StoredQuery:
-    """The key is a hash of what the answer depends on: never names, places or numbers of workers."""
-    identity = [1, kind, sha256, norm, eps, options, content, __version__]
-    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
+    """A row of the store; names, places and numbers of workers are no part of its key."""
+    about = {"kind": kind, "model": sha256, "norm": norm, "eps": eps, "options": options}
+    key = content_key({**about, **content}, *arrays)
     return StoredQuery(
         key, kind, model, sha256, data, item, norm, eps, json.dumps(options, sort_keys=True), __version__
     )
