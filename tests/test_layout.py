@@ -15,12 +15,18 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("verifier", "models", "cli")
 FLOOR = {"advverify.verifier": 0, "advverify.models": 1, "advverify.cli": 2}
-# Floors inside the verifier: a module imports from its own floor or below.
-INNER = {
-    "errors": 0, "key": 0, "allocator": 0, "deadline": 0, "team": 0, "norms": 0, "checker": 0, "network": 1, "specification": 2, "query": 3, "outcome": 3, "bounds": 4, "attacks": 5,
-    "store": 4, "encoding": 5, "solvers": 6, "tightening": 7, "engines": 8, "proof": 9, "cascade": 9, "api": 10, "subspace": 11, "universal": 11,
-    "batch": 12,
-}  # fmt: skip
+PICTURE = (ROOT / "ARCHITECTURE.md").read_text()
+
+
+def floors() -> dict[str, int]:
+    """Floors inside the verifier, as ARCHITECTURE.md draws them: "10  api   words about it"."""
+    found: dict[str, int] = {}
+    for number, names in re.findall(r"^ +(\d+)  ((?:\w+ )*\w+)(?:  |$)", PICTURE, flags=re.MULTILINE):
+        found |= dict.fromkeys(names.split(), int(number))
+    return found
+
+
+INNER = floors()
 MODULES = sorted(p for package in PACKAGES for p in (ROOT / package).rglob("*.py"))
 
 
@@ -64,6 +70,15 @@ def test_no_import_circles() -> None:
         for module in ready:
             del left[module]
     assert not left, f"in a circle, or above one: {sorted(left)}"
+
+
+def test_the_picture_is_of_this_house() -> None:
+    there = {
+        path.stem for path in (ROOT / "verifier").iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()
+    }
+    assert set(INNER) == there - {"__init__"}
+    for file in re.findall(r"`((?:\w+/)*\w+\.py|(?:\w+/)+)`", PICTURE):
+        assert (ROOT / file).exists() or (ROOT / "verifier" / file).exists(), f"ARCHITECTURE.md names {file}"
 
 
 def test_package_list_is_complete() -> None:
