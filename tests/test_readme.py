@@ -1,0 +1,51 @@
+"""What the README and the pages in docs/ show is what happens."""
+
+import re
+import textwrap
+from pathlib import Path
+
+import pytest
+from command_line import run
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+README = PAGES[0].read_text()
+
+
+def test_the_first_program(capsys: pytest.CaptureFixture[str]) -> None:
+    (program,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    exec(compile(program, "README.md", "exec"), {})
+    found = re.fullmatch(r"adversarial: ([0-9.]+) <= d\* <= ([0-9.]+)\n", capsys.readouterr().out)
+    assert found is not None and 0 < float(found[1]) <= float(found[2]) <= float(found[1]) + 1e-4
+
+
+def test_the_table() -> None:
+    """The same words and numbers; seconds are of another day, and the last digit may be of another machine."""
+    ((line, shown),) = re.findall(r"^    \$ advverify (.*)\n((?:    .*\n)+)", README, flags=re.MULTILINE)
+    done = run(*line.split())
+    assert done.returncode == 0
+
+    def cells(text: str) -> list[list[str]]:
+        rows = [line.split("│")[1:-1] for line in text.splitlines() if "│" in line]
+        return [[cell.strip() for cell in row] for row in rows]
+
+    ours, promised = cells(done.stdout), cells(textwrap.dedent(shown))
+    assert len(ours) == len(promised) == 4
+    for mine, its in zip(ours, promised, strict=True):
+        assert [mine[k] for k in (0, 1, 2, 6, 7)] == [its[k] for k in (0, 1, 2, 6, 7)]
+        assert [float(mine[k]) for k in (3, 4)] == pytest.approx([float(its[k]) for k in (3, 4)], rel=2e-4)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        assert link.startswith("http") or (page.parent / link).exists(), link
+
+
+def test_every_command_that_is_shown_exists() -> None:
+    from advverify.cli.main import COMMANDS
+
+    shown = {
+        word for page in PAGES for word in re.findall(r"^    (?:\$ )?advverify (\S+)", page.read_text(), re.MULTILINE)
+    }
+    assert len(shown) >= 12 and shown <= set(COMMANDS)
