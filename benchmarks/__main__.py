@@ -11,13 +11,13 @@ os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # as the command line does
 BENCHMARKS = {
     "encodings": "what each part of the MILP encoding buys",
     "wk17a": "the MNIST network of Wong & Kolter: certify at linf 0.1, or minimal distortions",
-    "together": "images certified one by one, and side by side",
+    "batching": "images certified one by one, and in batches",
     "digits": "minimal distortions on the shipped digits networks",
-    "supports": "exact distances for norm 0: the tree over supports against MILPs",
+    "l0_tree": "exact distances for norm 0: the tree over supports against MILPs",
     "vnncomp": "VNN-COMP folders in one process: verdicts, times and nodes",
     "branching": "scores of ReLU splits against each other",
     "relu_stability": "what training for verification (L1, ReLU stability) buys in seconds",
-    "balls": "l2 balls around the values of nodes: what they certify on Lipschitz networks",
+    "l2_activation_balls": "l2 balls around the values of nodes: what they certify on Lipschitz networks",
     "scaling": "time against images, ReLUs and eps, as a table and a plot",
     "proofs": "how many robust verdicts carry an accepted proof, and what it costs",
     "float32": "what the promise to hold under float32 rounding costs",
@@ -26,8 +26,8 @@ BENCHMARKS = {
     "fuzz": "broken input for every reader: nothing but clear refusals may come out",
     "soundness": "an independent oracle in rational arithmetic against everything a user can call",
     "mutants": "faults put one at a time into bounds, encoding, proofs and their like: the tests must notice",
-    "planted": "counterexamples hidden by training or by construction: no engine may say robust",
-    "peers": "other open verifiers and modelling tools on the same queries, in the same run",
+    "hidden_counterexamples": "counterexamples hidden by training or by construction: no engine may say robust",
+    "other_tools": "other open verifiers and modelling tools on the same queries, in the same run",
 }
 
 main = LazyGroup(

@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 import torch
 from networks import KINDS, random_network
-from test_windows import convolutional, regions, windowed_node
+from test_receptive_field import convolutional, regions, windowed_node
 
 from advverify.verifier.bounds import InputSet, crown, forward, lipschitz
+from advverify.verifier.bounds.activation_balls import NodeBalls, ReluBall
 from advverify.verifier.bounds.backward import backward, both_sides
-from advverify.verifier.bounds.balls import NodeBalls, ReluBall
 from advverify.verifier.bounds.bounds import Interval
 from advverify.verifier.bounds.crown import relaxations
 from advverify.verifier.bounds.halfspace import HalfSpaces
 from advverify.verifier.bounds.intermediate import tighten_intermediate
 from advverify.verifier.bounds.neuron_split import NeuronSplit, tighten_node
+from advverify.verifier.bounds.receptive_field import receptive_field_of
 from advverify.verifier.bounds.relaxation import relax_relu
 from advverify.verifier.bounds.rounding import RoundingLoss
-from advverify.verifier.bounds.windows import window_of
 from advverify.verifier.engines.branch_and_bound.input_split import clip
 from advverify.verifier.network.builder import NetworkBuilder, tensor
 from advverify.verifier.network.evaluate import evaluate_all
@@ -146,7 +146,7 @@ def test_an_eigenvalue_counts_only_where_its_factorisation_ends(monkeypatch: pyt
 def windowed(seed: int) -> tuple[Network, int] | None:
     network = convolutional(seed, bool(seed % 2))
     node = windowed_node(network)
-    return None if window_of(network, node) is None else (network, node)
+    return None if receptive_field_of(network, node) is None else (network, node)
 
 
 def test_windows_carry_rounding_losses() -> None:
@@ -156,7 +156,7 @@ def test_windows_carry_rounding_losses() -> None:
         if (found := windowed(seed)) is None:
             continue
         (network, node), inputs = found, regions(found[0], seed, count=1)
-        window = window_of(network, node)
+        window = receptive_field_of(network, node)
         assert window is not None
         with torch.no_grad():
             bounds = crown(network, inputs)
@@ -183,7 +183,7 @@ def test_what_an_affine_node_reads_from_another_has_no_window() -> None:
     inner = b.affine([node], [first], np.full(144, 5.0))
     outer = b.relu(b.affine([inner, b.relu(inner)], [first, first], np.zeros(144)))
     network = b.finish(b.affine([outer], [Dense(tensor(rng.normal(size=(2, 144))))], np.zeros(2)))
-    assert window_of(network, windowed_node(network)) is None
+    assert receptive_field_of(network, windowed_node(network)) is None
     assert any(len(predecessors(n)) > 1 for n in network.nodes)
 
 

@@ -13,7 +13,7 @@ from .allocator import keep_freed_memory
 from .deadline import OutOfTime, until
 from .engines import Settings, choose_engines, get_engine
 from .engines.judgement import Judge, NetworkJudge
-from .engines.propagate import together
+from .engines.propagate import batch_size
 from .engines.state import Batched, Resumable, SearchState
 from .errors import AdvverifyError
 from .outcome import Bracket, Outcome, TraceEvent, Trust, Verdict
@@ -75,7 +75,7 @@ def solve_all(
     if not queries:
         return
     settings, names, network = settings or Settings(), choose_engines(engines), queries[0].network
-    pays = network.device.type != "cpu" or min(together(network), len(queries)) >= _WORTHWHILE
+    pays = network.device.type != "cpu" or min(batch_size(network), len(queries)) >= _WORTHWHILE
     done: set[str] = set()  # engines that have done in batches all that they can
     numbers = itertools.count()
     for states in _batches(queries, judge, settings, names if pays else [], done):
@@ -98,7 +98,7 @@ def _batches(
     The names of engines that need not see the states again are put into `done`.
     """
     keep_freed_memory()
-    count = together(queries[0].network)
+    count = batch_size(queries[0].network)
     for begin in range(0, len(queries), count):
         torch.set_num_threads(settings.threads)
         states: list[SearchState] = []

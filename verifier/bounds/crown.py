@@ -17,9 +17,9 @@ from .bounds import Bounds, Interval
 from .forward import ForwardBands
 from .ibp import forward_interval
 from .inputs import InputSet
+from .receptive_field import receptive_field_of
 from .relaxation import relax_max, relax_relu
 from .rounding import RoundingLoss
-from .windows import window_of
 
 MEMORY_ENTRIES = 1 << 24  # largest coefficient tensor of one backward pass: 128 MiB in float64
 _FORWARD_INPUTS = 20  # up to so many inputs, forward linear bounds cost next to nothing
@@ -112,7 +112,7 @@ def _tighten(
         open_ = wanted.index_fill(0, seconds, False)
     lower, upper = interval.lower.clone(), interval.upper.clone()
     largest = max(n.size for n in network.nodes[: node + 1])
-    window = window_of(network, node) if inputs.balls is None else None
+    window = receptive_field_of(network, node) if inputs.balls is None else None
     counts = open_.sum(-1)
     for members in counts.argsort().split(_GROUP):  # alike in their number of open neurons
         if int(counts[members[-1]]) == 0:

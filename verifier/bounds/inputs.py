@@ -13,7 +13,7 @@ from ..network.nodes import Network
 from ..norms import Norm, UnitBall
 from ..norms.base import ball_box
 from ..specification import Region
-from .balls import NodeBalls, ValueBall
+from .activation_balls import NodeBalls, ValueBall
 from .halfspace import HalfSpaces, added, box_multipliers, multipliers
 from .products import inner
 

@@ -20,8 +20,8 @@ from .bounds import Bounds
 from .crown import MEMORY_ENTRIES, selected, wanted_neurons
 from .inputs import InputSet
 from .neuron_split import NeuronSplit, tighten_node
+from .receptive_field import receptive_field_of, sides
 from .rounding import RoundingLoss
-from .windows import sides, window_of
 
 
 def tighten_intermediate(
@@ -50,7 +50,7 @@ def tighten_intermediate(
     for position, node in enumerate(nodes):
         order = selected(wanted_neurons(network, node, bounds[node]))
         losses = RoundingLoss.of(network, inputs, bounds).loss
-        window = window_of(network, node) if inputs.boxed else None
+        window = receptive_field_of(network, node) if inputs.boxed else None
         seen = network.nodes[: node + 1] if window is None else window.network.nodes
         size = sum(n.size for n in seen if not isinstance(n, Affine))
         chunk = max(1, MEMORY_ENTRIES // (2 * len(inputs) * size))
@@ -64,7 +64,7 @@ def tighten_intermediate(
                     network, inputs, start, bounds, options=options, enough=torch.inf, fast=fast, losses=losses
                 ).bound
             else:
-                faster = None if fast is None else window_of(fast, node)
+                faster = None if fast is None else receptive_field_of(fast, node)
                 best = raise_bounds(
                     window.network,
                     window.inputs(inputs, index),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .balls import ReluBall, ValueBall
+from .activation_balls import ReluBall, ValueBall
 from .bounds import Interval
 
 

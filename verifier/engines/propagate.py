@@ -91,7 +91,7 @@ class Crown:
         whole = state.region_bounds.inputs(state.query.specification.region).radius
         assert whole is not None
         radii = [share * float(whole) for share in _FIRST]
-        if together(state.network) >= len(radii):
+        if batch_size(state.network) >= len(radii):
             _climb(state, radii, self.name)
             return
         while radii and state.elapsed < deadline and not state.done:
@@ -141,7 +141,7 @@ class Propagate:
 def _jobs(states: Sequence[SearchState], deadline: float) -> Iterator[list[_Job]]:
     """The cases of several states, as many side by side as the memory allows, while there is time."""
     cases = [(state, case) for state in states for case in state.excluded.cases]
-    chunk = together(states[0].network)
+    chunk = batch_size(states[0].network)
     for begin in range(0, len(cases), chunk):
         part = [entry for entry in cases[begin : begin + chunk] if entry[0].elapsed < deadline]
         jobs = [_Job(state, case, state.search_region(case.region)) for state, case in part if not state.done]
@@ -209,6 +209,6 @@ def _bound(jobs: list[_Job], options: AlphaCrown, name: str, exact: bool = False
     return stack
 
 
-def together(network: Network) -> int:
+def batch_size(network: Network) -> int:
     """How many regions of a network are bounded side by side."""
     return max(1, min(_MOST, _ENTRIES // sum(node.size for node in network.nodes)))

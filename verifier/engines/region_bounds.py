@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from ..bounds import Bounds, InputSet, crown
+from ..bounds.activation_balls import NodeBalls
 from ..bounds.alpha_crown import AlphaCrown
-from ..bounds.balls import NodeBalls
 from ..bounds.intermediate import tighten_intermediate
 from ..bounds.neuron_split import NeuronSplit
 from ..bounds.rounding import RoundingLoss

@@ -10,7 +10,7 @@ import numpy as np
 from ...network.compose import max_to_relu
 from ...specification import Case
 from ...team import helpers_for
-from ..propagate import together
+from ..propagate import batch_size
 from ..region_bounds import RegionBounds, tighten_all
 from ..state import Pair, SearchState
 from .domain_bounds import refines
@@ -76,7 +76,7 @@ class ReluSplit:
         if states[0].is_l0 or not states[0].settings.tightening:
             return
         cases = [(state, case) for state in states for case in state.excluded.cases]
-        chunk = together(network)
+        chunk = batch_size(network)
         for begin in range(0, len(cases), chunk):
             part = [entry for entry in cases[begin : begin + chunk] if _open(*entry)]
             if len(part) < 2 or states[0].elapsed > deadline:

@@ -61,7 +61,7 @@ class _Field:
 
 
 @dataclass(frozen=True, eq=False)
-class Window:
+class ReceptiveField:
     """The small network of a node; its last node holds all channels at one place.
 
     Attributes:
@@ -162,18 +162,18 @@ def sides(values: Tensor, index: Tensor) -> Tensor:
     return values.view(*index.shape, 2).transpose(1, 2).flatten(1)
 
 
-_known: WeakKeyDictionary[Network, dict[int, Window | None]] = WeakKeyDictionary()
+_known: WeakKeyDictionary[Network, dict[int, ReceptiveField | None]] = WeakKeyDictionary()
 
 
-def window_of(network: Network, node: int) -> Window | None:
+def receptive_field_of(network: Network, node: int) -> ReceptiveField | None:
     """The window of a node's neurons, or None where there is none that pays; made once."""
     windows = _known.setdefault(network, {})
     if node not in windows:
-        windows[node] = _window(network, node)
+        windows[node] = _receptive_field(network, node)
     return windows[node]
 
 
-def _window(network: Network, node: int) -> Window | None:
+def _receptive_field(network: Network, node: int) -> ReceptiveField | None:
     shapes: dict[int, tuple[int, int, int]] = {}
     fields = {node: _Field((0, 0), (1, 1), (1, 1))}
     for i in range(node, -1, -1):  # every reader of a node comes after it
@@ -194,7 +194,7 @@ def _window(network: Network, node: int) -> Window | None:
     parts = [_part(network.nodes[i], i, fields, nodes, shapes) for i in nodes]
     local = Network(tuple(parts), (shapes[0][0], *fields[0].sides))
     entries = tuple(_entries(fields[i], shapes[i], shapes[node]).to(network.device) for i in nodes)
-    return Window(local, nodes, entries)
+    return ReceptiveField(local, nodes, entries)
 
 
 def _reads(

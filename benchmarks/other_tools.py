@@ -242,7 +242,7 @@ def timed(name: str, arguments: tuple[str, np.ndarray, np.ndarray, int, float]) 
     return Answer(word, seconds, solving)
 
 
-@click.command("peers")
+@click.command("other_tools")
 @click.option("--model", default="digits-mlp", show_default=True, help="A network of the zoo, or a path.")
 @click.option("--data", default="digits", show_default=True)
 @click.option("--take", default=10, show_default=True, help="First test images.")
@@ -254,7 +254,7 @@ def command(model: str, data: str, take: int, eps: float, timeout: float, tools:
     from advverify.models.datasets import load_dataset
     from advverify.models.zoo import path_of
 
-    path = str(plain(Path(model) if Path(model).exists() else path_of(model), Path("build/peers")))
+    path = str(plain(Path(model) if Path(model).exists() else path_of(model), Path("build/other_tools")))
     images = load_dataset(data)
     names = [name.strip() for name in tools.split(",")]
     answers: dict[str, list[Answer]] = {name: [] for name in names}

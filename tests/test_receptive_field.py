@@ -11,8 +11,8 @@ from advverify.verifier.bounds.alpha_crown import AlphaCrown, raise_bounds
 from advverify.verifier.bounds.backward import backward, both_sides
 from advverify.verifier.bounds.crown import relaxations
 from advverify.verifier.bounds.halfspace import HalfSpaces
+from advverify.verifier.bounds.receptive_field import receptive_field_of, sides
 from advverify.verifier.bounds.rounding import RoundingLoss
-from advverify.verifier.bounds.windows import sides, window_of
 from advverify.verifier.network.builder import NetworkBuilder, tensor
 from advverify.verifier.network.evaluate import evaluate_all
 from advverify.verifier.network.nodes import Affine, Network
@@ -81,7 +81,7 @@ def windowed_node(network: Network) -> int:
 def test_windows_prove_what_the_network_proves(seed: int, residual: bool, norm: str, dtype: torch.dtype) -> None:
     network = convolutional(seed, residual).to(dtype)
     node = windowed_node(network)
-    window = window_of(network, node)
+    window = receptive_field_of(network, node)
     if window is None:
         return
     inputs = regions(network, seed, norm)
@@ -103,7 +103,7 @@ def test_half_spaces_are_seen_through_windows(seed: int, height: float) -> None:
     """Bounds hold in the half-space, and are no worse than those of the whole box."""
     network = convolutional(seed, bool(seed % 2))
     node = windowed_node(network)
-    window = window_of(network, node)
+    window = receptive_field_of(network, node)
     if window is None:
         return
     inputs, rng = regions(network, seed, count=1), np.random.default_rng(seed)
@@ -134,7 +134,7 @@ def test_bounds_with_windows_hold(seed: int, residual: bool, dtype: torch.dtype)
     network = convolutional(seed, residual)
     inputs, working = regions(network, seed, count=1), network.to(dtype)
     node = windowed_node(network)
-    window = window_of(working, node)
+    window = receptive_field_of(working, node)
     rng = np.random.default_rng(seed)
     share = torch.from_numpy(rng.random((400, network.input_size)))
     points = inputs.lower + torch.cat([share, share.round()]) * (inputs.upper - inputs.lower)
@@ -162,7 +162,7 @@ def test_bounds_with_windows_hold(seed: int, residual: bool, dtype: torch.dtype)
 
 def test_some_windows_are_found() -> None:
     """So that the laws above are about something."""
-    found = [window_of(n, windowed_node(n)) for n in (convolutional(s, bool(s % 2)) for s in range(40))]
+    found = [receptive_field_of(n, windowed_node(n)) for n in (convolutional(s, bool(s % 2)) for s in range(40))]
     assert sum(window is not None for window in found) >= 10
     for window in found:
         if window is not None:
@@ -174,9 +174,9 @@ def test_some_windows_are_found() -> None:
 def test_convolutions_as_matrices_have_the_same_entries() -> None:
     """Not only nearly: nothing may be rounded on the way."""
     networks = (convolutional(seed) for seed in range(40))
-    found = [(n, window) for n in networks if (window := window_of(n, windowed_node(n))) is not None]
+    found = [(n, window) for n in networks if (window := receptive_field_of(n, windowed_node(n))) is not None]
     for network, window in found:
-        rounded = window_of(network.to(torch.float32), windowed_node(network))
+        rounded = receptive_field_of(network.to(torch.float32), windowed_node(network))
         assert rounded is not None
         for exact, low in zip(operators(window.network), operators(rounded.network), strict=True):
             np.testing.assert_array_equal(low.to_sparse().toarray(), exact.to_sparse().toarray().astype(np.float32))
@@ -189,14 +189,14 @@ def operators(network: Network) -> list[Operator]:
 def test_what_is_no_window() -> None:
     """Dense layers, and convolutions whose biases differ from place to place."""
     networks = (convolutional(seed) for seed in range(40))
-    network = next(n for n in networks if window_of(n, windowed_node(n)) is not None)
-    assert window_of(network, network.output) is None
+    network = next(n for n in networks if receptive_field_of(n, windowed_node(n)) is not None)
+    assert receptive_field_of(network, network.output) is None
     first = next(i for i, n in enumerate(network.nodes) if isinstance(n, Affine))
     affine = network.nodes[first]
     assert isinstance(affine, Affine)
     uneven = Affine(affine.inputs, affine.operators, affine.bias + torch.arange(affine.size).double())
     nodes = [uneven if i == first else n for i, n in enumerate(network.nodes)]
-    assert window_of(Network(tuple(nodes), network.input_shape), windowed_node(network)) is None
+    assert receptive_field_of(Network(tuple(nodes), network.input_shape), windowed_node(network)) is None
 
 
 @pytest.mark.parametrize("pads", [(-1, 0, 0, -2), (-1, -1, -1, -1), (2, -1, 0, 1)])

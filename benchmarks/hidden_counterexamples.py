@@ -138,7 +138,7 @@ def words(subject: Planted, timeout: float) -> Iterator[tuple[str, Verdict]]:
             yield "+".join(engines) or "all", outcome.verdict
 
 
-@click.command("planted")
+@click.command("hidden_counterexamples")
 @click.option("--networks", default=5, show_default=True, help="Of each kind and radius.")
 @click.option("--timeout", default=20.0, show_default=True)
 def command(networks: int, timeout: float) -> None:

@@ -8,7 +8,7 @@ import pytest
 from advverify.verifier.api import Model, certify, distance
 from advverify.verifier.engines import Settings
 from advverify.verifier.outcome import Verdict
-from benchmarks.planted import KINDS, engine_sets, needle, plant, words
+from benchmarks.hidden_counterexamples import KINDS, engine_sets, needle, plant, words
 
 
 @pytest.mark.parametrize("kind", KINDS)

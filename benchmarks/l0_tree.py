@@ -14,7 +14,7 @@ from .measure import closed, median, table
 _FIRST = ("falsify", "propagate")
 
 
-@click.command("supports")
+@click.command("l0_tree")
 @click.option("--models", default="digits-mlp,digits-conv,digits-deep", show_default=True, help="Of the zoo, or paths.")
 @click.option("--data", default="digits", show_default=True)
 @click.option("--take", default=20, show_default=True, help="First test images.")

@@ -1,4 +1,4 @@
-"""What l2 balls around the values of nodes buy (`verifier.bounds.balls`): certificates on Lipschitz networks, with and without.
+"""What l2 balls around the values of nodes buy (`verifier.bounds.activation_balls`): certificates on Lipschitz networks, with and without.
 
 Three networks of `models` that are 1-Lipschitz by construction, trained on digits here, and an ordinary one of the zoo.
 """
@@ -53,11 +53,11 @@ def certified(model: Model, data: str, take: int, eps: float, balls: bool) -> in
     return count
 
 
-@click.command("balls")
+@click.command("l2_activation_balls")
 @click.option("--take", default=60, show_default=True, help="First test images.")
 @click.option("--eps", default="0.2,0.3,0.5", show_default=True, help="l2 radii.")
 @click.option("--epochs", default=60, show_default=True)
-@click.option("--work", type=click.Path(path_type=Path), default=Path("build/balls"), show_default=True)
+@click.option("--work", type=click.Path(path_type=Path), default=Path("build/l2_activation_balls"), show_default=True)
 def command(take: int, eps: str, epochs: int, work: Path) -> None:
     """Images certified at the root in l2, without and with the balls."""
     training, test = load_dataset("digits", "train"), load_dataset("digits", "test")

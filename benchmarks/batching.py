@@ -14,7 +14,7 @@ from advverify.verifier.engines import Settings
 from .measure import table
 
 
-@click.command("together")
+@click.command("batching")
 @click.option("--models", default="digits-mlp,digits-conv,digits-deep", show_default=True, help="Networks of the zoo.")
 @click.option("--take", default=200, show_default=True, help="First test images.")
 @click.option("--eps", default=0.05, show_default=True)

@@ -13,9 +13,9 @@ from networks import KINDS, forward_exactly, random_network, scaled
 from advverify.models.zoo import names, path_of
 from advverify.verifier.api import Model, certify, distance
 from advverify.verifier.bounds import InputSet, crown
+from advverify.verifier.bounds.activation_balls import NodeBalls, ReluBall, ValueBall
 from advverify.verifier.bounds.alpha_crown import AlphaCrown, raise_bounds
 from advverify.verifier.bounds.backward import Start
-from advverify.verifier.bounds.balls import NodeBalls, ReluBall, ValueBall
 from advverify.verifier.bounds.lipschitz import lipschitz_constants
 from advverify.verifier.network.builder import NetworkBuilder, tensor
 from advverify.verifier.network.evaluate import evaluate, evaluate_all

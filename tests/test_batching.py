@@ -190,9 +190,9 @@ def test_what_fails_side_by_side_is_said_and_answered_one_by_one(monkeypatch: py
 def test_networks_too_large_to_share_memory_are_left_to_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     network = random_network("mlp", 5)
     images, labels = images_of(network, 12)
-    monkeypatch.setattr(cascade, "together", lambda network: 2)
+    monkeypatch.setattr(cascade, "batch_size", lambda network: 2)
     assert not list(certify_all(network, images, labels, "inf", 0.01, settings=SETTINGS, rest=False))
-    monkeypatch.setattr(cascade, "together", lambda network: 5)  # three parts
+    monkeypatch.setattr(cascade, "batch_size", lambda network: 5)  # three parts
     assert {k for k, _ in certify_all(network, images, labels, "inf", 0.001, settings=SETTINGS, rest=False)} == set(
         range(12)
     )
@@ -223,7 +223,7 @@ def test_ctrl_c_among_the_hard_ones_keeps_what_is_proved(monkeypatch: pytest.Mon
 
 
 def test_many_queries_are_numbered_chunk_by_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cascade, "together", lambda network: 5)
+    monkeypatch.setattr(cascade, "batch_size", lambda network: 5)
     network = random_network("mlp", 2)
     images, labels = images_of(network, 13)
     found = dict(certify_all(network, images, labels, "inf", 0.2, settings=SETTINGS))
