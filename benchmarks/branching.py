@@ -31,13 +31,13 @@ def command(model: str, take: int, share: float, timeout: float) -> None:
         upper = distance(network, image, label, "inf", engines=("falsify",)).bracket.upper
         queries.append((image, label, share * upper))
     rows = []
-    for score, filtering in itertools.product(SCORES, (1, 3)):
+    for score, fsb_candidates in itertools.product(SCORES, (1, 3)):
         seconds, nodes, settled = [], 0, 0
         for image, label, eps in queries:
-            settings = Settings(timeout=timeout, branching=score, filtering=filtering, tightening=False)
+            settings = Settings(timeout=timeout, branching=score, fsb_candidates=fsb_candidates, tightening=False)
             outcome = certify(network, image, label, "inf", eps, settings=settings, engines=engines)
             settled += outcome.verdict is not Verdict.UNKNOWN
             seconds.append(outcome.seconds)
             nodes += int(outcome.statistics.get("nodes", 0))
-        rows.append([score, filtering, f"{settled}/{take}", median(seconds), f"{sum(seconds):.1f}", nodes])
+        rows.append([score, fsb_candidates, f"{settled}/{take}", median(seconds), f"{sum(seconds):.1f}", nodes])
     click.echo(table(["score", "compared", "settled", "median s", "total s", "nodes"], rows))

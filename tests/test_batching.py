@@ -28,7 +28,7 @@ from advverify.verifier.engines.clock import Clock
 from advverify.verifier.engines.judgement import NetworkJudge
 from advverify.verifier.engines.milp import Milp
 from advverify.verifier.engines.propagate import Propagate
-from advverify.verifier.engines.region_bounds import RegionBounds, Stack
+from advverify.verifier.engines.region_bounds import RegionBatch, RegionBounds
 from advverify.verifier.engines.state import SearchState
 from advverify.verifier.errors import InvalidInput
 from advverify.verifier.network.evaluate import evaluate_all, predict
@@ -122,7 +122,7 @@ def test_stacked_bounds_are_those_of_each_region(kind: str, norm: str) -> None:
     ]
     searches = [(RegionBounds(network), region) for region in regions]
     known = searches[3][0].of(regions[3])  # one of them is known already
-    stack = Stack.of(searches).rows(torch.tensor([4, 0, 3]))
+    stack = RegionBatch.of(searches).rows(torch.tensor([4, 0, 3]))
     assert searches[3][0].of(regions[3]) is known
     for row, k in enumerate((4, 0, 3)):
         alone = RegionBounds(network)

@@ -134,15 +134,17 @@ def test_smaller_balls_first(norm: str, monkeypatch: pytest.MonkeyPatch) -> None
         assert bracket.upper == bracket.lower == np.inf or bracket.gap <= 1e-5
 
 
-@pytest.mark.parametrize("filtering", [1, 3])
+@pytest.mark.parametrize("fsb_candidates", [1, 3])
 @pytest.mark.parametrize("score", SCORES)
-def test_every_way_to_choose_a_split_is_exact(score: str, filtering: int) -> None:
+def test_every_way_to_choose_a_split_is_exact(score: str, fsb_candidates: int) -> None:
     """With intermediate bounds recomputed in every domain, and without."""
     for number, (kind, refine) in enumerate(itertools.product(("mlp", "residual", "conv"), (160, -1))):
-        seed = 1 + (number + filtering) % 2
+        seed = 1 + (number + fsb_candidates) % 2
         network, image, label = case(kind, seed)
         truth = nearest(network, image, label, "inf")
-        settings = Settings(timeout=20, gap=1e-4, threads=1, branching=score, filtering=filtering, tightening=False)
+        settings = Settings(
+            timeout=20, gap=1e-4, threads=1, branching=score, fsb_candidates=fsb_candidates, tightening=False
+        )
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(domain_bounds, "_REFINE_UNSTABLE", refine)
             outcome = distance(network, image, label, "inf", settings=settings, engines=("falsify", "relu-split"))

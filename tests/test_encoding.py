@@ -12,7 +12,7 @@ from advverify.verifier.api import distance
 from advverify.verifier.bounds import InputSet, crown, ibp
 from advverify.verifier.encoding import Formulation, encode
 from advverify.verifier.encoding.ideal_relu import separate
-from advverify.verifier.encoding.readings import readings
+from advverify.verifier.encoding.preactivations import preactivations
 from advverify.verifier.engines import Settings
 from advverify.verifier.engines.root_cuts import strengthened
 from advverify.verifier.network.evaluate import evaluate_all, predict
@@ -80,7 +80,7 @@ def test_ideal_rows_hold_wherever_the_network_goes_and_cut_the_relaxation(kind: 
         relaxed = solver.solve(program.relaxed(), options)
         assert relaxed.point is not None
         somewhere = program.col_lower + rng.random(len(program.cost)) * (program.col_upper - program.col_lower)
-        known = readings(network, program)
+        known = preactivations(network, program)
         rows = [separate(known, program, point) for point in (relaxed.point, somewhere)]
         for _ in range(10):
             x = low + rng.random(len(low)) * (high - low)

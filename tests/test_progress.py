@@ -34,12 +34,12 @@ def test_what_a_search_still_needs() -> None:
     search = ReluSearch([Root(state, pair, state.region_bounds) for pair in state.pairs], "test")
     assert search.remaining() == math.inf  # nothing begun
     search.tree.push(0, search.bounds.undivided())
-    search.course = [(0.0, 0.0), (1.0, 0.1), (2.0, 0.2), (4.0, 0.25)]
+    search.lower_bound_history = [(0.0, 0.0), (1.0, 0.1), (2.0, 0.2), (4.0, 0.25)]
     assert search.remaining() == pytest.approx(3 * (0.4 - 0.25) / (0.25 - 0.1))
-    search.course = [(1.0, 0.1), (2.0, 0.1), (4.0, 0.1)]
+    search.lower_bound_history = [(1.0, 0.1), (2.0, 0.1), (4.0, 0.1)]
     assert search.remaining() == math.inf
     search.tree.pop(1, 1.0)
-    search.course = [(1.0, 0.1), (2.0, 0.2)]
+    search.lower_bound_history = [(1.0, 0.1), (2.0, 0.2)]
     assert search.remaining() == math.inf  # nothing open
 
 
@@ -75,7 +75,7 @@ def test_nothing_is_handed_over_when_all_is_settled_or_time_is_out() -> None:
     for state in (opened(), opened(timeout=0.0)):
         if state.settings.timeout:
             for pair in state.pairs:
-                state.prove(pair, 0.4, "test")
+                state.raise_lower_bound(pair, 0.4, "test")
         engine = Climber(turns=2)
         cascade._go_on(state, engine, "milp")
         assert engine.resumed == 0 and not state.notes

@@ -12,7 +12,7 @@ from test_receptive_field import convolutional, regions, windowed_node
 
 from advverify.verifier.bounds import InputSet, crown, forward, lipschitz
 from advverify.verifier.bounds.activation_balls import NodeBalls, ReluBall
-from advverify.verifier.bounds.backward import backward, both_sides
+from advverify.verifier.bounds.backward import backward, lower_and_upper
 from advverify.verifier.bounds.bounds import Interval
 from advverify.verifier.bounds.crown import relaxations
 from advverify.verifier.bounds.halfspace import HalfSpaces
@@ -163,7 +163,7 @@ def test_windows_carry_rounding_losses() -> None:
             losses = [loss * 1e9 for loss in RoundingLoss.of(network, inputs, bounds).loss]
             relaxed = relaxations(network, bounds, node)
             index = torch.arange(network.nodes[node].size)[None]
-            form = backward(network, both_sides(network, node, index, losses[node]), relaxed, losses=losses)
+            form = backward(network, lower_and_upper(network, node, index, losses[node]), relaxed, losses=losses)
             whole = inputs.minimum(form.coefficients, form.offset)
             plain = window.lower_bounds(inputs, index, relaxed, [loss * 0 for loss in losses])
             local = window.lower_bounds(inputs, index, relaxed, losses)

@@ -14,7 +14,7 @@ from advverify.verifier.encoding import encode
 from advverify.verifier.encoding.program import ColumnMap, ProgramBuilder
 from advverify.verifier.engines import Settings
 from advverify.verifier.engines.branch_and_bound import domain_bounds, leaf, support_split
-from advverify.verifier.engines.branch_and_bound.domain import Batch, Bounded
+from advverify.verifier.engines.branch_and_bound.domain import Batch, BatchBounds
 from advverify.verifier.engines.branch_and_bound.domain_bounds import DomainBounds
 from advverify.verifier.engines.branch_and_bound.leaf import LeafSolver
 from advverify.verifier.engines.branch_and_bound.relu_split import ReluSplit
@@ -109,7 +109,7 @@ def test_domains_claim_nothing_of_what_they_left_out(monkeypatch: pytest.MonkeyP
     original, seen, halves = DomainBounds.bound, [0], [0]
     rng = np.random.default_rng(0)
 
-    def compared(self: DomainBounds, batch: Batch, *rest: object) -> Bounded:
+    def compared(self: DomainBounds, batch: Batch, *rest: object) -> BatchBounds:
         found = original(self, batch, *rest)  # type: ignore[arg-type]
         regions_ = self.stack.rows(self._places[batch.pairs]).inputs
         share = torch.from_numpy(rng.random((400, regions_.lower.shape[1])))
@@ -175,11 +175,11 @@ def test_proving_refuses_what_is_no_number_and_what_cannot_be() -> None:
     state = opened(network, robustness(image, label, 3, get_norm("inf"), 0.25), Objective.MIN_DISTORTION)
     for value in (math.nan, math.inf):  # no farther than the limit can be seen
         with pytest.raises(FloatingPointError):
-            state.prove(state.pairs[0], value, "test")
+            state.raise_lower_bound(state.pairs[0], value, "test")
     assert state.pairs[0].lower == 0.0
     asked = opened(network, robustness(image, label, 3, get_norm("inf"), 0.25), Objective.FEASIBILITY)
     with pytest.raises(FloatingPointError):
-        asked.prove(asked.pairs[0], math.nan, "test")
+        asked.raise_lower_bound(asked.pairs[0], math.nan, "test")
     assert asked.pairs[0].lower == -math.inf
 
 

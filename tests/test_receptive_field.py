@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from advverify.verifier.bounds import InputSet, crown
 from advverify.verifier.bounds.alpha_crown import AlphaCrown, raise_bounds
-from advverify.verifier.bounds.backward import backward, both_sides
+from advverify.verifier.bounds.backward import backward, lower_and_upper
 from advverify.verifier.bounds.crown import relaxations
 from advverify.verifier.bounds.halfspace import HalfSpaces
 from advverify.verifier.bounds.receptive_field import receptive_field_of, sides
@@ -90,7 +90,7 @@ def test_windows_prove_what_the_network_proves(seed: int, residual: bool, norm: 
         losses = RoundingLoss.of(network, inputs, bounds).loss
         relaxed = relaxations(network, bounds, node)
         index = torch.arange(network.nodes[node].size).expand(2, -1)
-        form = backward(network, both_sides(network, node, index, losses[node]), relaxed, losses=losses)
+        form = backward(network, lower_and_upper(network, node, index, losses[node]), relaxed, losses=losses)
         whole = inputs.minimum(form.coefficients, form.offset)
         found = window.lower_bounds(inputs, index, relaxed, losses)
     room = 1e-9 if dtype == torch.float64 else 2e-3

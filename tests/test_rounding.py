@@ -10,7 +10,7 @@ from networks import KINDS, forward_exactly, random_network, scaled
 
 from advverify.verifier.bounds import InputSet, crown, ibp
 from advverify.verifier.bounds.alpha_crown import AlphaCrown, raise_bounds
-from advverify.verifier.bounds.backward import Start, backward, both_sides
+from advverify.verifier.bounds.backward import Start, backward, lower_and_upper
 from advverify.verifier.bounds.bounds import Bounds
 from advverify.verifier.bounds.crown import relaxations
 from advverify.verifier.bounds.halfspace import HalfSpaces, added
@@ -108,7 +108,7 @@ def test_bounds_hold_in_rational_arithmetic(kind: str, dtype: torch.dtype, facto
         losses = RoundingLoss.of(low, inputs, bounds).loss
         for node in network.bounded:
             index = torch.arange(network.nodes[node].size)[None]
-            start = both_sides(low, node, index, losses[node])
+            start = lower_and_upper(low, node, index, losses[node])
             proved = inputs.minimum(*_line(backward(low, start, relaxations(low, bounds, node + 1), losses=losses)))[0]
             ends = [proved[: len(index[0])], -proved[len(index[0]) :]]
             for least, most in ((bounds[node].lower[0], bounds[node].upper[0]), ends):
@@ -212,7 +212,7 @@ def test_products_of_operators_are_rounded_on_both_sides(dtype: torch.dtype) -> 
         values = [a * b * c for a, b, c in zip(exact(factors[0]), exact(factors[1]), exact(x[0]), strict=True)]
         inputs = InputSet(x, x)
         losses = RoundingLoss.of(low, inputs, Bounds()).loss
-        form = backward(low, both_sides(low, node, torch.arange(6)[None], losses[node]), {}, losses=losses)
+        form = backward(low, lower_and_upper(low, node, torch.arange(6)[None], losses[node]), {}, losses=losses)
         proved = inputs.minimum(form.coefficients, form.offset)[0]
         for k, value in enumerate(values):
             assert Fraction(float(proved[k])) <= value <= Fraction(-float(proved[6 + k]))

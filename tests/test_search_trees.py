@@ -140,7 +140,7 @@ def test_domains_claim_no_more_than_their_points_have(kind: str, objective: Obje
         state = state_of(kind, seed, 0.25, objective)
         if objective is Objective.MAX_MARGIN:
             region = state.pairs[0].region
-            state.offer((region.bounding_box()[0] + region.bounding_box()[1])[None] / 2, "test")
+            state.add_counterexample((region.bounding_box()[0] + region.bounding_box()[1])[None] / 2, "test")
         bounds = DomainBounds([Root(state, pair, state.region_bounds) for pair in state.pairs])
         rng = np.random.default_rng(seed)
         columns = [(i, j) for i, n in zip(bounds.columns.relus, bounds.columns.sizes, strict=True) for j in range(n)]

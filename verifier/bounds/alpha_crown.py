@@ -5,7 +5,7 @@ Xu et al., "Fast and Complete", ICLR 2021 (alpha); Wang et al., "Beta-CROWN", Ne
 
 The gradient needs no automatic differentiation: the bound is linear in the coefficients that arrive at a neuron, and
 its derivative with respect to them is the value that the relaxed network takes there at the minimiser. One forward
-pass through the relaxation (`attained_values`) therefore gives all of it. The ascent may run in a lower precision than
+pass through the relaxation (`relaxed_forward`) therefore gives all of it. The ascent may run in a lower precision than
 the network's; what is returned is evaluated afresh in the network's own.
 """
 
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..deadline import check
 from ..network.nodes import Network, Relu
-from .backward import LinearForm, Relaxation, Start, attained_values, backward
+from .backward import LinearForm, Relaxation, Start, backward, relaxed_forward
 from .bounds import Bounds
 from .crown import relaxations
 from .inputs import InputSet
@@ -113,7 +113,7 @@ class _Problem:
         """Derivative of the bound with respect to the multipliers (envelope theorem: the minimiser is a constant)."""
         reads = {i: node.input for i, node in enumerate(self.network.nodes) if isinstance(node, Relu)}
         wanted = {reads[i] for i in (*multipliers.alpha, *multipliers.beta)}
-        values = attained_values(self.network, point, used, form, wanted)
+        values = relaxed_forward(self.network, point, used, form, wanted)
         result = Multipliers()
 
         def moved(i: int) -> Tensor:

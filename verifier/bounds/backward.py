@@ -62,7 +62,7 @@ class Start:
         return Start({j: w.to(dtype) for j, w in self.weights.items()}, self.offset.to(dtype))
 
 
-def both_sides(network: Network, node: int, index: Tensor, loss: Tensor) -> Start:
+def lower_and_upper(network: Network, node: int, index: Tensor, loss: Tensor) -> Start:
     """The neurons `index` (batch, rows) of a node, and in the second half of the rows their negatives.
 
     Where the node is affine they start one step back; `loss` (batch, size) is what rounding may have cost there.
@@ -219,7 +219,7 @@ def _touched(weights: Tensor, relaxation: ReluRelaxation, better: Tensor, point:
     return result
 
 
-def attained_values(
+def relaxed_forward(
     network: Network,
     point: Tensor,
     relaxations: Mapping[int, Relaxation],

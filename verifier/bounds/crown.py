@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..deadline import check
 from ..network.nodes import Affine, Max, Network, Relu
-from .backward import LinearForm, Relaxation, Start, backward, both_sides
+from .backward import LinearForm, Relaxation, Start, backward, lower_and_upper
 from .bounds import Bounds, Interval
 from .forward import ForwardBands
 from .ibp import forward_interval
@@ -130,7 +130,7 @@ def _tighten(
             if window is not None:
                 part = part.raised(index, window.lower_bounds(some, index, relaxed_some, losses_some))
                 continue
-            start = both_sides(network, node, index, losses_some[node])
+            start = lower_and_upper(network, node, index, losses_some[node])
             form = backward(network, start, relaxed_some, losses=losses_some)
             part = part.raised(index, some.minimum(form.coefficients, form.offset))
         where = slice(None) if whole else members

@@ -15,7 +15,7 @@ import torch
 
 from ..network.nodes import Affine, Network
 from .alpha_crown import AlphaCrown, raise_bounds
-from .backward import both_sides
+from .backward import lower_and_upper
 from .bounds import Bounds
 from .crown import MEMORY_ENTRIES, selected, wanted_neurons
 from .inputs import InputSet
@@ -59,7 +59,7 @@ def tighten_intermediate(
                 return bounds
             index = order[:, begin : begin + chunk]
             if window is None:
-                start = both_sides(network, node, index, losses[node])
+                start = lower_and_upper(network, node, index, losses[node])
                 values = raise_bounds(
                     network, inputs, start, bounds, options=options, enough=torch.inf, fast=fast, losses=losses
                 ).bound

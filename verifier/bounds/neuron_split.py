@@ -21,7 +21,7 @@ from ..network.evaluate import evaluate_all
 from ..network.nodes import Network
 from ..team import Team
 from .alpha_crown import AlphaCrown, Multipliers, raise_bounds
-from .backward import Start, both_sides
+from .backward import Start, lower_and_upper
 from .bounds import Bounds, Interval
 from .branching import slack
 from .inputs import InputSet
@@ -79,7 +79,7 @@ def tighten_node(
             left = deadline - time.perf_counter()
             if left <= 0:
                 break
-            forest = Forest(network, inputs, bounds, node, part, options, fast, losses)
+            forest = NeuronTrees(network, inputs, bounds, node, part, options, fast, losses)
             forest.grow(time.perf_counter() + left / (len(parts) - k))
             found.append((part, forest.value))
         return found
@@ -94,7 +94,7 @@ def tighten_node(
     return bounds.tighten(Bounds({node: Interval(lower, upper)}, "neuron-split"))
 
 
-class Forest:
+class NeuronTrees:
     """One tree for each side of each neuron; leaves in tensors (trees, leaves, ...)."""
 
     def __init__(
@@ -110,7 +110,7 @@ class Forest:
     ) -> None:
         self.network, self.inputs, self.bounds, self.node, self.neurons = network, inputs, bounds, node, neurons
         self.options, self.fast, self.losses = options, fast, losses
-        start = both_sides(network, node, neurons.unsqueeze(0), losses[node])
+        start = lower_and_upper(network, node, neurons.unsqueeze(0), losses[node])
         self.start = Start({j: w[0].unsqueeze(1) for j, w in start.weights.items()}, start.offset[0].unsqueeze(1))
         unstable = torch.cat([mask[0] for mask in bounds.unstable_relus(network, node).values()])
         self.columns = ReluColumns(network, node, torch.nonzero(unstable).squeeze(-1))

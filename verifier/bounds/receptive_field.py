@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..network.nodes import Affine, Input, Max, Network, Node, Relu, predecessors
 from ..network.operators import Conv2d, Dense, Operator, Select
-from .backward import Relaxation, Start, backward, both_sides
+from .backward import Relaxation, Start, backward, lower_and_upper
 from .bounds import Bounds, Interval
 from .halfspace import HalfSpaces
 from .inputs import InputSet
@@ -86,7 +86,7 @@ class ReceptiveField:
         relaxations: Mapping[int, Relaxation],
         losses: Sequence[Tensor],
     ) -> Tensor:
-        """What `backward` and the regions' minimum prove for `both_sides` of neurons (batch, rows); (batch, 2 rows).
+        """What `backward` and the regions' minimum prove for `lower_and_upper` of neurons (batch, rows); (batch, 2 rows).
 
         Args:
             inputs: regions, a batch.
@@ -147,7 +147,7 @@ class ReceptiveField:
         """Each of the neurons (batch, rows) and its negative, as two rows of a batch of batch * rows."""
         last = len(self.nodes) - 1
         (loss,) = self._cut(last, index, losses[self.nodes[last]].expand(len(index), -1))
-        return both_sides(self.network, last, (index // self.places).reshape(-1, 1), loss)
+        return lower_and_upper(self.network, last, (index // self.places).reshape(-1, 1), loss)
 
     def _cut(self, k: int, index: Tensor, *values: Tensor) -> list[Tensor]:
         """Each (batch, size) of a whole node to (batch * rows, entries seen), 0 beyond the borders."""

@@ -17,20 +17,20 @@ from collections.abc import Sequence
 import numpy as np
 import scipy.sparse as sp
 
+from .preactivations import Preactivation
 from .program import MixedIntegerProgram, selection
-from .readings import Reading
 
 _LEAST = 1e-4  # violation of a row worth adding, relative to the width of the neuron's output
 _ROUNDING = 1e-9  # by which rows are loosened, relative to the size of their terms
 
 
 def separate(
-    known: Sequence[Reading], program: MixedIntegerProgram, point: np.ndarray
+    known: Sequence[Preactivation], program: MixedIntegerProgram, point: np.ndarray
 ) -> tuple[sp.csr_matrix, np.ndarray]:
     """The rows `matrix x <= limit` that a point violates, at most one a neuron.
 
     Args:
-        known: `readings` of the program.
+        known: `preactivations` of the program.
         program: its columns and their bounds.
         point: values of all columns, as an LP relaxation attains them.
     """
@@ -41,7 +41,9 @@ def separate(
     )
 
 
-def _violated(reading: Reading, program: MixedIntegerProgram, point: np.ndarray) -> tuple[sp.csr_matrix, np.ndarray]:
+def _violated(
+    reading: Preactivation, program: MixedIntegerProgram, point: np.ndarray
+) -> tuple[sp.csr_matrix, np.ndarray]:
     bias, output, phase = reading.bias, reading.output, reading.phase
     entries = reading.weights.tocoo()
     row, column, w = entries.row, entries.col, entries.data

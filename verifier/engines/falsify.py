@@ -65,7 +65,7 @@ class Falsify:
         for rows in own.values():
             for row in rows[:_OFFERED]:
                 state, pair = pairs[row]
-                state.offer(points[row], self.name, pair.case)
+                state.add_counterexample(points[row], self.name, pair.case)
 
     def _nearest(self, state: SearchState, deadline: float) -> None:
         """The nearest unsafe points of every open pair, polished where that is cheap."""
@@ -94,7 +94,7 @@ class Falsify:
         assert case.region.ball is not None
         center = case.region.ball.center
         for beyond in _BEYOND:
-            if state.offer(center + (1 + beyond) * (point - center), self.name):
+            if state.add_counterexample(center + (1 + beyond) * (point - center), self.name):
                 return
 
 

@@ -104,7 +104,7 @@ class Milp:
         if state.query.objective is Objective.MAX_MARGIN:
             value = min(value, state.upper)
         for pair in pairs:
-            state.prove(pair, value, self.name)
+            state.raise_lower_bound(pair, value, self.name)
 
     def _exclude(self, state: SearchState, pairs: list[Pair], region: Region) -> None:
         """The search region holds no input of interest."""
@@ -145,7 +145,7 @@ class Milp:
 
         def progress(event: Progress) -> bool:
             if event.incumbent is not None:
-                state.offer(event.incumbent[program.columns.inputs], self.name)
+                state.add_counterexample(event.incumbent[program.columns.inputs], self.name)
             return state.query.objective is Objective.FEASIBILITY and state.witness is not None
 
         options = SolveOptions(
@@ -161,7 +161,7 @@ class Milp:
         return result
 
     def _offer(self, state: SearchState, point: np.ndarray, pairs: list[Pair]) -> None:
-        moved = state.offer(point, self.name)
+        moved = state.add_counterexample(point, self.name)
         for pair in pairs:
             if state.query.objective is Objective.FEASIBILITY and state.witness is None:
                 deepen(state, point, pair, self.name)
@@ -239,7 +239,7 @@ def _visitor(state: SearchState, program: MixedIntegerProgram, name: str) -> Cal
     """Offers the inputs of a program's points."""
 
     def visit(point: np.ndarray) -> None:
-        state.offer(point[program.columns.inputs], name)
+        state.add_counterexample(point[program.columns.inputs], name)
 
     return visit
 

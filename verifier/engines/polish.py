@@ -65,7 +65,7 @@ def polish(state: SearchState, point: np.ndarray, pair: Pair, engine: str, round
             if result.point is None:
                 return
             candidate = result.point[program.columns.inputs]
-            if state.offer(candidate, engine, pair.case):
+            if state.add_counterexample(candidate, engine, pair.case):
                 point = candidate
                 break
         if state.upper == math.inf or state.upper > before * (1 - 1e-4):
@@ -85,4 +85,4 @@ def deepen(state: SearchState, point: np.ndarray, pair: Pair, engine: str) -> No
     cell = cell_program(state, program, point)
     result = convex_solver(cell).solve(cell, SolveOptions(time_limit=max(min(5.0, state.time_left), 0.01)))
     if result.point is not None:
-        state.offer(result.point[program.columns.inputs], engine, pair.case)
+        state.add_counterexample(result.point[program.columns.inputs], engine, pair.case)

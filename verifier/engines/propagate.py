@@ -20,7 +20,7 @@ from ..bounds.alpha_crown import AlphaCrown, raise_bounds
 from ..bounds.backward import LinearForm, Start
 from ..network.nodes import Network
 from ..specification import Case, Region
-from .region_bounds import Stack
+from .region_bounds import RegionBatch
 from .state import Pair, SearchState
 
 _LADDER = (0.9, 0.75, 0.6, 0.45, 0.3, 0.2, 0.1, 0.05)
@@ -170,16 +170,16 @@ def _climb(state: SearchState, radii: Sequence[float], name: str) -> None:
             best = raise_bounds(network, inputs, start, bounds, options=AlphaCrown(steps=0))
             limits = torch.tensor(radii, dtype=torch.float64)
             values = torch.minimum(value_of(state, best.bound, best.form, inputs), limits)
-            state.prove(pair, min(float(values.max()), state.goal), name)
+            state.raise_lower_bound(pair, min(float(values.max()), state.goal), name)
 
 
-def _bound(jobs: list[_Job], options: AlphaCrown, name: str, exact: bool = False) -> Stack:
+def _bound(jobs: list[_Job], options: AlphaCrown, name: str, exact: bool = False) -> RegionBatch:
     """Bounds on the outputs, in chunks of bounded memory; returns the regions with their bounds.
 
-    `exact` as in `Stack.of`. For verdicts the lowest point where the bounds of a case are attained is offered.
+    `exact` as in `RegionBatch.of`. For verdicts the lowest point where the bounds of a case are attained is offered.
     """
     first = jobs[0].state
-    known, stack = first.region_bounds, Stack.of([(job.state.region_bounds, job.region) for job in jobs], exact)
+    known, stack = first.region_bounds, RegionBatch.of([(job.state.region_bounds, job.region) for job in jobs], exact)
     working = known.network if exact else known.working
     pairs = [(k, pair) for k, job in enumerate(jobs) for pair in job.open]
     chunk = max(1, (1 << 22) // max(n.size for n in known.network.nodes))
@@ -200,12 +200,12 @@ def _bound(jobs: list[_Job], options: AlphaCrown, name: str, exact: bool = False
         for (k, pair), value in zip(part, values, strict=True):
             state = jobs[k].state
             ceiling = state.goal if state.is_min_distortion else math.inf  # nothing is proved beyond the search region
-            state.prove(pair, min(value, ceiling), name)
+            state.raise_lower_bound(pair, min(value, ceiling), name)
         if not first.is_min_distortion:
             lowest = {k: row for row, (k, _) in sorted(enumerate(part), key=lambda entry: -values[entry[0]])}
             for k, row in lowest.items():
                 point = best.point[row, int(best.bound[row].argmax())]
-                jobs[k].state.offer(point.double().cpu().numpy(), name, jobs[k].case)
+                jobs[k].state.add_counterexample(point.double().cpu().numpy(), name, jobs[k].case)
     return stack
 
 

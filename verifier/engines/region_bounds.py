@@ -101,7 +101,7 @@ class RegionBounds:
 
 
 @dataclass(frozen=True)
-class Stack:
+class RegionBatch:
     """Regions of one network side by side, with their bounds and the rounding losses of the working copy, or another."""
 
     inputs: InputSet
@@ -109,7 +109,7 @@ class Stack:
     losses: list[Tensor]
 
     @classmethod
-    def of(cls, searches: Sequence[tuple[RegionBounds, Region]], exact: bool = False) -> Stack:
+    def of(cls, searches: Sequence[tuple[RegionBounds, Region]], exact: bool = False) -> RegionBatch:
         """Regions of several searches in the same network; those that nothing is known of are bounded together.
 
         `exact` asks for the losses of the float64 network: for outputs, where those of float32 may be all that is missing.
@@ -132,16 +132,16 @@ class Stack:
             bounds = Bounds.stack([known.of(region) for known, region in searches])
         return cls(inputs, bounds, RoundingLoss.of(network, inputs, bounds).loss)
 
-    def rows(self, index: Tensor) -> Stack:
+    def rows(self, index: Tensor) -> RegionBatch:
         """Some of the regions, repeated or reordered; a single one is not copied."""
         if len(self.inputs) == 1:
-            return Stack(self.inputs.expand(len(index)), self.bounds.expand(len(index)), self.losses)
-        return Stack(self.inputs.rows(index), self.bounds.rows(index), [loss[index] for loss in self.losses])
+            return RegionBatch(self.inputs.expand(len(index)), self.bounds.expand(len(index)), self.losses)
+        return RegionBatch(self.inputs.rows(index), self.bounds.rows(index), [loss[index] for loss in self.losses])
 
 
 def tighten_all(searches: Sequence[tuple[RegionBounds, Region]], stop: Callable[[], bool]) -> None:
     """alpha-CROWN on the intermediate neurons of regions of several searches in the same network, side by side."""
-    first, stack = searches[0][0], Stack.of(searches)
+    first, stack = searches[0][0], RegionBatch.of(searches)
     bounds = tighten_intermediate(first.working, stack.inputs, stack.bounds, _ASCENT, first.fast, stop)
     for k, (known, region) in enumerate(searches):
         known.learn(region, bounds.rows(torch.tensor([k], device=first.network.device)))

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..encoding import MixedIntegerProgram
 from ..encoding.ideal_relu import separate
-from ..encoding.readings import readings
+from ..encoding.preactivations import preactivations
 from ..network.nodes import Network
 from ..solvers import SolveOptions, SolverStatus
 from ..solvers.highs import Highs
@@ -21,7 +21,7 @@ def strengthened(network: Network, program: MixedIntegerProgram, seconds: float)
     solver, cut = Highs(), program
     result = solver.solve(program.relaxed(), SolveOptions(time_limit=seconds))
     spent, first, before = result.seconds, result.objective, result.objective
-    own, known = program.matrix.shape[0], readings(network, program)
+    own, known = program.matrix.shape[0], preactivations(network, program)
     for _ in range(_ROUNDS):
         if result.status is not SolverStatus.OPTIMAL or result.point is None or spent >= seconds:
             break

@@ -1,6 +1,7 @@
-"""What engines share: the open (region, polytope) pairs, the bracket, and the only doors through which it moves.
+"""What engines share: the open (region, polytope) pairs, the bracket, and the only two methods that move it.
 
-A bracket moves when `offer` accepts a point that the judge has re-run, or when `prove` raises a pair's lower bound.
+A bracket moves when `add_counterexample` accepts a point that the judge has re-run, or when `raise_lower_bound` raises a pair's
+lower bound.
 Values are violations max(C y - d) for FEASIBILITY and MAX_MARGIN (robust above 0), distances for MIN_DISTORTION.
 """
 
@@ -49,7 +50,7 @@ class Settings:
         cuts: separate rows of ideal ReLU formulations at the root of a MILP.
         joint: one MILP over all targets instead of one MILP a target.
         branching: score of ReLU splits, one of `bounds.branching.SCORES`.
-        filtering: so many of the ReLUs of highest score are compared by cheap bounds of both parts before a split (De Palma
+        fsb_candidates: so many of the ReLUs of highest score are compared by cheap bounds of both parts before a split (De Palma
             et al., "Improved Branch and Bound for Neural Network Verification via Lagrangian Decomposition", 2021).
         beta_steps: ascent steps for each domain of the ReLU tree.
         tightening: bound intermediate neurons harder before the ReLU tree (ablation when False).
@@ -69,7 +70,7 @@ class Settings:
     cuts: bool = True
     joint: bool = False
     branching: str = "auto"
-    filtering: int = 1
+    fsb_candidates: int = 1
     beta_steps: int = 8
     tightening: bool = True
     device: str = "cpu"
@@ -113,7 +114,7 @@ class SearchState:
     """The state of one query; engines read it and move it through its methods.
 
     `excluded` is what has to be proved unreachable: the query's specification, or one with larger unsafe sets (`widen`).
-    `focus` is for distances: an engine that looks at a smaller ball first sets it, and resets it when it is through.
+    `search_radius` is for distances: an engine that looks at a smaller ball first sets it, and resets it when it is through.
     """
 
     query: Query
@@ -128,7 +129,7 @@ class SearchState:
     statistics: dict[str, float | int | str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     listener: Callable[[TraceEvent], None] | None = None
-    focus: float = math.inf
+    search_radius: float = math.inf
 
     @classmethod
     def open(cls, query: Query, settings: Settings, judge: Judge) -> SearchState:
@@ -176,7 +177,7 @@ class SearchState:
         if self.is_min_distortion:
             if self.is_l0:  # as many changes as the limit allows are of interest, too
                 return min(self.upper, self.limit + 1)
-            return min(self.upper * (1 - 0.95 * self.settings.gap), self.limit, self.focus)
+            return min(self.upper * (1 - 0.95 * self.settings.gap), self.limit, self.search_radius)
         if self.query.objective is Objective.FEASIBILITY:
             return 0.0
         if math.isinf(self.upper):
@@ -220,9 +221,9 @@ class SearchState:
         """Both sides and the witness."""
         return Bracket(min(self.lower, self.upper), self.upper, self.witness)
 
-    # -- the doors ---------------------------------------------------------------------------------------------------
+    # -- what moves the bracket --------------------------------------------------------------------------------------
 
-    def prove(self, pair: Pair, value: float, engine: str) -> None:
+    def raise_lower_bound(self, pair: Pair, value: float, engine: str) -> None:
         """Raise a pair's lower bound to a proved value; lower values change nothing.
 
         An infinite distance is a claim about every input of the valid range: it takes an engine that has excluded all of
@@ -246,13 +247,13 @@ class SearchState:
     def exclude_exactly(self, pair: Pair, engine: str) -> None:
         """No input of the pair's search region is unsafe, which was decided without rounding."""
         if self.is_min_distortion:
-            self.prove(pair, self.goal, engine)
+            self.raise_lower_bound(pair, self.goal, engine)
             return
         pair.excluded = True
         if pair.lower < 0.0:
-            self.prove(pair, 0.0, engine)
+            self.raise_lower_bound(pair, 0.0, engine)
 
-    def offer(self, points: np.ndarray, engine: str, case: Case | None = None) -> bool:
+    def add_counterexample(self, points: np.ndarray, engine: str, case: Case | None = None) -> bool:
         """Judge candidate points (k, n) or (n,) of a case, or of whatever case they lie in; whether the upper side moved.
 
         A point is cast to the judge's precision without leaving its region, executed by the judge, and counts only as
@@ -261,7 +262,7 @@ class SearchState:
         moved = False
         for point in np.atleast_2d(points):
             for each in self._cases_of(point) if case is None else (self._asked(case),):
-                moved |= self._offer_one(point, each, engine)
+                moved |= self._judge_one(point, each, engine)
                 if self.query.objective is Objective.FEASIBILITY and self.witness is not None:
                     return moved
         return moved
@@ -280,7 +281,7 @@ class SearchState:
         position = next((k for k, other in enumerate(self.excluded.cases) if other is case), None)
         return case if position is None else self.query.specification.cases[position]
 
-    def _offer_one(self, point: np.ndarray, case: Case, engine: str) -> bool:
+    def _judge_one(self, point: np.ndarray, case: Case, engine: str) -> bool:
         """A point that the judge calls unsafe is a witness; others only move the upper side of margins."""
         found = judged(point, case, self.judge)
         if found is None or (self.is_min_distortion and not found.unsafe):

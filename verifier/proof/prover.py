@@ -20,8 +20,8 @@ from torch import Tensor
 
 from ..bounds import Bounds, InputSet, Interval, ibp
 from ..bounds.alpha_crown import AlphaCrown, raise_bounds
-from ..bounds.backward import both_sides
-from ..bounds.neuron_split import Forest, NeuronSplit
+from ..bounds.backward import lower_and_upper
+from ..bounds.neuron_split import NeuronSplit, NeuronTrees
 from ..bounds.relu_columns import ReluColumns
 from ..bounds.rounding import RoundingLoss
 from ..checker.check import Case as CheckedCase
@@ -268,7 +268,7 @@ class _Prover:
         """One leaf for each side of each neuron."""
         node = self.network.nodes[relu]
         assert isinstance(node, Relu)
-        start = both_sides(self.known.working, node.input, neurons[None], losses[node.input])
+        start = lower_and_upper(self.known.working, node.input, neurons[None], losses[node.input])
         best = raise_bounds(
             self.known.working,
             self.inputs,
@@ -290,7 +290,7 @@ class _Prover:
         """A tree for each side of each neuron."""
         node = self.network.nodes[relu]
         assert isinstance(node, Relu)
-        forest = Forest(
+        forest = NeuronTrees(
             self.known.working, self.inputs, bounds, node.input, neurons, NeuronSplit(), self.known.fast, losses
         )
         forest.grow(time.perf_counter() + max(seconds, 0.0))

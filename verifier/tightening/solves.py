@@ -11,7 +11,7 @@ import numpy as np
 
 from ..bounds import Bounds, Interval
 from ..encoding import MixedIntegerProgram, encode
-from ..encoding.readings import Reading, readings
+from ..encoding.preactivations import Preactivation, preactivations
 from ..network.nodes import Network, Relu
 from ..query import Objective
 from ..solvers.highs import HighsLps
@@ -77,12 +77,12 @@ def _round(
         program = encode(network, bounds, region, unsafe, Objective.FEASIBILITY, tightening=-depth)
         least = _lp(program) if method == "lp" else _mip(program)
         until = time.perf_counter() + left / (len(nodes) - position)
-        (reading, *_) = readings(network, program, node)  # more than one where several ReLUs read the same
+        (reading, *_) = preactivations(network, program, node)  # more than one where several ReLUs read the same
         bounds = bounds.tighten(Bounds({node: _bounded(bounds[node], reading, least, until)}, method))
     return bounds
 
 
-def _bounded(interval: Interval, reading: Reading, least: Least, until: float) -> Interval:
+def _bounded(interval: Interval, reading: Preactivation, least: Least, until: float) -> Interval:
     """The interval of a node, those neurons first whose sign is nearly settled."""
     lower, upper = interval.lower.double().clone(), interval.upper.double().clone()
     low, high = lower[0, reading.neurons].numpy(), upper[0, reading.neurons].numpy()

@@ -108,7 +108,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Bounded:
+class BatchBounds:
     """What bounding a batch gave, row by row as in `Domain`, and the most unsafe input met on the way.
 
     `branches` (count, most) end with ReLUs that are not open after `open` (count,); `little` (count,) says which
@@ -154,17 +154,17 @@ class Bounded:
 
 
 @dataclass(frozen=True)
-class Order:
+class BoundRequest:
     """What is to be bounded and how, and what a copy of this process cannot know of the bracket.
 
-    `glance` keeps the intermediate bounds of the root: cheaper, and good enough to compare splits.
+    `coarse` keeps the intermediate bounds of the root: cheaper, and good enough to compare splits.
     """
 
     batches: list[Batch]
     options: AlphaCrown
     upper: float
-    focus: float
-    glance: bool = False
+    search_radius: float
+    coarse: bool = False
 
 
 def _stacked(rows: Sequence[NDArray[Any]]) -> Tensor:

@@ -28,9 +28,9 @@ from ...network.evaluate import evaluate_all
 from ...network.nodes import Network, Relu
 from ...query import Objective
 from ..propagate import value_of
-from ..region_bounds import Stack
+from ..region_bounds import RegionBatch
 from ..state import ABOVE_ZERO
-from .domain import Batch, Bounded, Candidate, Domain, Order
+from .domain import Batch, BatchBounds, BoundRequest, Candidate, Domain
 from .tree import Root
 
 _DESCENTS, _DESCENT = 8, Pgd(steps=10, first_step=0.1)  # points of each batch of domains from which attacks start
@@ -86,7 +86,7 @@ class DomainBounds:
         radii = [-1.0 if region.ball is None else region.ball.radius for _, region in searches]
         if radii == self.radii:
             return
-        self.radii, self.stack = radii, Stack.of(searches, exact=True)
+        self.radii, self.stack = radii, RegionBatch.of(searches, exact=True)
         if not self.balls:
             self.stack = replace(self.stack, inputs=replace(self.stack.inputs, balls=None))
         self.fast_losses = RoundingLoss.of(self.known.fast, self.stack.inputs, self.stack.bounds).loss
@@ -119,17 +119,17 @@ class DomainBounds:
         open_ = np.zeros(self.columns.count, dtype=np.int8)
         return Domain(open_, open_, lowest, -math.inf)
 
-    def obey(self, order: Order) -> list[Bounded]:
-        """`bound`, in this process or in a copy of it."""
-        self.state.upper, self.state.focus = order.upper, order.focus
+    def bound_batches(self, request: BoundRequest) -> list[BatchBounds]:
+        """`bound` for each batch of a request, in this process or in a copy of it."""
+        self.state.upper, self.state.search_radius = request.upper, request.search_radius
         self.refresh()
-        return [self.bound(batch, order.options, order.glance) for batch in order.batches]
+        return [self.bound(batch, request.options, request.coarse) for batch in request.batches]
 
-    def bound(self, batch: Batch, options: AlphaCrown, glance: bool = False) -> Bounded:
-        """Bounds, multipliers and the ReLUs to split next; `glance` as in `Order`."""
+    def bound(self, batch: Batch, options: AlphaCrown, coarse: bool = False) -> BatchBounds:
+        """Bounds, multipliers and the ReLUs to split next; `coarse` as in `BoundRequest`."""
         regions = self.stack.rows(self._places[batch.pairs])
         inputs = regions.inputs.within(batch.half)
-        bounds, best = self._optimise(batch, options, replace(regions, inputs=inputs), glance)
+        bounds, best = self._optimise(batch, options, replace(regions, inputs=inputs), coarse)
         value = value_of(self.state, best.bound, best.form, inputs)
         # Beyond half-spaces, its own or those that phases were implied in, violations are known to exceed a level alone.
         if self.state.query.objective is Objective.MAX_MARGIN:
@@ -144,7 +144,7 @@ class DomainBounds:
         highest, branches = self._highest(self._scores(bounds, best, chosen, evaluated))
         lead = (len(batch), best.form.coefficients.shape[1])
         half, little = self._halves(best, chosen, inputs)
-        return Bounded(
+        return BatchBounds(
             self._implied(batch.phases, bounds),
             value,
             lower,
@@ -172,13 +172,15 @@ class DomainBounds:
         halves = HalfSpaces(best.form.coefficients[pick, chosen].double(), offset)
         return halves, inputs.share(halves) <= _HALF_SHARE
 
-    def _optimise(self, batch: Batch, options: AlphaCrown, regions: Stack, glance: bool) -> tuple[Bounds, Optimised]:
+    def _optimise(
+        self, batch: Batch, options: AlphaCrown, regions: RegionBatch, coarse: bool
+    ) -> tuple[Bounds, Optimised]:
         """Bounds of all nodes, refined where that pays, and of the violation."""
         inputs = regions.inputs
         phases = self.columns.by_node(batch.phases)
         implied = phases if self.whole else self.columns.by_node(batch.implied)
         bounds = regions.bounds.clipped(self.network, implied)
-        if self.refine and not glance and (inputs.half is not None or bool((batch.phases != 0).any())):
+        if self.refine and not coarse and (inputs.half is not None or bool((batch.phases != 0).any())):
             parted = self._parted(batch.phases) if batch.parts else None
             losses = self.fast_losses
             if len(self.stack.inputs) > 1:

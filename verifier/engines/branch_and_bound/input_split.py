@@ -142,7 +142,7 @@ class _Search:
         lowest = self.settled.clone()
         lowest.scatter_reduce_(0, self.pair, self.value, "amin")
         for pair, value in zip(self.pairs, lowest.tolist(), strict=True):
-            self.state.prove(pair, value, self.name)
+            self.state.raise_lower_bound(pair, value, self.name)
 
     def _candidates(self, points: Tensor, rows: Tensor, offset: Tensor) -> None:
         output = evaluate(self.working, points.to(self.working.dtype)).to(rows.dtype)
@@ -150,7 +150,7 @@ class _Search:
         worst = int(violation.argmin())
         threshold = self.state.upper if self.state.query.objective is Objective.MAX_MARGIN else 0.0
         if float(violation[worst]) < threshold:
-            self.state.offer(points[worst].numpy(), self.name, self.case)
+            self.state.add_counterexample(points[worst].numpy(), self.name, self.case)
 
 
 def clip(lower: Tensor, upper: Tensor, coefficients: Tensor, offset: Tensor) -> tuple[Tensor, Tensor, Tensor]:

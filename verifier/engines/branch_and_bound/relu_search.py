@@ -18,7 +18,7 @@ from ...query import Objective
 from ...team import Team, helpers_for
 from ..polish import polish
 from ..state import ABOVE_ZERO
-from .domain import Batch, Candidate, Domain, Order
+from .domain import Batch, BoundRequest, Candidate, Domain
 from .domain_bounds import DomainBounds
 from .leaf import LeafSolver
 from .tree import Root, Tree
@@ -39,7 +39,7 @@ class ReluSearch:
         widths: of strong branching, `STRONG` or none.
         closed: when set to a list, every domain that needs no more work is written down here, with its pair's number.
         tree: what is open, and what was proved.
-        course: seconds searched and the lowest open value, round by round.
+        lower_bound_history: seconds searched and the lowest open value, round by round.
     """
 
     def __init__(
@@ -57,15 +57,15 @@ class ReluSearch:
         """
         self.state = state = roots[0].state
         self.name, self.widths, self.closed, self.most_nodes = name, widths, closed, most_nodes
-        most = max([state.settings.filtering, *(width for _, width in widths)])
+        most = max([state.settings.fsb_candidates, *(width for _, width in widths)])
         self.bounds = DomainBounds(roots, enough, closed is not None, most)
         self.tree = Tree(roots)
-        self.team = Team(self.bounds.obey, helpers_for(state.settings.threads))
+        self.team = Team(self.bounds.bound_batches, helpers_for(state.settings.threads))
         states = {id(root.state): root.state for root in roots}
         self.leaves = {key: LeafSolver(each) for key, each in states.items()}
         self.nodes = [0] * len(roots)
         self.splits = 0
-        self.course: list[tuple[float, float]] = []
+        self.lower_bound_history: list[tuple[float, float]] = []
         self._spent = 0.0
         self.batch = int(min(1024, max(8, 400_000 // max(self.bounds.columns.count, 1))))
 
@@ -88,10 +88,10 @@ class ReluSearch:
 
         Infinity where it does not rise, or where nothing is open.
         """
-        if not self.tree.heap or len(self.course) < 2:
+        if not self.tree.heap or len(self.lower_bound_history) < 2:
             return math.inf
-        now, value = self.course[-1]
-        before, lowest = next(point for point in self.course if point[0] >= now / 4)  # it has plateaus
+        now, value = self.lower_bound_history[-1]
+        before, lowest = next(point for point in self.lower_bound_history if point[0] >= now / 4)  # it has plateaus
         rise = (value - lowest) / (now - before) if now > before else 0.0
         return (max(self.state.goal, self.bounds.enough) - value) / rise if rise > 0 else math.inf
 
@@ -112,7 +112,7 @@ class ReluSearch:
             self._leave()
             self.tree.report(self.name)
             if self.tree.heap:
-                self.course.append((state.elapsed - began, self.tree.heap[0][0]))
+                self.lower_bound_history.append((state.elapsed - began, self.tree.heap[0][0]))
             self.bounds.refresh()
         if not self.tree.heap:
             self.tree.report(self.name)
@@ -155,10 +155,10 @@ class ReluSearch:
     def _split(self, taken: list[tuple[int, Domain]], width: int) -> None:
         """Bound the children of each domain for its `width` best ReLUs, and queue those of the best one."""
         candidates = [domain.branches[:width] for _, domain in taken]
-        filtering = self.state.settings.filtering
-        if width == 1 and filtering > 1:
-            wide = [domain.branches[:filtering] for _, domain in taken]
-            glances = self._children(taken, wide, AlphaCrown(steps=0), glance=True)
+        fsb_candidates = self.state.settings.fsb_candidates
+        if width == 1 and fsb_candidates > 1:
+            wide = [domain.branches[:fsb_candidates] for _, domain in taken]
+            glances = self._children(taken, wide, AlphaCrown(steps=0), coarse=True)
             best = [self._best(domain, options) for (_, domain), options in zip(taken, glances, strict=True)]
             candidates = [[branches[k]] for branches, k in zip(wide, best, strict=True)]
         for (pair, _), branches in zip(taken, candidates, strict=True):
@@ -174,7 +174,7 @@ class ReluSearch:
         taken: list[tuple[int, Domain]],
         candidates: Sequence[Sequence[int]],
         options: AlphaCrown,
-        glance: bool = False,
+        coarse: bool = False,
     ) -> list[list[list[Domain]]]:
         """For each domain both parts for each of its candidates, bounded."""
         children: list[Domain] = []
@@ -182,7 +182,7 @@ class ReluSearch:
         for (pair, domain), branches in zip(taken, candidates, strict=True):
             children += [domain.part(branch, sign) for branch in branches for sign in (1, -1)]
             pairs += [pair] * (2 * len(branches))
-        fresh = iter(self._bound(pairs, children, options, parts=True, glance=glance))
+        fresh = iter(self._bound(pairs, children, options, parts=True, coarse=coarse))
         return [[[next(fresh), next(fresh)] for _ in branches] for branches in candidates]
 
     def _best(self, parent: Domain, options: list[list[Domain]]) -> int:
@@ -200,11 +200,11 @@ class ReluSearch:
         domains: list[Domain],
         options: AlphaCrown,
         parts: bool = False,
-        glance: bool = False,
+        coarse: bool = False,
     ) -> list[Domain]:
         """Domains with new bounds, every process its share; inputs found on the way are offered.
 
-        `parts` as in `Batch`, `glance` as in `Order`.
+        `parts` as in `Batch`, `coarse` as in `BoundRequest`.
         """
         state, fresh = self.state, list(domains)
         cut = [k for k, domain in enumerate(domains) if domain.half is not None]
@@ -212,14 +212,16 @@ class ReluSearch:
         groups = [group for group in (cut, whole) if group]  # those that are bounded over half-spaces cost more
         count = max(1, min(self.team.size, len(domains) // _SHARE))
         shares: list[list[list[int]]] = [[] for _ in range(count)]
-        orders: list[Order] = [Order([], options, state.upper, state.focus, glance) for _ in range(count)]
+        requests: list[BoundRequest] = [
+            BoundRequest([], options, state.upper, state.search_radius, coarse) for _ in range(count)
+        ]
         for group in groups:
             batch = Batch.of([pairs[k] for k in group], [domains[k] for k in group], parts)
-            for share, order, part in zip(shares, orders, _parts(len(group), count), strict=True):
+            for share, request, part in zip(shares, requests, _parts(len(group), count), strict=True):
                 if part.start < part.stop:
                     share.append(group[part])
-                    order.batches.append(batch.rows(part))
-        for share, replies in zip(shares, self.team.work(orders), strict=True):
+                    request.batches.append(batch.rows(part))
+        for share, replies in zip(shares, self.team.work(requests), strict=True):
             for group, reply in zip(share, replies, strict=True):
                 self._offer(reply.candidate)
                 for k, domain in zip(group, reply.domains([domains[k] for k in group]), strict=True):
@@ -234,7 +236,7 @@ class ReluSearch:
         point = candidate.point.numpy()
         if (
             candidate.violation < threshold
-            and state.offer(point, self.name, root.pair.case)
+            and state.add_counterexample(point, self.name, root.pair.case)
             and state.is_min_distortion
         ):
             polish(state, point, root.pair, self.name)
@@ -273,7 +275,7 @@ class ReluSearch:
         implied = self.bounds.columns.by_node(torch.from_numpy(domain.implied))
         phases = {i: split.numpy() for i, split in implied.items()}
         proved, point = self.leaves[id(state)].solve(root.pair, phases)
-        if point is not None and state.offer(point, self.name, root.pair.case) and state.is_min_distortion:
+        if point is not None and state.add_counterexample(point, self.name, root.pair.case) and state.is_min_distortion:
             polish(state, point, root.pair, self.name)
         if state.query.objective is Objective.MAX_MARGIN:  # phases may be implied for inputs below the upper side alone
             proved = min(proved, state.upper)

@@ -118,13 +118,13 @@ class ReluSplit:
                 low, ceiling = state.lower, min(ceiling, state.goal)
                 if ceiling - low <= _NARROW * ceiling:
                     return
-                state.focus = (low + ceiling) / 2
+                state.search_radius = (low + ceiling) / 2
                 self._settle(state, case, known, state.elapsed + _STEP_SHARE * (deadline - state.elapsed))
                 if not state.done:
-                    ceiling = state.focus
-                state.focus = math.inf
+                    ceiling = state.search_radius
+                state.search_radius = math.inf
         finally:
-            state.focus = math.inf
+            state.search_radius = math.inf
 
     def _settle(self, state: SearchState, case: Case, known: RegionBounds, deadline: float) -> ReluSearch | None:
         """Tighten and search in turn: each pass tightens harder, and its search is short beside it, save the last.

@@ -28,7 +28,7 @@ from ...network.evaluate import evaluate
 from ...norms.l0 import L0, ChosenL0
 from ...query import Objective, Query
 from ...specification import Case, Region, Specification
-from ..region_bounds import RegionBounds, Stack
+from ..region_bounds import RegionBatch, RegionBounds
 from ..state import Pair, SearchState
 from .relu_search import ReluSearch
 from .supports import Domain, Family, Queue, bounds_by_first, heavier_half
@@ -76,7 +76,7 @@ class _Search:
         pixels = region.size // self.norm.channels
         self.radius = int(min(region.ball.radius + 1e-9, pixels))
         self.whole = self.radius == pixels  # no input lies outside of the ball
-        self.stack = Stack.of([(self.known, region)], exact=True)
+        self.stack = RegionBatch.of([(self.known, region)], exact=True)
         self.fast_losses = RoundingLoss.of(self.known.fast, self.stack.inputs, self.stack.bounds).loss
         self.rows, self.offset = state.rows(pairs)
         self.least = [math.inf] * len(pairs)  # lowest bound of what was settled
@@ -114,7 +114,7 @@ class _Search:
                 value = self.least[index]
                 if self.state.is_min_distortion:
                     value = min(math.inf if self.whole else self.radius + 1, self.state.goal)
-                self.state.prove(pair, value, self.name)
+                self.state.raise_lower_bound(pair, value, self.name)
 
     def _settle(self, domain: Domain, bound: float) -> None:
         """The domain, or all of it that is not queued, has no input of a lower violation."""
@@ -188,7 +188,7 @@ class _Search:
         worst = violation.argsort()[:_OFFERED]
         worst = worst[violation[worst] <= 0]
         if len(worst):
-            self.state.offer(points[worst].numpy(), self.name, self.pairs[0].case)
+            self.state.add_counterexample(points[worst].numpy(), self.name, self.pairs[0].case)
 
     def _split(
         self,
@@ -251,4 +251,4 @@ class _Search:
             else:
                 self.queue.left.add(domain.pair)
                 if root.state.witness is not None:
-                    self.state.offer(root.state.witness, self.name, self.pairs[domain.pair].case)
+                    self.state.add_counterexample(root.state.witness, self.name, self.pairs[domain.pair].case)

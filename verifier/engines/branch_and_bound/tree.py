@@ -80,4 +80,4 @@ class Tree:
             value = min(lowest.get(index, float("inf")), self.closed.get(index, float("inf")))
             if index not in self.left and (value != float("inf") or index in self.closed):
                 ceiling = root.state.goal if root.state.is_min_distortion else float("inf")
-                root.state.prove(root.pair, min(value, ceiling), engine)
+                root.state.raise_lower_bound(root.pair, min(value, ceiling), engine)

@@ -13,7 +13,7 @@ from .program import MixedIntegerProgram, selection
 
 
 @dataclass(frozen=True, eq=False)
-class Reading:
+class Preactivation:
     """What the unstable ReLUs of a node read, as functions of the columns, and the columns of their outputs and phases.
 
     Attributes:
@@ -33,7 +33,7 @@ class Reading:
     phase: np.ndarray
 
 
-def readings(network: Network, program: MixedIntegerProgram, only: int | None = None) -> list[Reading]:
+def preactivations(network: Network, program: MixedIntegerProgram, only: int | None = None) -> list[Preactivation]:
     """Of all unstable ReLUs, or those that read one node; the same however many rows are added."""
     found = []
     for i, phase in program.columns.phase.items():
@@ -44,7 +44,7 @@ def readings(network: Network, program: MixedIntegerProgram, only: int | None = 
             weights, bias = _over_columns(network, node.input, program, neurons)
             weights.eliminate_zeros()
             columns = program.columns.positive[i][neurons], phase[neurons]
-            found.append(Reading(node.input, neurons, weights, bias, *columns))
+            found.append(Preactivation(node.input, neurons, weights, bias, *columns))
     return found
 
 
