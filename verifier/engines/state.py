@@ -22,7 +22,6 @@ from ..bounds import Bounds, InputSet
 from ..bounds.branching import SCORES
 from ..errors import InvalidInput
 from ..network.nodes import Network
-from ..norms import UnitBall
 from ..outcome import Bracket, TraceEvent
 from ..query import Objective, Query
 from ..specification import Case, Polytope, Region, Specification, stack_polytopes
@@ -195,8 +194,7 @@ class SearchState:
     @property
     def is_l0(self) -> bool:
         """Whether distances are counts (norm 0)."""
-        ball = self.query.specification.cases[0].region.ball
-        return ball is not None and ball.norm.unit_ball is UnitBall.COUNT
+        return self.query.specification.cases[0].region.is_l0
 
     def is_open(self, pair: Pair) -> bool:
         """Whether a pair still needs work."""

@@ -59,7 +59,7 @@ def _attach(query: Query, outcome: Outcome, directory: Path, seconds: float, abo
     }
     bracket = outcome.bracket
     if radius is not None and not math.isinf(radius):
-        lower = radius + 1 if query.specification.region.is_count else radius
+        lower = radius + 1 if query.specification.region.is_l0 else radius
         bracket = replace(bracket, lower=min(lower, bracket.lower))
     return replace(outcome, bracket=bracket, trust=Trust.CHECKED, proof=str(path), statistics=statistics)
 
@@ -69,7 +69,7 @@ def _radius(query: Query, outcome: Outcome) -> float | None:
     if query.objective is not Objective.MIN_DISTORTION or outcome.verdict is Verdict.MISCLASSIFIED:
         return None
     lower, closed = outcome.bracket.lower, outcome.verdict is not Verdict.UNKNOWN
-    if query.specification.region.is_count:
+    if query.specification.region.is_l0:
         return max(math.ceil(lower) - 1, 0)
     return lower if closed else lower * (1 - _LEEWAY)
 

@@ -110,7 +110,7 @@ class _Prover:
         if not self.checked.entry["executed"]:  # else the checker has done so already
             self._add({"kind": "crown"}, {})
         region = self.case.region
-        if region.is_count or (region.is_box and self.network.input_size <= _FEW_INPUTS):
+        if region.is_l0 or (region.is_box and self.network.input_size <= _FEW_INPUTS):
             if self._goals(min(time.perf_counter() + _TREE_SECONDS, self.deadline)):
                 return
             for polytope in range(len(self.case.unsafe)):

@@ -76,7 +76,7 @@ class Region:
         return self.ball is None or self.ball.norm.unit_ball is UnitBall.BOX
 
     @property
-    def is_count(self) -> bool:
+    def is_l0(self) -> bool:
         """Whether the ball counts changes (norm 0)."""
         return self.ball is not None and self.ball.norm.unit_ball is UnitBall.COUNT
 
