@@ -187,6 +187,19 @@ def model_path(name: str) -> Path:
     return Path(name)
 
 
+def several_outputs(model: Model, name: str, command: str) -> None:
+    """Refuse a network whose classes are the two sides of a threshold, where a command compares outputs with each other.
+
+    Raises:
+        InvalidInput: the network has one output.
+    """
+    if model.network.output_size == 1:
+        raise InvalidInput(
+            f"{name} has one output, and {command} takes networks with an output for each class: certify and distance "
+            "work on it, or export it with two outputs (0 and the logit)"
+        )
+
+
 def data_for(
     model: Model, name: str | None, valid: tuple[float, float] = (0.0, 1.0), bytes_as: str | None = None
 ) -> Dataset:

@@ -13,7 +13,7 @@ import numpy as np
 from advverify.verifier.errors import InvalidInput
 from advverify.verifier.outcome import finite
 
-from ..options import SEED, data_for, images_from, model_path
+from ..options import SEED, data_for, images_from, model_path, several_outputs
 from ..table import console, number
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ def command(names: str, out: Path | None, **options: Any) -> int:
     if eps is not None and (math.isnan(eps) or eps <= 0):
         raise InvalidInput(f"--eps must be a number above 0, got {eps:g}")
     model = Model(model_path(options["model"]))
+    several_outputs(model, options["model"], "attack")
     data = data_for(model, options["data"])
     asked = images_from(options["images"], len(data))
     data.check_range(asked)

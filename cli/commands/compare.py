@@ -16,7 +16,7 @@ import numpy as np
 from advverify.verifier.errors import InvalidInput
 
 from ..images import Task, lost
-from ..options import COUNT, SEED, data_for, images_from, model_path, writable_folder
+from ..options import COUNT, SEED, data_for, images_from, model_path, several_outputs, writable_folder
 from ..report.figures import radius_curves, require_report, scatter
 from ..report.page import p_range, percent, render
 from ..results import ResultFile
@@ -138,6 +138,7 @@ def _subjects(names: tuple[str, ...], source: str | None) -> tuple[list[Subject]
     for name in names:
         path = model_path(name)
         model = Model(path)
+        several_outputs(model, name, "compare")
         data = data or data_for(model, source)
         if data.images[0].size != model.network.input_size:
             raise InvalidInput(

@@ -10,7 +10,7 @@ import click
 
 from advverify.verifier.errors import InvalidInput
 
-from ..options import SEED, data_for, images_from, model_path, writable_folder
+from ..options import SEED, data_for, images_from, model_path, several_outputs, writable_folder
 from ..report import geometry_figures
 from ..report.figures import require_report
 from ..table import console
@@ -46,6 +46,7 @@ def command(models: tuple[str, ...], data: str | None, images: str, h: float, se
     studies: dict[str, dict[str, Any]] = {}
     for name in models:
         model = Model(model_path(name))
+        several_outputs(model, name, "geometry")
         network = model.network
         if network.input_size > _MOST_INPUTS:
             raise InvalidInput(f"{name}: Hessians of {network.input_size} inputs are too large; at most {_MOST_INPUTS}")

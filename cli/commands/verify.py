@@ -10,7 +10,7 @@ import click
 
 from advverify.verifier.errors import AdvverifyError, InvalidInput
 
-from ..options import engines_from, model_path, search_options, settings_from
+from ..options import engines_from, model_path, search_options, settings_from, writable_folder
 
 if TYPE_CHECKING:
     from advverify.verifier.api import Model
@@ -47,6 +47,11 @@ def command(
             raise InvalidInput("give --proof FILE or --proofs DIR, not both")
         options["proofs"] = proof.parent
     model_name, spec = _files(files, networks)
+    if result is not None:  # before the work, which would be lost with a place that cannot be written
+        _writable(result)
+    if serialise_assignments is not None:
+        writable_folder(serialise_assignments, "--serialise-assignments")
+        (serialise_assignments / "assignments.txt").unlink(missing_ok=True)  # another property's
     try:
         model, outcome = _check(model_name, spec, options, since)
     except AdvverifyError:
@@ -67,7 +72,6 @@ def command(
     if result is not None:
         result.write_text("\n".join(lines) + "\n")
     if serialise_assignments is not None and word == "sat":
-        serialise_assignments.mkdir(parents=True, exist_ok=True)
         (serialise_assignments / "assignments.txt").write_text("\n".join(lines[1:]) + "\n")
     click.echo("\n".join(lines) if standard else word)
     for note in (*model.network.notes, *outcome.labels.get("notes", ())):
@@ -76,6 +80,19 @@ def command(
         if line:
             click.echo(line, err=True)
     return 0
+
+
+def _writable(result: Path) -> None:
+    """Check that the result file can be written.
+
+    Raises:
+        InvalidInput: it cannot be.
+    """
+    try:
+        with result.open("a"):
+            pass
+    except OSError as error:
+        raise InvalidInput(f"--result {result}: cannot be written ({error.strerror})") from error
 
 
 def _files(files: tuple[str, ...], networks: tuple[str, ...]) -> tuple[str, str]:

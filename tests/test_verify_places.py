@@ -1,0 +1,35 @@
+"""`verify` looks at the places it is to write to before it works, and leaves no assignment of another property there."""
+
+from pathlib import Path
+
+import pytest
+from command_line import run
+from onnx_networks import write_network
+
+TEMPLATE = """
+(declare-const X_0 Real) (declare-const X_1 Real) (declare-const X_2 Real)
+(declare-const Y_0 Real) (declare-const Y_1 Real) (declare-const Y_2 Real)
+(assert (and (>= X_0 0) (<= X_0 1) (>= X_1 0) (<= X_1 1) (>= X_2 0) (<= X_2 1)))
+(assert (>= Y_0 {}))
+"""
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> str:
+    (tmp_path / "sat.vnnlib").write_text(TEMPLATE.format(-1000))
+    (tmp_path / "unsat.vnnlib").write_text(TEMPLATE.format(1000))
+    return str(write_network(tmp_path / "model.onnx", "mlp", 0))
+
+
+@pytest.mark.parametrize("option", ["--result", "--serialise-assignments"])
+def test_places_that_cannot_be_written(option: str, model: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = run("verify", model, str(tmp_path / "sat.vnnlib"), option, str(tmp_path / "file" / "below"))
+    assert done.returncode == 2 and option in done.stderr and "sat" not in done.stdout.split()
+
+
+def test_no_assignment_of_another_property_is_left(model: str, tmp_path: Path) -> None:
+    folder, kept = tmp_path / "folder", tmp_path / "folder" / "assignments.txt"
+    for name, there in (("sat", True), ("unsat", False)):
+        done = run("verify", model, str(tmp_path / f"{name}.vnnlib"), "--serialise-assignments", str(folder))
+        assert done.stdout.split() == [name] and kept.exists() is there
