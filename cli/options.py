@@ -169,6 +169,22 @@ def writable_folder(path: Path, option: str) -> Path:
     return path.absolute()
 
 
+def writable_file(path: Path, option: str) -> None:
+    """Check that the file of an option can be written, before the work whose result it is for.
+
+    Raises:
+        InvalidInput: it cannot be.
+    """
+    there = path.exists()
+    try:
+        with path.open("a"):
+            pass
+    except OSError as error:
+        raise InvalidInput(f"{option} {path}: cannot be written ({error.strerror})") from error
+    if not there:
+        path.unlink()
+
+
 def engines_from(text: str) -> tuple[str, ...]:
     """Engine names; unknown ones are refused."""
     from advverify.verifier.engines import choose_engines

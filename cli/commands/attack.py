@@ -13,7 +13,7 @@ import numpy as np
 from advverify.verifier.errors import InvalidInput
 from advverify.verifier.outcome import finite
 
-from ..options import SEED, data_for, images_from, model_path, several_outputs
+from ..options import SEED, data_for, images_from, model_path, several_outputs, writable_file
 from ..table import console, number
 
 if TYPE_CHECKING:
@@ -36,7 +36,10 @@ _DEFAULT_EPS = {"inf": 0.1, "2": 1.0}  # of universal perturbations
 @click.option("--loss", type=click.Choice(["margin", "cross-entropy", "houdini"]), default="margin", show_default=True)
 @click.option("--source", default=None, help="Attack this network instead and try what it finds (transfer).")
 @click.option(
-    "--exact", type=click.Path(exists=True, path_type=Path), default=None, help="Lines of `distance --out`: brackets."
+    "--exact",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    default=None,
+    help="Lines of `distance --out`: brackets.",
 )
 @click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=None, help="Write one JSON line an attack.")
@@ -55,17 +58,22 @@ def command(names: str, out: Path | None, **options: Any) -> int:
     for name in chosen:
         if name not in ATTACKS:
             raise InvalidInput(f"unknown attack '{name}': choose all, {', '.join(ATTACKS)}")
+    if out is not None:
+        writable_file(out, "--out")
     eps = options["eps"]
     if eps is not None and (math.isnan(eps) or eps <= 0):
         raise InvalidInput(f"--eps must be a number above 0, got {eps:g}")
     model = Model(model_path(options["model"]))
     several_outputs(model, options["model"], "attack")
+    target, classes = options["target"], model.network.output_size
+    if target is not None and not 0 <= target < classes:
+        raise InvalidInput(f"--target {target}: the network has {classes} classes, 0 to {classes - 1}")
     data = data_for(model, options["data"])
     asked = images_from(options["images"], len(data))
     data.check_range(asked)
     indices = [i for i in asked if model.predict(data.images[i]) == data.labels[i]]
-    if options["target"] is not None:
-        indices = [i for i in indices if data.labels[i] != options["target"]]
+    if target is not None:
+        indices = [i for i in indices if data.labels[i] != target]
     if not indices:
         raise InvalidInput("no image of these is classified rightly, so there is nothing to attack")
     known = {} if options["exact"] is None else _brackets(options["exact"], model.network.sha256)
@@ -83,7 +91,7 @@ def command(names: str, out: Path | None, **options: Any) -> int:
         raise InvalidInput(f"none of these attacks knows the norm {options['norm']}")
     _show(rows, ATTACKS, f"{options['model']}, {len(indices)} of {len(asked)} images of {data.name}", bool(known))
     if out is not None:
-        _write(rows, out)
+        out.write_text("".join(json.dumps(finite(row)) + "\n" for row in rows))
     wrong = [row for row in rows if row["below"]]
     for row in wrong:
         click.echo(
@@ -224,10 +232,3 @@ def _show(rows: list[dict[str, Any]], attacks: dict[str, Entry], title: str, exa
         cells += [number(row["rmse"], 3), f"{row['seconds']:.1f}"]
         table.add_row(*cells, *([number(row["ratio"], 3)] if exact else []))
     console(width=160).print(table)
-
-
-def _write(rows: list[dict[str, Any]], out: Path) -> None:
-    try:
-        out.write_text("".join(json.dumps(finite(row)) + "\n" for row in rows))
-    except OSError as error:
-        raise InvalidInput(f"--out {out}: cannot be written ({error.strerror})") from error

@@ -13,7 +13,7 @@ import numpy as np
 
 from advverify.verifier.errors import InvalidInput
 
-from ..options import writable_folder
+from ..options import writable_file, writable_folder
 from ..report import summary
 from ..report.figures import require_report
 from ..report.page import data_address, render
@@ -42,6 +42,10 @@ def command(
 
     if out is None and not text and figures is None:
         raise InvalidInput("choose what to write: -o FILE.html, --figures DIR or --text")
+    if out is not None:
+        writable_file(out, "--out")
+    if figures is not None:
+        writable_folder(figures, "--figures")
     if out is not None or figures is not None:
         require_report()
     with Store(store) as opened:
@@ -57,15 +61,11 @@ def command(
     if text:
         _text(rows, compared)
     if figures is not None:
-        writable_folder(figures, "--figures")
         draw(rows, figures, ("png", "svg"))
         click.echo(f"figures written to {figures}")
     if out is not None:
         page = _page(str(store.name), rows, len(everything) - len(rows), hardest, compared, against)
-        try:
-            out.write_text(page, encoding="utf-8")
-        except OSError as error:
-            raise InvalidInput(f"{out}: cannot be written ({error.strerror})") from error
+        out.write_text(page, encoding="utf-8")
         click.echo(f"written to {out}")
     return 0
 

@@ -10,7 +10,7 @@ import click
 
 from advverify.verifier.errors import AdvverifyError, InvalidInput
 
-from ..options import engines_from, model_path, search_options, settings_from, writable_folder
+from ..options import engines_from, model_path, search_options, settings_from, writable_file, writable_folder
 
 if TYPE_CHECKING:
     from advverify.verifier.api import Model
@@ -45,10 +45,11 @@ def command(
     if proof is not None:
         if options["proofs"] is not None:
             raise InvalidInput("give --proof FILE or --proofs DIR, not both")
+        writable_file(proof, "--proof")
         options["proofs"] = proof.parent
     model_name, spec = _files(files, networks)
     if result is not None:  # before the work, which would be lost with a place that cannot be written
-        _writable(result)
+        writable_file(result, "--result")
     if serialise_assignments is not None:
         writable_folder(serialise_assignments, "--serialise-assignments")
         (serialise_assignments / "assignments.txt").unlink(missing_ok=True)  # another property's
@@ -80,19 +81,6 @@ def command(
         if line:
             click.echo(line, err=True)
     return 0
-
-
-def _writable(result: Path) -> None:
-    """Check that the result file can be written.
-
-    Raises:
-        InvalidInput: it cannot be.
-    """
-    try:
-        with result.open("a"):
-            pass
-    except OSError as error:
-        raise InvalidInput(f"--result {result}: cannot be written ({error.strerror})") from error
 
 
 def _files(files: tuple[str, ...], networks: tuple[str, ...]) -> tuple[str, str]:
