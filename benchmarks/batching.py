@@ -10,6 +10,7 @@ from advverify.models.datasets import load_dataset
 from advverify.models.zoo import path_of
 from advverify.verifier.api import Model, certify, certify_all
 from advverify.verifier.engines import Settings
+from advverify.verifier.specification import Threat
 
 from .measure import table
 
@@ -28,13 +29,15 @@ def command(models: str, take: int, eps: float, timeout: float, device: str) -> 
     rows = []
     for name in models.split(","):
         model = Model(path_of(name))
-        certify(model, images[0], int(labels[0]), "inf", eps, settings=settings)  # what is loaded with the first query
+        certify(
+            model, images[0], int(labels[0]), Threat("inf", eps), settings=settings
+        )  # what is loaded with the first query
         began = time.perf_counter()
-        alone = [certify(model, x, int(y), "inf", eps) for x, y in zip(images, labels, strict=True)]
+        alone = [certify(model, x, int(y), Threat("inf", eps)) for x, y in zip(images, labels, strict=True)]
         middle = time.perf_counter()
-        settled = len(list(certify_all(model, images, labels, "inf", eps, settings=settings, rest=False)))
+        settled = len(list(certify_all(model, images, labels, Threat("inf", eps), settings=settings, rest=False)))
         screened = time.perf_counter()
-        together = dict(certify_all(model, images, labels, "inf", eps, settings=settings))
+        together = dict(certify_all(model, images, labels, Threat("inf", eps), settings=settings))
         end = time.perf_counter()
         if any(together[k].verdict is not outcome.verdict for k, outcome in enumerate(alone)):
             raise click.ClickException(f"{name}: a verdict changed")

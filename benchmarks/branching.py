@@ -12,6 +12,7 @@ from advverify.verifier.api import Model, certify, distance
 from advverify.verifier.bounds.branching import SCORES
 from advverify.verifier.engines import Settings
 from advverify.verifier.outcome import Verdict
+from advverify.verifier.specification import Threat
 
 from .measure import median, table
 
@@ -28,14 +29,14 @@ def command(model: str, take: int, share: float, timeout: float) -> None:
     queries = []
     for index in range(take):
         image, label = data.images[index], int(data.labels[index])
-        upper = distance(network, image, label, "inf", engines=("falsify",)).bracket.upper
+        upper = distance(network, image, label, Threat("inf"), engines=("falsify",)).bracket.upper
         queries.append((image, label, share * upper))
     rows = []
     for score, fsb_candidates in itertools.product(SCORES, (1, 3)):
         seconds, nodes, settled = [], 0, 0
         for image, label, eps in queries:
             settings = Settings(timeout=timeout, branching=score, fsb_candidates=fsb_candidates, tightening=False)
-            outcome = certify(network, image, label, "inf", eps, settings=settings, engines=engines)
+            outcome = certify(network, image, label, Threat("inf", eps), settings=settings, engines=engines)
             settled += outcome.verdict is not Verdict.UNKNOWN
             seconds.append(outcome.seconds)
             nodes += int(outcome.statistics.get("nodes", 0))

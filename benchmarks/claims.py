@@ -15,12 +15,11 @@ from advverify.verifier.api import Model, distance
 from advverify.verifier.bounds import InputSet, crown
 from advverify.verifier.encoding import Formulation, encode
 from advverify.verifier.engines import Settings
-from advverify.verifier.norms import get_norm
 from advverify.verifier.query import Objective
 from advverify.verifier.solvers import SolveOptions
 from advverify.verifier.solvers.highs import Highs
 from advverify.verifier.solvers.lp_tree import LpTree
-from advverify.verifier.specification import robustness
+from advverify.verifier.specification import Threat, robustness
 
 from .measure import table
 
@@ -34,11 +33,11 @@ def command(model: Path, data: str, image: int, timeout: float) -> None:
     """Minimal linf distortion of one image by HiGHS alone, in four forms."""
     opened, images = Model(model), load_dataset(data)
     x, label = images.images[image].ravel(), int(images.labels[image])
-    known = distance(opened, x, label, "inf", settings=Settings(timeout=timeout, gap=1e-3)).bracket
+    known = distance(opened, x, label, Threat("inf"), settings=Settings(timeout=timeout, gap=1e-3)).bracket
     click.echo(f"by all engines: {known.lower:.6f} to {known.upper:.6f}", err=True)
     network = opened.network
     radius = min(known.upper * 1.2, 1.0)
-    case = robustness(x, label, network.output_size, get_norm("inf"), radius).cases[0]
+    case = robustness(x, label, Threat("inf", radius), network.output_size).cases[0]
     bounds = crown(network, InputSet.from_regions([case.region]))
     rows = []
     for symmetric, presolve in itertools.product((False, True), repeat=2):

@@ -10,6 +10,7 @@ from advverify.models.datasets import load_dataset
 from advverify.models.zoo import path_of
 from advverify.verifier.api import Model, distance
 from advverify.verifier.engines import Settings
+from advverify.verifier.specification import Threat
 
 from .measure import closed, median, table
 
@@ -25,7 +26,9 @@ def command(model: str, norm: str, take: int, gap: float, timeout: float) -> Non
     network, data = Model(path_of(model)), load_dataset("digits")
     settings = Settings(timeout=timeout, gap=gap)
     began = time.perf_counter()
-    outcomes = [distance(network, data.images[i], int(data.labels[i]), norm, settings=settings) for i in range(take)]
+    outcomes = [
+        distance(network, data.images[i], int(data.labels[i]), Threat(norm), settings=settings) for i in range(take)
+    ]
     total = time.perf_counter() - began
     done = sum(closed(outcome, gap) for outcome in outcomes)
     seconds = [outcome.seconds for outcome in outcomes]

@@ -26,11 +26,10 @@ from advverify.verifier.encoding import Formulation, encode
 from advverify.verifier.engines.root_cuts import strengthened
 from advverify.verifier.network.evaluate import evaluate
 from advverify.verifier.network.onnx_reader import read_onnx
-from advverify.verifier.norms import get_norm
 from advverify.verifier.query import Objective
 from advverify.verifier.solvers import SolveOptions, SolverStatus
 from advverify.verifier.solvers.highs import Highs
-from advverify.verifier.specification import robustness
+from advverify.verifier.specification import Threat, robustness
 from advverify.verifier.tightening import tighten
 
 from .measure import median, table
@@ -76,10 +75,10 @@ def command(images: int, timeout: float, model: str) -> None:
         for step in STEPS:
             radius = 1.0
             if step.box:
-                wide = robustness(image, label, len(logits), get_norm("inf"), 1.0, target=target).cases[0]
+                wide = robustness(image, label, Threat("inf", 1.0, target=target), len(logits)).cases[0]
                 found = minimal(AttackProblem.build(network, [(wide.region, wide.unsafe[0])]))
                 radius = min(1.0, float(found.distance[0]))
-            case = robustness(image, label, len(logits), get_norm("inf"), radius, target=target).cases[0]
+            case = robustness(image, label, Threat("inf", radius, target=target), len(logits)).cases[0]
             inputs = InputSet.from_regions([case.region])
             bounds = crown(network, inputs) if step.crown else ibp(network, inputs)
             began = time.perf_counter()

@@ -20,6 +20,7 @@ from advverify.verifier.checker.region import Region
 from advverify.verifier.engines import Settings
 from advverify.verifier.network.evaluate import evaluate
 from advverify.verifier.outcome import Verdict
+from advverify.verifier.specification import Threat
 
 from .executions import ORDERS, SINGLE, execute
 from .measure import table
@@ -53,8 +54,10 @@ def command(wk17a: Path | None, mnist: Path | None, take: int, points: int, time
         model, data, settings = Model(subject.path), load_dataset(subject.data), Settings(timeout=timeout)
         for i in range(take):
             image, label = data.images[i].ravel(), int(data.labels[i])
-            exact += certify(model, image, label, "inf", subject.eps, settings=settings).verdict is Verdict.ROBUST
-            outcome = certify(model, image, label, "inf", subject.eps, executed=True, settings=settings)
+            exact += (
+                certify(model, image, label, Threat("inf", subject.eps), settings=settings).verdict is Verdict.ROBUST
+            )
+            outcome = certify(model, image, label, Threat("inf", subject.eps, float32=True), settings=settings)
             executed += outcome.verdict is Verdict.ROBUST
             largest = max(largest, float(outcome.statistics.get("execution_error", 0.0)))
             if i < 5:

@@ -29,6 +29,7 @@ from advverify.verifier.batch.job import read_job
 from advverify.verifier.checker import Rejected, check
 from advverify.verifier.engines import Settings
 from advverify.verifier.errors import AdvverifyError
+from advverify.verifier.specification import Threat
 from advverify.verifier.specification.vnnlib import Facts, read_vnnlib
 
 from .measure import table
@@ -244,7 +245,7 @@ def sample_proof(folder: Path) -> tuple[bytes, Path]:
     """A proof about the smallest network of the zoo."""
     path, data = path_of("digits-mlp"), load_dataset("digits")
     settings = Settings(timeout=120, threads=1, proofs=folder)
-    outcome = certify(path, data.images[0], int(data.labels[0]), "inf", 0.085, settings=settings)
+    outcome = certify(path, data.images[0], int(data.labels[0]), Threat("inf", 0.085), settings=settings)
     assert outcome.proof is not None
     return Path(outcome.proof).read_bytes(), path
 

@@ -24,6 +24,7 @@ from advverify.models.export import write_onnx
 from advverify.verifier.api import Model, certify, distance
 from advverify.verifier.engines import ENGINES, Settings
 from advverify.verifier.outcome import Verdict
+from advverify.verifier.specification import Threat
 
 from .measure import table
 
@@ -133,7 +134,12 @@ def words(subject: Planted, timeout: float) -> Iterator[tuple[str, Verdict]]:
         for executed in (False, True):
             settings = Settings(timeout=timeout)
             outcome = certify(
-                model, subject.center, 0, "inf", subject.eps, executed=executed, settings=settings, engines=engines
+                model,
+                subject.center,
+                0,
+                Threat("inf", subject.eps, float32=executed),
+                settings=settings,
+                engines=engines,
             )
             yield "+".join(engines) or "all", outcome.verdict
 
@@ -155,12 +161,16 @@ def command(networks: int, timeout: float) -> None:
         for kind in KINDS:
             for width in (0.5, 0.125):
                 subject = needle(kind, width, Path(folder))
-                bracket = distance(subject.path, subject.center, 0, "inf", settings=Settings(timeout=timeout)).bracket
+                bracket = distance(
+                    subject.path, subject.center, 0, Threat("inf"), settings=Settings(timeout=timeout)
+                ).bracket
                 inside = bracket.lower <= subject.distance * (1 + 1e-6) and bracket.upper >= subject.distance * (
                     1 - 1e-6
                 )
                 found = Counter(
-                    certify(subject.path, subject.center, 0, "inf", subject.distance * 1.01, engines=engines).verdict
+                    certify(
+                        subject.path, subject.center, 0, Threat("inf", subject.distance * 1.01), engines=engines
+                    ).verdict
                     for engines in engine_sets()
                 )
                 label = f"exact distance {subject.distance:g} in [{bracket.lower:.6g}, {bracket.upper:.6g}]"

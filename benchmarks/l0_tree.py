@@ -8,6 +8,7 @@ from advverify.models.datasets import load_dataset
 from advverify.models.zoo import path_of
 from advverify.verifier.api import Model, distance
 from advverify.verifier.engines import Settings
+from advverify.verifier.specification import Threat
 
 from .measure import closed, median, table
 
@@ -26,9 +27,11 @@ def command(models: str, data: str, take: int, timeout: float) -> None:
     for name in models.split(","):
         model = Model(name if name.endswith(".onnx") else path_of(name))
         images = list(zip(dataset.images[:take], dataset.labels[:take], strict=True))
-        distance(model, images[0][0], int(images[0][1]), "0", settings=settings)  # what is loaded with the first query
+        distance(
+            model, images[0][0], int(images[0][1]), Threat("0"), settings=settings
+        )  # what is loaded with the first query
         tree, milp = (
-            [distance(model, x, int(y), "0", settings=settings, engines=(*_FIRST, engine)) for x, y in images]
+            [distance(model, x, int(y), Threat("0"), settings=settings, engines=(*_FIRST, engine)) for x, y in images]
             for engine in ("support-split", "milp")
         )
         for ours, theirs in zip(tree, milp, strict=True):

@@ -21,8 +21,7 @@ from advverify.verifier.bounds import InputSet, crown
 from advverify.verifier.bounds.alpha_crown import AlphaCrown, raise_bounds
 from advverify.verifier.bounds.backward import Start
 from advverify.verifier.network.evaluate import predict
-from advverify.verifier.norms import get_norm
-from advverify.verifier.specification import robustness
+from advverify.verifier.specification import Threat, robustness
 
 from .measure import table
 
@@ -41,7 +40,7 @@ def certified(model: Model, data: str, take: int, eps: float, balls: bool) -> in
         image, label = images.images[index].ravel(), int(images.labels[index])
         if int(predict(network, torch.from_numpy(image).double()[None])) != label:
             continue
-        case = robustness(image, label, network.output_size, get_norm("2"), eps).cases[0]
+        case = robustness(image, label, Threat("2", eps), network.output_size).cases[0]
         inputs = InputSet.from_regions([case.region])
         inputs = inputs.with_balls(network) if balls else inputs
         matrix = torch.stack([torch.from_numpy(polytope.matrix[0]) for polytope in case.unsafe]).double()

@@ -21,6 +21,8 @@ from typing import Any
 import click
 import numpy as np
 
+from advverify.verifier.specification import Threat
+
 from .measure import table
 
 THREADS = 2
@@ -30,12 +32,11 @@ def advverify(model: str, lower: np.ndarray, upper: np.ndarray, label: int, limi
     """This project, on the box as a property."""
     from advverify.verifier.api import Model, verify
     from advverify.verifier.engines import Settings
-    from advverify.verifier.norms import get_norm
     from advverify.verifier.specification import Case, Region, Specification, robustness
 
     network = Model(model)
     middle = (lower + upper) / 2
-    unsafe = robustness(middle, label, network.network.output_size, get_norm("inf"), 1.0).cases[0].unsafe
+    unsafe = robustness(middle, label, Threat("inf", 1.0), network.network.output_size).cases[0].unsafe
     specification = Specification((Case(Region(lower, upper), unsafe),))
     outcome = verify(network, specification, settings=Settings(timeout=limit, threads=THREADS))
     return outcome.verdict.value

@@ -14,6 +14,7 @@ from advverify.models.zoo import path_of
 from advverify.verifier.api import Model, certify, verify
 from advverify.verifier.engines import Settings
 from advverify.verifier.outcome import Outcome, Trust, Verdict
+from advverify.verifier.specification import Threat
 
 from .measure import table
 
@@ -29,7 +30,10 @@ def images(model: Path, data: str, eps: float, take: int, settings: Settings) ->
     """The first test images of a data set, norm inf."""
     network, chosen = Model(model), load_dataset(data)
     for i in range(take):
-        yield f"image {i}", certify(network, chosen.images[i], int(chosen.labels[i]), "inf", eps, settings=settings)
+        yield (
+            f"image {i}",
+            certify(network, chosen.images[i], int(chosen.labels[i]), Threat("inf", eps), settings=settings),
+        )
 
 
 @click.command("proofs")

@@ -17,6 +17,7 @@ from advverify.models.train import accuracy, train
 from advverify.verifier.api import Model, certify
 from advverify.verifier.engines import Settings
 from advverify.verifier.outcome import Verdict
+from advverify.verifier.specification import Threat
 
 from .measure import median, table
 
@@ -49,7 +50,8 @@ def command(take: int, eps: float, timeout: float, work: Path) -> None:
         write_onnx(network, (1, 8, 8), {"data": "digits"}, path)
         model, settings = Model(path), Settings(timeout=timeout)
         outcomes = [
-            certify(model, test.images[i], int(test.labels[i]), "inf", eps, settings=settings) for i in range(take)
+            certify(model, test.images[i], int(test.labels[i]), Threat("inf", eps), settings=settings)
+            for i in range(take)
         ]
         seconds = [outcome.seconds for outcome in outcomes]
         first = first or sum(seconds)

@@ -15,6 +15,7 @@ from advverify.models.zoo import path_of
 from advverify.verifier.api import Model, certify_all
 from advverify.verifier.engines import Settings
 from advverify.verifier.outcome import Verdict
+from advverify.verifier.specification import Threat
 
 from .measure import table
 
@@ -23,7 +24,7 @@ def sweep(network: Model, take: int, eps: float, timeout: float) -> tuple[float,
     """Total and median seconds over the first test images, and how many stayed open."""
     data = load_dataset("digits")
     images, labels = data.images[:take], data.labels[:take]
-    found = certify_all(network, images, labels, "inf", eps, settings=Settings(timeout=timeout))
+    found = certify_all(network, images, labels, Threat("inf", eps), settings=Settings(timeout=timeout))
     outcomes = [outcome for _, outcome in found]
     seconds = [outcome.seconds for outcome in outcomes]
     return sum(seconds), statistics.median(seconds), sum(o.verdict is Verdict.UNKNOWN for o in outcomes)

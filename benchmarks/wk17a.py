@@ -15,6 +15,7 @@ from advverify.models.datasets import load_dataset
 from advverify.verifier.api import Model, certify_all, distance
 from advverify.verifier.engines import Settings
 from advverify.verifier.outcome import Outcome, Verdict
+from advverify.verifier.specification import Threat
 
 from .measure import closed, median, table
 
@@ -36,9 +37,9 @@ def command(model: Path, mnist: Path, take: int, eps: float, distances: bool, ti
     images, labels = data.images[:take], [int(label) for label in data.labels[:take]]
     found: Iterator[tuple[int, Outcome]]
     if distances:
-        found = ((k, distance(network, images[k], labels[k], "inf", settings=settings)) for k in range(take))
+        found = ((k, distance(network, images[k], labels[k], Threat("inf"), settings=settings)) for k in range(take))
     else:
-        found = certify_all(network, images, labels, "inf", eps, settings=settings)
+        found = certify_all(network, images, labels, Threat("inf", eps), settings=settings)
     for index, outcome in found:
         outcomes.append(outcome)
         if outcome.verdict is Verdict.UNKNOWN:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from advverify.models.datasets import Dataset
     from advverify.verifier.api import Model
     from advverify.verifier.engines import Settings
+    from advverify.verifier.specification import Threat
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -99,6 +100,24 @@ def search_options(timeout: float) -> Callable[[F], F]:
             default=None,
             help="Write a proof of each verdict to this folder.",
         ),
+    )
+
+
+def threat_from(options: dict[str, Any]) -> Threat:
+    """The threat of the options, with pixels still counted value by value.
+
+    Raises:
+        InvalidInput: a value that makes no sense.
+    """
+    from advverify.verifier.specification import Threat
+
+    return Threat(
+        options["norm"],
+        options["eps"],
+        target=options["target"],
+        margin=options["margin"],
+        valid_range=options["valid_range"],
+        float32=options["float32"],
     )
 
 

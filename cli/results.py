@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,6 +57,17 @@ class ResultFile:
                 raise InvalidInput(f"--out {self.path}: holds something other than results; choose another file")
             self._stream.truncate(whole)
 
+    def known(self, keys: Sequence[str], proofs: Path | None) -> dict[int, Outcome]:
+        """The answers that are there already, by position in `keys`.
+
+        Where proofs are asked for, only those that have theirs in the folder `proofs`, or need none: what was answered
+        without, or is no longer there, is asked again.
+        """
+        found = {i: self.done[key] for i, key in enumerate(keys) if key in self.done}
+        if proofs is None:
+            return found
+        return {i: outcome for i, outcome in found.items() if _is_proved(outcome, proofs)}
+
     def write(self, outcome: Outcome) -> None:
         """Append a line; it is on its way to the disk when this returns."""
         self._stream.write(outcome.to_json().encode() + b"\n")
@@ -64,3 +76,10 @@ class ResultFile:
     def close(self) -> None:
         """Close the file."""
         self._stream.close()
+
+
+def _is_proved(outcome: Outcome, proofs: Path) -> bool:
+    """Whether the proof is there, or cannot be."""
+    if outcome.proof is not None:
+        return (proofs / Path(outcome.proof).name).is_file()
+    return "no_proof" in outcome.statistics or outcome.verdict.value == "misclassified"

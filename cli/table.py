@@ -71,9 +71,23 @@ def summary(outcomes: list[Outcome], distances: bool, gap: float) -> str:
     return ", ".join(parts)
 
 
-def reasons(outcomes: list[Outcome]) -> list[str]:
-    """Why each unknown is unknown."""
-    return [f"image {o.labels.get('index')}: {o.reason}" for o in outcomes if o.reason]
+def reasons(outcomes: list[Outcome], proofs: bool = False) -> list[str]:
+    """Why each unknown is unknown; and where proofs were asked for, why there are none."""
+    lines = [f"image {o.labels.get('index')}: {o.reason}" for o in outcomes if o.reason]
+    return lines + (_unproved(outcomes) if proofs else [])
+
+
+def _unproved(outcomes: list[Outcome]) -> list[str]:
+    from advverify.verifier.proof.attach import NOTHING
+
+    images: dict[str, list[str]] = {}
+    for outcome in outcomes:
+        why = outcome.statistics.get("no_proof", NOTHING)
+        if why != NOTHING:
+            images.setdefault(why, []).append(str(outcome.labels.get("index")))
+    return [
+        f"no proof for {'image' if len(at) == 1 else 'images'} {', '.join(at)}: {why}" for why, at in images.items()
+    ]
 
 
 def console(stderr: bool = False, width: int = 120) -> Console:

@@ -13,6 +13,7 @@ from torch import nn
 from advverify.verifier.api import Model, certify
 from advverify.verifier.engines import Settings
 from advverify.verifier.outcome import Verdict
+from advverify.verifier.specification import Threat
 
 from .architectures import linear_maps, stability
 from .datasets import Dataset
@@ -64,7 +65,7 @@ def _certified(network: nn.Module, query: Card, test: Dataset) -> dict[str, Any]
     for index in range(count):
         image, label = test.images[index], int(test.labels[index])
         outcome = certify(
-            model, image, label, query.norm, query.eps, engines=("propagate",), settings=Settings(timeout=20)
+            model, image, label, Threat(query.norm, query.eps), engines=("propagate",), settings=Settings(timeout=20)
         )
         robust += outcome.verdict is Verdict.ROBUST
     return {"norm": query.norm, "eps": query.eps, "images": count, "share": round(robust / count, 4)}

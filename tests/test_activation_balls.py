@@ -23,6 +23,7 @@ from advverify.verifier.network.nodes import Network
 from advverify.verifier.network.onnx_reader import read_onnx
 from advverify.verifier.network.operators import Dense, Select
 from advverify.verifier.norms import get_norm
+from advverify.verifier.specification import Threat
 
 
 def potential_network(seed: int, residue: float = 0.0, diagonal: bool = False) -> Network:
@@ -218,11 +219,11 @@ def test_distances_do_not_depend_on_balls(norm: str, monkeypatch: pytest.MonkeyP
     network = potential_network(2)
     image = np.random.default_rng(2).random(6)
     label = int(evaluate(network, torch.from_numpy(image)[None]).argmax())
-    with_balls = distance(Model(network), image, label, norm).bracket
-    assert certify(Model(network), image, label, norm, 0.999 * with_balls.lower).verdict.value == "robust"
-    assert certify(Model(network), image, label, norm, 1.001 * with_balls.upper).verdict.value == "adversarial"
+    with_balls = distance(Model(network), image, label, Threat(norm)).bracket
+    assert certify(Model(network), image, label, Threat(norm, 0.999 * with_balls.lower)).verdict.value == "robust"
+    assert certify(Model(network), image, label, Threat(norm, 1.001 * with_balls.upper)).verdict.value == "adversarial"
     monkeypatch.setattr(InputSet, "with_balls", lambda self, network: self)
-    plain = distance(Model(network), image, label, norm).bracket
+    plain = distance(Model(network), image, label, Threat(norm)).bracket
     assert with_balls.lower <= plain.upper and plain.lower <= with_balls.upper
 
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,14 @@ import pytest
 from command_line import run
 
 from advverify.cli.commands.batch import sources
-from advverify.verifier.batch import pool as pools
 from advverify.verifier.batch.job import Job, Task, read_job
-from advverify.verifier.batch.pool import ProcessPool
-from advverify.verifier.batch.run import open_tasks, run_job
+from advverify.verifier.batch.run import Pool, open_tasks, run_job
+from advverify.verifier.batch.work import WORK
 from advverify.verifier.errors import AdvverifyError, InvalidInput
 from advverify.verifier.outcome import Bracket, Outcome, Trust, Verdict
+from advverify.verifier.parallel import pool as pools
+from advverify.verifier.parallel.pool import ProcessPool
+from advverify.verifier.request import Request
 from advverify.verifier.store import Store, StoredQuery
 
 JOB = """
@@ -129,10 +132,10 @@ def many(count: int) -> Job:
         StoredQuery(f"{k:032x}", "certify", "m.onnx", "ab", "digits", str(k), "inf", 0.1, "{}", "0")
         for k in range(count)
     ]
-    return Job("many", "text", ".", tuple(Task(s, "m.onnx", {}) for s in stored))
+    return Job("many", "text", ".", tuple(Task(s, Request("certify", "m.onnx", "ab")) for s in stored))
 
 
-def run_open(store: Store, job: Job, pool: pools.Pool) -> int:
+def run_open(store: Store, job: Job, pool: Pool) -> int:
     return run_job(store, job, open_tasks(store, job), pool)
 
 
@@ -148,18 +151,10 @@ def test_workers_that_die_hang_or_fail(tmp_path: Path, monkeypatch: pytest.Monke
     """Through the real pool: a missing model fails at once, a worker killed from outside costs one more attempt."""
     job = read_job(write(tmp_path, JOB.replace("0:12", "0:3")), sources())
     first = job.tasks[0]
-    missing = Task(first.stored, str(tmp_path / "gone.onnx"), first.options, first.image, first.label)
-    changed = Task(
-        StoredQuery(
-            **{**{f: getattr(first.stored, f) for f in first.stored.__dataclass_fields__}, "model_sha256": "0"}
-        ),
-        first.path,
-        first.options,
-        first.image,
-        first.label,
-    )
+    missing = replace(first, request=replace(first.request, path=str(tmp_path / "gone.onnx")))
+    changed = replace(first, request=replace(first.request, sha256="0"))
     answers = {}
-    for number, (task, outcome, _) in enumerate(ProcessPool(1).run([missing, changed, *job.tasks])):
+    for number, (task, outcome, _) in enumerate(ProcessPool(WORK, 1).run([missing, changed, *job.tasks])):
         answers[number] = outcome
         if number == 2:  # the one worker dies in the middle
             children = subprocess.run(
@@ -173,7 +168,7 @@ def test_workers_that_die_hang_or_fail(tmp_path: Path, monkeypatch: pytest.Monke
     assert "no such file" in answers[0].reason.lower() and "has changed" in answers[1].reason
     assert all(answers[k].verdict is not Verdict.UNKNOWN for k in range(2, len(answers)))
     monkeypatch.setattr(pools, "GRACE", -1e3)
-    slow = list(ProcessPool(1).run([first]))
+    slow = list(ProcessPool(WORK, 1).run([first]))
     assert slow[0][1].verdict is Verdict.UNKNOWN and "attempt 2" in slow[0][1].reason and slow[0][2] == 2
 
 
@@ -303,7 +298,7 @@ def test_the_report_escapes_what_it_prints(tmp_path: Path) -> None:
     evil = "<script>alert(1)</script>"
     stored = StoredQuery("0" * 32, "certify", evil, "ab", evil, "0", "inf", 0.1, "{}", "0")
     with Store(tmp_path / "s.sqlite", write=True) as store:
-        run_open(store, Job("j", "t", ".", (Task(stored, "m.onnx", {}),)), Fixed())
+        run_open(store, Job("j", "t", ".", (Task(stored, Request("certify", "m.onnx", "ab")),)), Fixed())
     page = tmp_path / "r.html"
     assert run("report", str(tmp_path / "s.sqlite"), "-o", str(page)).returncode == 0
     assert evil not in page.read_text()

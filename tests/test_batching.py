@@ -33,10 +33,9 @@ from advverify.verifier.engines.state import SearchState
 from advverify.verifier.errors import InvalidInput
 from advverify.verifier.network.evaluate import evaluate_all, predict
 from advverify.verifier.network.nodes import Network
-from advverify.verifier.norms import get_norm
 from advverify.verifier.outcome import Verdict
 from advverify.verifier.query import Objective, Query
-from advverify.verifier.specification import robustness
+from advverify.verifier.specification import Threat, robustness
 
 SETTINGS = Settings(timeout=20, threads=1)
 
@@ -51,13 +50,13 @@ def images_of(network: Network, count: int, seed: int = 0) -> tuple[list[np.ndar
 def test_what_is_settled_together_is_true(kind: str, eps: float) -> None:
     network = random_network(kind, 5)
     images, labels = images_of(network, 12)
-    settled = dict(certify_all(network, images, labels, "inf", eps, settings=SETTINGS, rest=False))
+    settled = dict(certify_all(network, images, labels, Threat("inf", eps), settings=SETTINGS, rest=False))
     for k, outcome in settled.items():
         low, high = np.clip(images[k] - eps, 0, 1), np.clip(images[k] + eps, 0, 1)
         truth = worst_margin(network, low, high, labels[k])
         assert outcome.verdict is (Verdict.ROBUST if truth > 0 else Verdict.ADVERSARIAL)
         assert outcome.bracket.lower <= truth + 1e-6 <= outcome.bracket.upper + 2e-6
-    every = dict(certify_all(network, images, labels, "inf", eps, settings=SETTINGS))
+    every = dict(certify_all(network, images, labels, Threat("inf", eps), settings=SETTINGS))
     assert sorted(every) == list(range(12))
     assert all(every[k].verdict is outcome.verdict for k, outcome in settled.items())
     assert all(outcome.verdict is not Verdict.UNKNOWN for outcome in every.values())
@@ -74,10 +73,10 @@ def test_one_tree_for_many_queries_proves_nothing_false(kind: str, monkeypatch: 
         truth = [worst_margin(network, *box, label) for box, label in zip(boxes, labels, strict=True)]
         for easy in settled:
             monkeypatch.setattr(relu_split, "_EASY", easy)
-            found = dict(certify_all(network, images, labels, "inf", eps, rest=False, **options))
+            found = dict(certify_all(network, images, labels, Threat("inf", eps), rest=False, **options))
             for k, outcome in found.items():
                 assert outcome.verdict is (Verdict.ROBUST if truth[k] > 0 else Verdict.ADVERSARIAL), (seed, eps, k)
-            every = dict(certify_all(network, images, labels, "inf", eps, **options))
+            every = dict(certify_all(network, images, labels, Threat("inf", eps), **options))
             assert all(every[k].verdict is outcome.verdict for k, outcome in found.items())
             assert sum(outcome.verdict is Verdict.UNKNOWN for outcome in every.values()) <= 1
             settled[easy] += len(found)
@@ -89,7 +88,7 @@ def test_one_tree_for_many_queries_in_other_norms(norm: str) -> None:
     network = random_network("mlp", 3)
     images, labels = images_of(network, 12)
     options: dict[str, Any] = {"settings": SETTINGS, "engines": ("relu-split",)}
-    found = dict(certify_all(network, images, labels, norm, 0.25, rest=False, **options))
+    found = dict(certify_all(network, images, labels, Threat(norm, 0.25), rest=False, **options))
     assert len(found) > 6
     for k, outcome in found.items():
         truth = nearest(network, images[k], labels[k], norm)
@@ -99,7 +98,7 @@ def test_one_tree_for_many_queries_in_other_norms(norm: str) -> None:
 def test_a_tree_that_left_a_pair_reports_nothing_more_of_it() -> None:
     network = random_network("mlp", 0)
     image = np.full(network.input_size, 0.5)
-    specification = robustness(image, 0, 3, get_norm("inf"), 0.1)
+    specification = robustness(image, 0, Threat("inf", 0.1), 3)
     state = SearchState.open(Query(network, specification, Objective.FEASIBILITY), SETTINGS, NetworkJudge(network))
     tree = Tree([Root(state, pair, state.region_bounds) for pair in state.pairs])
     whole = Domain(np.zeros(0, np.int8), np.zeros(0, np.int8), -1.0, -1.0)
@@ -118,7 +117,7 @@ def test_stacked_bounds_are_those_of_each_region(kind: str, norm: str) -> None:
     images, labels = images_of(network, 5)
     radii = [1, 1, 2, 1, 2] if norm == "0" else [0.05, 0.1, 0.3, 0.2, 0.15]
     regions = [
-        robustness(x, y, 3, get_norm(norm), r).cases[0].region for x, y, r in zip(images, labels, radii, strict=True)
+        robustness(x, y, Threat(norm, r), 3).cases[0].region for x, y, r in zip(images, labels, radii, strict=True)
     ]
     searches = [(RegionBounds(network), region) for region in regions]
     known = searches[3][0].of(regions[3])  # one of them is known already
@@ -147,25 +146,25 @@ def test_other_norms_agree_with_one_by_one(norm: str) -> None:
     network = random_network("residual", 2)
     images, labels = images_of(network, 8)
     eps = 1.0 if norm == "0" else 0.2
-    for k, outcome in certify_all(network, images, labels, norm, eps, settings=SETTINGS, rest=False):
-        assert outcome.verdict is certify(network, images[k], labels[k], norm, eps, settings=SETTINGS).verdict
+    for k, outcome in certify_all(network, images, labels, Threat(norm, eps), settings=SETTINGS, rest=False):
+        assert outcome.verdict is certify(network, images[k], labels[k], Threat(norm, eps), settings=SETTINGS).verdict
 
 
 def test_misclassified_images_are_answered_and_radii_checked() -> None:
     model = Model(path_of("digits-mlp"))
     images = [np.zeros(64), np.zeros(64)]
     label = model.predict(images[0])
-    got = dict(certify_all(model, images, [label, (label + 1) % 10], "inf", 0.0, settings=SETTINGS, rest=False))
+    got = dict(certify_all(model, images, [label, (label + 1) % 10], Threat("inf", 0.0), settings=SETTINGS, rest=False))
     assert got[1].verdict is Verdict.MISCLASSIFIED and got[1].labels["eps"] == 0.0
     with pytest.raises(InvalidInput, match="eps must be"):
-        list(certify_all(model, images, [label, label], "inf", -1.0, rest=False))
+        list(certify_all(model, images, [label, label], Threat("inf", -1.0), rest=False))
 
 
 def test_engines_left_out_do_not_run() -> None:
     network = random_network("mlp", 5)
     images, labels = images_of(network, 12)
     for engines in (("propagate",), ("falsify", "milp"), ("milp",)):
-        found = certify_all(network, images, labels, "inf", 0.2, settings=SETTINGS, engines=engines, rest=False)
+        found = certify_all(network, images, labels, Threat("inf", 0.2), settings=SETTINGS, engines=engines, rest=False)
         assert {outcome.engine for _, outcome in found} <= set(engines) - {"milp"}
 
 
@@ -182,7 +181,7 @@ def test_what_fails_side_by_side_is_said_and_answered_one_by_one(monkeypatch: py
     monkeypatch.setattr(Propagate, "run_all", fail)
     with pytest.warns(UserWarning, match="propagate failed side by side \\(MemoryError: no room\\)"):
         every = dict(
-            certify_all(network, images, labels, "inf", 0.02, settings=SETTINGS, engines=("propagate", "milp"))
+            certify_all(network, images, labels, Threat("inf", 0.02), settings=SETTINGS, engines=("propagate", "milp"))
         )
     assert len(every) == 12 and all(outcome.verdict is not Verdict.UNKNOWN for outcome in every.values())
 
@@ -191,18 +190,18 @@ def test_networks_too_large_to_share_memory_are_left_to_one_by_one(monkeypatch: 
     network = random_network("mlp", 5)
     images, labels = images_of(network, 12)
     monkeypatch.setattr(cascade, "batch_size", lambda network: 2)
-    assert not list(certify_all(network, images, labels, "inf", 0.01, settings=SETTINGS, rest=False))
+    assert not list(certify_all(network, images, labels, Threat("inf", 0.01), settings=SETTINGS, rest=False))
     monkeypatch.setattr(cascade, "batch_size", lambda network: 5)  # three parts
-    assert {k for k, _ in certify_all(network, images, labels, "inf", 0.001, settings=SETTINGS, rest=False)} == set(
-        range(12)
-    )
+    assert {
+        k for k, _ in certify_all(network, images, labels, Threat("inf", 0.001), settings=SETTINGS, rest=False)
+    } == set(range(12))
 
 
 def test_ctrl_c_among_the_hard_ones_keeps_what_is_proved(monkeypatch: pytest.MonkeyPatch) -> None:
     network = random_network("mlp", 2)
     images, labels = images_of(network, 12)
     options: dict[str, Any] = {"settings": SETTINGS, "engines": ("crown", "milp")}
-    easy = dict(certify_all(network, images, labels, "inf", 0.2, rest=False, **options))
+    easy = dict(certify_all(network, images, labels, Threat("inf", 0.2), rest=False, **options))
     hard = [k for k in range(12) if k not in easy]
     assert easy and len(hard) > 1
 
@@ -215,7 +214,9 @@ def test_ctrl_c_among_the_hard_ones_keeps_what_is_proved(monkeypatch: pytest.Mon
     monkeypatch.setattr(Milp, "run", stop)
     found: dict[int, Verdict] = {}
     with pytest.raises(Interrupted) as stopped:
-        found.update((k, outcome.verdict) for k, outcome in certify_all(network, images, labels, "inf", 0.2, **options))
+        found.update(
+            (k, outcome.verdict) for k, outcome in certify_all(network, images, labels, Threat("inf", 0.2), **options)
+        )
     about = stopped.value.outcome
     assert about.verdict is Verdict.UNKNOWN and "interrupted" in about.reason
     assert about.labels["label"] == labels[hard[1]] and about.labels["eps"] == 0.2
@@ -226,10 +227,10 @@ def test_many_queries_are_numbered_chunk_by_chunk(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(cascade, "batch_size", lambda network: 5)
     network = random_network("mlp", 2)
     images, labels = images_of(network, 13)
-    found = dict(certify_all(network, images, labels, "inf", 0.2, settings=SETTINGS))
+    found = dict(certify_all(network, images, labels, Threat("inf", 0.2), settings=SETTINGS))
     assert sorted(found) == list(range(13))
     for k, outcome in found.items():
-        assert outcome.verdict is certify(network, images[k], labels[k], "inf", 0.2, settings=SETTINGS).verdict
+        assert outcome.verdict is certify(network, images[k], labels[k], Threat("inf", 0.2), settings=SETTINGS).verdict
 
 
 def test_seconds_are_shares() -> None:
@@ -244,7 +245,7 @@ def test_seconds_are_shares() -> None:
     network = random_network("mlp", 5)
     images, labels = images_of(network, 64)
     began = time.perf_counter()
-    outcomes = [o for _, o in certify_all(network, images, labels, "inf", 0.05, settings=SETTINGS, rest=False)]
+    outcomes = [o for _, o in certify_all(network, images, labels, Threat("inf", 0.05), settings=SETTINGS, rest=False)]
     wall = time.perf_counter() - began
     assert sum(outcome.seconds for outcome in outcomes) <= wall
     for outcome in outcomes:
@@ -258,7 +259,7 @@ def test_descents_that_leave_a_batch_keep_what_they_found() -> None:
     images, labels = images_of(network, 16)
     pairs = []
     for x, y in zip(images, labels, strict=True):
-        case = robustness(x, y, 3, get_norm("inf"), 0.3).cases[0]
+        case = robustness(x, y, Threat("inf", 0.3), 3).cases[0]
         pairs += [(case.region, polytope) for polytope in case.unsafe]
     for attack in (Pgd(steps=12, restarts=1, trial=3, hope=0.6), Pgd(steps=9, restarts=1)):
         together = run(attack, AttackProblem.build(network, pairs))
@@ -279,13 +280,13 @@ def test_nothing_stays_on_the_cpu(kind: str, norm: str, monkeypatch: pytest.Monk
     else:
         network, eps = random_network(kind, 5), 0.2
     images, labels = images_of(network, 5)
-    here = dict(certify_all(network, images, labels, norm, eps, settings=SETTINGS, rest=False))
+    here = dict(certify_all(network, images, labels, Threat(norm, eps), settings=SETTINGS, rest=False))
     with foreign_device():
         away = network.to(network.dtype, DEVICE)
         assert away.device.type == DEVICE
         queries = []
         for x, y in zip(images, labels, strict=True):
-            specification = robustness(x, y, network.output_size, get_norm(norm), eps)
+            specification = robustness(x, y, Threat(norm, eps), network.output_size)
             queries.append(Query(away, specification, Objective.FEASIBILITY))
         there = dict(cascade.solve_all(queries, NetworkJudge(network), replace(SETTINGS, device=DEVICE), rest=False))
         with pytest.raises(MixedDevices):

@@ -20,9 +20,8 @@ from advverify.verifier.network.builder import NetworkBuilder, tensor
 from advverify.verifier.network.evaluate import predict
 from advverify.verifier.network.nodes import Network
 from advverify.verifier.network.operators import Dense
-from advverify.verifier.norms import get_norm
 from advverify.verifier.outcome import Verdict
-from advverify.verifier.specification import robustness
+from advverify.verifier.specification import Threat, robustness
 
 FAST = Settings(timeout=20, gap=5e-7, threads=1)
 
@@ -41,7 +40,7 @@ def test_distance_is_exact(kind: str, seed: int, norm: str) -> None:
         pytest.skip("nine inputs make too many supports to enumerate; the kinds with three inputs cover norm 0")
     network, image, label = case(kind, seed)
     truth = nearest(network, image, label, norm)
-    outcome = distance(network, image, label, norm, settings=FAST)
+    outcome = distance(network, image, label, Threat(norm), settings=FAST)
     if np.isinf(truth):
         assert outcome.verdict is Verdict.ROBUST
         return
@@ -54,14 +53,14 @@ def test_distance_is_exact(kind: str, seed: int, norm: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_three_ways_agree(kind: str, seed: int) -> None:
     network, image, label = case(kind, seed)
-    exact = distance(network, image, label, "inf", settings=FAST).bracket
+    exact = distance(network, image, label, Threat("inf"), settings=FAST).bracket
     radii = [0.05, 0.3] if np.isinf(exact.upper) else [exact.upper * f for f in (0.5, 0.98, 1.02)]
     for eps in radii:
         truth = worst_margin(network, np.clip(image - eps, 0, 1), np.clip(image + eps, 0, 1), label)
-        margin = certify(network, image, label, "inf", eps, exact_margin=True, settings=FAST).bracket
+        margin = certify(network, image, label, Threat("inf", eps), exact_margin=True, settings=FAST).bracket
         assert margin.lower <= truth + 1e-6 and margin.upper >= truth - 1e-6
         assert margin.gap <= 2e-6
-        verdict = certify(network, image, label, "inf", eps, settings=FAST).verdict
+        verdict = certify(network, image, label, Threat("inf", eps), settings=FAST).verdict
         assert verdict is (Verdict.ROBUST if truth > 0 else Verdict.ADVERSARIAL)
         assert (eps < exact.upper) == (truth > 0)
 
@@ -73,10 +72,10 @@ def test_any_engines_never_contradict(kind: str, count: int) -> None:
     truth = nearest(network, image, label, "inf")
     subsets = list(itertools.combinations([name for name in ENGINES if name != "support-split"], count))
     for names in random.Random(f"{kind}{count}").sample(subsets, min(3, len(subsets))):
-        bracket = distance(network, image, label, "inf", settings=FAST, engines=names).bracket
+        bracket = distance(network, image, label, Threat("inf"), settings=FAST, engines=names).bracket
         assert bracket.lower <= truth + 1e-6 and bracket.upper >= truth - 1e-6, names
         for eps in (0.7 * truth, 1.3 * truth) if np.isfinite(truth) else (0.2,):
-            verdict = certify(network, image, label, "inf", eps, settings=FAST, engines=names).verdict
+            verdict = certify(network, image, label, Threat("inf", eps), settings=FAST, engines=names).verdict
             wrong = Verdict.ADVERSARIAL if eps < truth else Verdict.ROBUST
             assert verdict is not wrong, names
 
@@ -96,7 +95,7 @@ def test_margins_of_verdicts_hold(engines: tuple[str, ...]) -> None:
         network, image, label = case(kind, seed)
         truth = margin_of(kind, seed, eps)
         settings = replace(FAST, tightening=False)
-        outcome = certify(network, image, label, "inf", eps, settings=settings, engines=engines)
+        outcome = certify(network, image, label, Threat("inf", eps), settings=settings, engines=engines)
         assert outcome.bracket.lower <= truth + 1e-6, (kind, seed, eps)
         assert outcome.bracket.upper >= truth - 1e-6, (kind, seed, eps)
         robust += outcome.verdict is Verdict.ROBUST
@@ -109,7 +108,7 @@ def test_milp_alone_is_exact(norm: str, joint: bool) -> None:
     network, image, label = case("mlp", 3)
     truth = nearest(network, image, label, norm)
     settings = Settings(timeout=20, gap=5e-7, threads=1, joint=joint)
-    bracket = distance(network, image, label, norm, settings=settings, engines=("milp",)).bracket
+    bracket = distance(network, image, label, Threat(norm), settings=settings, engines=("milp",)).bracket
     assert bracket.lower == pytest.approx(truth, abs=1e-6)
 
 
@@ -118,7 +117,7 @@ def test_symmetric_big_m_and_free_stable_binaries_give_the_same_answer() -> None
     truth = nearest(network, image, label, "inf")
     for symmetric, fix in itertools.product((False, True), repeat=2):
         settings = Settings(timeout=20, gap=5e-7, threads=1, symmetric=symmetric, fix_stable=fix)
-        bracket = distance(network, image, label, "inf", settings=settings, engines=("falsify", "milp")).bracket
+        bracket = distance(network, image, label, Threat("inf"), settings=settings, engines=("falsify", "milp")).bracket
         assert bracket.lower == pytest.approx(truth, abs=1e-5)
 
 
@@ -129,7 +128,9 @@ def test_smaller_balls_first(norm: str, monkeypatch: pytest.MonkeyPatch) -> None
     for seed in range(4):
         network, image, label = case("mlp", seed)
         truth = nearest(network, image, label, norm)
-        bracket = distance(network, image, label, norm, settings=FAST, engines=("falsify", "relu-split")).bracket
+        bracket = distance(
+            network, image, label, Threat(norm), settings=FAST, engines=("falsify", "relu-split")
+        ).bracket
         assert bracket.lower <= truth + 1e-6 and bracket.upper >= truth - 1e-6
         assert bracket.upper == bracket.lower == np.inf or bracket.gap <= 1e-5
 
@@ -147,7 +148,9 @@ def test_every_way_to_choose_a_split_is_exact(score: str, fsb_candidates: int) -
         )
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(domain_bounds, "_REFINE_UNSTABLE", refine)
-            outcome = distance(network, image, label, "inf", settings=settings, engines=("falsify", "relu-split"))
+            outcome = distance(
+                network, image, label, Threat("inf"), settings=settings, engines=("falsify", "relu-split")
+            )
         if np.isinf(truth):
             assert outcome.verdict is Verdict.ROBUST
             continue
@@ -164,7 +167,7 @@ def test_rounding_losses_of_float32_do_not_keep_outputs_open(seed: int, monkeypa
     label = (int(predict(network, torch.tensor(image)[None])) + 1) % 3  # another class leads, by a margin above 0
     lead = -worst_margin(network, np.clip(image - eps, 0, 1), np.clip(image + eps, 0, 1), label)
     for slack, verdict in ((1e-3, Verdict.ROBUST), (-1e-3, Verdict.ADVERSARIAL)):
-        specification = robustness(image, label, 3, get_norm("inf"), eps, margin=lead + slack)
+        specification = robustness(image, label, Threat("inf", eps, margin=lead + slack), 3)
         outcome = verify(network, specification, settings=FAST, engines=("propagate",))
         assert outcome.verdict is verdict, (slack, outcome)
 
@@ -180,10 +183,10 @@ def test_every_engine_takes_a_network_without_a_relu(norm: str, tied: bool) -> N
     truth = math.inf if tied else nearest(network, image, 0, norm)
     for engines in [(), *[(name,) for name in ENGINES]]:
         for eps in (math.inf,) if tied else (0.5 * truth, 1.5 * truth, math.inf):
-            outcome = certify(network, image, 0, norm, eps, settings=FAST, engines=engines)
+            outcome = certify(network, image, 0, Threat(norm, eps), settings=FAST, engines=engines)
             assert outcome.verdict is not (Verdict.ADVERSARIAL if tied or eps < truth else Verdict.ROBUST)
             settled += outcome.verdict is not Verdict.UNKNOWN
         if not tied:
-            bracket = distance(network, image, 0, norm, settings=FAST, engines=engines).bracket
+            bracket = distance(network, image, 0, Threat(norm), settings=FAST, engines=engines).bracket
             assert bracket.lower <= truth * (1 + 1e-9) and bracket.upper >= truth * (1 - 1e-9)
     assert settled >= (1 if tied else 12)

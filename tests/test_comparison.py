@@ -18,6 +18,7 @@ from advverify.models.lipschitz import certificate
 from advverify.models.zoo import path_of
 from advverify.verifier.api import Model, distance
 from advverify.verifier.engines import Settings
+from advverify.verifier.specification import Threat
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=30))
@@ -77,7 +78,7 @@ def test_certificates_lie_below_exact_distances() -> None:
             image, label = data.images[i], int(data.labels[i])
             logits = model.judge.run(image.reshape(1, -1))[0].astype(np.float64)
             bound = certificate(logits, label, pairs)
-            outcome = distance(model, image, label, "2", settings=Settings(timeout=30, gap=0.05))
+            outcome = distance(model, image, label, Threat("2"), settings=Settings(timeout=30, gap=0.05))
             assert 0 < bound <= outcome.bracket.upper
             assert bound <= outcome.bracket.lower * 1.06 or outcome.bracket.relative_gap > 0.05
 

@@ -17,10 +17,9 @@ from advverify.verifier.engines import Settings
 from advverify.verifier.engines.root_cuts import strengthened
 from advverify.verifier.network.evaluate import evaluate_all, predict
 from advverify.verifier.network.nodes import Relu
-from advverify.verifier.norms import get_norm
 from advverify.verifier.query import Objective
 from advverify.verifier.solvers import SolveOptions, SolverStatus, get_solver
-from advverify.verifier.specification import robustness
+from advverify.verifier.specification import Threat, robustness
 
 FORMS = [Formulation(symmetric=s, fix_stable=f) for s, f in itertools.product((False, True), repeat=2)]
 
@@ -32,7 +31,7 @@ def test_fixed_input_gives_the_forward_pass(kind: str, form: Formulation) -> Non
         network = random_network(kind, seed)
         rng = np.random.default_rng(seed)
         center = rng.random(network.input_size)
-        case = robustness(center, 0, 3, get_norm("inf"), 0.4).cases[0]
+        case = robustness(center, 0, Threat("inf", 0.4), 3).cases[0]
         bounds = method(network, InputSet.from_regions([case.region]))
         program = encode(network, bounds, case.region, case.unsafe, Objective.MAX_MARGIN, form)
         low, high = case.region.bounding_box()
@@ -56,7 +55,7 @@ def test_scip_agrees_on_the_quadratic_program() -> None:
         image = np.random.default_rng(1000 + seed).random(3)
         label = int(predict(network, torch.tensor(image)[None]))
         truth = nearest(network, image, label, "2")
-        case = robustness(image, label, 3, get_norm("2"), 2.0).cases[0]
+        case = robustness(image, label, Threat("2", 2.0), 3).cases[0]
         bounds = crown(network, InputSet.from_regions([case.region]))
         program = encode(network, bounds, case.region, case.unsafe, Objective.MIN_DISTORTION)
         result = get_solver("scip").solve(program, SolveOptions(time_limit=60))
@@ -72,7 +71,7 @@ def test_ideal_rows_hold_wherever_the_network_goes_and_cut_the_relaxation(kind: 
     for seed in range(6):
         network = random_network(kind, seed)
         rng = np.random.default_rng(seed)
-        case = robustness(rng.random(network.input_size), 0, 3, get_norm("inf"), 0.4).cases[0]
+        case = robustness(rng.random(network.input_size), 0, Threat("inf", 0.4), 3).cases[0]
         bounds = crown(network, InputSet.from_regions([case.region]))
         program = encode(network, bounds, case.region, case.unsafe[:1], Objective.MAX_MARGIN)
         low, high = case.region.bounding_box()
@@ -104,5 +103,7 @@ def test_the_distance_is_the_same_with_ideal_rows() -> None:
         truth = nearest(network, image, label, "inf")
         for cuts in (False, True):
             settings = Settings(timeout=20, gap=5e-7, threads=1, cuts=cuts)
-            bracket = distance(network, image, label, "inf", settings=settings, engines=("falsify", "milp")).bracket
+            bracket = distance(
+                network, image, label, Threat("inf"), settings=settings, engines=("falsify", "milp")
+            ).bracket
             assert bracket.lower == pytest.approx(truth, abs=1e-6)

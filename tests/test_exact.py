@@ -20,7 +20,7 @@ from advverify.verifier.network.operators import Dense, Operator
 from advverify.verifier.norms import get_norm
 from advverify.verifier.outcome import Verdict
 from advverify.verifier.query import Objective, Query
-from advverify.verifier.specification import Case, NormBall, Polytope, Region, Specification
+from advverify.verifier.specification import Case, NormBall, Polytope, Region, Specification, Threat
 from advverify.verifier.specification.vnnlib import Facts
 from advverify.verifier.specification.vnnlib.compile import compile_vnnlib
 
@@ -50,8 +50,8 @@ def test_ties_are_robust(norm: str, eps: float) -> None:
     for seed in range(7):
         network = tied(seed)
         assert network.exact is not None
-        assert certify(network, image, 0, norm, eps).verdict is Verdict.ROBUST, seed
-        assert distance(network, image, 0, norm).verdict is Verdict.ROBUST, seed
+        assert certify(network, image, 0, Threat(norm, eps)).verdict is Verdict.ROBUST, seed
+        assert distance(network, image, 0, Threat(norm)).verdict is Verdict.ROBUST, seed
 
 
 def test_what_is_just_above_a_tie_is_found() -> None:
@@ -59,7 +59,7 @@ def test_what_is_just_above_a_tie_is_found() -> None:
     for seed in range(12):
         network = tied(seed, 1.0)
         reachable = lowest(network, image - eps, image + eps, np.array([1.0, -1.0])) < -1e-9
-        outcome = certify(network, image, 0, "inf", eps)
+        outcome = certify(network, image, 0, Threat("inf", eps))
         assert outcome.verdict is (Verdict.ADVERSARIAL if reachable else Verdict.ROBUST)
         found += reachable
     assert 2 <= found <= 10

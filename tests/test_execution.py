@@ -21,6 +21,7 @@ from advverify.verifier.engines import Settings
 from advverify.verifier.network.evaluate import evaluate
 from advverify.verifier.network.onnx_reader import read_onnx
 from advverify.verifier.outcome import Trust, Verdict
+from advverify.verifier.specification import Threat
 from benchmarks.executions import ORDERS, SINGLE, execute
 
 
@@ -117,14 +118,16 @@ def test_robust_in_exact_arithmetic_but_not_in_float32(tmp_path: Path) -> None:
     """After Jia & Rinard, "Exploiting Verified Neural Networks via Floating Point Numerical Error", 2021."""
     path = cancelling(tmp_path / "m.onnx", 4096.0)  # the numbers between are multiples of 1/2048
     image, quick = np.array([0.00147, 0.5]), Settings(timeout=10, threads=1)
-    assert certify(read_onnx(path), image, 0, "inf", 0.0003, settings=quick).verdict is Verdict.ROBUST  # x > 1/1024
+    assert (
+        certify(read_onnx(path), image, 0, Threat("inf", 0.0003), settings=quick).verdict is Verdict.ROBUST
+    )  # x > 1/1024
     session = onnxruntime.InferenceSession(str(path))
     near = session.run(None, {"x": np.array([[0.00118, 0.5]], SINGLE)})[0][0]
     assert near[0] <= near[1]  # and yet: rounded to 1/1024 this is a tie
-    outcome = certify(path, image, 0, "inf", 0.0003, settings=quick)
+    outcome = certify(path, image, 0, Threat("inf", 0.0003), settings=quick)
     assert outcome.verdict is Verdict.UNKNOWN and "execution" in outcome.reason
-    assert certify(path, image, 0, "inf", 0.0003, executed=True, settings=quick).verdict is not Verdict.ROBUST
-    far = certify(path, np.array([0.5, 0.5]), 0, "inf", 0.4, executed=True, settings=quick)
+    assert certify(path, image, 0, Threat("inf", 0.0003, float32=True), settings=quick).verdict is not Verdict.ROBUST
+    far = certify(path, np.array([0.5, 0.5]), 0, Threat("inf", 0.4, float32=True), settings=quick)
     assert far.verdict is Verdict.ROBUST
 
 
@@ -134,13 +137,15 @@ def test_executed_verdicts_come_with_proofs(kind: str, tmp_path: Path) -> None:
     model, settings = Model(path), Settings(timeout=10, threads=1, proofs=tmp_path)
     image = np.random.default_rng(1001).random(model.network.input_size)
     label = model.predict(image)
-    exact = distance(model, image, label, "inf", settings=Settings(timeout=10, threads=1)).bracket
-    executed = distance(model, image, label, "inf", executed=True, settings=settings)
+    exact = distance(model, image, label, Threat("inf"), settings=Settings(timeout=10, threads=1)).bracket
+    executed = distance(model, image, label, Threat("inf", float32=True), settings=settings)
     assert executed.bracket.lower <= exact.upper and executed.bracket.lower >= exact.lower - 1e-3
     if np.isfinite(exact.upper):
-        outcome = certify(model, image, label, "inf", 0.9 * exact.upper, executed=True, settings=settings)
+        outcome = certify(model, image, label, Threat("inf", 0.9 * exact.upper, float32=True), settings=settings)
         assert outcome.verdict is Verdict.ROBUST
         if kind != "pool":
             assert outcome.trust is Trust.CHECKED and outcome.proof is not None
             assert "any execution" in check(outcome.proof, path).statement
-        assert certify(model, image, label, "inf", 1.1 * exact.upper, executed=True).verdict is Verdict.ADVERSARIAL
+        assert (
+            certify(model, image, label, Threat("inf", 1.1 * exact.upper, float32=True)).verdict is Verdict.ADVERSARIAL
+        )

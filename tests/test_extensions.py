@@ -31,7 +31,7 @@ from advverify.verifier.norms.linf import Linf
 from advverify.verifier.outcome import Outcome, Verdict
 from advverify.verifier.solvers import SolveOptions, SolveResult
 from advverify.verifier.solvers.highs import Highs
-from advverify.verifier.specification import robustness
+from advverify.verifier.specification import Threat, robustness
 
 SETTINGS = Settings(timeout=20, threads=1)
 AddFile = Callable[[types.ModuleType, str, type | Callable[..., Any]], None]
@@ -85,7 +85,9 @@ def test_an_engine(monkeypatch: pytest.MonkeyPatch, add_file: AddFile) -> None:
     monkeypatch.setattr(engines, "ENGINES", {"idle": "idle:Idle", **engines.ENGINES})
     assert same(distance(network, image, label, settings=SETTINGS), without) and Idle.alone == 1
     assert distance(network, image, label, settings=SETTINGS, engines=("idle",)).verdict is Verdict.UNKNOWN
-    few = [outcome for _, outcome in certify_all(network, [image] * 5, [label] * 5, eps=0.02, settings=SETTINGS)]
+    few = [
+        outcome for _, outcome in certify_all(network, [image] * 5, [label] * 5, Threat(eps=0.02), settings=SETTINGS)
+    ]
     assert all(outcome.verdict is not Verdict.UNKNOWN for outcome in few) and Idle.batches == 1
 
 
@@ -102,11 +104,15 @@ def test_a_norm(kind: str, names: tuple[str, ...], monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(norms.NORMS, "largest", "largest:Largest")
     network, image, label = asked(kind)
     if "input-split" not in names:  # which is for verdicts
-        exact = [distance(network, image, label, norm, settings=SETTINGS, engines=names) for norm in ("inf", "largest")]
+        exact = [
+            distance(network, image, label, Threat(norm), settings=SETTINGS, engines=names)
+            for norm in ("inf", "largest")
+        ]
         assert same(*exact)
     for eps in (0.05, 0.6):
         pair = [
-            certify(network, image, label, norm, eps, settings=SETTINGS, engines=names) for norm in ("inf", "largest")
+            certify(network, image, label, Threat(norm, eps), settings=SETTINGS, engines=names)
+            for norm in ("inf", "largest")
         ]
         assert pair[0].verdict is pair[1].verdict is not Verdict.UNKNOWN
 
@@ -187,7 +193,7 @@ def test_a_linear_operator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, add_
     image = np.array([0.5, 0.4, 0.6, 0.5])
     label = int(predict(read_onnx(known), torch.tensor(image[None])))
     for norm in norms.NORMS:
-        assert same(*(distance(path, image, label, norm, settings=SETTINGS) for path in (new, known))), norm
+        assert same(*(distance(path, image, label, Threat(norm), settings=SETTINGS) for path in (new, known))), norm
 
 
 class Corner:
@@ -202,7 +208,7 @@ def test_an_attack(monkeypatch: pytest.MonkeyPatch, add_file: AddFile) -> None:
     entry = attacks.Entry("corner:Corner", ("inf",), "ball", "black", "-")
     monkeypatch.setitem(attacks.ATTACKS, "corner", entry)
     network, image, label = asked()
-    case = robustness(image, label, 3, norms.get_norm("inf"), 0.5).cases[0]
+    case = robustness(image, label, Threat("inf", 0.5), 3).cases[0]
     problem = AttackProblem.build(network, [(case.region, polytope) for polytope in case.unsafe])
     found = attacks.run(attacks.make_attack("corner"), problem, 0)
     corner = int(predict(network, torch.zeros(1, network.input_size, dtype=torch.float64)))

@@ -22,6 +22,7 @@ from advverify.verifier.network.compose import restricted, with_one_perturbation
 from advverify.verifier.network.evaluate import evaluate
 from advverify.verifier.network.onnx_reader import read_onnx
 from advverify.verifier.outcome import Verdict
+from advverify.verifier.specification import Threat
 from advverify.verifier.subspace import subspace_distance
 from advverify.verifier.universal import universal_distance
 
@@ -99,7 +100,7 @@ def test_restricted_networks_and_exact_subspace_distances() -> None:
     )
     assert outcome.bracket.relative_gap <= 1e-3 and outcome.bracket.lower <= attacked * (1 + 1e-9)
     assert attacked <= outcome.bracket.upper * 1.1
-    whole = distance(model, image, label, "2", settings=Settings(timeout=30, gap=0.01))
+    whole = distance(model, image, label, Threat("2"), settings=Settings(timeout=30, gap=0.01))
     assert outcome.bracket.upper > whole.bracket.lower
 
 

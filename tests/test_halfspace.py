@@ -20,7 +20,7 @@ from advverify.verifier.network.evaluate import evaluate_all, predict
 from advverify.verifier.network.nodes import Network
 from advverify.verifier.network.operators import Dense
 from advverify.verifier.norms import get_norm
-from advverify.verifier.specification import NormBall, Region
+from advverify.verifier.specification import NormBall, Region, Threat
 
 
 @settings(max_examples=60, deadline=None)
@@ -129,11 +129,11 @@ def test_the_tree_proves_the_same_with_and_without_half_spaces(norm: str, monkey
         brackets = []
         for share in nodes:
             monkeypatch.setattr(domain_bounds, "_HALF_SHARE", share)
-            outcome = distance(network, image, label, norm, settings=closely, engines=("falsify", "relu-split"))
+            outcome = distance(network, image, label, Threat(norm), settings=closely, engines=("falsify", "relu-split"))
             brackets.append(outcome.bracket)
             nodes[share] += int(outcome.statistics.get("nodes", 0))
         if norm != "2":
-            brackets.append(distance(network, image, label, norm, settings=closely, engines=("milp",)).bracket)
+            brackets.append(distance(network, image, label, Threat(norm), settings=closely, engines=("milp",)).bracket)
         for one in brackets:
             assert one.lower <= min(other.upper for other in brackets) * (1 + 1e-6)
             assert one.upper <= one.lower * (1 + 1e-4) or np.isinf(one.upper)
@@ -154,15 +154,16 @@ def test_margins_are_the_same_with_and_without_half_spaces(monkeypatch: pytest.M
                 network,
                 image,
                 label,
-                "inf",
-                0.2,
+                Threat("inf", 0.2),
                 exact_margin=True,
                 settings=closely,
                 engines=("falsify", "falsify-more", "relu-split"),
             )
             brackets.append(outcome.bracket)
             nodes[share] += int(outcome.statistics.get("nodes", 0))
-        exact = certify(network, image, label, "inf", 0.2, exact_margin=True, settings=closely, engines=("milp",))
+        exact = certify(
+            network, image, label, Threat("inf", 0.2), exact_margin=True, settings=closely, engines=("milp",)
+        )
         for one in [*brackets, exact.bracket]:
             assert one.lower <= min(other.upper for other in brackets) + 1e-6
             assert one.gap <= 1e-4 * max(1.0, abs(one.upper))

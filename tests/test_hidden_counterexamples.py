@@ -8,6 +8,7 @@ import pytest
 from advverify.verifier.api import Model, certify, distance
 from advverify.verifier.engines import Settings
 from advverify.verifier.outcome import Verdict
+from advverify.verifier.specification import Threat
 from benchmarks.hidden_counterexamples import KINDS, engine_sets, needle, plant, words
 
 
@@ -21,7 +22,8 @@ def test_planted_by_training(kind: str, tmp_path: Path) -> None:
     assert ("falsify", Verdict.ADVERSARIAL) not in said  # it is well hidden
     settings = Settings(timeout=60)
     assert (
-        certify(subject.path, subject.center, 0, "inf", subject.eps, settings=settings).verdict is Verdict.ADVERSARIAL
+        certify(subject.path, subject.center, 0, Threat("inf", subject.eps), settings=settings).verdict
+        is Verdict.ADVERSARIAL
     )
 
 
@@ -33,8 +35,10 @@ def test_needles_of_known_distance(kind: str, width: float, tmp_path: Path) -> N
         wrong = Verdict.ADVERSARIAL if factor < 1 else Verdict.ROBUST
         for engines in engine_sets():
             eps = subject.distance * factor
-            verdict = certify(subject.path, subject.center, 0, "inf", eps, settings=settings, engines=engines).verdict
+            verdict = certify(
+                subject.path, subject.center, 0, Threat("inf", eps), settings=settings, engines=engines
+            ).verdict
             assert verdict is not wrong, (engines, factor)
-    bracket = distance(subject.path, subject.center, 0, "inf", settings=settings).bracket
+    bracket = distance(subject.path, subject.center, 0, Threat("inf"), settings=settings).bracket
     assert bracket.lower <= subject.distance * (1 + 1e-6) and bracket.upper >= subject.distance * (1 - 1e-6)
     assert bracket.gap <= 1e-3 * subject.distance

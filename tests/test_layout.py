@@ -111,8 +111,8 @@ def test_verifying_loads_no_more_than_it_needs() -> None:
 import sys
 import numpy as np
 from advverify.models.zoo import path_of
-from advverify.verifier.api import Model, certify
-assert certify(Model(path_of("digits-mlp")), np.zeros((8, 8)), 4, "inf", 1e-4).seconds > 0
+from advverify.verifier.api import Model, Threat, certify
+assert certify(Model(path_of("digits-mlp")), np.zeros((8, 8)), 4, Threat("inf", 1e-4)).seconds > 0
 print(*sorted({"scipy", "cvxpy", "highspy", "clarabel", "pulp", "matplotlib", "jinja2"} & set(sys.modules)))
 """
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -21,6 +21,7 @@ from advverify.verifier.outcome import Verdict
 from advverify.verifier.solvers import SolveOptions, SolveResult, SolverStatus
 from advverify.verifier.solvers.highs import Highs
 from advverify.verifier.solvers.lp_tree import LpTree
+from advverify.verifier.specification import Threat
 
 EXACT = Settings(timeout=10, gap=5e-7, threads=1)
 NORMS = ("inf", "1", "2", "0")
@@ -62,9 +63,7 @@ def test_margins_are_exact_in_every_norm(norm: str, engines: tuple[str, ...]) ->
         network, image, label = case(kind, seed)
         for eps in radii(kind, seed, norm):
             truth = margin(kind, seed, norm, eps)
-            outcome = certify(
-                network, image, label, norm, eps, exact_margin=True, settings=EXACT, engines=engines
-            )  # fmt: skip
+            outcome = certify(network, image, label, Threat(norm, eps), exact_margin=True, settings=EXACT, engines=engines)  # fmt: skip
             bracket = outcome.bracket
             assert bracket.lower <= truth + 1e-6 and bracket.upper >= truth - 1e-6, (kind, seed, eps, truth, bracket)
             closed = bracket.gap <= 2e-6 * max(1.0, abs(truth))
@@ -81,12 +80,12 @@ def test_verdicts_and_distances_are_exact_in_every_norm(norm: str, engines: tupl
     for kind, seed in itertools.product(("mlp", "residual"), range(3)):
         network, image, label = case(kind, seed)
         truth = reach(kind, seed, norm)
-        bracket = distance(network, image, label, norm, settings=EXACT, engines=engines).bracket
+        bracket = distance(network, image, label, Threat(norm), settings=EXACT, engines=engines).bracket
         assert bracket.lower <= truth * (1 + 1e-6) and bracket.upper >= truth * (1 - 1e-6), (kind, seed)
         settled += bracket.lower == bracket.upper == truth or bracket.gap <= 2e-6 * max(1.0, truth)
         asked += 1
         for eps in radii(kind, seed, norm):
-            verdict = certify(network, image, label, norm, eps, settings=EXACT, engines=engines).verdict
+            verdict = certify(network, image, label, Threat(norm, eps), settings=EXACT, engines=engines).verdict
             assert verdict is not (Verdict.ADVERSARIAL if eps < truth else Verdict.ROBUST), (kind, seed, eps)
             settled += verdict is not Verdict.UNKNOWN
             asked += 1
@@ -128,16 +127,14 @@ def test_no_lower_side_rests_on_a_solver_that_lies(norm: str, lie: str, monkeypa
     for kind, seed in (("mlp", 0), ("mlp", 1), ("residual", 1)):
         network, image, label = case(kind, seed)
         truth = reach(kind, seed, norm)
-        lower = distance(network, image, label, norm, settings=EXACT, engines=("milp",)).bracket.lower
+        lower = distance(network, image, label, Threat(norm), settings=EXACT, engines=("milp",)).bracket.lower
         assert lower <= truth * (1 + 1e-6), (kind, seed)
         settled += lower >= 0.99 * truth
         for eps in radii(kind, seed, norm):
             least = margin(kind, seed, norm, eps)
-            verdict = certify(network, image, label, norm, eps, settings=EXACT, engines=("milp",)).verdict
+            verdict = certify(network, image, label, Threat(norm, eps), settings=EXACT, engines=("milp",)).verdict
             assert verdict is not (Verdict.ADVERSARIAL if least > 1e-6 else Verdict.ROBUST), (kind, seed, eps)
-            bracket = certify(
-                network, image, label, norm, eps, exact_margin=True, settings=EXACT, engines=("milp",)
-            ).bracket  # fmt: skip
+            bracket = certify(network, image, label, Threat(norm, eps), exact_margin=True, settings=EXACT, engines=("milp",)).bracket  # fmt: skip
             assert bracket.lower <= least + 1e-6, (kind, seed, eps, least, bracket)
             settled += (verdict is not Verdict.UNKNOWN) + (bracket.lower >= least - 1e-4)
     # of 15: the tree of LPs settles what the solver is wrong about; tangents of l2 balls come from the solver's points

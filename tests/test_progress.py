@@ -14,9 +14,8 @@ from advverify.verifier.engines.branch_and_bound.tree import Root
 from advverify.verifier.engines.judgement import NetworkJudge
 from advverify.verifier.engines.state import Resumable, SearchState
 from advverify.verifier.network.evaluate import predict
-from advverify.verifier.norms import get_norm
 from advverify.verifier.query import Objective, Query
-from advverify.verifier.specification import robustness
+from advverify.verifier.specification import Threat, robustness
 
 
 def opened(timeout: float = 60.0) -> SearchState:
@@ -24,7 +23,7 @@ def opened(timeout: float = 60.0) -> SearchState:
     network = deep(0)
     image = np.full(6, 0.5)
     label = int(predict(network, torch.tensor(image[None])))
-    specification = robustness(image, label, 3, get_norm("inf", 1), 0.4)
+    specification = robustness(image, label, Threat("inf", 0.4, channels=1), 3)
     query = Query(network, specification, Objective.MIN_DISTORTION, None, False)
     return SearchState.open(query, Settings(timeout=timeout, threads=1), NetworkJudge(network))
 

@@ -29,7 +29,7 @@ from advverify.verifier.network.evaluate import evaluate
 from advverify.verifier.network.nodes import Network
 from advverify.verifier.network.onnx_runtime import OnnxJudge
 from advverify.verifier.network.operators import Dense
-from advverify.verifier.specification import Polytope
+from advverify.verifier.specification import Polytope, Threat
 from advverify.verifier.specification.vnnlib import Facts
 from advverify.verifier.specification.vnnlib.compile import compile_vnnlib
 from advverify.verifier.specification.vnnlib.formula import Inequality, Linear
@@ -159,7 +159,7 @@ def test_a_ball_of_another_norm_is_another_ball(tmp_path: Path) -> None:
     """A proof for norm 1 says nothing of norm 2 at the same radius, where an adversarial example is."""
     path = linear(tmp_path / "m.onnx", np.array([[1.0, 1.0, 1.0], [0.0, 0.0, 0.0]]), np.array([0.0, 1.0]))
     image = np.array([0.5, 0.5, 0.5])  # class 0 by 0.5: distance 0.5 in norm 1, 0.289 in norm 2
-    outcome = certify(path, image, 0, "1", 0.4, settings=Settings(timeout=10, threads=1, proofs=tmp_path))
+    outcome = certify(path, image, 0, Threat("1", 0.4), settings=Settings(timeout=10, threads=1, proofs=tmp_path))
     assert outcome.proof is not None
     checking.check(outcome.proof, path)
     header, arrays = unpack(Path(outcome.proof))

@@ -24,13 +24,12 @@ from advverify.verifier.network.builder import NetworkBuilder, tensor
 from advverify.verifier.network.evaluate import evaluate, evaluate_all, predict
 from advverify.verifier.network.nodes import Network, Relu
 from advverify.verifier.network.operators import Dense
-from advverify.verifier.norms import get_norm
 from advverify.verifier.query import Objective, Query
 from advverify.verifier.solvers import SolveOptions, SolverStatus
 from advverify.verifier.solvers.highs import Highs, HighsLps, LpAnswer
 from advverify.verifier.solvers.lp_tree import LpTree
 from advverify.verifier.solvers.protocol import SolveResult
-from advverify.verifier.specification import Case, Polytope, Region, Specification, robustness
+from advverify.verifier.specification import Case, Polytope, Region, Specification, Threat, robustness
 
 
 def opened(network: Network, specification: Specification, objective: Objective) -> SearchState:
@@ -55,7 +54,7 @@ def test_leaves_hold_the_points_of_their_phases(norm: str, objective: Objective)
             network, rng = random_network(kind, seed), np.random.default_rng(seed)
             image = rng.random(network.input_size)
             label = int(predict(network, torch.from_numpy(image)[None]))
-            state = opened(network, robustness(image, label, 3, get_norm(norm), 0.9), objective)
+            state = opened(network, robustness(image, label, Threat(norm, 0.9), 3), objective)
             solver, region = LeafSolver(state), state.search_region(state.pairs[0].region)
             for _ in range(4 if objective is Objective.MAX_MARGIN else 200):
                 x = np.clip(image + (rng.random(len(image)) - 0.5) * 2 * rng.random(), 0, 1)
@@ -100,7 +99,9 @@ def test_supports_have_bounds_of_their_own(monkeypatch: pytest.MonkeyPatch) -> N
         network = random_network("wide", seed)
         image = np.random.default_rng(seed).random(network.input_size)
         label = int(predict(network, torch.from_numpy(image)[None]))
-        certify(network, image, label, "0", 2, settings=Settings(timeout=10, threads=1), engines=("support-split",))
+        certify(
+            network, image, label, Threat("0", 2), settings=Settings(timeout=10, threads=1), engines=("support-split",)
+        )
     assert sum(count > 1 for count in seen) >= 3, seen
 
 
@@ -160,7 +161,7 @@ def test_tied_channels_change_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
             np.array([1.8, 0.0]),
         )
     )
-    case = robustness(np.full(6, 0.5), 0, 2, get_norm("0", 2), math.inf).cases[0]
+    case = robustness(np.full(6, 0.5), 0, Threat("0", math.inf, channels=2), 2).cases[0]
     bounds = crown(network, InputSet.from_regions([case.region]))
     program = encode(network, bounds, case.region, case.unsafe, Objective.MIN_DISTORTION)
     result = Highs().solve(program, SolveOptions(time_limit=20.0))
@@ -172,12 +173,12 @@ def test_proving_refuses_what_is_no_number_and_what_cannot_be() -> None:
     network = random_network("mlp", 0)
     image = np.full(3, 0.5)
     label = int(predict(network, torch.from_numpy(image)[None]))
-    state = opened(network, robustness(image, label, 3, get_norm("inf"), 0.25), Objective.MIN_DISTORTION)
+    state = opened(network, robustness(image, label, Threat("inf", 0.25), 3), Objective.MIN_DISTORTION)
     for value in (math.nan, math.inf):  # no farther than the limit can be seen
         with pytest.raises(FloatingPointError):
             state.raise_lower_bound(state.pairs[0], value, "test")
     assert state.pairs[0].lower == 0.0
-    asked = opened(network, robustness(image, label, 3, get_norm("inf"), 0.25), Objective.FEASIBILITY)
+    asked = opened(network, robustness(image, label, Threat("inf", 0.25), 3), Objective.FEASIBILITY)
     with pytest.raises(FloatingPointError):
         asked.raise_lower_bound(asked.pairs[0], math.nan, "test")
     assert asked.pairs[0].lower == -math.inf
@@ -188,7 +189,7 @@ def nearest_leaf(seed: int) -> tuple[Network, np.ndarray, int, dict[int, np.ndar
     network, rng = random_network("mlp", seed), np.random.default_rng(seed)
     image = rng.random(network.input_size)
     label = int(predict(network, torch.from_numpy(image)[None]))
-    state = opened(network, robustness(image, label, 3, get_norm("2"), math.inf), Objective.MIN_DISTORTION)
+    state = opened(network, robustness(image, label, Threat("2", math.inf), 3), Objective.MIN_DISTORTION)
     for x in rng.random((400, len(image))):
         values = evaluate_all(network, torch.from_numpy(x[None]))
         for k, pair in enumerate(state.pairs):
@@ -206,7 +207,7 @@ def test_leaves_in_balls_are_empty_only_where_their_nearest_point_is_outside(mon
             continue
         network, image, label, phases, distance_, k = found
         for share, inside in ((1.03, True), (1.2, True), (0.98, False)):
-            specification = robustness(image, label, 3, get_norm("2"), share * distance_)
+            specification = robustness(image, label, Threat("2", share * distance_), 3)
             state = opened(network, specification, Objective.FEASIBILITY)
             value, _ = LeafSolver(state).solve(state.pairs[k], phases)
             assert (value <= 0) is inside, (seed, share, value)
@@ -214,7 +215,7 @@ def test_leaves_in_balls_are_empty_only_where_their_nearest_point_is_outside(mon
         with monkeypatch.context() as patch:  # a solver that calls everything infeasible
             patch.setattr(leaf, "convex_solver", lambda _: Infeasible())
             value, _ = LeafSolver(state).solve(state.pairs[k], phases)
-            state = opened(network, robustness(image, label, 3, get_norm("2"), 1.2 * distance_), Objective.FEASIBILITY)
+            state = opened(network, robustness(image, label, Threat("2", 1.2 * distance_), 3), Objective.FEASIBILITY)
             assert LeafSolver(state).solve(state.pairs[k], phases)[0] == -math.inf
     assert seen >= 3
 

@@ -33,7 +33,7 @@ from advverify.verifier.proof import prover
 from advverify.verifier.proof.leaf_duals import leaf_duals
 from advverify.verifier.proof.prover import Unproved, prove
 from advverify.verifier.query import Objective, Query
-from advverify.verifier.specification import robustness
+from advverify.verifier.specification import Threat, robustness
 
 
 @cache
@@ -52,7 +52,7 @@ def subject(kind: str, seed: int) -> tuple[Path, np.ndarray, int]:
 
 def query(kind: str, seed: int, norm: str, radius: float) -> Query:
     path, image, label = subject(kind, seed)
-    specification = robustness(image, label, 3, get_norm(norm), radius)
+    specification = robustness(image, label, Threat(norm, radius), 3)
     return Query(read_onnx(path), specification, Objective.FEASIBILITY, path)
 
 
@@ -199,7 +199,7 @@ def test_true_statements_are_proved_and_false_ones_are_not(kind: str, norm: str,
 def test_leaves_of_known_phases_are_exact(norm: str, tmp_path: Path) -> None:
     """A radius just below the distance, where slopes and ascent alone do not come to an end."""
     path, image, label = subject("conv", 0)
-    nearby = distance(path, image, label, norm, settings=Settings(timeout=20, gap=1e-7))
+    nearby = distance(path, image, label, Threat(norm), settings=Settings(timeout=20, gap=1e-7))
     prove(query("conv", 0, norm, (1 - 2e-6) * nearby.bracket.lower), path, 20.0).save(tmp_path / "p.proof")
     check(tmp_path / "p.proof", path)
 
@@ -239,15 +239,15 @@ def test_outcomes_carry_their_proofs(tmp_path: Path) -> None:
     path, image, label = subject("mlp", 3)
     exact = truth("mlp", 3, "inf")
     options = Settings(timeout=10, gap=1e-3, proofs=tmp_path)
-    outcome = certify(path, image, label, "inf", 0.9 * exact, settings=options)
+    outcome = certify(path, image, label, Threat("inf", 0.9 * exact), settings=options)
     assert outcome.verdict is Verdict.ROBUST and outcome.trust is Trust.CHECKED and outcome.proof is not None
     check(outcome.proof, path)
-    nearby = distance(path, image, label, "inf", settings=options)
+    nearby = distance(path, image, label, Threat("inf"), settings=options)
     assert nearby.trust is Trust.CHECKED and nearby.proof is not None
     assert nearby.bracket.lower == pytest.approx(exact, rel=2e-3)
     assert f"{nearby.bracket.lower!r} of" in check(nearby.proof, path).statement
     network = read_onnx(path)
-    assert certify(network, image, label, "inf", 0.9 * exact, settings=options).trust is Trust.SOLVER
+    assert certify(network, image, label, Threat("inf", 0.9 * exact), settings=options).trust is Trust.SOLVER
 
 
 def test_few_inputs_are_proved_by_halving_boxes(tmp_path: Path) -> None:

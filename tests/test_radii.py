@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from advverify.verifier.api import Model, certify, distance, verify
 from advverify.verifier.outcome import Outcome, Verdict
+from advverify.verifier.specification import Threat
 
 RADII = (1 / 255, 2 / 255, 8 / 255, 0.01, 0.02, 0.03, 0.05, 0.1, 0.3, 0.7)
 CENTERS = (0.125, 0.2, float(np.float32(0.1)))
@@ -59,7 +60,7 @@ def test_images(norm: str, tmp_path: Path) -> None:
         for radius in RADII:
             for verdict, threshold in neighbours(Fraction(center) + Fraction(radius)).items():
                 model = Model(above(tmp_path / "above.onnx", threshold))
-                outcome = certify(model, image, 0, norm, radius)
+                outcome = certify(model, image, 0, Threat(norm, radius))
                 assert outcome.verdict is verdict, (center, radius, outcome)
                 check(outcome, center, radius, threshold)
 
@@ -69,7 +70,7 @@ def test_limits_of_distances(norm: str, tmp_path: Path) -> None:
     for center, radius in ((0.2, 0.3), (0.2, 8 / 255), (CENTERS[2], 0.03), (0.125, 0.7)):
         for verdict, threshold in neighbours(Fraction(center) + Fraction(radius)).items():
             model = Model(above(tmp_path / "above.onnx", threshold))
-            outcome = distance(model, np.array([center, 0.5]), 0, norm, limit=radius)
+            outcome = distance(model, np.array([center, 0.5]), 0, Threat(norm, radius))
             assert outcome.verdict is verdict, (center, radius, outcome)
             exact = Fraction(float(threshold)) - Fraction(center)
             assert Fraction(outcome.bracket.lower) <= min(exact, Fraction(radius))
@@ -89,8 +90,8 @@ def test_counts(tmp_path: Path) -> None:
     model, image = Model(above(tmp_path / "above.onnx", np.float32(0.7))), np.array([0.1, 0.5])
     for radius in (*RADII, 1.0, 1.5):
         verdict = Verdict.ROBUST if radius < 1 else Verdict.ADVERSARIAL
-        assert certify(model, image, 0, 0, radius).verdict is verdict
-        nearest = distance(model, image, 0, 0, limit=radius)
+        assert certify(model, image, 0, Threat(0, radius)).verdict is verdict
+        nearest = distance(model, image, 0, Threat(0, radius))
         assert nearest.verdict is verdict
         assert nearest.bracket.lower <= 1.0
 

@@ -28,7 +28,7 @@ from advverify.verifier.network.evaluate import evaluate_all
 from advverify.verifier.network.nodes import Network, Relu
 from advverify.verifier.norms import get_norm
 from advverify.verifier.query import Objective, Query
-from advverify.verifier.specification import Case, Polytope, Region, Specification, robustness
+from advverify.verifier.specification import Case, Polytope, Region, Specification, Threat, robustness
 
 SEEDS = st.integers(0, 10**6)
 OPTIONS = Settings(timeout=30, threads=1)
@@ -41,7 +41,7 @@ def opened(network: Network, specification: Specification, objective: Objective 
 def state_of(kind: str, seed: int, eps: float, objective: Objective = Objective.FEASIBILITY) -> SearchState:
     network = random_network(kind, seed)
     image = np.random.default_rng(seed).random(network.input_size)
-    return opened(network, robustness(image, seed % 3, 3, get_norm("inf"), eps), objective)
+    return opened(network, robustness(image, seed % 3, Threat("inf", eps), 3), objective)
 
 
 @settings(deadline=None, max_examples=60)
@@ -269,10 +269,10 @@ def test_bounds_of_other_centers_and_larger_balls_are_not_reused() -> None:
     rng = np.random.default_rng(0)
     first, second = rng.random(3), rng.random(3)
     for norm in ("inf", "1", "2"):
-        known = opened(network, robustness(first, 0, 3, get_norm(norm), 1 / 16)).region_bounds
+        known = opened(network, robustness(first, 0, Threat(norm, 1 / 16), 3)).region_bounds
         for center, radius in ((first, 2), (first, 1), (second, 1), (second, 0.5), (first, 6), (first, 0.25)):
             radius = radius / 16
-            region = robustness(center, 0, 3, get_norm(norm), radius).region
+            region = robustness(center, 0, Threat(norm, radius), 3).region
             found = known.of(region)
             moves = torch.from_numpy(rng.normal(size=(400, 3)))
             ball = get_norm(norm)

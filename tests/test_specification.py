@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from advverify.verifier.norms import get_norm
-from advverify.verifier.specification import robustness
+from advverify.verifier.specification import Threat, robustness
 from advverify.verifier.specification.specification import Polytope, stack_polytopes
 from advverify.verifier.specification.vnnlib.compile import Facts, compile_vnnlib
 
@@ -22,7 +21,7 @@ def test_unsafe_means_that_another_class_wins(seed: int, outputs: int, margin: f
     label = int(rng.integers(outputs))
     target = int((label + 1 + rng.integers(outputs - 1)) % outputs) if targeted else None
     image = rng.random(3)
-    spec = robustness(image, label, outputs, get_norm("inf"), 0.1, target=target, margin=margin)
+    spec = robustness(image, label, Threat("inf", 0.1, target=target, margin=margin), outputs)
     for _ in range(20):
         y = rng.integers(-4, 5, outputs) / 4 if rng.random() < 0.5 else rng.normal(size=outputs)
         others = [k for k in range(outputs) if k != label and target in (None, k)]
@@ -60,7 +59,7 @@ def test_balls_hold_their_points_at_every_radius(norm: str) -> None:
     inside = outside = 0
     for _ in range(40):
         image = rng.random(4)
-        spec = robustness(image, 0, 3, get_norm(norm), 0.01)
+        spec = robustness(image, 0, Threat(norm, 0.01), 3)
         for radius in (0.0, 0.3, 1.0, 2.0):
             region = spec.with_radius(radius).region
             low, high = region.bounding_box()

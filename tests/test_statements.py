@@ -25,12 +25,11 @@ from advverify.verifier.checker.question import contains, region_difference
 from advverify.verifier.checker.region import Region
 from advverify.verifier.checker.statement import contradictory
 from advverify.verifier.engines import Settings
-from advverify.verifier.norms import get_norm
 from advverify.verifier.outcome import Trust, Verdict
 from advverify.verifier.proof import attach as attaching
 from advverify.verifier.proof.question import statements
 from advverify.verifier.query import Objective, Query
-from advverify.verifier.specification import Case, Polytope, Specification, robustness
+from advverify.verifier.specification import Case, Polytope, Specification, Threat, robustness
 from advverify.verifier.specification import Region as Asked
 
 QUICK = Settings(timeout=10, threads=1)
@@ -53,7 +52,7 @@ def subject(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, np.nd
     folder = tmp_path_factory.mktemp("statements")
     weight = np.array([[3.0, 0, 0, 1], [0, 1, 0, 0], [0, 0, 1, -1]])
     path, image = linear(folder / "m.onnx", weight, np.zeros(3)), np.array([0.7, 0.3, 0.25, 0.5])
-    outcome = certify(path, image, 0, "inf", 0.05, settings=replace(QUICK, proofs=folder))
+    outcome = certify(path, image, 0, Threat("inf", 0.05), settings=replace(QUICK, proofs=folder))
     assert outcome.trust is Trust.CHECKED and outcome.proof is not None
     return path, Path(outcome.proof), image
 
@@ -66,12 +65,12 @@ def test_a_network_without_a_relu_has_proofs(norm: str, tmp_path: Path) -> None:
         rng = np.random.default_rng(seed)
         path, image = linear(tmp_path / "m.onnx", rng.normal(size=(3, 3)), rng.normal(size=3)), rng.random(3)
         label = Model(path).predict(image)
-        exact = distance(path, image, label, norm, settings=replace(QUICK, proofs=tmp_path))
+        exact = distance(path, image, label, Threat(norm), settings=replace(QUICK, proofs=tmp_path))
         if not 0 < exact.bracket.upper < 10:
             continue
         below = exact.bracket.upper - 1 if norm == "0" else 0.99 * exact.bracket.upper
         if below > 0:
-            outcome = certify(path, image, label, norm, below, settings=replace(QUICK, proofs=tmp_path))
+            outcome = certify(path, image, label, Threat(norm, below), settings=replace(QUICK, proofs=tmp_path))
             assert outcome.verdict is Verdict.ROBUST and outcome.trust is Trust.CHECKED, outcome.statistics
             proved += 1
         if exact.proof is not None:
@@ -100,13 +99,13 @@ def test_an_error_while_proving_never_costs_the_verdict(
 
     monkeypatch.setattr(attaching, "prove", fails)
     path, _, image = subject
-    outcome = certify(path, image, 0, "inf", 0.05, settings=replace(QUICK, proofs=tmp_path))
+    outcome = certify(path, image, 0, Threat("inf", 0.05), settings=replace(QUICK, proofs=tmp_path))
     assert outcome.verdict is Verdict.ROBUST and outcome.trust is Trust.SOLVER and outcome.proof is None
     reason = str(outcome.statistics["no_proof"])
     assert type(error).__name__ in reason and "\n" not in reason
     monkeypatch.setattr(attaching, "prove", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt):
-        certify(path, image, 0, "inf", 0.05, settings=replace(QUICK, proofs=tmp_path))
+        certify(path, image, 0, Threat("inf", 0.05), settings=replace(QUICK, proofs=tmp_path))
 
 
 def header_change(**values: Any) -> Any:
@@ -332,11 +331,12 @@ def test_questions_about_images(norm: str, subject: tuple[Path, Path, np.ndarray
     model, network = Model(path), Model(path).network
 
     def asked(label: int = 0, norm: str = norm, radius: float = radius, **options: Any) -> list[Statement]:
-        specification = robustness(options.pop("image", image), label, 3, get_norm(norm), radius, **options)
+        threat = Threat(norm, radius, **{key: value for key, value in options.items() if key != "image"})
+        specification = robustness(options.get("image", image), label, threat, 3)
         return statements(Query(network, specification, Objective.FEASIBILITY, path))
 
-    ball: dict[str, Any] = {"valid": (0.2, 0.8), "margin": 0.0} if norm == "0" else {}
-    outcome = certify(model, image, 0, norm, radius, settings=replace(QUICK, proofs=tmp_path), **ball)
+    ball: dict[str, Any] = {"valid_range": (0.2, 0.8), "margin": 0.0} if norm == "0" else {}
+    outcome = certify(model, image, 0, Threat(norm, radius, **ball), settings=replace(QUICK, proofs=tmp_path))
     assert outcome.proof is not None, outcome.statistics
     proved = check(outcome.proof, path).cases
     smaller: list[dict[str, Any]] = [{}, {"target": 2}, {"margin": 0.25}, {"radius": radius / 2}]
@@ -353,7 +353,7 @@ def test_questions_about_images(norm: str, subject: tuple[Path, Path, np.ndarray
     for reason, other in others.items():
         assert reason in str(difference(proved, asked(**{**ball, **other})))
     if norm == "0":
-        assert "box" in str(difference(proved, asked(valid=(0.1, 0.8))))
+        assert "box" in str(difference(proved, asked(valid_range=(0.1, 0.8))))
 
 
 # -- rounding -----------------------------------------------------------------------------------------------------

@@ -13,11 +13,10 @@ from test_proofs import corrupt, query, repack, subject, truth, unpack, unreache
 from advverify.verifier.checker import Rejected, check
 from advverify.verifier.checker.region import Region
 from advverify.verifier.network.onnx_reader import read_onnx
-from advverify.verifier.norms import get_norm
 from advverify.verifier.proof import prover
 from advverify.verifier.proof.prover import Unproved, prove
 from advverify.verifier.query import Objective, Query
-from advverify.verifier.specification import robustness
+from advverify.verifier.specification import Threat, robustness
 
 
 @settings(deadline=None, max_examples=100)
@@ -69,7 +68,7 @@ def test_tied_channels_are_proved_as_pixels(parted: None, tmp_path: Path) -> Non
         path, image, label = subject("wide", seed)
         network = read_onnx(path)
         entries, pixels = (nearest(network, image, label, "0", channels) for channels in (1, 2))
-        specification = robustness(image, label, 3, get_norm("0", 2), 1)
+        specification = robustness(image, label, Threat("0", 1, channels=2), 3)
         asked = Query(network, specification, Objective.FEASIBILITY, path)
         if pixels > 1:
             prove(asked, path, 20.0).save(tmp_path / "p.proof")

@@ -22,10 +22,9 @@ from advverify.verifier.engines.judgement import NetworkJudge
 from advverify.verifier.engines.state import SearchState
 from advverify.verifier.network.evaluate import predict
 from advverify.verifier.network.nodes import Network
-from advverify.verifier.norms import get_norm
 from advverify.verifier.outcome import Verdict
 from advverify.verifier.query import Objective, Query
-from advverify.verifier.specification import robustness
+from advverify.verifier.specification import Threat, robustness
 
 FAST = Settings(timeout=20, threads=1)
 
@@ -48,7 +47,7 @@ def test_a_limit_counts_itself(engines: tuple[str, ...]) -> None:
     for kind, seed in itertools.product(("mlp", "residual"), range(4)):
         network, image, label, truth = case(kind, seed)
         for limit in (1.0, 2.0, 2.5, 3.0):
-            outcome = distance(network, image, label, "0", limit=limit, settings=FAST, engines=engines)
+            outcome = distance(network, image, label, Threat("0", limit), settings=FAST, engines=engines)
             wrong = Verdict.ROBUST if truth <= limit else Verdict.ADVERSARIAL
             assert outcome.verdict is not wrong, (kind, seed, limit, truth)
             assert outcome.bracket.lower <= truth, (kind, seed, limit, truth)
@@ -61,10 +60,10 @@ def test_the_tree_alone_is_exact(kind: str, seed: int) -> None:
     if kind == "maxpool" and seed not in (1, 4):
         pytest.skip("nine inputs make too many supports to enumerate where many have to change")
     network, image, label, truth = case(kind, seed)
-    bracket = distance(network, image, label, "0", settings=FAST, engines=ALONE).bracket
+    bracket = distance(network, image, label, Threat("0"), settings=FAST, engines=ALONE).bracket
     assert bracket.lower == bracket.upper == truth
     for eps in range(4):
-        verdict = certify(network, image, label, "0", eps, settings=FAST, engines=ALONE).verdict
+        verdict = certify(network, image, label, Threat("0", eps), settings=FAST, engines=ALONE).verdict
         assert verdict is (Verdict.ROBUST if eps < truth else Verdict.ADVERSARIAL)
 
 
@@ -73,10 +72,10 @@ def test_any_engines_never_contradict(count: int) -> None:
     for names in itertools.combinations(("falsify", "propagate", "falsify-more", "support-split", "milp"), count):
         for kind, seed in (("mlp", 0), ("leaky", 3), ("wide", 2)):
             network, image, label, truth = case(kind, seed)
-            bracket = distance(network, image, label, "0", settings=FAST, engines=names).bracket
+            bracket = distance(network, image, label, Threat("0"), settings=FAST, engines=names).bracket
             assert bracket.lower <= truth <= bracket.upper, names
             for eps in (truth - 1, truth) if np.isfinite(truth) else (2.0,):
-                verdict = certify(network, image, label, "0", eps, settings=FAST, engines=names).verdict
+                verdict = certify(network, image, label, Threat("0", eps), settings=FAST, engines=names).verdict
                 assert verdict is not (Verdict.ADVERSARIAL if eps < truth else Verdict.ROBUST), names
 
 
@@ -84,7 +83,7 @@ def test_any_engines_never_contradict(count: int) -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_tied_channels(seed: int, engines: tuple[str, ...]) -> None:
     network, image, label, truth = case("wide", seed, channels=2)
-    bracket = distance(network, image, label, "0", channels=2, settings=FAST, engines=engines).bracket
+    bracket = distance(network, image, label, Threat("0", channels=2), settings=FAST, engines=engines).bracket
     assert bracket.lower == bracket.upper == truth
 
 
@@ -101,7 +100,7 @@ def test_where_no_bound_is_positive_at_the_center(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(support_split, "heavier_half", counted)
     for kind, seed in itertools.product(("wide", "leaky", "residual"), range(3)):
         network, image, label, truth = case(kind, seed)
-        bracket = distance(network, image, label, "0", settings=FAST, engines=ALONE).bracket
+        bracket = distance(network, image, label, Threat("0"), settings=FAST, engines=ALONE).bracket
         assert bracket.lower == bracket.upper == truth
     assert excluded
 
@@ -113,7 +112,7 @@ def test_parts_cover_what_the_bound_does_not_exclude(seed: int) -> None:
     rng = np.random.default_rng(seed)
     network = random_network("maxpool", 0)
     image, radius = rng.random(9), int(rng.integers(1, 5))
-    specification = robustness(image, 0, 3, get_norm("0"), radius)
+    specification = robustness(image, 0, Threat("0", radius), 3)
     state = SearchState.open(Query(network, specification, Objective.FEASIBILITY), FAST, NetworkJudge(network))
     search = support_split._Search(state, specification.region, state.pairs[:1], "test")
     search.queue.pop(1)
@@ -150,7 +149,7 @@ def test_a_box_that_no_search_settles_leaves_its_pair_open(monkeypatch: pytest.M
     needed = 0
     for kind, seed, eps in itertools.product(("wide", "leaky", "residual"), range(3), (1, 2)):
         network, image, label, truth = case(kind, seed)
-        outcome = certify(network, image, label, "0", eps, settings=FAST, engines=ALONE)
+        outcome = certify(network, image, label, Threat("0", eps), settings=FAST, engines=ALONE)
         if truth > eps and "boxes" in outcome.statistics:
             needed += 1
             assert outcome.verdict is Verdict.UNKNOWN
@@ -161,7 +160,7 @@ def test_tied_channels_are_another_question() -> None:
     """Answers are stored and proofs are named by the key of their query."""
     network = random_network("wide", 0)
     keys = [
-        Query(network, robustness(np.full(6, 0.5), 0, 3, get_norm("0", c), 1), Objective.FEASIBILITY).key
+        Query(network, robustness(np.full(6, 0.5), 0, Threat("0", 1, channels=c), 3), Objective.FEASIBILITY).key
         for c in (1, 2)
     ]
     assert keys[0] != keys[1]
@@ -173,7 +172,7 @@ def test_the_greedy_search_side_by_side_is_that_one_by_one(channels: int) -> Non
     found, mixed = 0, 0
     for seed in range(5):
         network, image, label, truth = case("wide", seed, channels)
-        specification = robustness(image, label, 3, get_norm("0", channels), 6)
+        specification = robustness(image, label, Threat("0", 6, channels=channels), 3)
         pairs = [(specification.region, polytope) for polytope in specification.unsafe]
         problem = AttackProblem.build(network, pairs)
         together = run(GreedyL0(), problem)

@@ -14,9 +14,8 @@ from advverify.verifier.bounds import InputSet, crown, ibp
 from advverify.verifier.engines import Settings
 from advverify.verifier.errors import InvalidInput
 from advverify.verifier.network.evaluate import evaluate_all, predict
-from advverify.verifier.norms import get_norm
 from advverify.verifier.outcome import Verdict
-from advverify.verifier.specification import robustness
+from advverify.verifier.specification import Threat, robustness
 from advverify.verifier.tightening import tighten
 
 METHODS: tuple[Literal["lp", "mip"], ...] = ("lp", "mip")
@@ -32,7 +31,7 @@ def test_bounds_from_solves_hold_for_every_unsafe_input(kind: str, method: Liter
         network = random_network(kind, seed)
         rng = np.random.default_rng(seed)
         radius = {"inf": 0.4, "1": 0.8, "2": 0.5, "0": 2}[norm]
-        case = robustness(rng.random(network.input_size), 0, 3, get_norm(norm), radius).cases[0]
+        case = robustness(rng.random(network.input_size), 0, Threat(norm, radius), 3).cases[0]
         before = ibp(network, InputSet.from_regions([case.region]))
         after = tighten(network, before, case.region, case.unsafe[:1], 20.0, method, depth)
         low, high = case.region.bounding_box()
@@ -59,7 +58,7 @@ def test_bounds_from_solves_hold_for_every_unsafe_input(kind: str, method: Liter
 def test_solves_for_the_whole_region_reach_what_the_network_takes(kind: str) -> None:
     """Without an unsafe set worth the name, a MIP's bounds are the exact range of every neuron on one side at least."""
     network = random_network(kind, 1)
-    case = robustness(np.full(network.input_size, 0.5), 0, 3, get_norm("inf"), 0.3).cases[0]
+    case = robustness(np.full(network.input_size, 0.5), 0, Threat("inf", 0.3), 3).cases[0]
     before = crown(network, InputSet.from_regions([case.region]))
     after = tighten(network, before, case.region, case.unsafe[:1], 30.0, "mip", depth=1e6)
     low, high = case.region.bounding_box()
@@ -79,7 +78,9 @@ def test_the_distance_is_the_same_with_and_without(norm: str) -> None:
         truth = nearest(network, image, label, norm)
         for obbt in SOLVES:
             settings = Settings(timeout=30, gap=1e-5, threads=1, obbt=obbt)
-            bracket = distance(network, image, label, norm, settings=settings, engines=("falsify", "milp")).bracket
+            bracket = distance(
+                network, image, label, Threat(norm), settings=settings, engines=("falsify", "milp")
+            ).bracket
             assert bracket.lower <= truth + 1e-7
             assert bracket.lower == pytest.approx(min(truth, bracket.upper), abs=1e-4)
 
@@ -98,10 +99,7 @@ def test_verdicts_are_the_same_with_and_without(exact_margin: bool) -> None:
             worst = worst_margin(network, np.clip(image - eps, 0, 1), np.clip(image + eps, 0, 1), label)
             for obbt in SOLVES:
                 settings = Settings(timeout=30, gap=1e-5, threads=1, obbt=obbt)
-                outcome = certify(
-                    network, image, label, "inf", eps,
-                    settings=settings, engines=("milp",), exact_margin=exact_margin,
-                )  # fmt: skip
+                outcome = certify(network, image, label, Threat("inf", eps), settings=settings, engines=("milp",), exact_margin=exact_margin)  # fmt: skip
                 assert outcome.verdict is verdict, (kind, seed, share, obbt, outcome)
                 if exact_margin:
                     assert outcome.bracket.lower <= worst + 1e-6

@@ -16,6 +16,7 @@ from advverify.verifier.network.operators import Dense
 from advverify.verifier.outcome import Verdict
 from advverify.verifier.solvers import SolveResult, SolverStatus
 from advverify.verifier.solvers.highs import Highs
+from advverify.verifier.specification import Threat
 
 QUICK = Settings(timeout=10, threads=1)
 
@@ -42,31 +43,34 @@ def test_knife_edge(norm: str, engines: tuple[str, ...]) -> None:
     exact = EXACT[norm]
     for factor in (Fraction(1) - Fraction(1, 10**7), Fraction(1), Fraction(1) + Fraction(1, 10**7)):
         eps = float(exact * factor)
-        verdict = certify(STEP, CENTER, 0, norm, eps, settings=QUICK, engines=engines).verdict
+        verdict = certify(STEP, CENTER, 0, Threat(norm, eps), settings=QUICK, engines=engines).verdict
         assert verdict is not (Verdict.ROBUST if Fraction(eps) >= exact else Verdict.ADVERSARIAL), (factor, verdict)
-    bracket = distance(STEP, CENTER, 0, norm, settings=QUICK, engines=engines).bracket
+    bracket = distance(STEP, CENTER, 0, Threat(norm), settings=QUICK, engines=engines).bracket
     assert bracket.lower <= float(exact) * (1 + 1e-12) and bracket.upper >= float(exact) * (1 - 1e-12)
 
 
 def test_euclidean_knife_edge() -> None:
     exact = 0.75 / np.sqrt(5.0)
-    assert certify(STEP, CENTER, 0, "2", exact * (1 - 1e-7), settings=QUICK).verdict is not Verdict.ADVERSARIAL
-    assert certify(STEP, CENTER, 0, "2", exact * (1 + 1e-7), settings=QUICK).verdict is not Verdict.ROBUST
+    assert certify(STEP, CENTER, 0, Threat("2", exact * (1 - 1e-7)), settings=QUICK).verdict is not Verdict.ADVERSARIAL
+    assert certify(STEP, CENTER, 0, Threat("2", exact * (1 + 1e-7)), settings=QUICK).verdict is not Verdict.ROBUST
 
 
 def test_a_tie_is_adversarial() -> None:
     """Two classes that are equal everywhere: the label never wins alone."""
     network = layers(([[1.0, 1.0], [1.0, 1.0]], [0.0, 0.0]))
     for engines in [(), *[(name,) for name in ENGINES]]:
-        assert certify(network, CENTER, 0, "inf", 0.1, settings=QUICK, engines=engines).verdict is not Verdict.ROBUST
+        assert (
+            certify(network, CENTER, 0, Threat("inf", 0.1), settings=QUICK, engines=engines).verdict
+            is not Verdict.ROBUST
+        )
 
 
 def test_inputs_that_cannot_move() -> None:
     """A box without width in some inputs, and a radius of zero."""
     network = layers(([[1.0, -1.0]], [0.0]), ([[0.0], [1.0]], [0.1, 0.0]))
-    assert certify(network, np.array([0.0, 0.0]), 0, "inf", 0.0, settings=QUICK).verdict is Verdict.ROBUST
-    assert certify(network, np.array([1.0, 0.0]), 1, "inf", 0.0, settings=QUICK).verdict is Verdict.ROBUST
-    assert certify(network, np.array([0.0, 0.0]), 0, "inf", 0.2, settings=QUICK).verdict is Verdict.ADVERSARIAL
+    assert certify(network, np.array([0.0, 0.0]), 0, Threat("inf", 0.0), settings=QUICK).verdict is Verdict.ROBUST
+    assert certify(network, np.array([1.0, 0.0]), 1, Threat("inf", 0.0), settings=QUICK).verdict is Verdict.ROBUST
+    assert certify(network, np.array([0.0, 0.0]), 0, Threat("inf", 0.2), settings=QUICK).verdict is Verdict.ADVERSARIAL
 
 
 def backdoor(size: float) -> Network:
@@ -82,7 +86,7 @@ def backdoor(size: float) -> Network:
 def test_large_numbers_do_not_hide_a_counterexample(size: float, engines: tuple[str, ...]) -> None:
     center = np.array([0.2])
     for eps, wrong in ((0.17, Verdict.ADVERSARIAL), (0.18, Verdict.ROBUST)):
-        verdict = certify(backdoor(size), center, 1, "inf", eps, settings=QUICK, engines=engines).verdict
+        verdict = certify(backdoor(size), center, 1, Threat("inf", eps), settings=QUICK, engines=engines).verdict
         assert verdict is not wrong, (eps, verdict)
 
 
@@ -90,8 +94,8 @@ def test_large_numbers_do_not_hide_a_counterexample(size: float, engines: tuple[
 def test_a_solver_that_calls_everything_infeasible(engines: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     lie = SolveResult(SolverStatus.INFEASIBLE, None, np.inf, -np.inf, 0.0)
     monkeypatch.setattr(Highs, "solve", lambda self, program, options: lie)
-    assert certify(STEP, CENTER, 0, "inf", 0.26, settings=QUICK, engines=engines).verdict is not Verdict.ROBUST
-    assert distance(STEP, CENTER, 0, "inf", settings=QUICK, engines=engines).bracket.lower <= 0.25
+    assert certify(STEP, CENTER, 0, Threat("inf", 0.26), settings=QUICK, engines=engines).verdict is not Verdict.ROBUST
+    assert distance(STEP, CENTER, 0, Threat("inf"), settings=QUICK, engines=engines).bracket.lower <= 0.25
 
 
 def test_extreme_weights_in_files_are_refused(tmp_path: Path) -> None:
@@ -106,4 +110,4 @@ def test_extreme_weights_in_files_are_refused(tmp_path: Path) -> None:
     )
     save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), tmp_path / "m.onnx")
     with pytest.raises(InvalidModel, match="rescale"):
-        certify(tmp_path / "m.onnx", np.zeros(1), 0, "inf", 0.1)
+        certify(tmp_path / "m.onnx", np.zeros(1), 0, Threat("inf", 0.1))

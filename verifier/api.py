@@ -20,14 +20,13 @@ from .network.compose import with_input_rows
 from .network.nodes import Network
 from .network.onnx_reader import read_file
 from .network.onnx_runtime import OnnxJudge
-from .norms import get_norm
 from .outcome import Bracket, Outcome, TraceEvent, Trust, Verdict
 from .query import Objective, Query
-from .specification import Specification, robustness
+from .specification import Specification, Threat, robustness
 from .specification.coupling import uncouple
 from .specification.vnnlib import Facts, OutOfTime, Property, read_vnnlib
 
-__all__ = ["Interrupted", "Model", "certify", "certify_all", "distance", "verify"]
+__all__ = ["Interrupted", "Model", "Threat", "certify", "certify_all", "distance", "verify"]
 
 
 class Model:
@@ -53,8 +52,9 @@ class Model:
         Raises:
             InvalidModel: the two disagree by more than rounding explains.
         """
+        flat = self._flat(image)
         if self._agreement is not None:
-            self._agreement.check_on(np.asarray(image))
+            self._agreement.check_on(flat)
 
     def on(self, device: str) -> Network:
         """The network on a device, copied there once."""
@@ -64,15 +64,27 @@ class Model:
 
     def predict(self, image: np.ndarray) -> int:
         """Class of one image, by the judge."""
-        flat = np.asarray(image, dtype=np.float64).ravel()
+        flat = self._flat(image)
+        if self.network.output_size == 1:
+            return int(self.judge.logits(flat[None])[0, 0] > 0)
+        return int(self.judge.run(flat[None])[0].argmax())
+
+    def _flat(self, image: np.ndarray) -> np.ndarray:
+        """The values of an image.
+
+        Raises:
+            InvalidInput: no numbers, or not as many as the network takes.
+        """
+        try:
+            flat = np.asarray(image, dtype=np.float64).ravel()
+        except (TypeError, ValueError):
+            raise InvalidInput("the image is no array of numbers") from None
         if flat.size != self.network.input_size:
             raise InvalidInput(
                 f"the image has {flat.size} values, the network takes {self.network.input_size} "
                 f"(shape {list(self.network.input_shape)})"
             )
-        if self.network.output_size == 1:
-            return int(self.judge.logits(flat[None])[0, 0] > 0)
-        return int(self.judge.run(flat[None])[0].argmax())
+        return flat
 
     def channels(self) -> int:
         """How many entries make up a pixel of the network's input: the first number of its shape.
@@ -88,10 +100,10 @@ class Model:
             )
         return shape[0]
 
-    def read_property(self, path: str | Path, deadline: float = math.inf, executed: bool = False) -> Property:
+    def read_property(self, path: str | Path, deadline: float = math.inf, float32: bool = False) -> Property:
         """Read a VNN-LIB file about this network, until time.perf_counter() reaches the deadline.
 
-        With `executed` outputs are what executions of the file give, which know no range of a final Softmax and its like:
+        With `float32` outputs are what executions of the file give, which know no range of a final Softmax and its like:
         probabilities come to 0 and 1, and their sum does not.
 
         Raises:
@@ -101,49 +113,29 @@ class Model:
         network = self.network
         narrow = "float32" in (network.input_dtype, self.judge.dtype.name)
         dtype = "float32" if narrow else "float64"
-        ending = "" if executed else network.ending
+        ending = "" if float32 else network.ending
         return read_vnnlib(path, Facts(network.input_size, network.output_size, ending, dtype), deadline)
 
 
 def _question(
-    model: Model,
-    image: np.ndarray,
-    label: int,
-    norm: str | float,
-    radius: float,
-    objective: Objective,
-    target: int | None,
-    margin: float,
-    valid: tuple[float, float],
-    channels: int,
-    executed: bool,
-) -> tuple[Query | Outcome, dict[str, object]]:
+    model: Model, image: np.ndarray, label: int, threat: Threat, objective: Objective
+) -> tuple[Query | Outcome, dict[str, Any]]:
     """The query about an image, or its answer where the image itself is misclassified; and the outcome's labels."""
-    specification = robustness(
-        image,
-        label,
-        model.network.output_size,
-        get_norm(norm, channels),
-        radius,
-        valid=valid,
-        target=target,
-        margin=margin,
-        ending=model.network.ending,
-    )
     model.check_on(image)
+    network = model.network
+    specification = robustness(image, label, threat, network.output_size, network.ending)
     prediction = model.predict(image)
-    labels = {"label": label, "prediction": prediction, "norm": str(norm), "target": target, "executed": executed}
-    if prediction != label and (target is None or prediction == target):
-        flat = np.asarray(image, dtype=np.float64).ravel()
-        misclassified = Verdict.MISCLASSIFIED, Bracket(0.0, 0.0, flat), Trust.CHECKED
-        return Outcome(*misclassified, "judge", 0.0, labels=labels), labels
-    return Query(model.network, specification, objective, model.path, executed), labels
+    labels = {"label": int(label), "prediction": prediction, **threat.to_dict()}
+    if prediction != label and threat.target in (None, prediction):
+        bracket = Bracket(0.0, 0.0, np.asarray(image, dtype=np.float64).ravel())
+        return Outcome(Verdict.MISCLASSIFIED, bracket, Trust.CHECKED, "judge", 0.0, labels=labels), labels
+    return Query(network, specification, objective, model.path, threat.float32), labels
 
 
 def _answer(
     model: Model,
     query: Query,
-    labels: dict[str, object],
+    labels: dict[str, Any],
     settings: Settings | None,
     engines: tuple[str, ...],
     listener: Callable[[TraceEvent], None] | None,
@@ -157,15 +149,13 @@ def _answer(
             for event in outcome.trace:
                 listener(event)
     except Interrupted as stop:
-        stop.outcome.labels.update(labels)
-        raise
-    outcome.labels.update(labels)
-    return _proved(query, outcome, settings)
+        raise Interrupted(stop.outcome.labelled(**labels)) from stop
+    return _proved(query, outcome.labelled(**labels), settings)
 
 
 def _look(model: Model, query: Query, settings: Settings | None, engines: tuple[str, ...]) -> Outcome | None:
     """What attacks and bound propagation on a GPU settle of a query."""
-    if settings is None or settings.device == "cpu" or query.executed or query.objective is not Objective.FEASIBILITY:
+    if settings is None or settings.device == "cpu" or query.float32 or query.objective is not Objective.FEASIBILITY:
         return None
     moved = replace(query, network=model.on(settings.device))
     return next((outcome for _, outcome in solve_all([moved], model.judge, settings, engines, rest=False)), None)
@@ -185,32 +175,20 @@ def certify(
     model: str | Path | Network | Model,
     image: np.ndarray,
     label: int,
-    norm: str | float = "inf",
-    eps: float = 0.0,
+    threat: Threat,
     *,
-    target: int | None = None,
-    margin: float = 0.0,
-    valid: tuple[float, float] = (0.0, 1.0),
-    channels: int = 1,
-    executed: bool = False,
     exact_margin: bool = False,
     settings: Settings | None = None,
     engines: tuple[str, ...] = (),
     listener: Callable[[TraceEvent], None] | None = None,
 ) -> Outcome:
-    """Is there an adversarial example within `eps` of the image?
+    """Is there an adversarial example within `threat.eps` of the image?
 
     Args:
         model: path of an ONNX file, a `Model`, or a network built in memory.
-        image: any shape with the right number of values, in the model's units, inside `valid`.
+        image: any shape with the right number of values, in the model's units, inside the valid range.
         label: the class that must stay on top.
-        norm: 0, 1, 2 or inf.
-        eps: radius.
-        target: the only class that counts as adversarial; None for all others.
-        margin: confidence by which an adversarial example must win.
-        valid: range of every input.
-        channels: for norm 0, tie so many colour channels to one pixel.
-        executed: robust also under the rounding errors of any execution of the file in its own precision (float32).
+        threat: norm, radius and what else counts.
         exact_margin: close the bracket of the worst margin instead of stopping at its sign (the maximal adversarial
             loss is minus that margin).
         settings: time limit, gap, threads, seed.
@@ -218,48 +196,37 @@ def certify(
         listener: hears every move of the bracket.
 
     Raises:
-        InvalidInput: an argument that makes no sense.
+        InvalidInput: an argument that makes no sense, or a threat without a radius.
     """
-    _check_radius(eps)
+    _check_radius(threat)
     model = model if isinstance(model, Model) else Model(model)
-    objective = Objective.MAX_MARGIN if exact_margin else Objective.FEASIBILITY
-    query, labels = _question(model, image, label, norm, eps, objective, target, margin, valid, channels, executed)
-    outcome = query if isinstance(query, Outcome) else _answer(model, query, labels, settings, engines, listener)
-    outcome.labels["eps"] = eps
-    return outcome
+    query, labels = _question(model, image, label, threat, _objective(exact_margin))
+    return query if isinstance(query, Outcome) else _answer(model, query, labels, settings, engines, listener)
 
 
 def certify_all(
     model: str | Path | Network | Model,
     images: Sequence[np.ndarray] | np.ndarray,
     labels: Sequence[int] | np.ndarray,
-    norm: str | float = "inf",
-    eps: float = 0.0,
+    threat: Threat,
     *,
-    target: int | None = None,
-    margin: float = 0.0,
-    valid: tuple[float, float] = (0.0, 1.0),
-    channels: int = 1,
+    exact_margin: bool = False,
     settings: Settings | None = None,
     engines: tuple[str, ...] = (),
     rest: bool = True,
 ) -> Iterator[tuple[int, Outcome]]:
-    """`certify` for many images: attacks, bound propagation and one ReLU tree work on them side by side.
+    """`certify` for many images: attacks, bound propagation and one ReLU tree work on them in batches.
 
     Those that are too hard for that follow one by one. Several times as fast as all one by one on small networks; large ones
     are worked on one by one, unless `settings.device` is a GPU (for attacks and bound propagation), and so are all where
-    proofs are asked for. An outcome's seconds are its share.
+    more than a verdict is asked for: proofs, exact margins, executions in float32. An outcome's seconds are its share.
 
     Args:
         model: as in `certify`, like all that is not here.
         images: the images.
         labels: theirs.
-        norm: as in `certify`.
-        eps: radius.
-        target: as in `certify`.
-        margin: as in `certify`.
-        valid: as in `certify`.
-        channels: as in `certify`.
+        threat: as in `certify`, the same for all.
+        exact_margin: as in `certify`.
         settings: as in `certify`.
         engines: as in `certify`.
         rest: whether the hard ones follow.
@@ -268,22 +235,18 @@ def certify_all(
         Position of an image and its outcome, as they are settled.
 
     Raises:
-        InvalidInput: an argument that makes no sense.
+        InvalidInput: an argument that makes no sense, or a threat without a radius.
     """
-    _check_radius(eps)
+    _check_radius(threat)
     model, settings = model if isinstance(model, Model) else Model(model), settings or Settings()
-    options: dict[str, Any] = {"target": target, "margin": margin, "valid": valid, "channels": channels}
     left = set(range(len(images)))
-    if settings.proofs is None:
-        queries: list[tuple[int, Query, dict[str, object]]] = []
+    if settings.proofs is None and not exact_margin and not threat.float32:
+        queries: list[tuple[int, Query, dict[str, Any]]] = []
         for position, (image, label) in enumerate(zip(images, labels, strict=True)):
-            query, about = _question(
-                model, image, int(label), norm, eps, Objective.FEASIBILITY, executed=False, **options
-            )
+            query, about = _question(model, image, int(label), threat, Objective.FEASIBILITY)
             if isinstance(query, Query):
                 queries.append((position, replace(query, network=model.on(settings.device)), about))
                 continue
-            query.labels["eps"] = eps
             left.remove(position)
             yield position, query
         here = settings.device == "cpu"
@@ -291,58 +254,56 @@ def certify_all(
         try:
             for k, outcome in solve_all(asked, model.judge, settings, engines, rest and here):
                 position, _, about = queries[k]
-                outcome.labels.update({**about, "eps": eps})
                 left.remove(position)
-                yield position, outcome
+                yield position, outcome.labelled(**about)
         except Interrupted as stop:  # one by one they are worked on in order
             about = next(about for position, _, about in queries if position in left)
-            stop.outcome.labels.update({**about, "eps": eps})
-            raise
+            raise Interrupted(stop.outcome.labelled(**about)) from stop
         settings = replace(settings, device="cpu")  # a GPU has had its look
     for position in sorted(left) if rest else ():
         image, label = images[position], int(labels[position])
-        yield position, certify(model, image, label, norm, eps, settings=settings, engines=engines, **options)
+        yield (
+            position,
+            certify(model, image, label, threat, exact_margin=exact_margin, settings=settings, engines=engines),
+        )
 
 
-def _check_radius(eps: float) -> None:
-    if math.isnan(eps) or eps < 0:
-        raise InvalidInput(f"eps must be a number >= 0, got {eps}")
+def _check_radius(threat: Threat) -> None:
+    if threat.eps is None:
+        raise InvalidInput("certify needs a radius: Threat(norm, eps), or math.inf for the whole valid range")
+
+
+def _objective(exact_margin: bool) -> Objective:
+    return Objective.MAX_MARGIN if exact_margin else Objective.FEASIBILITY
 
 
 def distance(
     model: str | Path | Network | Model,
     image: np.ndarray,
     label: int,
-    norm: str | float = "inf",
+    threat: Threat | None = None,
     *,
-    limit: float = math.inf,
-    target: int | None = None,
-    margin: float = 0.0,
-    valid: tuple[float, float] = (0.0, 1.0),
-    channels: int = 1,
-    executed: bool = False,
     settings: Settings | None = None,
     engines: tuple[str, ...] = (),
     listener: Callable[[TraceEvent], None] | None = None,
 ) -> Outcome:
-    """How far is the nearest adversarial example? Arguments as in `certify`; `limit` is the largest radius of interest.
+    """How far is the nearest adversarial example? Arguments as in `certify`.
+
+    `threat.eps` is the largest radius of interest, without limit where it is None; no threat is `Threat()`.
 
     Raises:
         InvalidInput: an argument that makes no sense.
     """
     model = model if isinstance(model, Model) else Model(model)
-    objective = Objective.MIN_DISTORTION
-    query, labels = _question(model, image, label, norm, limit, objective, target, margin, valid, channels, executed)
-    outcome = query if isinstance(query, Outcome) else _answer(model, query, labels, settings, engines, listener)
-    outcome.labels["eps"] = None if math.isinf(limit) else limit
-    return outcome
+    query, labels = _question(model, image, label, threat or Threat(), Objective.MIN_DISTORTION)
+    return query if isinstance(query, Outcome) else _answer(model, query, labels, settings, engines, listener)
 
 
 def verify(
     model: str | Path | Network | Model,
     specification: str | Path | Specification,
     *,
-    executed: bool = False,
+    float32: bool = False,
     settings: Settings | None = None,
     engines: tuple[str, ...] = (),
     listener: Callable[[TraceEvent], None] | None = None,
@@ -356,7 +317,7 @@ def verify(
         model: as in `certify`, like all that is not here.
         specification: a VNN-LIB file, or a `Specification` over what the network's nodes compute (the logits where the
             file ends in a Softmax).
-        executed: as in `certify`.
+        float32: robust also under the rounding errors of any execution of the file in its own precision.
         settings: as in `certify`.
         engines: as in `certify`.
         listener: as in `certify`.
@@ -371,10 +332,10 @@ def verify(
     network, limit = model.network, settings.timeout
     unknown = Verdict.UNKNOWN, Bracket(-math.inf, math.inf), Trust.SOLVER, "reader"
     late = f"time limit of {limit:g} s, reached while model and property were read"
-    labels: dict[str, object] = {}
+    labels: dict[str, Any] = {}
     if not isinstance(specification, Specification):
         try:
-            read = model.read_property(specification, began + limit, executed)
+            read = model.read_property(specification, began + limit, float32)
         except OutOfTime:
             return Outcome(*unknown, time.perf_counter() - began, reason=late)
         specification = read.specification
@@ -388,7 +349,7 @@ def verify(
         return Outcome(Verdict.ROBUST, bracket, Trust.SOLVER, "reader", seconds, labels=labels, statistics=statistics)
     specification, rows = uncouple(specification)
     if len(rows):
-        if executed:
+        if float32:
             raise InvalidInput("executions are not bounded for properties that couple inputs; leave --float32 out")
         judge = CoupledJudge(model.judge, rows)
         model = Model(with_input_rows(network, rows))
@@ -396,12 +357,12 @@ def verify(
     spent = time.perf_counter() - began
     if spent >= limit:
         return Outcome(*unknown, spent, reason=late, labels=labels)
-    query = Query(model.network, specification, Objective.FEASIBILITY, model.path, executed)
+    query = Query(model.network, specification, Objective.FEASIBILITY, model.path, float32)
     proof_seconds = limit if settings.proof_seconds is None else settings.proof_seconds
     settings = replace(settings, timeout=limit - spent, proof_seconds=proof_seconds)
     if len(rows) and settings.proofs is not None:
         outcome = _answer(model, query, labels, replace(settings, proofs=None), engines, listener)
-        outcome.statistics["no_proof"] = "proofs of properties that couple inputs are not supported yet"
+        outcome = outcome.counted(no_proof="proofs of properties that couple inputs are not supported yet")
     else:
         outcome = _answer(model, query, labels, settings, engines, listener)
     reason = outcome.reason.replace(f"time limit of {settings.timeout:g} s", f"time limit of {limit:g} s")

@@ -63,7 +63,7 @@ def solve_all(
     worked on one by one, unless they lie on a GPU.
 
     Args:
-        queries: of one network (the very same object), without `executed`, with balls of one norm or boxes.
+        queries: of one network (the very same object), without `float32`, with balls of one norm or boxes.
         judge: executes the network.
         settings: limits and options.
         engines: names of the engines that may be used; all where none are given.
@@ -138,7 +138,7 @@ def _run(state: SearchState, names: list[str]) -> Outcome:
     torch.set_num_threads(1 if state.network.relu_count <= _SMALL else state.settings.threads)
     interrupted = ""
     try:
-        if state.query.executed:
+        if state.query.float32:
             _exclude_roundings(state)
         run_engines(state, names)
     except KeyboardInterrupt:

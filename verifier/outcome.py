@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Self
 
@@ -91,9 +92,17 @@ class Outcome:
     seconds: float
     trace: tuple[TraceEvent, ...] = ()
     reason: str = ""
-    labels: dict[str, Any] = field(default_factory=dict)
-    statistics: dict[str, Any] = field(default_factory=dict)
+    labels: Mapping[str, Any] = field(default_factory=dict)
+    statistics: Mapping[str, Any] = field(default_factory=dict)
     proof: str | None = None
+
+    def labelled(self, **labels: Any) -> Self:
+        """The same outcome with more labels."""
+        return replace(self, labels={**self.labels, **labels})
+
+    def counted(self, **statistics: Any) -> Self:
+        """The same outcome with more statistics."""
+        return replace(self, statistics={**self.statistics, **statistics})
 
     def to_json(self) -> str:
         """One line of JSON, without NaN or infinity (they are written as null)."""
@@ -159,7 +168,7 @@ def finite(value: Any) -> Any:
     """The same with None for NaN and infinities, which JSON does not have."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {k: finite(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [finite(v) for v in value]

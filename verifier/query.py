@@ -30,7 +30,7 @@ class Query:
         specification: regions and unsafe sets; for MIN_DISTORTION one case with a ball, whose radius limits the search.
         objective: what is asked.
         model: the ONNX file that judges counterexamples; None for networks built in memory, judged by themselves.
-        executed: whether the outputs meant are those of any execution of the file in its own floating point, rather than
+        float32: whether the outputs meant are those of any execution of the file in its own floating point, rather than
             those of exact arithmetic on its weights.
     """
 
@@ -38,7 +38,7 @@ class Query:
     specification: Specification
     objective: Objective
     model: Path | None = None
-    executed: bool = False
+    float32: bool = False
 
     @property
     def key(self) -> str:
@@ -56,5 +56,5 @@ class Query:
             )
             arrays += [] if ball is None else [ball.center]
             arrays += [array for p in case.unsafe for array in (p.matrix, p.offset, p.strict)]
-        parts = {"model": self.network.sha256, "objective": self.objective.value, "executed": self.executed}
+        parts = {"model": self.network.sha256, "objective": self.objective.value, "float32": self.float32}
         return content_key({**parts, "cases": cases}, *arrays)

@@ -12,6 +12,7 @@ from .engines import Settings
 from .network.compose import restricted
 from .network.nodes import Network
 from .outcome import Outcome
+from .specification import Threat
 
 
 def subspace_distance(
@@ -46,4 +47,5 @@ def subspace_distance(
     inner = restricted(network, np.asarray(image, dtype=np.float64).ravel(), basis)
     far = math.sqrt(network.input_size) if reach is None else reach
     origin = np.zeros(basis.shape[1])
-    return distance(inner, origin, label, norm, valid=(-far, far), settings=settings, engines=engines)
+    threat = Threat(norm, valid_range=(-far, far))
+    return distance(inner, origin, label, threat, settings=settings, engines=engines)

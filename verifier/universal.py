@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import numpy as np
@@ -13,21 +12,19 @@ from .engines import Settings
 from .errors import InvalidInput
 from .network.compose import with_one_perturbation
 from .network.nodes import Network
-from .norms import get_norm
+from .norms import UnitBall
 from .outcome import Outcome
 from .query import Objective, Query
-from .specification import Case, NormBall, Polytope, Region, Specification
+from .specification import Case, NormBall, Polytope, Region, Specification, Threat
 
 
 def universal_distance(
     model: str | Path | Network | Model,
     images: np.ndarray,
     labels: np.ndarray,
-    norm: str | float = "inf",
+    threat: Threat | None = None,
     *,
-    limit: float = 1.0,
     clip: bool = True,
-    valid: tuple[float, float] = (0.0, 1.0),
     settings: Settings | None = None,
     engines: tuple[str, ...] = (),
 ) -> Outcome:
@@ -37,17 +34,16 @@ def universal_distance(
         model: path, `Model` or network.
         images: (count, ...), all rightly classified.
         labels: (count,).
-        norm: of delta.
-        limit: largest radius of interest.
+        threat: norm of delta, largest radius of interest, and valid range; the rest of it does not apply.
         clip: image + delta is clipped to the valid range, entry by entry; else delta is free.
-        valid: the range.
         settings: limits.
         engines: names of the engines to use.
 
     Raises:
         InvalidInput: no images, or one that is misclassified already.
     """
-    model = model if isinstance(model, Model) else Model(model)
+    model, threat = model if isinstance(model, Model) else Model(model), threat or Threat()
+    valid, norm = threat.valid_range, threat.ball_norm()
     flat = np.asarray(images, dtype=np.float64).reshape(len(images), -1)
     if not len(flat) or flat.shape[1] != model.network.input_size:
         raise InvalidInput(f"universal: needs images of {model.network.input_size} values each")
@@ -59,8 +55,7 @@ def universal_distance(
     # Unsafe where every worst margin is >= 0.
     unsafe = Polytope(-np.eye(count), np.zeros(count), np.ones(count, dtype=bool), "all images")
     width = valid[1] - valid[0]
-    reach = min(limit, width) if math.isfinite(limit) else width
-    side = np.full(flat.shape[1], reach if str(norm) == "inf" else width)
-    region = Region(-side, side, NormBall(np.zeros(flat.shape[1]), get_norm(norm), float(limit)))
+    side = np.full(flat.shape[1], min(threat.radius, width) if norm.unit_ball is UnitBall.BOX else width)
+    region = Region(-side, side, NormBall(np.zeros(flat.shape[1]), norm, threat.radius))
     query = Query(network, Specification((Case(region, (unsafe,)),)), Objective.MIN_DISTORTION)
     return solve(query, settings, engines)

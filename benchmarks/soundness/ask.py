@@ -22,6 +22,7 @@ from advverify.verifier.api import certify, certify_all, distance, verify
 from advverify.verifier.engines import Settings
 from advverify.verifier.errors import AdvverifyError
 from advverify.verifier.outcome import Outcome
+from advverify.verifier.specification import Threat
 
 from .properties import Property
 from .questions import Question
@@ -57,7 +58,7 @@ def arguments(name: str, subject: Question | Property) -> list[str]:
     how = subject.how
     words = [] if not how.engines else ["--engines", ",".join(how.engines)]
     words += ["--threads", str(how.threads), "--timeout", f"{how.timeout:g}"]
-    words += ["--float32"] if how.executed else []
+    words += ["--float32"] if how.float32 else []
     words += ["--proofs", f"proofs/{name}"] if how.proofs else []
     if isinstance(subject, Property):
         return ["verify", f"models/{name}.onnx", f"properties/{name}.vnnlib", *words]
@@ -120,17 +121,23 @@ def _by_library(name: str, subject: Question | Property) -> list[Answer]:
         warnings.simplefilter("ignore")
         if isinstance(subject, Property):
             file = Path("properties", f"{name}.vnnlib")
-            return [_from_outcome(verify(model, file, executed=how.executed, **common))]
-        common |= {"target": subject.target, "margin": subject.margin, "valid": subject.valid}
-        image, label, norm = subject.images[0], subject.labels[0], subject.norm
+            return [_from_outcome(verify(model, file, float32=how.float32, **common))]
+        threat = Threat(
+            subject.norm,
+            subject.eps,
+            target=subject.target,
+            margin=subject.margin,
+            valid_range=subject.valid,
+            float32=how.float32,
+        )
+        image, label = subject.images[0], subject.labels[0]
         if subject.command == "distance":
-            limit = subject.eps  # infinity is the default
-            return [_from_outcome(distance(model, image, label, norm, limit=limit, executed=how.executed, **common))]
+            return [_from_outcome(distance(model, image, label, threat, **common))]
         if subject.command == "certify_all":
-            found = dict(certify_all(model, subject.images, subject.labels, norm, subject.eps, **common))
+            found = dict(certify_all(model, subject.images, subject.labels, threat, **common))
             return [_from_outcome(found[k]) for k in range(len(subject.images))]
-        common |= {"exact_margin": subject.exact_margin, "executed": how.executed}
-        return [_from_outcome(certify(model, image, label, norm, subject.eps, **common))]
+        exact = subject.exact_margin
+        return [_from_outcome(certify(model, image, label, threat, exact_margin=exact, **common))]
 
 
 def _by_command(name: str, subject: Question | Property) -> list[Answer]:

@@ -29,7 +29,7 @@ class How:
     engines: tuple[str, ...] = ()
     threads: int = 1
     proofs: bool = False
-    executed: bool = False
+    float32: bool = False
     timeout: float = 5.0
 
 
@@ -120,7 +120,7 @@ def draw_how(rng: random.Random) -> How:
         engines=engines,
         threads=2 if rng.random() < 0.1 else 1,
         proofs=rng.random() < 0.1,
-        executed=rng.random() < 0.05,
+        float32=rng.random() < 0.05,
     )
 
 

@@ -102,7 +102,7 @@ def _status(status: str, subject: questions.Question | properties.Property) -> s
 
 def _plain(subject: questions.Question | properties.Property) -> bool:
     edge = subject.kind.split()[-1] in (*questions.EDGES, *properties.EDGES)
-    return not edge and not subject.how.engines and not subject.how.executed
+    return not edge and not subject.how.engines and not subject.how.float32
 
 
 def keep(folder: Path, name: str, record: Record, answer: Answer, judgement: Judgement) -> None:

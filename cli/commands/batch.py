@@ -21,7 +21,7 @@ from ..table import console
 
 if TYPE_CHECKING:
     from advverify.verifier.batch.job import Job, Sources, Task
-    from advverify.verifier.batch.pool import Pool
+    from advverify.verifier.batch.run import Pool
     from advverify.verifier.outcome import Outcome
     from advverify.verifier.store import Store
 
@@ -161,9 +161,10 @@ def _pool(options: dict[str, Any]) -> Pool:
         from advverify.verifier.batch.dask_pool import DaskPool
 
         return DaskPool(options["scheduler"])
-    from advverify.verifier.batch.pool import ProcessPool
+    from advverify.verifier.batch.work import WORK
+    from advverify.verifier.parallel.pool import ProcessPool
 
-    return ProcessPool(options["jobs"] or os.cpu_count() or 1, options["memory"])
+    return ProcessPool(WORK, options["jobs"] or os.cpu_count() or 1, options["memory"])
 
 
 def sources() -> Sources:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,9 @@ from advverify.verifier.errors import InvalidInput
 from ..options import bytes_option, model_path
 
 if TYPE_CHECKING:
+    from advverify.verifier.api import Model
     from advverify.verifier.checker import Statement
+    from advverify.verifier.specification import Specification
 
 
 @click.command("check")
@@ -111,27 +113,15 @@ def _asked(path: Path, spec: Path | None, options: dict[str, Any]) -> list[State
         raise InvalidInput(f"no proof can answer this question: {error}") from error
 
 
-def _about_image(model: Any, options: dict[str, Any]) -> Any:
-    from advverify.verifier.norms import get_norm
+def _about_image(model: Model, options: dict[str, Any]) -> Specification:
     from advverify.verifier.specification import robustness
 
-    from ..options import data_for, images_from
+    from ..options import data_for, images_from, threat_from
 
-    eps = float(options["eps"])
-    if math.isnan(eps) or eps < 0:
-        raise InvalidInput(f"--eps must be a number >= 0, got {eps:g}")
-    valid = tuple(options["valid_range"])
-    data = data_for(model, options["data"], valid, options["bytes_as"])
+    threat = threat_from(options)
+    data = data_for(model, options["data"], threat.valid_range, options["bytes_as"])
     (k,) = images_from(str(options["image"]), len(data))
-    channels = model.channels() if options["tie_channels"] else 1
-    return robustness(
-        data.images[k],
-        int(data.labels[k]),
-        model.network.output_size,
-        get_norm(options["norm"], channels),
-        eps,
-        valid=valid,
-        target=options["target"],
-        margin=options["margin"],
-        ending=model.network.ending,
-    )
+    if options["tie_channels"]:
+        threat = replace(threat, channels=model.channels())
+    network = model.network
+    return robustness(data.images[k], int(data.labels[k]), threat, network.output_size, network.ending)

@@ -15,14 +15,12 @@ import numpy as np
 
 from advverify.verifier.errors import InvalidInput
 
-from ..images import Task, lost
+from ..images import answers
 from ..options import COUNT, SEED, data_for, images_from, model_path, several_outputs, writable_folder
 from ..report.figures import radius_curves, require_report, scatter
 from ..report.page import p_range, percent, render
 from ..results import ResultFile
 from ..table import bracket, console, number
-from ..workers import answers
-from .distance import ask
 
 if TYPE_CHECKING:
     from advverify.models.comparison.compare import Comparison
@@ -157,32 +155,33 @@ def _brackets(
 ) -> list[list[Outcome]]:
     """Distances of every network on every image; in the order of the networks."""
     from advverify.verifier.engines import Settings
-    from advverify.verifier.key import content_key
+    from advverify.verifier.request import Request
+    from advverify.verifier.specification import Threat
 
     settings = Settings(timeout=options["timeout"], gap=options["gap"], threads=1, seed=options["seed"])
-    asked = {name: options[name] for name in ("norm", "gap", "timeout", "seed")}
-    tasks: list[Task] = []
-    keys = []
-    for subject in subjects:
-        for i in images:
-            image, label = data.images[i], int(data.labels[i])
-            tasks.append((subject.path, image, label, {"norm": options["norm"], "settings": settings}))
-            about = {"command": "compare", "model": subject.model.network.sha256, "label": label}
-            keys.append(content_key({**about, **asked}, image))
+    threat = Threat(options["norm"])
+    requests = [
+        Request(
+            "distance", s.path, s.model.network.sha256, threat, data.images[i], int(data.labels[i]), settings=settings
+        )
+        for s in subjects
+        for i in images
+    ]
+    keys = [request.key for request in requests]
     sink = None if out is None else ResultFile(out / "brackets.jsonl")
-    done = {} if sink is None else {i: sink.done[key] for i, key in enumerate(keys) if key in sink.done}
+    done = {} if sink is None else sink.known(keys, None)
     if done:
-        click.echo(f"{len(done)} of {len(tasks)} brackets are in {out} already", err=True)
-    todo = [i for i in range(len(tasks)) if i not in done]
+        click.echo(f"{len(done)} of {len(requests)} brackets are in {out} already", err=True)
+    todo = [i for i in range(len(requests)) if i not in done]
     hidden = len(todo) < 2 or not sys.stderr.isatty()
     try:
         with click.progressbar(length=len(todo), file=sys.stderr, label="brackets", hidden=hidden) as bar:
-            for i, outcome in zip(todo, answers(ask, [tasks[i] for i in todo], options["jobs"], lost), strict=True):
+            for k, outcome in answers([requests[i] for i in todo], options["jobs"]):
+                i = todo[k]
                 name, image = subjects[i // len(images)].name, images[i % len(images)]
-                outcome.labels.update({"model": name, "data": data.name, "index": image, "key": keys[i]})
-                done[i] = outcome
+                done[i] = outcome.labelled(model=name, data=data.name, index=image, key=keys[i])
                 if sink is not None:
-                    sink.write(outcome)
+                    sink.write(done[i])
                 bar.update(1)
     finally:
         if sink is not None:

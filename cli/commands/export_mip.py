@@ -30,10 +30,9 @@ def command(
     from advverify.verifier.api import Model
     from advverify.verifier.bounds import InputSet, crown
     from advverify.verifier.encoding import encode
-    from advverify.verifier.norms import get_norm
     from advverify.verifier.query import Objective
     from advverify.verifier.solvers.pulp import write_file
-    from advverify.verifier.specification import robustness
+    from advverify.verifier.specification import Threat, robustness
 
     if math.isnan(eps) or eps < 0:
         raise InvalidInput(f"--eps must be a number >= 0, got {eps:g}")
@@ -44,7 +43,7 @@ def command(
     images_of = data_for(loaded, data)
     index = images_from(images, len(images_of))[0]
     image, label = images_of.images[index], int(images_of.labels[index])
-    case = robustness(image, label, network.output_size, get_norm(norm), eps, target=target).cases[0]
+    case = robustness(image, label, Threat(norm, eps, target=target), network.output_size).cases[0]
     bounds = crown(network, InputSet.from_regions([case.region]))
     program = encode(network, bounds, case.region, case.unsafe, Objective(objective))
     try:

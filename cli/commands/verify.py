@@ -99,8 +99,8 @@ def _check(model_name: str, spec: str, options: dict[str, Any], since: float) ->
 
     settings, engines = settings_from(options, gpu=not options["float32"]), engines_from(options["engines"])
     model = Model(model_path(model_name))
-    executed = bool(options["float32"])
-    return model, verify(model, spec, executed=executed, settings=settings, engines=engines, since=since)
+    float32 = bool(options["float32"])
+    return model, verify(model, spec, float32=float32, settings=settings, engines=engines, since=since)
 
 
 def _assignments(model: Model, outcome: Outcome) -> list[str]:

@@ -9,15 +9,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from advverify import __version__
 
 from ..errors import InvalidInput
 from ..outcome import Outcome
+from ..parallel.pool import GRACE
 from .job import Task
-from .pool import GRACE, Answer
+from .run import Answer
 from .work import answer, failed
 
 _RECONNECT = 120.0  # seconds that a scheduler may be away
@@ -77,9 +78,9 @@ class DaskPool:
         threads: int = sum(self._client.nthreads().values())
         return max(1, threads)
 
-    def run(self, tasks: Iterable[Task]) -> Iterator[Answer]:
+    def run(self, tasks: Sequence[Task]) -> Iterator[Answer]:
         """(task, outcome, attempts) as they come."""
-        waiting = list(reversed(list(tasks)))
+        waiting = list(reversed(tasks))
         flying: dict[Any, Task] = {}
         attempts: dict[str, int] = {}
         window = 0  # counted afresh on every cluster that comes back

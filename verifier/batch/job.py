@@ -28,6 +28,7 @@ import math
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +36,12 @@ import numpy as np
 
 from advverify import __version__
 
-from ..engines import choose_engines
+from ..engines import Settings, choose_engines
 from ..errors import InvalidInput
-from ..key import content_key
 from ..network.onnx_reader import read_onnx
 from ..norms import get_norm
+from ..request import Request
+from ..specification import Threat
 from ..store import StoredQuery
 
 _TOP = {"name": str, "timeout": float, "seed": int, "queries": list, "vnncomp": list}
@@ -67,22 +69,12 @@ class Task:
 
     Attributes:
         stored: its row.
-        path: of the model.
-        options: keyword arguments of the call, plain values.
-        image: for "certify" and "distance".
-        label: of the image.
-        property_path: for "verify".
-        timeout: seconds.
+        request: what is asked.
         expected: rough seconds, for the order of work.
     """
 
     stored: StoredQuery
-    path: str
-    options: dict[str, Any]
-    image: np.ndarray | None = None
-    label: int = -1
-    property_path: str = ""
-    timeout: float = 60.0
+    request: Request
     expected: float = 1.0
 
 
@@ -195,8 +187,8 @@ def _images(section: dict[str, Any], base: dict[str, Any], folder: Path, sources
     norms = [str(norm) for norm in section.get("norms", ["inf"])]
     for norm in norms:
         get_norm(norm)
-    engines = [str(name) for name in section.get("engines", [])]
-    choose_engines(tuple(engines))
+    engines = tuple(str(name) for name in section.get("engines", []))
+    choose_engines(engines)
     images, labels = sources.data(section["data"])
     indices = sources.images(section.get("images", f"0:{len(labels)}"), len(labels))
     for index in indices:
@@ -206,7 +198,7 @@ def _images(section: dict[str, Any], base: dict[str, Any], folder: Path, sources
                 f"image {index} has values from {low:g} to {high:g}; jobs work in [0, 1]: scale the images"
             )
     timeout = _limit(section.get("timeout", base["timeout"]), "timeout")
-    options = {"timeout": timeout, "gap": gap, "engines": engines, "seed": base["seed"]}
+    settings = Settings(timeout=timeout, gap=gap, seed=base["seed"], threads=1)
     tasks = []
     for name in section["models"]:
         path = sources.model(str(name), folder)
@@ -215,27 +207,20 @@ def _images(section: dict[str, Any], base: dict[str, Any], folder: Path, sources
             raise InvalidInput(
                 f"{name} takes {network.input_size} values, images of {section['data']} have {images[0].size}"
             )
-        for norm in norms:
-            for eps in [None] if distance else radii:
-                for index in indices:
-                    kind = "distance" if distance else "certify"
-                    image, label = images[index], int(labels[index])
-                    radius = None if eps is None else float(eps)
-                    stored = _stored(
-                        kind,
-                        str(name),
-                        network.sha256,
-                        section["data"],
-                        str(index),
-                        norm,
-                        radius,
-                        options,
-                        {"label": label},
-                        image,
-                    )
-                    expected = network.relu_count * (2.0 if distance else 1.0) * (4.0 if norm == "2" else 1.0) * 1e-3
-                    call = {"norm": norm, **({} if radius is None else {"eps": radius})}
-                    tasks.append(Task(stored, str(path), {**call, **options}, image, label, "", timeout, expected))
+        threats = [Threat(norm, eps) for norm in norms for eps in ([None] if distance else radii)]
+        for threat, index in product(threats, indices):
+            request = Request(
+                "distance" if distance else "certify",
+                str(path),
+                network.sha256,
+                threat,
+                images[index],
+                int(labels[index]),
+                settings=settings,
+                engines=engines,
+            )
+            expected = network.relu_count * (2.0 if distance else 1.0) * (4.0 if threat.norm == "2" else 1.0) * 1e-3
+            tasks.append(Task(_stored(request, str(name), section["data"], str(index)), request, expected))
     return tasks
 
 
@@ -262,20 +247,15 @@ def _instances(section: dict[str, Any], base: dict[str, Any], folder: Path, wher
                 hashes[path] = digest(path)
         written = float(row[2]) if len(row) > 2 and row[2].strip() else base["timeout"]
         timeout = _limit(section.get("timeout", written), "timeout")
-        options = {"timeout": timeout, "engines": [], "seed": base["seed"]}
-        item = row[1].strip()
-        stored = _stored(
+        request = Request(
             "verify",
-            row[0].strip(),
+            str(network),
             hashes[network],
-            section["folder"],
-            item,
-            None,
-            None,
-            options,
-            {"property": hashes[prop]},
+            property_path=str(prop),
+            property_sha256=hashes[prop],
+            settings=Settings(timeout=timeout, seed=base["seed"], threads=1),
         )
-        tasks.append(Task(stored, str(network), options, None, -1, str(prop), timeout, 5.0))
+        tasks.append(Task(_stored(request, row[0].strip(), section["folder"], row[1].strip()), request, 5.0))
     return tasks
 
 
@@ -288,21 +268,10 @@ def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _stored(
-    kind: str,
-    model: str,
-    sha256: str,
-    data: str,
-    item: str,
-    norm: str | None,
-    eps: float | None,
-    options: dict[str, Any],
-    content: dict[str, Any],
-    *arrays: np.ndarray,
-) -> StoredQuery:
-    """A row of the store; names, places and numbers of workers are no part of its key."""
-    about = {"kind": kind, "model": sha256, "norm": norm, "eps": eps, "options": options}
-    key = content_key({**about, **content}, *arrays)
-    return StoredQuery(
-        key, kind, model, sha256, data, item, norm, eps, json.dumps(options, sort_keys=True), __version__
-    )
+def _stored(request: Request, model: str, data: str, item: str) -> StoredQuery:
+    """A row of the store."""
+    settings, threat = request.settings, request.threat
+    options = {"timeout": settings.timeout, "gap": settings.gap, "engines": request.engines, "seed": settings.seed}
+    norm, eps = (None, None) if request.command == "verify" else (str(threat.norm), threat.eps)
+    text = json.dumps(options, sort_keys=True)
+    return StoredQuery(request.key, request.command, model, request.sha256, data, item, norm, eps, text, __version__)

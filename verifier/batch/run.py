@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 from ..outcome import Outcome
 from ..store import Store
 from .job import Job, Task
-from .pool import Pool
 
 _FLUSH_SECONDS, _FLUSH_ROWS = 0.5, 200
+
+Answer = tuple[Task, Outcome, int]
+
+
+class Pool(Protocol):
+    """Answers tasks in any order."""
+
+    def run(self, tasks: Sequence[Task]) -> Iterator[Answer]:
+        """(task, outcome, attempts) as they come."""
+
 
 Listener = Callable[[Task, Outcome], None]
 
@@ -22,25 +32,20 @@ def open_tasks(store: Store, job: Job, proofs: Path | None = None) -> list[Task]
 
     `proofs` is a folder for proofs of what is answered now; it does not change what a query is.
     """
-    more = {} if proofs is None else {"proofs": proofs}
     done = store.answered([task.stored.key for task in job.tasks])
     seen = store.expected_seconds()
-    tasks = [
-        replace(
-            task,
-            expected=seen.get((task.stored.model_sha256, task.stored.kind), task.expected),
-            timeout=task.timeout * (1 if proofs is None else 2),  # a proof gets as long again
-            options={**task.options, **more},
-        )
-        for task in job.tasks
-        if task.stored.key not in done
-    ]
+    tasks = []
+    for task in job.tasks:
+        if task.stored.key not in done:
+            settings = replace(task.request.settings, proofs=proofs)
+            expected = seen.get((task.stored.model_sha256, task.stored.kind), task.expected)
+            tasks.append(replace(task, request=replace(task.request, settings=settings), expected=expected))
     return sorted(tasks, key=lambda task: -task.expected)
 
 
 def estimate(tasks: list[Task], jobs: int) -> float:
     """Rough seconds for what is open."""
-    return sum(min(task.expected, task.timeout) for task in tasks) / max(jobs, 1)
+    return sum(min(task.expected, task.request.seconds) for task in tasks) / max(jobs, 1)
 
 
 def run_job(store: Store, job: Job, tasks: list[Task], pool: Pool, listener: Listener | None = None) -> int:

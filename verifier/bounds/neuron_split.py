@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..network.evaluate import evaluate_all
 from ..network.nodes import Network
-from ..team import Team
+from ..parallel.fork import Team
 from .alpha_crown import AlphaCrown, Multipliers, raise_bounds
 from .backward import Start, lower_and_upper
 from .bounds import Bounds, Interval

@@ -42,7 +42,7 @@ class Exact:
         network = state.network.exact
         if network is None or network.relu_count > _MOST_RELUS or network.input_size > RATIONAL_INPUTS:
             return
-        if state.query.executed or state.query.objective is Objective.MAX_MARGIN:
+        if state.query.float32 or state.query.objective is Objective.MAX_MARGIN:
             return
         rational: RationalNetwork | None = None
         for pair in state.open_pairs:

@@ -17,6 +17,9 @@ from .question import statements
 _LEEWAY = 1e-4  # an open distance is proved at so much less, relatively: at the bound itself the worst leaf has no room
 
 
+NOTHING = "nothing is claimed that a proof could show"
+
+
 def attach(query: Query, outcome: Outcome, directory: Path, seconds: float, about: dict[str, Any]) -> Outcome:
     """Prove what the outcome claims: that a region is safe, or the lower side of a distance.
 
@@ -27,20 +30,20 @@ def attach(query: Query, outcome: Outcome, directory: Path, seconds: float, abou
     try:
         return _attach(query, outcome, directory, seconds, about)
     except (Unproved, Rejected) as error:
-        return _without(outcome, str(error))
+        return outcome.counted(no_proof=str(error))
     except Exception as error:  # a fault of the prover, a full disk, no memory: the verdict stands without a proof
         words = " ".join(f"{type(error).__name__}: {error}".split())
-        return _without(outcome, f"an error while proving ({words[:300]})")
+        return outcome.counted(no_proof=f"an error while proving ({words[:300]})")
 
 
 def _attach(query: Query, outcome: Outcome, directory: Path, seconds: float, about: dict[str, Any]) -> Outcome:
     radius = _radius(query, outcome)
     claims = outcome.verdict is Verdict.ROBUST or (radius is not None and radius > 0)
     if not claims:
-        return outcome
+        return outcome.counted(no_proof=NOTHING)
     model = query.model
     if model is None:
-        return _without(outcome, "the network has no ONNX file that a checker could read")
+        return outcome.counted(no_proof="the network has no ONNX file that a checker could read")
     began = time.perf_counter()
     if radius is not None:
         query = replace(query, specification=query.specification.with_radius(radius))
@@ -51,17 +54,16 @@ def _attach(query: Query, outcome: Outcome, directory: Path, seconds: float, abo
     other = difference(report.cases, statements(query))
     if other is not None:
         raise Unproved(f"the proof is about something else: {other}")
-    statistics = {
-        **outcome.statistics,
-        "proof_seconds": round(proved - began, 4),
-        "check_seconds": round(time.perf_counter() - proved, 4),
-        "proof_leaves": report.leaves,
-    }
+    outcome = outcome.counted(
+        proof_seconds=round(proved - began, 4),
+        check_seconds=round(time.perf_counter() - proved, 4),
+        proof_leaves=report.leaves,
+    )
     bracket = outcome.bracket
     if radius is not None and not math.isinf(radius):
         lower = radius + 1 if query.specification.region.is_l0 else radius
         bracket = replace(bracket, lower=min(lower, bracket.lower))
-    return replace(outcome, bracket=bracket, trust=Trust.CHECKED, proof=str(path), statistics=statistics)
+    return replace(outcome, bracket=bracket, trust=Trust.CHECKED, proof=str(path))
 
 
 def _radius(query: Query, outcome: Outcome) -> float | None:
@@ -72,7 +74,3 @@ def _radius(query: Query, outcome: Outcome) -> float | None:
     if query.specification.region.is_l0:
         return max(math.ceil(lower) - 1, 0)
     return lower if closed else lower * (1 - _LEEWAY)
-
-
-def _without(outcome: Outcome, reason: str) -> Outcome:
-    return replace(outcome, statistics={**outcome.statistics, "no_proof": reason})

@@ -41,7 +41,7 @@ def _statement(case: Case, query: Query, distance: bool) -> Statement:
         np.inf if ball is None else float(ball.radius),
         ball.norm.channels if ball is not None and isinstance(ball.norm, L0) else 1,
         tuple((np.asarray(p.matrix, dtype=np.float64), np.asarray(p.offset, dtype=np.float64)) for p in unsafe),
-        query.executed,
+        query.float32,
         distance,
         query.network.input_dtype,
     )

@@ -3,5 +3,6 @@
 from .region import NormBall, Region
 from .robustness import robustness
 from .specification import Case, Polytope, Specification, stack_polytopes
+from .threat import Threat
 
-__all__ = ["Case", "NormBall", "Polytope", "Region", "Specification", "robustness", "stack_polytopes"]
+__all__ = ["Case", "NormBall", "Polytope", "Region", "Specification", "Threat", "robustness", "stack_polytopes"]

@@ -2,47 +2,32 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from ..errors import InvalidInput
-from ..norms import Norm
 from .region import NormBall, Region
 from .specification import Case, Polytope, Specification
+from .threat import Threat, whole_number
 
 
-def robustness(
-    image: np.ndarray,
-    label: int,
-    outputs: int,
-    norm: Norm,
-    radius: float,
-    *,
-    valid: tuple[float, float] = (0.0, 1.0),
-    target: int | None = None,
-    margin: float = 0.0,
-    ending: str = "",
-) -> Specification:
-    """No x with ||x - image|| <= radius inside the valid range has y_k >= y_label + margin for another class k.
+def robustness(image: np.ndarray, label: int, threat: Threat, outputs: int, ending: str = "") -> Specification:
+    """No x with ||x - image|| <= eps inside the valid range has y_k >= y_label + margin for another class k.
 
     With margin 0 another class has to be strictly above. A network with one output has two classes: 1 where the output is
     above 0, else 0.
 
     Args:
-        image: flat, inside the valid range.
+        image: any shape, inside the valid range.
         label: the class that must stay on top.
+        threat: norm, radius, target, margin (in logits) and valid range.
         outputs: number of outputs of the network; of classes, unless it is one.
-        norm: of the ball.
-        radius: >= 0; infinity asks about the whole valid range.
-        valid: range of every input.
-        target: the only class k that counts; None for all others.
-        margin: confidence alpha >= 0 that an adversarial example must reach, in logits.
         ending: `Network.ending`: what the file applies to the logits, which keeps their order.
 
     Raises:
-        InvalidInput: a label, target, margin, radius or image that makes no sense.
+        InvalidInput: a label, target or image that makes no sense.
     """
+    label, valid = whole_number("label", label), threat.valid_range
+    target, margin = threat.target, threat.margin
     image = np.asarray(image, dtype=np.float64).ravel()
     if outputs == 1 and ending in ("Softmax", "LogSoftmax"):
         raise InvalidInput(f"the {ending} of a single output is constant, so that there are no classes to tell apart")
@@ -51,10 +36,6 @@ def robustness(
         raise InvalidInput(f"label {label} is out of range: the network has {classes} classes, 0 to {classes - 1}")
     if target is not None and (not 0 <= target < classes or target == label):
         raise InvalidInput(f"target {target} must be a class from 0 to {classes - 1} other than the label {label}")
-    if not radius >= 0:
-        raise InvalidInput(f"eps must be a number >= 0, got {radius}")
-    if not margin >= 0 or math.isinf(margin):
-        raise InvalidInput(f"the confidence margin must be a finite number >= 0, got {margin}")
     if not np.isfinite(image).all():
         raise InvalidInput("the image holds NaN or infinite values")
     if (image < valid[0]).any() or (image > valid[1]).any():
@@ -75,7 +56,9 @@ def robustness(
             written = Polytope(row, np.array([border]), strict)
         unsafe.append(Polytope(row, np.array([-margin]), strict, f"class {k}", written=written))
     box = Region(
-        np.full(len(image), float(valid[0])), np.full(len(image), float(valid[1])), NormBall(image, norm, float(radius))
+        np.full(len(image), valid[0]),
+        np.full(len(image), valid[1]),
+        NormBall(image, threat.ball_norm(), threat.radius),
     )
     return Specification((Case(box, tuple(unsafe)),))
 

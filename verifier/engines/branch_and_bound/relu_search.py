@@ -14,8 +14,8 @@ from collections.abc import Sequence
 import torch
 
 from ...bounds.alpha_crown import AlphaCrown
+from ...parallel.fork import Team, helpers_for
 from ...query import Objective
-from ...team import Team, helpers_for
 from ..polish import polish
 from ..state import ABOVE_ZERO
 from .domain import Batch, BoundRequest, Candidate, Domain

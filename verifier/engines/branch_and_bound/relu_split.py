@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ...network.compose import max_to_relu
+from ...parallel.fork import helpers_for
 from ...specification import Case
-from ...team import helpers_for
 from ..propagate import batch_size
 from ..region_bounds import RegionBounds, tighten_all
 from ..state import Pair, SearchState

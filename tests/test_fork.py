@@ -19,7 +19,8 @@ from advverify.verifier.engines import Settings
 from advverify.verifier.engines.branch_and_bound import relu_search
 from advverify.verifier.network.evaluate import predict
 from advverify.verifier.network.nodes import Relu
-from advverify.verifier.team import Team, helpers_for
+from advverify.verifier.parallel.fork import Team, helpers_for
+from advverify.verifier.specification import Threat
 
 pytestmark = pytest.mark.skipif(helpers_for(2) == 0, reason="copies of a process are made on Linux only")
 HERE = os.getpid()
@@ -130,7 +131,7 @@ def test_distances_are_the_same_in_one_process_and_in_three(norm: str, monkeypat
     seen, brackets = spy(monkeypatch), []
     for threads in (1, 3):
         settings = Settings(timeout=60, gap=5e-5, threads=threads, tightening=False, branching="slack")
-        outcome = distance(network, image, label, norm, settings=settings, engines=("falsify", "relu-split"))
+        outcome = distance(network, image, label, Threat(norm), settings=settings, engines=("falsify", "relu-split"))
         brackets.append(outcome.bracket)
         assert (max(seen) > 1) == (threads > 1)
     for one in brackets:
@@ -148,7 +149,13 @@ def test_margins_are_the_same_in_one_process_and_in_two(monkeypatch: pytest.Monk
         for threads in (1, 2):
             settings = Settings(timeout=60, gap=1e-5, threads=threads, tightening=False)
             outcome = certify(
-                network, image, label, "inf", 0.15, exact_margin=True, settings=settings, engines=("relu-split",)
+                network,
+                image,
+                label,
+                Threat("inf", 0.15),
+                exact_margin=True,
+                settings=settings,
+                engines=("relu-split",),
             )
             margins.append(outcome.bracket.lower)
         assert margins[0] == pytest.approx(margins[1], abs=1e-4)
