@@ -33,12 +33,13 @@ def run_images(command: Command, options: dict[str, Any], exact_margin: bool = F
     model = model_of(str(path))
     if options["tie_channels"]:
         threat = replace(threat, channels=model.channels())
-    notes = [*model.network.notes, threat.note]
-    for note in filter(None, notes):
+    for note in model.network.notes:
         click.echo(f"note: {note}", err=True)
     data = data_for(model, options["data"], threat.valid_range, options["bytes_as"])
     indices: Sequence[int] = images_from(options["images"], len(data))
     data.check_range(indices, threat.valid_range, option=True)
+    if threat.note:
+        click.echo(f"note: {threat.note}", err=True)
     indices = _of_other_classes(indices, data.labels, threat.target)
     sha256 = model.network.sha256
     requests = [
@@ -120,7 +121,8 @@ def _of_other_classes(indices: Sequence[int], labels: Any, target: int | None) -
         return indices
     if not kept:
         raise InvalidInput(f"--target {target} is the label of every one of these images; choose another class")
-    click.echo(f"note: {len(indices) - len(kept)} images of class {target} itself are left out", err=True)
+    left = len(indices) - len(kept)
+    click.echo(f"note: {left} image{'s' if left > 1 else ''} of class {target} itself left out", err=True)
     return kept
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from importlib import import_module
 
 import click
@@ -26,6 +27,17 @@ class LazyGroup(click.Group):
             return None
         command: click.Command = import_module(self.table[cmd_name][0]).command
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, with the names that a mistyped one may stand for."""
+        name = args[0]
+        if name.startswith("-") or name in self.table or name.lower() in self.table:
+            return super().resolve_command(ctx, args)
+        close = get_close_matches(name.lower(), self.table, n=2)
+        hint = f"did you mean {' or '.join(close)}?" if close else f"choose {', '.join(self.table)}"
+        ctx.fail(f"no such command '{name}'; {hint}")
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list of commands, without importing any."""

@@ -36,7 +36,7 @@ COMMANDS = {
 cli = LazyGroup(
     COMMANDS,
     help="Exact robustness of ReLU networks: certificates, minimal adversarial examples, VNN-LIB properties.",
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "token_normalize_func": str.lower},
 )
 cli = click.version_option(__version__, prog_name="advverify")(cli)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from advverify.verifier.errors import InvalidInput
+from advverify.verifier.errors import InvalidInput, no_file
 
 if TYPE_CHECKING:
     from advverify.models.datasets import Dataset
@@ -22,6 +22,21 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 SEED = click.IntRange(0, 2**63 - 1)
 COUNT = click.IntRange(1, 1024)  # of threads or processes
+
+
+def norm_option(default: str | None = "inf", text: str = "Norm of perturbations: 0, 1, 2 or inf.") -> Callable[[F], F]:
+    """The norm, in any usual spelling."""
+    shown = default is not None
+    return click.option(
+        "--norm", callback=_norm_name, metavar="0|1|2|inf", default=default, show_default=shown, help=text
+    )
+
+
+def _norm_name(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """The norm's own name; nothing is imported for `--help`."""
+    from advverify.verifier.norms import get_norm
+
+    return None if value is None else get_norm(value).name
 
 
 def apply(*decorators: Callable[[F], F]) -> Callable[[F], F]:
@@ -39,7 +54,7 @@ def query_options(function: F) -> F:
     """MODEL, norm, data, images and what limits a search."""
     return apply(
         click.argument("model"),
-        click.option("--norm", default="inf", show_default=True, help="Norm of perturbations: 0, 1, 2 or inf."),
+        norm_option(),
         click.option(
             "--data", default=None, help="digits, mnist:DIR, cifar10:DIR or npz:FILE [default: the model's own]."
         ),
@@ -214,12 +229,24 @@ def engines_from(text: str) -> tuple[str, ...]:
 
 
 def model_path(name: str) -> Path:
-    """A path, or the file of `zoo:NAME`."""
-    if name.startswith("zoo:"):
-        from advverify.models.zoo import path_of
+    """A path, or the file of `zoo:NAME`.
 
-        return path_of(name.removeprefix("zoo:"))
-    return Path(name)
+    Raises:
+        InvalidInput: there is no such file.
+    """
+    from advverify.models import zoo
+
+    if name.startswith("zoo:"):
+        return zoo.path_of(name.removeprefix("zoo:"))
+    path = Path(name)
+    if not path.is_file():
+        hint = (
+            f"did you mean zoo:{name}?"
+            if name in zoo.names()
+            else "give an ONNX file, or zoo:NAME for a shipped network"
+        )
+        raise InvalidInput(f"{name}: {no_file(path)}; {hint}")
+    return path
 
 
 def several_outputs(model: Model, name: str, command: str) -> None:
@@ -283,6 +310,8 @@ def images_from(text: str, count: int) -> range:
         last = numbers[1]
         if last is not None and last > count:
             raise InvalidInput(f"--images {text}: the data set has {count} images, 0 to {count - 1}")
+    if not indices and len(numbers) > 1:
+        raise InvalidInput(f"--images {text} names no image: the end is not part of it (3:4 is image 3)")
     if not indices or indices[0] < 0 or indices[-1] >= count:
         raise InvalidInput(f"--images {text}: the data set has {count} images, 0 to {count - 1}")
     return indices

@@ -48,7 +48,7 @@ def outcome_table(outcomes: list[Outcome], title: str, distances: bool) -> Table
             cells += ["-", "-"]
         if distances:
             gap = known.relative_gap
-            cells.append("-" if math.isinf(gap) else f"{100 * gap:.2g} %")
+            cells.append("-" if math.isinf(gap) else f"{100 * gap:.2g} %" if gap < 0.995 else f"{100 * gap:.0f} %")
         cells += [outcome.trust.value, outcome.engine, _seconds(outcome.seconds)]
         table.add_row(*cells)
     return table

@@ -8,10 +8,13 @@ import time
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from command_line import run
+from onnx_networks import write_network
 
 from advverify.models.zoo import path_of
+from advverify.verifier.api import Model
 
 PROPERTY = "".join(f"(declare-const X_{i} Real)" for i in range(64)) + "".join(
     f"(declare-const Y_{i} Real)" for i in range(10)
@@ -94,8 +97,8 @@ def test_info_export_capabilities(tmp_path: Path) -> None:
     [
         (["certify", "nope.onnx", "--eps", "0.1"], "no such file"),
         (["certify", "zoo:nope", "--eps", "0.1"], "the zoo has no network"),
-        (["certify", "zoo:digits-mlp", "--eps", "-1"], "--eps must be a number >= 0"),
-        (["certify", "zoo:digits-mlp", "--eps", "nan"], "--eps must be a number >= 0"),
+        (["certify", "zoo:digits-mlp", "--eps", "-1"], "eps must be a number >= 0"),
+        (["certify", "zoo:digits-mlp", "--eps", "nan"], "eps must be a number >= 0"),
         (["certify", "zoo:digits-mlp", "--eps", "0.1", "--norm", "3"], "unknown norm '3'"),
         (["certify", "zoo:digits-mlp", "--eps", "0.1", "--timeout", "0"], "--timeout must be"),
         (["certify", "zoo:digits-mlp", "--eps", "0.1", "--engines", "magic"], "unknown engine 'magic'"),
@@ -116,13 +119,75 @@ def test_info_export_capabilities(tmp_path: Path) -> None:
         (["distance", "zoo:digits-mlp", "--data", "mnist:/nowhere"], "no such folder"),
         (["verify", "zoo:digits-mlp"], "takes MODEL and SPEC"),
         (["certify", "zoo:digits-mlp"], "Missing option '--eps'"),
-        (["frobnicate"], "No such command"),
+        (["frobnicate"], "no such command"),
     ],
 )
 def test_bad_input_is_one_line(arguments: list[str], message: str) -> None:
     done = run(*arguments)
     assert done.returncode == 2 and message in done.stderr
     assert "Traceback" not in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["certfy", "x"], "did you mean certify"),
+        (["certify", "digits-mlp", "--eps", "0.1"], "did you mean zoo:digits-mlp?"),
+        (["certify", ".", "--eps", "0.1"], "is a folder, not a file"),
+        (["check", ".", "zoo:digits-mlp"], "is a folder, not a file"),
+        (["verify", "zoo:digits-mlp", "."], "is a folder, not a file"),
+        (["certify", "zoo:digits-mlp", "--eps", "0.1", "--images", "3:3"], "names no image"),
+        (["certify", "zoo:digits-mlp", "--eps", "0.1", "--data", "digits:foo"], "takes no place"),
+        (["certify", "zoo:digits-mlp", "--eps", "0.1", "--valid-range", "1", "0"], "the lowest first"),
+        (["certify", "zoo:digits-mlp", "--eps", "0.1", "--target", "7", "--images", "0"], "every one of these images"),
+        (["attack", "zoo:digits-mlp", "--target", "12"], "10 classes, 0 to 9"),
+        (["attack", "zoo:digits-mlp", "--target", "-1"], "10 classes, 0 to 9"),
+        (["attack", "zoo:digits-mlp", "--exact", "."], "is a directory"),
+        (["attack", "zoo:digits-mlp", "--out", "nowhere/a.jsonl"], "cannot be written"),
+        (["report", "x.sqlite", "-o", "nowhere/a.html"], "cannot be written"),
+        (["compare", "zoo:digits-mlp", "--norm", "l0"], "distances in norm 0 are counts"),
+        (["verify", "zoo:digits-mlp", "a.vnnlib", "--proof", "nowhere/a.proof"], "cannot be written"),
+    ],
+)
+def test_slips_are_told_how_to_mend(arguments: list[str], message: str) -> None:
+    done = run(*arguments)
+    assert done.returncode == 2 and message in done.stderr, done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1 and not Path("nowhere").exists()
+
+
+def test_names_are_taken_in_any_case_and_odd_radii_are_noted() -> None:
+    done = run("Certify", "zoo:digits-mlp", "--EPS", "8", "--norm", "LINF", "--images", "0:3", "--target", "7")
+    assert done.returncode == 0 and "holds the whole valid range" in done.stderr
+    assert "1 image of class 7 itself left out" in done.stderr and "2 images" in done.stdout
+    assert "allows none to" in run("certify", "zoo:digits-mlp", "--eps", "0.5", "--norm", "0", "--images", "0").stderr
+
+
+def test_answers_whose_proofs_are_gone_are_asked_again(tmp_path: Path) -> None:
+    out, folder, other = tmp_path / "o.jsonl", tmp_path / "proofs", tmp_path / "others"
+    command = ["certify", "zoo:digits-mlp", "--eps", "0.03", "--images", "0:2", "--out", str(out)]
+    run(*command)
+    for place, there in ((folder, 0), (folder, 2), (other, 0), (other, 2)):
+        again = run(*command, "--proofs", str(place))
+        assert ("2 of 2 images are in" in again.stderr) is (there == 2) and len(list(place.iterdir())) == 2
+    next(folder.iterdir()).unlink()
+    run(*command, "--proofs", str(other))
+    assert "1 of 2 images are in" not in run(*command, "--proofs", str(other)).stderr
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    assert all(line["trust"] == "checked" for line in lines[2:]) and len(lines) == 6
+
+
+def test_why_there_is_no_proof_is_said(tmp_path: Path) -> None:
+    path, image = write_network(tmp_path / "soft.onnx", "mlp", 0), np.full(3, 0.5)
+    label = Model(path).predict(image)
+    model = onnx.load(path)
+    last = model.graph.output[0].name
+    model.graph.node.append(onnx.helper.make_node("Softmax", [last], ["probabilities"]))
+    model.graph.output[0].name = "probabilities"
+    onnx.save(model, path)
+    np.savez(tmp_path / "d.npz", images=np.stack([image, image]), labels=np.full(2, label))
+    command = ["certify", str(path), "--eps", "1e-6", "--data", f"npz:{tmp_path / 'd.npz'}", "--images", "0:2"]
+    done = run(*command, "--proofs", str(tmp_path / "proofs"))
+    assert done.returncode == 0 and "no proof for images 0, 1: " in done.stdout and "Softmax" in done.stdout
 
 
 def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:

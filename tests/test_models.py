@@ -63,14 +63,16 @@ def test_files_are_fetched_checked_and_kept(tmp_path: Path, monkeypatch: pytest.
         return _Answer(content)
 
     monkeypatch.setattr(urllib.request, "urlopen", answer)
-    assert fetch(source, tmp_path).read_bytes() == content and asked == ["http://one", "http://two"]
+    assert fetch(source, tmp_path, ("f.",)).read_bytes() == content and asked == ["http://one", "http://two"]
     with pytest.raises(InvalidInput, match="another hash.*by hand"):
-        fetch(replace(source, md5="0" * 32), tmp_path)
+        fetch(replace(source, md5="0" * 32), tmp_path, ("f.",))
     with pytest.raises(InvalidInput, match="no such folder"):
-        fetch(source, tmp_path / "nowhere")
+        fetch(source, tmp_path / "nowhere", ("f.",))
+    with pytest.raises(InvalidInput, match="holds other things, and no f.gz"):
+        fetch(source, tmp_path, ("g.",))
     monkeypatch.setattr(urllib.request, "urlopen", lambda a, timeout: answer("http://one", timeout))
     with pytest.raises(InvalidInput, match="could not be fetched .no route.; put f.gz into"):
-        fetch(source, tmp_path)
+        fetch(source, tmp_path, ("f.",))
 
 
 def test_npz(tmp_path: Path) -> None:

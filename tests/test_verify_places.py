@@ -33,3 +33,13 @@ def test_no_assignment_of_another_property_is_left(model: str, tmp_path: Path) -
     for name, there in (("sat", True), ("unsat", False)):
         done = run("verify", model, str(tmp_path / f"{name}.vnnlib"), "--serialise-assignments", str(folder))
         assert done.stdout.split() == [name] and kept.exists() is there
+
+
+@pytest.mark.parametrize(("version", "name", "fine"), [("2.0", "N", True), ("9.7", "N", False), ("2.0", "M", False)])
+def test_versions_and_names_of_networks(version: str, name: str, fine: bool, model: str, tmp_path: Path) -> None:
+    box = " ".join(f"(<= 0 X[0,{k}]) (<= X[0,{k}] 1)" for k in range(3))
+    declared = "(declare-network N (declare-input X Real [1,3]) (declare-output Y Real [1,3]))"
+    (tmp_path / "p.vnnlib").write_text(f"(vnnlib-version <{version}>) {declared} (assert (and {box} (>= Y[0,0] 1e3)))")
+    done = run("verify", str(tmp_path / "p.vnnlib"), "--network", f"{name}={model}")
+    assert (done.returncode == 0) is fine
+    assert fine or "called N, not M" in done.stderr or "version '9.7' is not known" in done.stderr

@@ -32,8 +32,9 @@ __all__ = ["Interrupted", "Model", "Threat", "certify", "certify_all", "distance
 class Model:
     """A network read once, with the judge that executes its file."""
 
-    def __init__(self, path: str | Path | Network) -> None:
-        """Read an ONNX file, or take a network that was built in memory."""
+    def __init__(self, path: str | Path | Network, name: str = "") -> None:
+        """Read an ONNX file, or take a network that was built in memory; `name` is what properties must call it."""
+        self.name = name
         self._copies: dict[str, Network] = {}
         self._agreement: Agreement | None = None
         if isinstance(path, Network):
@@ -114,7 +115,7 @@ class Model:
         narrow = "float32" in (network.input_dtype, self.judge.dtype.name)
         dtype = "float32" if narrow else "float64"
         ending = "" if float32 else network.ending
-        return read_vnnlib(path, Facts(network.input_size, network.output_size, ending, dtype), deadline)
+        return read_vnnlib(path, Facts(network.input_size, network.output_size, ending, dtype, self.name), deadline)
 
 
 def _question(

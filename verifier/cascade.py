@@ -231,7 +231,7 @@ def conclude(state: SearchState, reason: str = "") -> Outcome:
         left = len(state.open_pairs)
         timed_out = state.time_left <= 0
         reason = reason or (
-            f"time limit of {state.settings.timeout:g} s" if timed_out else "the chosen engines are exhausted"
+            f"time limit of {state.settings.timeout:g} s" if timed_out else "no engine knows more to try"
         )
         reason = "; ".join([f"{reason}: {left} of {len(state.pairs)} targets open", *dict.fromkeys(state.notes)])
     else:

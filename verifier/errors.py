@@ -3,6 +3,10 @@
 Every class also inherits the builtin that a Python programmer would expect to catch.
 """
 
+from __future__ import annotations
+
+from pathlib import Path
+
 
 class AdvverifyError(Exception):
     """Base of every error that advverify raises on purpose; the command line prints its text and exits with 2.
@@ -42,3 +46,8 @@ class SolverUnavailable(AdvverifyError, RuntimeError):
 
 class TrainingDiverged(AdvverifyError, ArithmeticError):
     """A training whose loss is no number any more."""
+
+
+def no_file(path: Path) -> str:
+    """Why a path is no file, in words."""
+    return "is a folder, not a file" if path.is_dir() else "no such file"

@@ -13,7 +13,7 @@ import numpy as np
 from advverify.verifier.errors import InvalidInput
 from advverify.verifier.outcome import finite
 
-from ..options import SEED, data_for, images_from, model_path, several_outputs, writable_file
+from ..options import SEED, data_for, images_from, model_path, norm_option, several_outputs, writable_file
 from ..table import console, number
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _DEFAULT_EPS = {"inf": 0.1, "2": 1.0}  # of universal perturbations
 @click.command("attack")
 @click.argument("model")
 @click.option("--attack", "names", default="all", show_default=True, help="Comma-separated attacks, or all of our own.")
-@click.option("--norm", type=click.Choice(["0", "1", "2", "inf"]), default=None, help="Only this norm [default: all].")
+@norm_option(None, "Only this norm [default: all].")
 @click.option("--eps", type=float, default=None, help="Radius [default: the closest adversarial example is sought].")
 @click.option("--data", default=None, help="digits, mnist:DIR, cifar10:DIR or npz:FILE [default: the model's own].")
 @click.option("--images", default="0:100", show_default=True, help="Images of the test set: 7, 0:100 or 0:100:5.")

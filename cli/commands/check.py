@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from advverify.verifier.errors import InvalidInput
+from advverify.verifier.errors import InvalidInput, no_file
 
-from ..options import bytes_option, model_path
+from ..options import bytes_option, model_path, norm_option
 
 if TYPE_CHECKING:
     from advverify.verifier.api import Model
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.option("--image", type=int, default=None, help="Is the proof about this image of the test set?")
 @click.option("--data", default=None, help="digits, mnist:DIR, cifar10:DIR or npz:FILE [default: the model's own].")
 @click.option("--eps", type=float, default=None, help="Radius asked about; a proof of a larger one answers, too.")
-@click.option("--norm", default="inf", show_default=True, help="Norm of perturbations: 0, 1, 2 or inf.")
+@norm_option()
 @click.option("--target", type=int, default=None, help="Only this class counts as adversarial.")
 @click.option("--margin", type=float, default=0.0, help="Confidence by which an adversarial example must win.")
 @click.option("--valid-range", nargs=2, type=float, default=(0.0, 1.0), show_default=True, help="Range of inputs.")
@@ -51,7 +51,7 @@ def command(context: click.Context, /, proof: Path, model: str, spec: Path | Non
     path = model_path(model)
     for file in (proof, path):
         if not file.is_file():
-            raise InvalidInput(f"{file}: no such file")
+            raise InvalidInput(f"{file}: {no_file(file)}")
     try:
         report = check(proof, path)
     except Rejected as error:

@@ -16,7 +16,7 @@ import numpy as np
 from advverify.verifier.errors import InvalidInput
 
 from ..images import answers
-from ..options import COUNT, SEED, data_for, images_from, model_path, several_outputs, writable_folder
+from ..options import COUNT, SEED, data_for, images_from, model_path, norm_option, several_outputs, writable_folder
 from ..report.figures import radius_curves, require_report, scatter
 from ..report.page import p_range, percent, render
 from ..results import ResultFile
@@ -59,7 +59,7 @@ class Subject:
 
 @click.command("compare")
 @click.argument("models", nargs=-1, required=True)
-@click.option("--norm", type=click.Choice(NORMS), default="inf", show_default=True)
+@norm_option()
 @click.option("--data", default=None, help="digits, mnist:DIR, cifar10:DIR or npz:FILE [default: the models' own].")
 @click.option("--images", default="0:100", show_default=True, help="Images of the test set: 7, 0:100 or 0:100:5.")
 @click.option("--eps-grid", default="", help="Radii at which accuracies are listed [default: three, from the data].")
@@ -81,6 +81,10 @@ def command(models: tuple[str, ...], images: str, eps_grid: str, out: Path | Non
     grid = _grid(eps_grid)
     if not 0 < options["gap"] < 1 or not options["timeout"] > 0:
         raise InvalidInput("--gap must lie between 0 and 1, --timeout above 0")
+    if options["norm"] not in NORMS:
+        raise InvalidInput(
+            f"compare works in the norms {', '.join(NORMS)}: distances in norm 0 are counts, without a mean"
+        )
     if len(set(models)) < len(models):
         raise InvalidInput("the same network is named twice")
     if out is not None:

@@ -9,13 +9,13 @@ import click
 
 from advverify.verifier.errors import InvalidInput
 
-from ..options import data_for, images_from, model_path
+from ..options import data_for, images_from, model_path, norm_option
 
 
 @click.command("export-mip")
 @click.argument("model")
 @click.argument("output", type=click.Path(path_type=Path))
-@click.option("--norm", default="inf", show_default=True, help="Norm of perturbations: 0, 1, 2 or inf.")
+@norm_option()
 @click.option("--eps", type=float, required=True, help="Radius that the big-M bounds are computed for.")
 @click.option(
     "--objective", type=click.Choice(["feasibility", "min_distortion", "max_margin"]), default="min_distortion"

@@ -47,14 +47,14 @@ def command(
             raise InvalidInput("give --proof FILE or --proofs DIR, not both")
         writable_file(proof, "--proof")
         options["proofs"] = proof.parent
-    model_name, spec = _files(files, networks)
+    name, model_name, spec = _files(files, networks)
     if result is not None:  # before the work, which would be lost with a place that cannot be written
         writable_file(result, "--result")
     if serialise_assignments is not None:
         writable_folder(serialise_assignments, "--serialise-assignments")
         (serialise_assignments / "assignments.txt").unlink(missing_ok=True)  # another property's
     try:
-        model, outcome = _check(model_name, spec, options, since)
+        model, outcome = _check(name, model_name, spec, options, since)
     except AdvverifyError:
         if result is not None:
             result.write_text("error\n")
@@ -83,22 +83,24 @@ def command(
     return 0
 
 
-def _files(files: tuple[str, ...], networks: tuple[str, ...]) -> tuple[str, str]:
+def _files(files: tuple[str, ...], networks: tuple[str, ...]) -> tuple[str, str, str]:
+    """The name by which the property calls the network, the model, and the property."""
     if networks:
         if len(files) != 1 or len(networks) != 1 or "=" not in networks[0]:
             raise InvalidInput("verify SPEC --network NAME=MODEL takes one property and one network")
-        return networks[0].partition("=")[2], files[0]
+        name, _, model = networks[0].partition("=")
+        return name, model, files[0]
     if len(files) != 2:
         raise InvalidInput("verify takes MODEL and SPEC, or SPEC with --network NAME=MODEL")
-    return files[0], files[1]
+    return "", files[0], files[1]
 
 
-def _check(model_name: str, spec: str, options: dict[str, Any], since: float) -> tuple[Model, Outcome]:
+def _check(name: str, model_name: str, spec: str, options: dict[str, Any], since: float) -> tuple[Model, Outcome]:
     """The answer; loading the program, the model and the property counts since then."""
     from advverify.verifier.api import Model, verify
 
     settings, engines = settings_from(options, gpu=not options["float32"]), engines_from(options["engines"])
-    model = Model(model_path(model_name))
+    model = Model(model_path(model_name), name)
     float32 = bool(options["float32"])
     return model, verify(model, spec, float32=float32, settings=settings, engines=engines, since=since)
 

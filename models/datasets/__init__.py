@@ -39,6 +39,8 @@ def load_dataset(
     kind, _, place = name.partition(":")
     if kind not in DATASETS:
         raise InvalidInput(f"unknown data set '{name}': choose {CHOICES}")
+    if kind == "digits" and place:
+        raise InvalidInput(f"the data set 'digits' is built in and takes no place: digits, not '{name}'")
     if kind != "digits" and not place:
         raise InvalidInput(f"the data set '{kind}' needs a place: choose {CHOICES}")
     module, function = DATASETS[kind].split(":")

@@ -23,6 +23,7 @@ _ARCHIVE = Source(
     ("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",),
 )
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+_KNOWN = ("cifar-10", "data_batch", "test_batch", "train", "test")
 _BATCHES = {"train": [f"data_batch_{i}" for i in range(1, 6)], "test": ["test_batch"]}
 
 
@@ -41,7 +42,7 @@ def load(place: str, split: str) -> Dataset:
         images = np.stack([image for image, _ in found]).transpose(0, 3, 1, 2)
         return Dataset.from_bytes("cifar10", images, np.array([label for _, label in found]))
     try:
-        _unpack(fetch(_ARCHIVE, folder), folder / "cifar-10-batches-bin")
+        _unpack(fetch(_ARCHIVE, folder, _KNOWN), folder / "cifar-10-batches-bin")
     except InvalidInput as error:
         raise InvalidInput(
             f"{folder}: holds no CIFAR-10: needs {_BATCHES[split][0]}.bin or {_BATCHES[split][0]} of the standard "

@@ -24,8 +24,13 @@ class Source:
     addresses: tuple[str, ...]
 
 
-def fetch(source: Source, folder: Path) -> Path:
+def fetch(source: Source, folder: Path, known: tuple[str, ...]) -> Path:
     """Download a file into a folder.
+
+    Args:
+        source: of the file.
+        folder: an empty one, or one that holds something of the data set.
+        known: how names of the data set's files start.
 
     Raises:
         InvalidInput: no network, or what came is not the file; says which file to put where.
@@ -34,6 +39,11 @@ def fetch(source: Source, folder: Path) -> Path:
     if not folder.is_dir():
         raise InvalidInput(
             f"{folder}: no such folder; give the one with {source.name}, or create it to have it fetched"
+        )
+    held = [path.name for path in folder.iterdir()]
+    if held and not any(name.startswith(known) for name in held):
+        raise InvalidInput(
+            f"{folder}: holds other things, and no {source.name}; give the folder that has it, or an empty one to fetch it into"
         )
     advice = f"put {source.name} into {folder} by hand"
     reason = ""

@@ -18,6 +18,7 @@ FILES = {
 }
 
 
+_KNOWN = tuple(stem for stems in FILES.values() for stem in stems)
 _MIRRORS = {
     "mnist": "https://ossci-datasets.s3.amazonaws.com/mnist/",
     "fashion-mnist": "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
@@ -67,7 +68,7 @@ def _find(name: str, folder: Path, stem: str) -> Path:
     for path in (folder / stem, folder / f"{stem}.gz"):
         if path.is_file():
             return path
-    return fetch(Source(f"{stem}.gz", _MD5[name][stem], (f"{_MIRRORS[name]}{stem}.gz",)), folder)
+    return fetch(Source(f"{stem}.gz", _MD5[name][stem], (f"{_MIRRORS[name]}{stem}.gz",)), folder, _KNOWN)
 
 
 def _read_idx(name: str, folder: Path, stem: str) -> np.ndarray:

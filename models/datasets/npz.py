@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from advverify.verifier.errors import InvalidInput
+from advverify.verifier.errors import InvalidInput, no_file
 
 from .base import INTEGERS, Dataset
 
@@ -25,12 +25,15 @@ def load(place: str, split: str) -> Dataset:
     file, _, name = place.partition("#")
     path = Path(file)
     if not path.is_file():
-        raise InvalidInput(f"{path}: no such file; give npz:FILE with arrays 'images' and 'labels'")
+        raise InvalidInput(f"{path}: {no_file(path)}; give npz:FILE with arrays 'images' and 'labels'")
+    if not zipfile.is_zipfile(path):  # numpy would take it for an array or a pickle
+        raise InvalidInput(f"{path}: not an .npz file; write it with numpy.savez(FILE, images=..., labels=...)")
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise InvalidInput(f"{path}: not a readable .npz of plain arrays ({error})") from error
+        reason = "arrays of Python objects" if "allow_pickle" in str(error) else str(error)
+        raise InvalidInput(f"{path}: not a readable .npz of plain arrays ({reason})") from error
     pairs = [(name, f"{name}_labels")] if name else [("images", "labels"), ("x", "y"), ("x_test", "y_test")]
     for images, labels in pairs:
         if images in arrays and labels in arrays:

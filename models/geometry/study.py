@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from advverify.verifier.errors import InvalidInput
+
 from . import boundary as bd
 from .curvature import curvature_profile, finite_hessian, shared_curved_directions
 from .subspace import distance_within, subspace_law
@@ -35,9 +37,17 @@ class Options:
 
 
 def study(forward: bd.Forward, images: Tensor, labels: Tensor, options: Options) -> dict[str, Any]:
-    """Measure a network on rightly classified images (N, n)."""
+    """Measure a network on rightly classified images (N, n).
+
+    Raises:
+        InvalidInput: from fewer than two of them a boundary is found.
+    """
     generator = torch.Generator().manual_seed(options.seed)
     edge = bd.nearest_boundary(forward, images, labels)
+    if len(edge.points) < 2:
+        raise InvalidInput(
+            f"a boundary was found from {len(edge.points)} of {len(images)} images; geometry takes at least two: give more images"
+        )
     normal = bd.normals(forward, edge)
     median = float(edge.distance.median())
     h = options.h * median

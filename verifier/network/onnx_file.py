@@ -13,7 +13,7 @@ from pathlib import Path
 import onnx
 from onnx.external_data_helper import load_external_data_for_model
 
-from ..errors import InvalidModel
+from ..errors import InvalidModel, no_file
 
 _LARGEST = (1 << 31) - 1  # bytes of a protobuf message, thus of what a compressed file may unpack to
 
@@ -43,7 +43,7 @@ def open_file(path: str | Path) -> OnnxFile:
     """
     path = Path(path)
     if not path.is_file():
-        raise InvalidModel(f"{path}: no such file; give the path of an ONNX file, or zoo:NAME for a shipped network")
+        raise InvalidModel(f"{path}: {no_file(path)}; give the path of an ONNX file")
     content = path.read_bytes()
     compressed = path.suffix == ".gz"
     try:

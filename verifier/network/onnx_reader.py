@@ -193,26 +193,8 @@ class _Reader:
             raise UnsupportedOperator(
                 f"{self.origin}: {label}: operator {node.domain}.{kind} is not a standard ONNX operator"
             )
-        if kind == "Shape" and operands and isinstance(operands[0], Stream):
-            return [_shape_of(node, operands[0])]
-        if not any(isinstance(value, Stream) for value in operands):
-            return fold(context, node, operands)
-        target = READERS.get(kind)
-        if target is None:
-            raise UnsupportedOperator(
-                f"{self.origin}: {label}: operator {kind} is not supported; `advverify capabilities` lists those that are"
-            )
-        for name, value in zip(node.input, operands, strict=True):
-            if isinstance(value, np.ndarray):
-                self._check(name, value, kind in _LIMITED)
-        module, function = target.split(":")
-        reader = getattr(import_module(f".onnx_ops.{module}", __package__), function)
         try:
-            attributes: dict[str, Any] = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-            for key, number in attributes.items():
-                if isinstance(number, float):
-                    self._check(f"{label}, {key}", np.array(number), kind in _LIMITED)
-            result = reader(context, node, operands, attributes)
+            result = self._result(node, operands)
         except _MALFORMED as error:
             if isinstance(error, AdvverifyError):
                 raise
@@ -220,6 +202,31 @@ class _Reader:
         self.notes.extend(context.notes)
         context.notes.clear()
         return result if isinstance(result, list) else [result]
+
+    def _result(self, node: onnx.NodeProto, operands: list[Value | None]) -> Value | list[Value]:
+        """What a node computes: folded where it is constant, else by the reader of its operator."""
+        context, kind = self.context, node.op_type
+        if kind == "Shape" and operands and isinstance(operands[0], Stream):
+            return _shape_of(node, operands[0])
+        if not any(isinstance(value, Stream) for value in operands):
+            return fold(context, node, operands)
+        target = READERS.get(kind)
+        if target is None:
+            raise UnsupportedOperator(
+                f"{self.origin}: {context.label}: operator {kind} is not supported; `advverify capabilities` lists those "
+                "that are"
+            )
+        for name, value in zip(node.input, operands, strict=True):
+            if isinstance(value, np.ndarray):
+                self._check(name, value, kind in _LIMITED)
+        module, function = target.split(":")
+        reader = getattr(import_module(f".onnx_ops.{module}", __package__), function)
+        attributes: dict[str, Any] = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        for key, number in attributes.items():
+            if isinstance(number, float):
+                self._check(f"{context.label}, {key}", np.array(number), kind in _LIMITED)
+        result: Value | list[Value] = reader(context, node, operands, attributes)
+        return result
 
     def _check(self, name: str, array: np.ndarray, limits: bool) -> None:
         """Check a constant that meets a stream.

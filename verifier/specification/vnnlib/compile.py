@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...errors import InvalidSpecification
+from ...errors import InvalidSpecification, no_file
 from ..region import RATIONAL_INPUTS, Region
 from ..specification import Case, Polytope, Specification
 from .contradiction import Contradictions
@@ -25,10 +25,11 @@ from .endings import Untranslatable, translate
 from .formula import And, Conjunction, Formula, Inequality, Linear, Or, build, disjuncts, split
 from .intervals import Interval, Sides, decimals, intervals, sides
 from .rows import Row, polytope, row_of
-from .syntax import Deadline, Source, parse
+from .syntax import Atom, Deadline, Form, Source, parse
 
 MAX_TEXT = 512 * 1024 * 1024
 MAX_NUMBERS = 2**28  # of all boxes and polytopes together
+_VERSIONS = ("1.0", "2.0", "2.1")
 _NAMED = 3  # coordinates that a note names, the others it counts
 
 
@@ -49,12 +50,16 @@ class Property:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a property's reader has to know of the network: sizes, and `Network.ending` and `Network.input_dtype`."""
+    """What a property's reader has to know of the network: sizes, `Network.ending` and `Network.input_dtype`, and a name.
+
+    A property that names its network (VNN-LIB 2) must call it `name`, where that is not empty.
+    """
 
     inputs: int
     outputs: int
     ending: str = ""
     input_dtype: str = "float64"
+    name: str = ""
 
 
 def read_vnnlib(path: str | Path, facts: Facts, deadline: float = math.inf) -> Property:
@@ -66,7 +71,7 @@ def read_vnnlib(path: str | Path, facts: Facts, deadline: float = math.inf) -> P
     """
     path = Path(path)
     if not path.is_file():
-        raise InvalidSpecification(f"{path}: no such file; give the path of a .vnnlib or .vnnlib.gz property")
+        raise InvalidSpecification(f"{path}: {no_file(path)}; give the path of a .vnnlib or .vnnlib.gz property")
     try:
         if path.suffix == ".gz":
             with gzip.open(path, "rb") as stream:
@@ -90,7 +95,7 @@ def read_vnnlib(path: str | Path, facts: Facts, deadline: float = math.inf) -> P
 def compile_vnnlib(text: str, facts: Facts, deadline: float = math.inf) -> Property:
     """Compile a text; see `read_vnnlib`."""
     source = Source(text.removeprefix("\ufeff"), Deadline(deadline))
-    declared = Declarations(source, facts.inputs, facts.outputs)
+    declared = Declarations(source, facts.inputs, facts.outputs, facts.name)
     assertions: list[Formula] = []
     for form in parse(source):
         match form.head:
@@ -103,7 +108,9 @@ def compile_vnnlib(text: str, facts: Facts, deadline: float = math.inf) -> Prope
                     raise source.error("an assertion has one formula", form.offset)
                 source.deadline.check()
                 assertions.append(build(form.items[1], source, declared.resolve))
-            case "vnnlib-version" | "set-logic" | "set-info" | "set-option" | "check-sat" | "get-model" | "exit":
+            case "vnnlib-version":
+                _check_version(form, source)
+            case "set-logic" | "set-info" | "set-option" | "check-sat" | "get-model" | "exit":
                 pass
             case _:
                 raise source.error(f"'{form.head[:40] or '()'}' is not a VNN-LIB command", form.offset)
@@ -111,6 +118,14 @@ def compile_vnnlib(text: str, facts: Facts, deadline: float = math.inf) -> Prope
         raise InvalidSpecification("the property asserts nothing")
     certain, choices = split(And(tuple(assertions)))
     return _Assembly(certain, source, declared, facts).of(_alternatives(choices, source))
+
+
+def _check_version(form: Form, source: Source) -> None:
+    """Refuse versions whose meaning is not known here: (vnnlib-version <2.0>)."""
+    written = " ".join(a.text for a in form.items[1:] if isinstance(a, Atom)).strip("<>")
+    if written not in _VERSIONS:
+        known = ", ".join(f"<{version}>" for version in _VERSIONS)
+        raise source.error(f"VNN-LIB version '{written[:40]}' is not known; supported are {known}", form.offset)
 
 
 def _alternatives(choices: list[Or], source: Source) -> list[Conjunction]:

@@ -17,9 +17,9 @@ _SCALAR = re.compile(r"([XY])_(\d{1,18})")
 class Declarations:
     """Which names stand for which flat inputs and outputs."""
 
-    def __init__(self, source: Source, inputs: int, outputs: int) -> None:
-        """Nothing declared yet, for a network of these sizes."""
-        self.source = source
+    def __init__(self, source: Source, inputs: int, outputs: int, name: str = "") -> None:
+        """Nothing declared yet, for a network of these sizes, called so where it has a name."""
+        self.source, self.called = source, name
         self.sizes = {"X": inputs, "Y": outputs}
         self.scalars: dict[str, Variable] = {}
         self.foreign: set[str] = set()
@@ -49,6 +49,11 @@ class Declarations:
         """(declare-network N (declare-input X Real [1,5]) (declare-output Y Real [1,2])) of VNN-LIB 2.0."""
         if self.tensors:
             raise self.source.error("properties of several networks are not supported", form.offset)
+        called = form.items[1] if len(form.items) > 1 else None
+        if self.called and isinstance(called, Atom) and called.text != self.called:
+            raise self.source.error(
+                f"the property is about a network called {called.text[:40]}, not {self.called[:40]}", called.offset
+            )
         for item in form.items[2:]:
             if not isinstance(item, Form):
                 continue
