@@ -10,7 +10,7 @@ from advverify.models.datasets import load_dataset
 from advverify.models.zoo import path_of
 from advverify.verifier.api import Model, certify, distance
 from advverify.verifier.bounds.branching import SCORES
-from advverify.verifier.engines import Settings
+from advverify.verifier.engines import ReluSplitOptions, Settings
 from advverify.verifier.outcome import Verdict
 from advverify.verifier.specification import Threat
 
@@ -35,7 +35,9 @@ def command(model: str, take: int, share: float, timeout: float) -> None:
     for score, fsb_candidates in itertools.product(SCORES, (1, 3)):
         seconds, nodes, settled = [], 0, 0
         for image, label, eps in queries:
-            settings = Settings(timeout=timeout, branching=score, fsb_candidates=fsb_candidates, tightening=False)
+            settings = Settings(
+                timeout=timeout, relu_split=ReluSplitOptions(score, fsb_candidates, intermediate_bounds=False)
+            )
             outcome = certify(network, image, label, Threat("inf", eps), settings=settings, engines=engines)
             settled += outcome.verdict is not Verdict.UNKNOWN
             seconds.append(outcome.seconds)

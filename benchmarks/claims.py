@@ -37,12 +37,12 @@ def command(model: Path, data: str, image: int, timeout: float) -> None:
     click.echo(f"by all engines: {known.lower:.6f} to {known.upper:.6f}", err=True)
     network = opened.network
     radius = min(known.upper * 1.2, 1.0)
-    case = robustness(x, label, Threat("inf", radius), network.output_size).cases[0]
-    bounds = crown(network, InputSet.from_regions([case.region]))
+    disjunct = robustness(x, label, Threat("inf", radius), network.output_size).disjuncts[0]
+    bounds = crown(network, InputSet.from_regions([disjunct.region]))
     rows = []
     for symmetric, presolve in itertools.product((False, True), repeat=2):
         form = Formulation(symmetric, True)
-        program = encode(network, bounds, case.region, case.unsafe, Objective.MIN_DISTORTION, form)
+        program = encode(network, bounds, disjunct.region, disjunct.unsafe, Objective.MIN_DISTORTION, form)
         result = Highs().solve(program, SolveOptions(time_limit=timeout, presolve=presolve))
         tree = LpTree(program).minimum(timeout, target=result.dual_bound)
         wrong = result.dual_bound > known.upper * (1 + 1e-6) or tree.bound > known.upper * (1 + 1e-6)

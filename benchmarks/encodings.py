@@ -75,16 +75,18 @@ def command(images: int, timeout: float, model: str) -> None:
         for step in STEPS:
             radius = 1.0
             if step.box:
-                wide = robustness(image, label, Threat("inf", 1.0, target=target), len(logits)).cases[0]
+                wide = robustness(image, label, Threat("inf", 1.0, target=target), len(logits)).disjuncts[0]
                 found = minimal(AttackProblem.build(network, [(wide.region, wide.unsafe[0])]))
                 radius = min(1.0, float(found.distance[0]))
-            case = robustness(image, label, Threat("inf", radius, target=target), len(logits)).cases[0]
-            inputs = InputSet.from_regions([case.region])
+            disjunct = robustness(image, label, Threat("inf", radius, target=target), len(logits)).disjuncts[0]
+            inputs = InputSet.from_regions([disjunct.region])
             bounds = crown(network, inputs) if step.crown else ibp(network, inputs)
             began = time.perf_counter()
             if step.obbt:
-                bounds = tighten(network, bounds, case.region, case.unsafe, timeout)
-            program = encode(network, bounds, case.region, case.unsafe, Objective.MIN_DISTORTION, step.formulation)
+                bounds = tighten(network, bounds, disjunct.region, disjunct.unsafe, timeout)
+            program = encode(
+                network, bounds, disjunct.region, disjunct.unsafe, Objective.MIN_DISTORTION, step.formulation
+            )
             if step.cuts:
                 program = strengthened(network, program, timeout)
             result = Highs().solve(program, SolveOptions(time_limit=timeout, relative_gap=1e-4, threads=2))

@@ -90,7 +90,7 @@ def share_of_bound(model: Model, image: np.ndarray, eps: float, points: int) -> 
     x = x.astype(SINGLE).astype(np.float64)
     true = evaluate(model.network, torch.from_numpy(x)).numpy()
     single = evaluate(model.network.to(torch.float32), torch.from_numpy(x.astype(SINGLE)))
-    runs = [model.judge.run(x), single.double().numpy()]
+    runs = [model.executor.run(x), single.double().numpy()]
     runs += [np.stack([execute(network, row, order) for row in x]) for order in ORDERS.values()]
     share = max(float((np.abs(run - true) / bound).max()) for run in runs)
     assert share <= 1, "an execution left the stated error bound"

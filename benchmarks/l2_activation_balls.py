@@ -40,10 +40,10 @@ def certified(model: Model, data: str, take: int, eps: float, balls: bool) -> in
         image, label = images.images[index].ravel(), int(images.labels[index])
         if int(predict(network, torch.from_numpy(image).double()[None])) != label:
             continue
-        case = robustness(image, label, Threat("2", eps), network.output_size).cases[0]
-        inputs = InputSet.from_regions([case.region])
+        disjunct = robustness(image, label, Threat("2", eps), network.output_size).disjuncts[0]
+        inputs = InputSet.from_regions([disjunct.region])
         inputs = inputs.with_balls(network) if balls else inputs
-        matrix = torch.stack([torch.from_numpy(polytope.matrix[0]) for polytope in case.unsafe]).double()
+        matrix = torch.stack([torch.from_numpy(polytope.matrix[0]) for polytope in disjunct.unsafe]).double()
         start = Start.output(network, matrix[None], torch.zeros(1, len(matrix), dtype=torch.float64))
         with torch.no_grad():
             bounds = crown(network, inputs)

@@ -32,12 +32,12 @@ def advverify(model: str, lower: np.ndarray, upper: np.ndarray, label: int, limi
     """This project, on the box as a property."""
     from advverify.verifier.api import Model, verify
     from advverify.verifier.engines import Settings
-    from advverify.verifier.specification import Case, Region, Specification, robustness
+    from advverify.verifier.specification import Disjunct, Region, Specification, robustness
 
     network = Model(model)
     middle = (lower + upper) / 2
-    unsafe = robustness(middle, label, Threat("inf", 1.0), network.network.output_size).cases[0].unsafe
-    specification = Specification((Case(Region(lower, upper), unsafe),))
+    unsafe = robustness(middle, label, Threat("inf", 1.0), network.network.output_size).disjuncts[0].unsafe
+    specification = Specification((Disjunct(Region(lower, upper), unsafe),))
     outcome = verify(network, specification, settings=Settings(timeout=limit, threads=THREADS))
     return outcome.verdict.value
 
@@ -186,7 +186,7 @@ IMPORTS = {
         "advverify.verifier.api",
         "advverify.verifier.engines.falsify",
         "advverify.verifier.engines.propagate",
-        "advverify.verifier.engines.branch_and_bound.relu_split",
+        "advverify.verifier.engines.branch_and_bound.relu.engine",
     ),
     "omlt + highs": ("onnx", "pyomo.environ", "omlt", "omlt.io.onnx", "omlt.neuralnet", "highspy"),
     "pyscipopt-ml + scip": ("onnx", "pyscipopt", "pyscipopt_ml.add_predictor"),

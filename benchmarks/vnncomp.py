@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from advverify.verifier.api import verify
-from advverify.verifier.engines import Settings
+from advverify.verifier.engines import ReluSplitOptions, Settings
 from advverify.verifier.outcome import Verdict
 
 from .measure import median, table
@@ -33,7 +33,7 @@ def command(folders: tuple[Path, ...], timeout: float, take: int | None, branchi
         truth = {(row[0], row[1]): row[3] for row in list(csv.reader((folder / "truth.csv").open()))[1:]}
         seconds, nodes, settled, wrong = [], 0, 0, 0
         for model, spec, limit in instances:
-            settings = Settings(timeout=min(timeout, float(limit)), branching=branching)
+            settings = Settings(timeout=min(timeout, float(limit)), relu_split=ReluSplitOptions(branching))
             outcome = verify(folder / model, folder / spec, settings=settings)
             word, expected = _WORDS[outcome.verdict], truth.get((model, spec), "unknown")
             settled += word != "unknown"

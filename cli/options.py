@@ -147,7 +147,7 @@ def settings_from(options: dict[str, Any], gpu: bool = True, many: bool = False)
     Raises:
         InvalidInput: a limit that makes no sense.
     """
-    from advverify.verifier.engines import Settings
+    from advverify.verifier.engines import MilpOptions, Settings
     from advverify.verifier.solvers import get_solver
 
     timeout = float(options["timeout"])
@@ -170,7 +170,7 @@ def settings_from(options: dict[str, Any], gpu: bool = True, many: bool = False)
         gap=gap,
         threads=threads,
         seed=int(options["seed"]),
-        solver=options["solver"],
+        milp=MilpOptions(solver=options["solver"]),
         device=device,
         proofs=proofs,
     )

@@ -19,7 +19,7 @@ from advverify.verifier.errors import InvalidModel
 from advverify.verifier.network.agreement import Agreement
 from advverify.verifier.network.nodes import Affine, Network
 from advverify.verifier.network.onnx_reader import read_file
-from advverify.verifier.network.onnx_runtime import OnnxJudge
+from advverify.verifier.network.onnx_runtime import OnnxExecutor
 
 
 def shifted(network: Network, index: int, factor: float, shift: float) -> Network:
@@ -35,34 +35,34 @@ def shifted(network: Network, index: int, factor: float, shift: float) -> Networ
 @pytest.mark.parametrize("seed", range(4))
 def test_a_wrong_reading_is_caught(tmp_path: Path, kind: str, seed: int) -> None:
     path = write_network(tmp_path / "m.onnx", kind, seed)
-    reading, judge = read_file(path), OnnxJudge(path)
-    Agreement(reading.network, reading.plain, judge).check()
+    reading, executor = read_file(path), OnnxExecutor(path)
+    Agreement(reading.network, reading.plain, executor).check()
     last = reading.network.output
     with pytest.raises(InvalidModel, match="something else than what was read"):
-        Agreement(shifted(reading.network, last, 1.0, 1e-3), reading.plain, judge).check()
+        Agreement(shifted(reading.network, last, 1.0, 1e-3), reading.plain, executor).check()
 
 
 @pytest.mark.parametrize("ending", ["Softmax", "LogSoftmax", "Sigmoid"])
 def test_a_wrong_ending_or_logits_behind_one_are_caught(tmp_path: Path, ending: str) -> None:
     onnx.save(classifier(node(ending, ["z"], ["y"])), tmp_path / "m.onnx")
-    reading, judge = read_file(tmp_path / "m.onnx"), OnnxJudge(tmp_path / "m.onnx")
-    Agreement(reading.network, reading.plain, judge).check()
+    reading, executor = read_file(tmp_path / "m.onnx"), OnnxExecutor(tmp_path / "m.onnx")
+    Agreement(reading.network, reading.plain, executor).check()
     others = {"Softmax": "LogSoftmax", "LogSoftmax": "Sigmoid", "Sigmoid": "Softmax"}
     for wrong in (
         replace(reading.network, ending=others[ending]),
         shifted(reading.network, reading.network.output, 1.0, 0.01),  # the same for all: Softmax does not see it
     ):
         with pytest.raises(InvalidModel, match="something else"):
-            Agreement(wrong, reading.plain, judge).check()
+            Agreement(wrong, reading.plain, executor).check()
 
 
 def test_a_network_with_a_note_is_compared(tmp_path: Path) -> None:
     constants = weights(W=np.full((2, 4), 1e6), b=np.zeros(2))
     onnx.save(build([node("Gemm", ["x", "W", "b"], ["y"], transB=1)], constants), tmp_path / "m.onnx")
-    reading, judge = read_file(tmp_path / "m.onnx"), OnnxJudge(tmp_path / "m.onnx")
+    reading, executor = read_file(tmp_path / "m.onnx"), OnnxExecutor(tmp_path / "m.onnx")
     assert reading.network.notes
     with pytest.raises(InvalidModel, match="something else"):
-        Agreement(shifted(reading.network, reading.network.output, 1.0, 100.0), reading.plain, judge).check()
+        Agreement(shifted(reading.network, reading.network.output, 1.0, 100.0), reading.plain, executor).check()
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

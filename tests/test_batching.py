@@ -21,11 +21,11 @@ from advverify.verifier.attacks import AttackProblem, base, run
 from advverify.verifier.attacks.base import project
 from advverify.verifier.attacks.pgd import Pgd
 from advverify.verifier.engines import Settings
-from advverify.verifier.engines.branch_and_bound import relu_split
-from advverify.verifier.engines.branch_and_bound.domain import Domain
-from advverify.verifier.engines.branch_and_bound.tree import Root, Tree
+from advverify.verifier.engines.branch_and_bound.relu import engine as relu_split
+from advverify.verifier.engines.branch_and_bound.relu.domain import Domain
+from advverify.verifier.engines.branch_and_bound.relu.tree import Root, Tree
 from advverify.verifier.engines.clock import Clock
-from advverify.verifier.engines.judgement import NetworkJudge
+from advverify.verifier.engines.executor import NetworkExecutor
 from advverify.verifier.engines.milp import Milp
 from advverify.verifier.engines.propagate import Propagate
 from advverify.verifier.engines.region_bounds import RegionBatch, RegionBounds
@@ -99,15 +99,15 @@ def test_a_tree_that_left_a_pair_reports_nothing_more_of_it() -> None:
     network = random_network("mlp", 0)
     image = np.full(network.input_size, 0.5)
     specification = robustness(image, 0, Threat("inf", 0.1), 3)
-    state = SearchState.open(Query(network, specification, Objective.FEASIBILITY), SETTINGS, NetworkJudge(network))
-    tree = Tree([Root(state, pair, state.region_bounds) for pair in state.pairs])
+    state = SearchState.open(Query(network, specification, Objective.FEASIBILITY), SETTINGS, NetworkExecutor(network))
+    tree = Tree([Root(state, subproblem, state.region_bounds) for subproblem in state.subproblems])
     whole = Domain(np.zeros(0, np.int8), np.zeros(0, np.int8), -1.0, -1.0)
     tree.push(0, whole)
     tree.close(0, 3.0)
     tree.leave(0)
     assert tree.pop(4, 0.0) == [] and not tree.heap
     tree.report("test")
-    assert state.pairs[0].lower == -math.inf
+    assert state.subproblems[0].lower == -math.inf
 
 
 @pytest.mark.parametrize("norm", ["inf", "1", "2", "0"])
@@ -117,7 +117,7 @@ def test_stacked_bounds_are_those_of_each_region(kind: str, norm: str) -> None:
     images, labels = images_of(network, 5)
     radii = [1, 1, 2, 1, 2] if norm == "0" else [0.05, 0.1, 0.3, 0.2, 0.15]
     regions = [
-        robustness(x, y, Threat(norm, r), 3).cases[0].region for x, y, r in zip(images, labels, radii, strict=True)
+        robustness(x, y, Threat(norm, r), 3).disjuncts[0].region for x, y, r in zip(images, labels, radii, strict=True)
     ]
     searches = [(RegionBounds(network), region) for region in regions]
     known = searches[3][0].of(regions[3])  # one of them is known already
@@ -206,7 +206,7 @@ def test_ctrl_c_among_the_hard_ones_keeps_what_is_proved(monkeypatch: pytest.Mon
     assert easy and len(hard) > 1
 
     def stop(engine: Milp, state: SearchState, deadline: float) -> None:
-        if np.array_equal(state.query.specification.cases[0].region.ball.center, images[hard[1]]):  # type: ignore[union-attr]
+        if np.array_equal(state.query.specification.disjuncts[0].region.ball.center, images[hard[1]]):  # type: ignore[union-attr]
             raise KeyboardInterrupt
         run_milp(engine, state, deadline)
 
@@ -257,13 +257,15 @@ def test_descents_that_leave_a_batch_keep_what_they_found() -> None:
     """A batch that is cut down to those that go on finds what each problem alone finds."""
     network = random_network("conv", 1)
     images, labels = images_of(network, 16)
-    pairs = []
+    subproblems = []
     for x, y in zip(images, labels, strict=True):
-        case = robustness(x, y, Threat("inf", 0.3), 3).cases[0]
-        pairs += [(case.region, polytope) for polytope in case.unsafe]
+        disjunct = robustness(x, y, Threat("inf", 0.3), 3).disjuncts[0]
+        subproblems += [(disjunct.region, polytope) for polytope in disjunct.unsafe]
     for attack in (Pgd(steps=12, restarts=1, trial=3, hope=0.6), Pgd(steps=9, restarts=1)):
-        together = run(attack, AttackProblem.build(network, pairs))
-        violation = torch.stack([run(attack, AttackProblem.build(network, [pair])).violation[0] for pair in pairs])
+        together = run(attack, AttackProblem.build(network, subproblems))
+        violation = torch.stack(
+            [run(attack, AttackProblem.build(network, [subproblem])).violation[0] for subproblem in subproblems]
+        )
         assert bool((together.success == (violation < 0)).all())
         assert bool(together.success.any()) and not bool(together.success.all())
         still = ~together.success
@@ -288,7 +290,7 @@ def test_nothing_stays_on_the_cpu(kind: str, norm: str, monkeypatch: pytest.Monk
         for x, y in zip(images, labels, strict=True):
             specification = robustness(x, y, Threat(norm, eps), network.output_size)
             queries.append(Query(away, specification, Objective.FEASIBILITY))
-        there = dict(cascade.solve_all(queries, NetworkJudge(network), replace(SETTINGS, device=DEVICE), rest=False))
+        there = dict(cascade.solve_all(queries, NetworkExecutor(network), replace(SETTINGS, device=DEVICE), rest=False))
         with pytest.raises(MixedDevices):
             away.nodes[-1].bias + network.nodes[-1].bias  # type: ignore[union-attr]
     assert here and {k: o.verdict for k, o in there.items()} == {k: o.verdict for k, o in here.items()}

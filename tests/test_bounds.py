@@ -15,7 +15,7 @@ from advverify.verifier.bounds.alpha_crown import AlphaCrown, raise_bounds
 from advverify.verifier.bounds.backward import Start
 from advverify.verifier.bounds.intermediate import tighten_intermediate
 from advverify.verifier.bounds.neuron_split import NeuronSplit
-from advverify.verifier.engines.branch_and_bound.input_split import clip
+from advverify.verifier.engines.branch_and_bound.input.search import clip
 from advverify.verifier.network.compose import max_to_relu
 from advverify.verifier.network.evaluate import evaluate, evaluate_all
 from advverify.verifier.norms import get_norm

@@ -14,8 +14,9 @@ from oracle import nearest, worst_margin
 
 from advverify.verifier.api import certify, distance, verify
 from advverify.verifier.bounds.branching import SCORES
-from advverify.verifier.engines import ENGINES, Settings, region_bounds
-from advverify.verifier.engines.branch_and_bound import domain_bounds, relu_split
+from advverify.verifier.engines import ENGINES, MilpOptions, ReluSplitOptions, Settings, region_bounds
+from advverify.verifier.engines.branch_and_bound.relu import bounds as domain_bounds
+from advverify.verifier.engines.branch_and_bound.relu import engine as relu_split
 from advverify.verifier.network.builder import NetworkBuilder, tensor
 from advverify.verifier.network.evaluate import predict
 from advverify.verifier.network.nodes import Network
@@ -94,7 +95,7 @@ def test_margins_of_verdicts_hold(engines: tuple[str, ...]) -> None:
     for kind, seed, eps in itertools.product(("mlp", "leaky", "residual"), range(3), (0.05, 0.2, 0.3)):
         network, image, label = case(kind, seed)
         truth = margin_of(kind, seed, eps)
-        settings = replace(FAST, tightening=False)
+        settings = replace(FAST, relu_split=ReluSplitOptions(intermediate_bounds=False))
         outcome = certify(network, image, label, Threat("inf", eps), settings=settings, engines=engines)
         assert outcome.bracket.lower <= truth + 1e-6, (kind, seed, eps)
         assert outcome.bracket.upper >= truth - 1e-6, (kind, seed, eps)
@@ -107,7 +108,7 @@ def test_margins_of_verdicts_hold(engines: tuple[str, ...]) -> None:
 def test_milp_alone_is_exact(norm: str, joint: bool) -> None:
     network, image, label = case("mlp", 3)
     truth = nearest(network, image, label, norm)
-    settings = Settings(timeout=20, gap=5e-7, threads=1, joint=joint)
+    settings = Settings(timeout=20, gap=5e-7, threads=1, milp=MilpOptions(all_targets=joint))
     bracket = distance(network, image, label, Threat(norm), settings=settings, engines=("milp",)).bracket
     assert bracket.lower == pytest.approx(truth, abs=1e-6)
 
@@ -116,7 +117,7 @@ def test_symmetric_big_m_and_free_stable_binaries_give_the_same_answer() -> None
     network, image, label = case("mlp", 4)
     truth = nearest(network, image, label, "inf")
     for symmetric, fix in itertools.product((False, True), repeat=2):
-        settings = Settings(timeout=20, gap=5e-7, threads=1, symmetric=symmetric, fix_stable=fix)
+        settings = Settings(timeout=20, gap=5e-7, threads=1, milp=MilpOptions(symmetric=symmetric, fix_stable=fix))
         bracket = distance(network, image, label, Threat("inf"), settings=settings, engines=("falsify", "milp")).bracket
         assert bracket.lower == pytest.approx(truth, abs=1e-5)
 
@@ -144,7 +145,10 @@ def test_every_way_to_choose_a_split_is_exact(score: str, fsb_candidates: int) -
         network, image, label = case(kind, seed)
         truth = nearest(network, image, label, "inf")
         settings = Settings(
-            timeout=20, gap=1e-4, threads=1, branching=score, fsb_candidates=fsb_candidates, tightening=False
+            timeout=20,
+            gap=1e-4,
+            threads=1,
+            relu_split=ReluSplitOptions(score, fsb_candidates, intermediate_bounds=False),
         )
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(domain_bounds, "_REFINE_UNSTABLE", refine)

@@ -76,7 +76,7 @@ def test_certificates_lie_below_exact_distances() -> None:
         assert pairs is not None
         for i in range(2):
             image, label = data.images[i], int(data.labels[i])
-            logits = model.judge.run(image.reshape(1, -1))[0].astype(np.float64)
+            logits = model.executor.run(image.reshape(1, -1))[0].astype(np.float64)
             bound = certificate(logits, label, pairs)
             outcome = distance(model, image, label, Threat("2"), settings=Settings(timeout=30, gap=0.05))
             assert 0 < bound <= outcome.bracket.upper

@@ -173,7 +173,7 @@ def test_bounds_from_solves_hold_where_inputs_are_unsafe(kind: str, norm: str) -
         n = network.input_size
         region = region_of(norm, n, seed, 0.7)
         assert region.ball is not None
-        unsafe = robustness(region.ball.center, 0, Threat(norm, region.ball.radius), 3).cases[0].unsafe[:1]
+        unsafe = robustness(region.ball.center, 0, Threat(norm, region.ball.radius), 3).disjuncts[0].unsafe[:1]
         after = tighten(network, ibp(network, InputSet.from_regions([region])), region, unsafe, 2.0, "lp", depth=0.2)
         x = samples(region, seed, 400)
         output = activations(network, x)[-1][0].astype(np.float64)

@@ -13,7 +13,7 @@ from advverify.verifier.bounds import InputSet, crown, ibp
 from advverify.verifier.encoding import Formulation, encode
 from advverify.verifier.encoding.ideal_relu import separate
 from advverify.verifier.encoding.preactivations import preactivations
-from advverify.verifier.engines import Settings
+from advverify.verifier.engines import MilpOptions, Settings
 from advverify.verifier.engines.root_cuts import strengthened
 from advverify.verifier.network.evaluate import evaluate_all, predict
 from advverify.verifier.network.nodes import Relu
@@ -31,15 +31,15 @@ def test_fixed_input_gives_the_forward_pass(kind: str, form: Formulation) -> Non
         network = random_network(kind, seed)
         rng = np.random.default_rng(seed)
         center = rng.random(network.input_size)
-        case = robustness(center, 0, Threat("inf", 0.4), 3).cases[0]
-        bounds = method(network, InputSet.from_regions([case.region]))
-        program = encode(network, bounds, case.region, case.unsafe, Objective.MAX_MARGIN, form)
-        low, high = case.region.bounding_box()
+        disjunct = robustness(center, 0, Threat("inf", 0.4), 3).disjuncts[0]
+        bounds = method(network, InputSet.from_regions([disjunct.region]))
+        program = encode(network, bounds, disjunct.region, disjunct.unsafe, Objective.MAX_MARGIN, form)
+        low, high = disjunct.region.bounding_box()
         x = low + rng.random(len(low)) * (high - low)
         result = get_solver("highs").solve(program.fixed(program.columns.inputs, x), SolveOptions(time_limit=20))
         assert result.status is SolverStatus.OPTIMAL and result.point is not None
         values = evaluate_all(network, torch.tensor(x)[None])
-        expected = min(p.violation(values[-1][0].numpy()) for p in case.unsafe)
+        expected = min(p.violation(values[-1][0].numpy()) for p in disjunct.unsafe)
         assert result.objective == pytest.approx(expected, abs=1e-6)
         for i, node in enumerate(network.nodes):
             if isinstance(node, Relu):
@@ -55,9 +55,9 @@ def test_scip_agrees_on_the_quadratic_program() -> None:
         image = np.random.default_rng(1000 + seed).random(3)
         label = int(predict(network, torch.tensor(image)[None]))
         truth = nearest(network, image, label, "2")
-        case = robustness(image, label, Threat("2", 2.0), 3).cases[0]
-        bounds = crown(network, InputSet.from_regions([case.region]))
-        program = encode(network, bounds, case.region, case.unsafe, Objective.MIN_DISTORTION)
+        disjunct = robustness(image, label, Threat("2", 2.0), 3).disjuncts[0]
+        bounds = crown(network, InputSet.from_regions([disjunct.region]))
+        program = encode(network, bounds, disjunct.region, disjunct.unsafe, Objective.MIN_DISTORTION)
         result = get_solver("scip").solve(program, SolveOptions(time_limit=60))
         if np.isinf(truth):
             assert result.status is SolverStatus.INFEASIBLE
@@ -71,10 +71,10 @@ def test_ideal_rows_hold_wherever_the_network_goes_and_cut_the_relaxation(kind: 
     for seed in range(6):
         network = random_network(kind, seed)
         rng = np.random.default_rng(seed)
-        case = robustness(rng.random(network.input_size), 0, Threat("inf", 0.4), 3).cases[0]
-        bounds = crown(network, InputSet.from_regions([case.region]))
-        program = encode(network, bounds, case.region, case.unsafe[:1], Objective.MAX_MARGIN)
-        low, high = case.region.bounding_box()
+        disjunct = robustness(rng.random(network.input_size), 0, Threat("inf", 0.4), 3).disjuncts[0]
+        bounds = crown(network, InputSet.from_regions([disjunct.region]))
+        program = encode(network, bounds, disjunct.region, disjunct.unsafe[:1], Objective.MAX_MARGIN)
+        low, high = disjunct.region.bounding_box()
         solver, options = get_solver("highs"), SolveOptions(time_limit=20)
         relaxed = solver.solve(program.relaxed(), options)
         assert relaxed.point is not None
@@ -102,7 +102,7 @@ def test_the_distance_is_the_same_with_ideal_rows() -> None:
         label = int(predict(network, torch.tensor(image)[None]))
         truth = nearest(network, image, label, "inf")
         for cuts in (False, True):
-            settings = Settings(timeout=20, gap=5e-7, threads=1, cuts=cuts)
+            settings = Settings(timeout=20, gap=5e-7, threads=1, milp=MilpOptions(cuts=cuts))
             bracket = distance(
                 network, image, label, Threat("inf"), settings=settings, engines=("falsify", "milp")
             ).bracket

@@ -20,7 +20,7 @@ from advverify.verifier.network.operators import Dense, Operator
 from advverify.verifier.norms import get_norm
 from advverify.verifier.outcome import Verdict
 from advverify.verifier.query import Objective, Query
-from advverify.verifier.specification import Case, NormBall, Polytope, Region, Specification, Threat
+from advverify.verifier.specification import Disjunct, NormBall, Polytope, Region, Specification, Threat
 from advverify.verifier.specification.vnnlib import Facts
 from advverify.verifier.specification.vnnlib.compile import compile_vnnlib
 
@@ -75,7 +75,7 @@ def test_strict_rows_at_their_maximum() -> None:
         values = evaluate(network, grid)
         for strict in (True, False):
             unsafe = Polytope(row, np.zeros(1), np.array([strict]))
-            outcome = verify(network, Specification((Case(box, (unsafe,)),)))
+            outcome = verify(network, Specification((Disjunct(box, (unsafe,)),)))
             if strict:
                 assert outcome.verdict is Verdict.ROBUST
             elif bool((values[:, 0] == values[:, 1]).any()):
@@ -144,7 +144,7 @@ def test_boxes_that_differ_by_less_than_float64_tells_are_two() -> None:
     boxes = [f"(and (>= X_0 0.0) (<= X_0 0.1{digits}) (> Y_0 0.1))" for digits in ("", "0000000000000000000000001")]
     for order in (boxes, boxes[::-1]):
         specification = on_decimals(f"(or {' '.join(order)})")
-        assert len(specification.cases) == 2
+        assert len(specification.disjuncts) == 2
         assert verify(straight(1.0), specification, settings=Settings(timeout=2.0)).verdict is not Verdict.ROBUST
     keys = {Query(straight(1.0), on_decimals(box), Objective.FEASIBILITY).key for box in boxes}
     assert len(keys) == 2
@@ -190,8 +190,8 @@ def test_maxima_at_their_maximum() -> None:
         for k, members in enumerate(([0, 1, 2], [1, 2, 3])):
             row, limit = -np.eye(2)[k : k + 1], -np.array([most[members].max()])
             for strict, verdict in ((True, Verdict.ROBUST), (False, Verdict.ADVERSARIAL)):
-                case = Case(Region(lower, upper), (Polytope(row, limit, np.array([strict])),))
-                outcome = verify(network, Specification((case,)), settings=Settings(timeout=10.0))
+                disjunct = Disjunct(Region(lower, upper), (Polytope(row, limit, np.array([strict])),))
+                outcome = verify(network, Specification((disjunct,)), settings=Settings(timeout=10.0))
                 assert outcome.verdict is verdict, (seed, k, strict, outcome)
 
 

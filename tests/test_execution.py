@@ -84,7 +84,7 @@ def test_no_execution_leaves_the_bound(tmp_path: Path) -> None:
         points = np.array([p for p in inside if (p == p.astype(SINGLE)).all()]).astype(SINGLE).astype(np.float64)
         assert len(points)
         true = evaluate(exact, torch.from_numpy(points)).numpy()
-        runs = {"onnxruntime": model.judge.run(points), "torch": torch_single(path, points)}
+        runs = {"onnxruntime": model.executor.run(points), "torch": torch_single(path, points)}
         runs |= {name: np.stack([execute(network, p, order) for p in points]) for name, order in ORDERS.items()}
         for name, got in runs.items():
             assert (np.abs(got - true) <= bound + 1e-12).all(), (path.name, name)

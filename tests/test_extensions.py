@@ -19,7 +19,7 @@ from advverify.verifier import attacks, engines, norms, solvers
 from advverify.verifier.api import certify, certify_all, distance
 from advverify.verifier.attacks.base import AttackProblem, Problem
 from advverify.verifier.encoding import MixedIntegerProgram
-from advverify.verifier.engines import Settings
+from advverify.verifier.engines import MilpOptions, Settings
 from advverify.verifier.engines.state import SearchState
 from advverify.verifier.network import onnx_ops, operators
 from advverify.verifier.network.evaluate import predict
@@ -208,8 +208,8 @@ def test_an_attack(monkeypatch: pytest.MonkeyPatch, add_file: AddFile) -> None:
     entry = attacks.Entry("corner:Corner", ("inf",), "ball", "black", "-")
     monkeypatch.setitem(attacks.ATTACKS, "corner", entry)
     network, image, label = asked()
-    case = robustness(image, label, Threat("inf", 0.5), 3).cases[0]
-    problem = AttackProblem.build(network, [(case.region, polytope) for polytope in case.unsafe])
+    disjunct = robustness(image, label, Threat("inf", 0.5), 3).disjuncts[0]
+    problem = AttackProblem.build(network, [(disjunct.region, polytope) for polytope in disjunct.unsafe])
     found = attacks.run(attacks.make_attack("corner"), problem, 0)
     corner = int(predict(network, torch.zeros(1, network.input_size, dtype=torch.float64)))
     others = [k for k in range(3) if k != label]
@@ -233,5 +233,5 @@ def test_a_solver(monkeypatch: pytest.MonkeyPatch, add_file: AddFile) -> None:
     network, image, label = asked()
     names = ("propagate", "milp")
     usual = distance(network, image, label, settings=SETTINGS, engines=names)
-    other = Settings(timeout=20, threads=1, solver="counting")
+    other = Settings(timeout=20, threads=1, milp=MilpOptions(solver="counting"))
     assert same(distance(network, image, label, settings=other, engines=names), usual) and Counting.solves > 0

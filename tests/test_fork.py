@@ -15,8 +15,8 @@ from torch import Tensor
 from advverify.verifier.api import certify, distance
 from advverify.verifier.bounds import InputSet, crown
 from advverify.verifier.bounds.relu_columns import ReluColumns
-from advverify.verifier.engines import Settings
-from advverify.verifier.engines.branch_and_bound import relu_search
+from advverify.verifier.engines import ReluSplitOptions, Settings
+from advverify.verifier.engines.branch_and_bound.relu import search as relu_search
 from advverify.verifier.network.evaluate import predict
 from advverify.verifier.network.nodes import Relu
 from advverify.verifier.parallel.fork import Team, helpers_for
@@ -130,7 +130,9 @@ def test_distances_are_the_same_in_one_process_and_in_three(norm: str, monkeypat
     label = int(predict(network, torch.tensor(image[None])))
     seen, brackets = spy(monkeypatch), []
     for threads in (1, 3):
-        settings = Settings(timeout=60, gap=5e-5, threads=threads, tightening=False, branching="slack")
+        settings = Settings(
+            timeout=60, gap=5e-5, threads=threads, relu_split=ReluSplitOptions("slack", intermediate_bounds=False)
+        )
         outcome = distance(network, image, label, Threat(norm), settings=settings, engines=("falsify", "relu-split"))
         brackets.append(outcome.bracket)
         assert (max(seen) > 1) == (threads > 1)
@@ -147,7 +149,9 @@ def test_margins_are_the_same_in_one_process_and_in_two(monkeypatch: pytest.Monk
         label = int(predict(network, torch.tensor(image[None])))
         margins = []
         for threads in (1, 2):
-            settings = Settings(timeout=60, gap=1e-5, threads=threads, tightening=False)
+            settings = Settings(
+                timeout=60, gap=1e-5, threads=threads, relu_split=ReluSplitOptions(intermediate_bounds=False)
+            )
             outcome = certify(
                 network,
                 image,

@@ -14,7 +14,7 @@ from advverify.verifier.api import certify, distance
 from advverify.verifier.bounds import InputSet, crown, halfspace
 from advverify.verifier.bounds.halfspace import HalfSpaces
 from advverify.verifier.engines import Settings
-from advverify.verifier.engines.branch_and_bound import domain_bounds
+from advverify.verifier.engines.branch_and_bound.relu import bounds as domain_bounds
 from advverify.verifier.network.builder import NetworkBuilder, tensor
 from advverify.verifier.network.evaluate import evaluate_all, predict
 from advverify.verifier.network.nodes import Network

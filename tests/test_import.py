@@ -66,10 +66,10 @@ def opened(tmp_path: Path, model: onnx.ModelProto) -> Model:
 
 
 def agrees(model: Model, expected: Any = None) -> None:
-    """Nodes, judge and (where it is given) formula say the same of the logits."""
+    """Nodes, execution and (where it is given) formula say the same of the logits."""
     x = np.random.default_rng(1).normal(size=(5, model.network.input_size)).astype(np.float32).astype(np.float64)
     ours = evaluate(model.network, torch.from_numpy(x)).numpy()
-    np.testing.assert_allclose(ours, model.judge.logits(x), 1e-4, 1e-4)
+    np.testing.assert_allclose(ours, model.executor.logits(x), 1e-4, 1e-4)
     if expected is not None:
         np.testing.assert_allclose(ours, expected(x), 1e-4, 1e-4)
 
@@ -92,14 +92,14 @@ def test_endings(tmp_path: Path, ending: str, tail: list[onnx.NodeProto]) -> Non
     z = logits(x.astype(np.float32).astype(np.float64))
     soft = np.exp(z) / np.exp(z).sum(1, keepdims=True)
     right = {"Softmax": soft, "LogSoftmax": np.log(soft), "Sigmoid": 1 / (1 + np.exp(-z))}[ending]
-    np.testing.assert_allclose(model.judge.run(x), right, 1e-4, 1e-5)
+    np.testing.assert_allclose(model.executor.run(x), right, 1e-4, 1e-5)
 
 
 def test_without_an_ending_logits_are_the_outputs(tmp_path: Path) -> None:
     model = opened(tmp_path, classifier(node("Identity", ["z"], ["y"])))
     x = np.random.default_rng(2).random((3, 4))
     assert model.network.ending == "" and model.network.notes == ()
-    np.testing.assert_array_equal(model.judge.run(x), model.judge.logits(x))
+    np.testing.assert_array_equal(model.executor.run(x), model.executor.logits(x))
 
 
 def test_an_ending_inside_is_refused() -> None:

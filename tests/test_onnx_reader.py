@@ -15,7 +15,7 @@ from advverify.verifier.errors import InvalidModel, UnsupportedOperator
 from advverify.verifier.network.evaluate import evaluate
 from advverify.verifier.network.nodes import Affine
 from advverify.verifier.network.onnx_reader import read_model, read_onnx
-from advverify.verifier.network.onnx_runtime import OnnxJudge
+from advverify.verifier.network.onnx_runtime import OnnxExecutor
 from advverify.verifier.network.operators import Conv2d
 
 IMAGE_OPS = (
@@ -171,10 +171,10 @@ def test_random_graphs_agree_with_onnxruntime(
         graph.step(op)
     path = tmp_path / "model.onnx"
     onnx.save(graph.model(1, graph.start), path)
-    network, judge = read_onnx(path), OnnxJudge(path)
+    network, executor = read_onnx(path), OnnxExecutor(path)
     x = rng.random((3, network.input_size)).astype(np.float32)
     ours = evaluate(network, torch.tensor(x, dtype=torch.float64)).numpy()
-    np.testing.assert_allclose(ours, judge.run(x), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(ours, executor.run(x), rtol=1e-4, atol=1e-4)
     for node in network.nodes:  # the laws of operators, on everything the reader makes
         if isinstance(node, Affine):
             for operator in node.operators:

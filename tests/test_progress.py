@@ -9,10 +9,11 @@ from test_halfspace import deep
 
 from advverify.verifier import cascade
 from advverify.verifier.engines import Settings
-from advverify.verifier.engines.branch_and_bound.relu_search import ReluSearch
-from advverify.verifier.engines.branch_and_bound.tree import Root
-from advverify.verifier.engines.judgement import NetworkJudge
-from advverify.verifier.engines.state import Resumable, SearchState
+from advverify.verifier.engines.branch_and_bound.relu.search import ReluSearch
+from advverify.verifier.engines.branch_and_bound.relu.tree import Root
+from advverify.verifier.engines.executor import NetworkExecutor
+from advverify.verifier.engines.protocol import Resumable
+from advverify.verifier.engines.state import SearchState
 from advverify.verifier.network.evaluate import predict
 from advverify.verifier.query import Objective, Query
 from advverify.verifier.specification import Threat, robustness
@@ -25,12 +26,12 @@ def opened(timeout: float = 60.0) -> SearchState:
     label = int(predict(network, torch.tensor(image[None])))
     specification = robustness(image, label, Threat("inf", 0.4, channels=1), 3)
     query = Query(network, specification, Objective.MIN_DISTORTION, None, False)
-    return SearchState.open(query, Settings(timeout=timeout, threads=1), NetworkJudge(network))
+    return SearchState.open(query, Settings(timeout=timeout, threads=1), NetworkExecutor(network))
 
 
 def test_what_a_search_still_needs() -> None:
     state = opened()
-    search = ReluSearch([Root(state, pair, state.region_bounds) for pair in state.pairs], "test")
+    search = ReluSearch([Root(state, subproblem, state.region_bounds) for subproblem in state.subproblems], "test")
     assert search.remaining() == math.inf  # nothing begun
     search.tree.push(0, search.bounds.undivided())
     search.lower_bound_history = [(0.0, 0.0), (1.0, 0.1), (2.0, 0.2), (4.0, 0.25)]
@@ -73,8 +74,8 @@ def test_an_engine_keeps_the_others_waiting_while_it_will_arrive() -> None:
 def test_nothing_is_handed_over_when_all_is_settled_or_time_is_out() -> None:
     for state in (opened(), opened(timeout=0.0)):
         if state.settings.timeout:
-            for pair in state.pairs:
-                state.raise_lower_bound(pair, 0.4, "test")
+            for subproblem in state.subproblems:
+                state.raise_lower_bound(subproblem, 0.4, "test")
         engine = Climber(turns=2)
         cascade._go_on(state, engine, "milp")
         assert engine.resumed == 0 and not state.notes

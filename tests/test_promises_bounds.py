@@ -21,7 +21,7 @@ from advverify.verifier.bounds.neuron_split import NeuronSplit, tighten_node
 from advverify.verifier.bounds.receptive_field import receptive_field_of
 from advverify.verifier.bounds.relaxation import relax_relu
 from advverify.verifier.bounds.rounding import RoundingLoss
-from advverify.verifier.engines.branch_and_bound.input_split import clip
+from advverify.verifier.engines.branch_and_bound.input.search import clip
 from advverify.verifier.network.builder import NetworkBuilder, tensor
 from advverify.verifier.network.evaluate import evaluate_all
 from advverify.verifier.network.nodes import Network, predecessors

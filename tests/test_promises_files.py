@@ -27,7 +27,7 @@ from advverify.verifier.network.agreement import Agreement, rounding_errors
 from advverify.verifier.network.builder import NetworkBuilder, tensor
 from advverify.verifier.network.evaluate import evaluate
 from advverify.verifier.network.nodes import Network
-from advverify.verifier.network.onnx_runtime import OnnxJudge
+from advverify.verifier.network.onnx_runtime import OnnxExecutor
 from advverify.verifier.network.operators import Dense
 from advverify.verifier.specification import Polytope, Threat
 from advverify.verifier.specification.vnnlib import Facts
@@ -62,8 +62,8 @@ def test_a_reading_that_is_off_by_more_than_chance_is_refused() -> None:
     worst, likely = rounding.worst.numpy(), rounding.likely.numpy()
     assert (worst > 300 * likely).all()
     for factor, refused in ((150.0, True), (20.0, False)):
-        judge = cast(OnnxJudge, Shifted(network, factor * likely))
-        agreement = Agreement(network, network, judge)
+        executor = cast(OnnxExecutor, Shifted(network, factor * likely))
+        agreement = Agreement(network, network, executor)
         if refused:
             with pytest.raises(InvalidModel, match="something else"):
                 agreement.check_on(x)

@@ -13,12 +13,14 @@ from advverify.verifier.bounds import InputSet, crown
 from advverify.verifier.encoding import encode
 from advverify.verifier.encoding.program import ColumnMap, ProgramBuilder
 from advverify.verifier.engines import Settings
-from advverify.verifier.engines.branch_and_bound import domain_bounds, leaf, support_split
-from advverify.verifier.engines.branch_and_bound.domain import Batch, BatchBounds
-from advverify.verifier.engines.branch_and_bound.domain_bounds import DomainBounds
-from advverify.verifier.engines.branch_and_bound.leaf import LeafSolver
-from advverify.verifier.engines.branch_and_bound.relu_split import ReluSplit
-from advverify.verifier.engines.judgement import NetworkJudge
+from advverify.verifier.engines.branch_and_bound.relu import bounds as domain_bounds
+from advverify.verifier.engines.branch_and_bound.relu import leaf
+from advverify.verifier.engines.branch_and_bound.relu.bounds import DomainBounds
+from advverify.verifier.engines.branch_and_bound.relu.domain import Batch, BatchBounds
+from advverify.verifier.engines.branch_and_bound.relu.engine import ReluSplit
+from advverify.verifier.engines.branch_and_bound.relu.leaf import LeafSolver
+from advverify.verifier.engines.branch_and_bound.support import search as support_split
+from advverify.verifier.engines.executor import NetworkExecutor
 from advverify.verifier.engines.state import SearchState
 from advverify.verifier.network.builder import NetworkBuilder, tensor
 from advverify.verifier.network.evaluate import evaluate, evaluate_all, predict
@@ -29,12 +31,12 @@ from advverify.verifier.solvers import SolveOptions, SolverStatus
 from advverify.verifier.solvers.highs import Highs, HighsLps, LpAnswer
 from advverify.verifier.solvers.lp_tree import LpTree
 from advverify.verifier.solvers.protocol import SolveResult
-from advverify.verifier.specification import Case, Polytope, Region, Specification, Threat, robustness
+from advverify.verifier.specification import Disjunct, Polytope, Region, Specification, Threat, robustness
 
 
 def opened(network: Network, specification: Specification, objective: Objective) -> SearchState:
     return SearchState.open(
-        Query(network, specification, objective), Settings(timeout=20, threads=1), NetworkJudge(network)
+        Query(network, specification, objective), Settings(timeout=20, threads=1), NetworkExecutor(network)
     )
 
 
@@ -55,7 +57,7 @@ def test_leaves_hold_the_points_of_their_phases(norm: str, objective: Objective)
             image = rng.random(network.input_size)
             label = int(predict(network, torch.from_numpy(image)[None]))
             state = opened(network, robustness(image, label, Threat(norm, 0.9), 3), objective)
-            solver, region = LeafSolver(state), state.search_region(state.pairs[0].region)
+            solver, region = LeafSolver(state), state.search_region(state.subproblems[0].region)
             for _ in range(4 if objective is Objective.MAX_MARGIN else 200):
                 x = np.clip(image + (rng.random(len(image)) - 0.5) * 2 * rng.random(), 0, 1)
                 if not region.contains(x):
@@ -64,9 +66,9 @@ def test_leaves_hold_the_points_of_their_phases(norm: str, objective: Objective)
                 if objective is Objective.MIN_DISTORTION and int(values[-1].argmax()) == label:
                     continue
                 phases = phases_of(network, values)
-                for pair in state.pairs:
-                    value, point = solver.solve(pair, phases)
-                    violation = pair.polytope.violation(values[-1][0].numpy())
+                for subproblem in state.subproblems:
+                    value, point = solver.solve(subproblem, phases)
+                    violation = subproblem.polytope.violation(values[-1][0].numpy())
                     if objective is Objective.MAX_MARGIN:
                         assert value <= violation + 1e-9
                         seen += value > -math.inf
@@ -80,9 +82,9 @@ def test_leaves_hold_the_points_of_their_phases(norm: str, objective: Objective)
 
 def test_supports_have_bounds_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bounds that are kept by support are those of the boxes they are given out for."""
-    original, seen = support_split._Search._box_bounds, []
+    original, seen = support_split.SupportSearch._box_bounds, []
 
-    def compared(self: support_split._Search, domains: list, inputs: InputSet):  # type: ignore[no-untyped-def, type-arg]
+    def compared(self: support_split.SupportSearch, domains: list, inputs: InputSet):  # type: ignore[no-untyped-def, type-arg]
         found = original(self, domains, inputs)
         share = torch.from_numpy(np.random.default_rng(0).random((64, 1, inputs.lower.shape[1])))
         for k in range(len(domains)):
@@ -94,7 +96,7 @@ def test_supports_have_bounds_of_their_own(monkeypatch: pytest.MonkeyPatch) -> N
         seen.append(len({(domain.status > 0).tobytes() for domain in domains}))
         return found
 
-    monkeypatch.setattr(support_split._Search, "_box_bounds", compared)
+    monkeypatch.setattr(support_split.SupportSearch, "_box_bounds", compared)
     for seed in range(6):
         network = random_network("wide", seed)
         image = np.random.default_rng(seed).random(network.input_size)
@@ -112,7 +114,7 @@ def test_domains_claim_nothing_of_what_they_left_out(monkeypatch: pytest.MonkeyP
 
     def compared(self: DomainBounds, batch: Batch, *rest: object) -> BatchBounds:
         found = original(self, batch, *rest)  # type: ignore[arg-type]
-        regions_ = self.stack.rows(self._places[batch.pairs]).inputs
+        regions_ = self.stack.rows(self._places[batch.subproblems]).inputs
         share = torch.from_numpy(rng.random((400, regions_.lower.shape[1])))
         share = torch.cat([share, share.round()])
         for k in range(len(batch)):
@@ -120,7 +122,9 @@ def test_domains_claim_nothing_of_what_they_left_out(monkeypatch: pytest.MonkeyP
             values = evaluate_all(self.network, points)
             read = torch.cat([values[self._read(i)] for i in self.columns.relus], -1)
             inside = ((batch.phases[k] == 0) | (read * batch.phases[k] >= 0)).all(-1)
-            violation = (values[-1] @ self.rows[batch.pairs[k]].T + self.offset[batch.pairs[k]]).amax(-1)[inside]
+            violation = (values[-1] @ self.rows[batch.subproblems[k]].T + self.offset[batch.subproblems[k]]).amax(-1)[
+                inside
+            ]
             if not len(violation):
                 continue
             seen[0] += 1
@@ -142,7 +146,7 @@ def test_domains_claim_nothing_of_what_they_left_out(monkeypatch: pytest.MonkeyP
             y = evaluate(network, torch.from_numpy(center)[None])[0].numpy()
             rows = np.array([[1.0, -1.0, 0.0], [0.0, 1.0, -1.0]])
             polytope = Polytope(rows, rows @ y - 0.1, np.zeros(2, dtype=bool))
-            specification = Specification((Case(region, (polytope,)),))
+            specification = Specification((Disjunct(region, (polytope,)),))
             for objective in (Objective.FEASIBILITY, Objective.MAX_MARGIN):
                 state = opened(network, specification, objective)
                 ReluSplit().run(state, 3.0)
@@ -161,9 +165,9 @@ def test_tied_channels_change_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
             np.array([1.8, 0.0]),
         )
     )
-    case = robustness(np.full(6, 0.5), 0, Threat("0", math.inf, channels=2), 2).cases[0]
-    bounds = crown(network, InputSet.from_regions([case.region]))
-    program = encode(network, bounds, case.region, case.unsafe, Objective.MIN_DISTORTION)
+    disjunct = robustness(np.full(6, 0.5), 0, Threat("0", math.inf, channels=2), 2).disjuncts[0]
+    bounds = crown(network, InputSet.from_regions([disjunct.region]))
+    program = encode(network, bounds, disjunct.region, disjunct.unsafe, Objective.MIN_DISTORTION)
     result = Highs().solve(program, SolveOptions(time_limit=20.0))
     assert result.status is SolverStatus.OPTIMAL and result.point is not None
     assert float(program.cost @ result.point) + program.offset == pytest.approx(1.0)
@@ -176,12 +180,12 @@ def test_proving_refuses_what_is_no_number_and_what_cannot_be() -> None:
     state = opened(network, robustness(image, label, Threat("inf", 0.25), 3), Objective.MIN_DISTORTION)
     for value in (math.nan, math.inf):  # no farther than the limit can be seen
         with pytest.raises(FloatingPointError):
-            state.raise_lower_bound(state.pairs[0], value, "test")
-    assert state.pairs[0].lower == 0.0
+            state.raise_lower_bound(state.subproblems[0], value, "test")
+    assert state.subproblems[0].lower == 0.0
     asked = opened(network, robustness(image, label, Threat("inf", 0.25), 3), Objective.FEASIBILITY)
     with pytest.raises(FloatingPointError):
-        asked.raise_lower_bound(asked.pairs[0], math.nan, "test")
-    assert asked.pairs[0].lower == -math.inf
+        asked.raise_lower_bound(asked.subproblems[0], math.nan, "test")
+    assert asked.subproblems[0].lower == -math.inf
 
 
 def nearest_leaf(seed: int) -> tuple[Network, np.ndarray, int, dict[int, np.ndarray], float, int] | None:
@@ -192,10 +196,10 @@ def nearest_leaf(seed: int) -> tuple[Network, np.ndarray, int, dict[int, np.ndar
     state = opened(network, robustness(image, label, Threat("2", math.inf), 3), Objective.MIN_DISTORTION)
     for x in rng.random((400, len(image))):
         values = evaluate_all(network, torch.from_numpy(x[None]))
-        for k, pair in enumerate(state.pairs):
-            if pair.polytope.violation(values[-1][0].numpy()) < -0.05:
+        for k, subproblem in enumerate(state.subproblems):
+            if subproblem.polytope.violation(values[-1][0].numpy()) < -0.05:
                 phases = phases_of(network, values)
-                value, _ = LeafSolver(state).solve(pair, phases)
+                value, _ = LeafSolver(state).solve(subproblem, phases)
                 return network, image, label, phases, value, k
     return None
 
@@ -209,14 +213,14 @@ def test_leaves_in_balls_are_empty_only_where_their_nearest_point_is_outside(mon
         for share, inside in ((1.03, True), (1.2, True), (0.98, False)):
             specification = robustness(image, label, Threat("2", share * distance_), 3)
             state = opened(network, specification, Objective.FEASIBILITY)
-            value, _ = LeafSolver(state).solve(state.pairs[k], phases)
+            value, _ = LeafSolver(state).solve(state.subproblems[k], phases)
             assert (value <= 0) is inside, (seed, share, value)
         seen += 1
         with monkeypatch.context() as patch:  # a solver that calls everything infeasible
             patch.setattr(leaf, "convex_solver", lambda _: Infeasible())
-            value, _ = LeafSolver(state).solve(state.pairs[k], phases)
+            value, _ = LeafSolver(state).solve(state.subproblems[k], phases)
             state = opened(network, robustness(image, label, Threat("2", 1.2 * distance_), 3), Objective.FEASIBILITY)
-            assert LeafSolver(state).solve(state.pairs[k], phases)[0] == -math.inf
+            assert LeafSolver(state).solve(state.subproblems[k], phases)[0] == -math.inf
     assert seen >= 3
 
 

@@ -79,7 +79,7 @@ def test_formulas_hold_where_their_specification_does(seed: int, dtype: str) -> 
     for _ in range(100):
         text, truth = formula(rng, 3)
         specification = compile_vnnlib(f"{declared}{box}(assert {text})", Facts(2, 2, "", dtype)).specification
-        empty += not specification.cases
+        empty += not specification.disjuncts
         for _ in range(40):
             point = np.array([rng.randrange(-3, 6) / 4 for _ in NAMES])
             if rng.random() < 0.3:  # a neighbour of a tie

@@ -14,28 +14,28 @@ from oracle import lowest
 from advverify.verifier.bounds import InputSet, crown
 from advverify.verifier.bounds.alpha_crown import AlphaCrown
 from advverify.verifier.engines import Settings
-from advverify.verifier.engines.branch_and_bound import input_split
-from advverify.verifier.engines.branch_and_bound.domain import Batch, Domain
-from advverify.verifier.engines.branch_and_bound.domain_bounds import DomainBounds
-from advverify.verifier.engines.branch_and_bound.relu_search import ReluSearch
-from advverify.verifier.engines.branch_and_bound.supports import Domain as Support
-from advverify.verifier.engines.branch_and_bound.supports import Family, Queue, bounds_by_first
-from advverify.verifier.engines.branch_and_bound.tree import Root, Tree
-from advverify.verifier.engines.judgement import NetworkJudge
+from advverify.verifier.engines.branch_and_bound.input import search as input_split
+from advverify.verifier.engines.branch_and_bound.relu.bounds import DomainBounds
+from advverify.verifier.engines.branch_and_bound.relu.domain import Batch, Domain
+from advverify.verifier.engines.branch_and_bound.relu.search import ReluSearch
+from advverify.verifier.engines.branch_and_bound.relu.tree import Root, Tree
+from advverify.verifier.engines.branch_and_bound.support.domain import Family, Queue, bounds_by_first
+from advverify.verifier.engines.branch_and_bound.support.domain import SupportDomain as Support
+from advverify.verifier.engines.executor import NetworkExecutor
 from advverify.verifier.engines.propagate import Propagate
 from advverify.verifier.engines.state import SearchState
 from advverify.verifier.network.evaluate import evaluate_all
 from advverify.verifier.network.nodes import Network, Relu
 from advverify.verifier.norms import get_norm
 from advverify.verifier.query import Objective, Query
-from advverify.verifier.specification import Case, Polytope, Region, Specification, Threat, robustness
+from advverify.verifier.specification import Disjunct, Polytope, Region, Specification, Threat, robustness
 
 SEEDS = st.integers(0, 10**6)
 OPTIONS = Settings(timeout=30, threads=1)
 
 
 def opened(network: Network, specification: Specification, objective: Objective = Objective.FEASIBILITY) -> SearchState:
-    return SearchState.open(Query(network, specification, objective), OPTIONS, NetworkJudge(network))
+    return SearchState.open(Query(network, specification, objective), OPTIONS, NetworkExecutor(network))
 
 
 def state_of(kind: str, seed: int, eps: float, objective: Objective = Objective.FEASIBILITY) -> SearchState:
@@ -47,25 +47,25 @@ def state_of(kind: str, seed: int, eps: float, objective: Objective = Objective.
 @settings(deadline=None, max_examples=60)
 @given(SEEDS, st.sampled_from([Objective.FEASIBILITY, Objective.MIN_DISTORTION]))
 def test_a_tree_has_proved_what_its_worst_domain_has(seed: int, objective: Objective) -> None:
-    """Pairs with open, closed, taken and no domains, some given up; distances end at the ball that was searched."""
+    """Subproblems with open, closed, taken and no domains, some given up; distances end at the ball that was searched."""
     rng = np.random.default_rng(seed)
     state = state_of("mlp", 1, 0.3, objective)
-    tree = Tree([Root(state, pair, state.region_bounds) for pair in state.pairs])
+    tree = Tree([Root(state, subproblem, state.region_bounds) for subproblem in state.subproblems])
     values: dict[int, list[float]] = {0: [], 1: []}
     for _ in range(int(rng.integers(1, 8))):
-        pair, value = int(rng.integers(2)), float(rng.uniform(0.0, 0.5))
-        values[pair].append(value)
+        subproblem, value = int(rng.integers(2)), float(rng.uniform(0.0, 0.5))
+        values[subproblem].append(value)
         if rng.random() < 0.5:
-            tree.push(pair, Domain(np.zeros(0, np.int8), np.zeros(0, np.int8), value, value))
+            tree.push(subproblem, Domain(np.zeros(0, np.int8), np.zeros(0, np.int8), value, value))
         else:
-            tree.close(pair, value)
+            tree.close(subproblem, value)
     left = int(rng.integers(3))
     if left < 2:
         tree.leave(left)
-    before = [pair.lower for pair in state.pairs]
+    before = [subproblem.lower for subproblem in state.subproblems]
     tree.report("test")
     ceiling = state.goal if state.is_min_distortion else math.inf
-    for k, examined in enumerate(state.pairs):
+    for k, examined in enumerate(state.subproblems):
         if k == left or not values[k]:
             assert examined.lower == before[k]
         else:
@@ -113,7 +113,7 @@ def test_bounds_by_first_are_below_what_any_support_leaves(seed: int) -> None:
 
 
 def domain_value(
-    state: SearchState, pair: int, phases: np.ndarray, columns: list[tuple[int, int]], points: torch.Tensor
+    state: SearchState, subproblem: int, phases: np.ndarray, columns: list[tuple[int, int]], points: torch.Tensor
 ) -> float:
     """The lowest violation that sampled points of a domain have."""
     values = evaluate_all(state.network, points)
@@ -123,7 +123,7 @@ def domain_value(
             relu = state.network.nodes[node]
             assert isinstance(relu, Relu)
             inside &= values[relu.input][:, j] * int(phase) >= 0
-    polytope = state.pairs[pair].polytope
+    polytope = state.subproblems[subproblem].polytope
     violations = (values[-1][inside] @ torch.from_numpy(polytope.matrix).T - torch.from_numpy(polytope.offset)).amax(-1)
     return float(violations.min()) if len(violations) else math.inf
 
@@ -131,7 +131,7 @@ def domain_value(
 @pytest.mark.parametrize("objective", [Objective.FEASIBILITY, Objective.MAX_MARGIN])
 @pytest.mark.parametrize("kind", ["mlp", "leaky", "residual", "conv"])
 def test_domains_claim_no_more_than_their_points_have(kind: str, objective: Objective) -> None:
-    """Batches of random domains of several pairs: values, linear bounds, half-spaces and implied phases, by samples.
+    """Batches of random domains of several subproblems: values, linear bounds, half-spaces and implied phases, by samples.
 
     What is unsafe, or lies below the best witness of a margin, must remain in the half-space and keep the implied phases.
     """
@@ -139,21 +139,21 @@ def test_domains_claim_no_more_than_their_points_have(kind: str, objective: Obje
     for seed in range(4):
         state = state_of(kind, seed, 0.25, objective)
         if objective is Objective.MAX_MARGIN:
-            region = state.pairs[0].region
+            region = state.subproblems[0].region
             state.add_counterexample((region.bounding_box()[0] + region.bounding_box()[1])[None] / 2, "test")
-        bounds = DomainBounds([Root(state, pair, state.region_bounds) for pair in state.pairs])
+        bounds = DomainBounds([Root(state, subproblem, state.region_bounds) for subproblem in state.subproblems])
         rng = np.random.default_rng(seed)
         columns = [(i, j) for i, n in zip(bounds.columns.relus, bounds.columns.sizes, strict=True) for j in range(n)]
-        low, high = (torch.from_numpy(side) for side in state.pairs[0].region.bounding_box())
+        low, high = (torch.from_numpy(side) for side in state.subproblems[0].region.bounding_box())
         points = low + torch.from_numpy(rng.random((4000, len(low)))) * (high - low)
         values = evaluate_all(state.network, points)
-        pairs, domains = [0, 1], [bounds.undivided(), bounds.undivided()]
+        subproblems, domains = [0, 1], [bounds.undivided(), bounds.undivided()]
         for _ in range(3):
-            found = bounds.bound(Batch.of(pairs, domains, parts=False), AlphaCrown(steps=3))
+            found = bounds.bound(Batch.of(subproblems, domains, parts=False), AlphaCrown(steps=3))
             fresh = found.domains(domains)
-            for pair, domain in zip(pairs, fresh, strict=True):
-                truth = domain_value(state, pair, domain.phases, columns, points)
-                polytope = state.pairs[pair].polytope
+            for subproblem, domain in zip(subproblems, fresh, strict=True):
+                truth = domain_value(state, subproblem, domain.phases, columns, points)
+                polytope = state.subproblems[subproblem].polytope
                 violation = (values[-1] @ torch.from_numpy(polytope.matrix).T - torch.from_numpy(polytope.offset)).amax(
                     -1
                 )
@@ -176,11 +176,13 @@ def test_domains_claim_no_more_than_their_points_have(kind: str, objective: Obje
                 if domain.half is not None:
                     f, g = torch.from_numpy(domain.half[0]), domain.half[1]
                     assert (points[mine] @ f + g <= 1e-9).all()
-            parts = [(pair, domain) for pair, domain in zip(pairs, fresh, strict=True) if domain.branches]
+            parts = [
+                (subproblem, domain) for subproblem, domain in zip(subproblems, fresh, strict=True) if domain.branches
+            ]
             if not parts:
                 break
             have = [entry for entry in parts if (entry[1].half is None) == (parts[0][1].half is None)]
-            pairs = [pair for pair, _ in have for _ in range(2)]
+            subproblems = [subproblem for subproblem, _ in have for _ in range(2)]
             domains = [domain.part(domain.branches[0], sign) for _, domain in have for sign in (1, -1)]
     assert settled > 0 and implied > 0
 
@@ -190,75 +192,77 @@ def test_both_parts_of_a_domain_are_queued() -> None:
     for seed in range(4):
         state = state_of("mlp", seed, 0.6)
         closed: list[tuple[int, Domain]] = []
-        search = ReluSearch([Root(state, pair, state.region_bounds) for pair in state.pairs], "test", closed=closed)
+        search = ReluSearch(
+            [Root(state, subproblem, state.region_bounds) for subproblem in state.subproblems], "test", closed=closed
+        )
         search._begin(30.0)
         for _ in range(3):
             taken = search.tree.pop(4, 0.0)
             if taken:
                 search._split(taken, 1)
         rng = np.random.default_rng(seed)
-        low, high = (torch.from_numpy(side) for side in state.pairs[0].region.bounding_box())
+        low, high = (torch.from_numpy(side) for side in state.subproblems[0].region.bounding_box())
         values = evaluate_all(state.network, low + torch.from_numpy(rng.random((300, len(low)))) * (high - low))
         active = torch.cat([values[node.input] > 0 for node in state.network.nodes if isinstance(node, Relu)], -1)
         signs = np.where(active.numpy(), 1, -1)
-        for pair in (0, 1):
-            leaves = [d.phases for _, _, p, d in search.tree.heap if p == pair] + [
-                d.phases for p, d in closed if p == pair
+        for subproblem in (0, 1):
+            leaves = [d.phases for _, _, p, d in search.tree.heap if p == subproblem] + [
+                d.phases for p, d in closed if p == subproblem
             ]
             fits = sum(((phases == 0) | (phases == signs)).all(-1).astype(int) for phases in leaves)
             assert (fits == 1).all()
 
 
 @functools.cache
-def margin(kind: str, seed: int, eps: float, pair: int) -> float:
+def margin(kind: str, seed: int, eps: float, subproblem: int) -> float:
     state = state_of(kind, seed, eps)
-    low, high = state.pairs[pair].region.bounding_box()
-    polytope = state.pairs[pair].polytope
+    low, high = state.subproblems[subproblem].region.bounding_box()
+    polytope = state.subproblems[subproblem].polytope
     return lowest(state.network, low, high, polytope.matrix[0]) - float(polytope.offset[0])
 
 
 @pytest.mark.parametrize("objective", [Objective.FEASIBILITY, Objective.MAX_MARGIN])
 @pytest.mark.parametrize("kind", ["mlp", "residual"])
 def test_pairs_of_halved_boxes_claim_their_own_margins(kind: str, objective: Objective) -> None:
-    """Pair by pair and after every few steps, against the exact margin; a pair's boxes, open and settled, cover its region."""
+    """Subproblem by subproblem and after every few steps, against the exact margin; a subproblem's boxes, open and settled, cover its region."""
     settled = 0
     for seed in range(3):
         state = state_of(kind, seed, 0.25, objective)
-        case = state.excluded.cases[0]
-        search = input_split._Search(state, case, list(state.pairs), "test")
+        disjunct = state.excluded.disjuncts[0]
+        search = input_split.InputSearch(state, disjunct, list(state.subproblems), "test")
         for _ in range(25):
             if not len(search.value):
                 break
             taken = search.value.topk(min(4, len(search.value)), largest=False).indices
             rest = torch.ones_like(search.value, dtype=torch.bool)
             rest[taken] = False
-            boxes = search.lower[taken], search.upper[taken], search.value[taken], search.pair[taken]
-            search.lower, search.upper, search.value, search.pair = (
-                t[rest] for t in (search.lower, search.upper, search.value, search.pair)
+            boxes = search.lower[taken], search.upper[taken], search.value[taken], search.subproblem[taken]
+            search.lower, search.upper, search.value, search.subproblem = (
+                t[rest] for t in (search.lower, search.upper, search.value, search.subproblem)
             )
             search._step(*boxes)
             search._report()
-            for k, pair in enumerate(state.pairs):
-                assert pair.lower <= margin(kind, seed, 0.25, k) + 1e-9, (seed, k)
-        settled += sum(pair.lower > 0 for pair in state.pairs)
+            for k, subproblem in enumerate(state.subproblems):
+                assert subproblem.lower <= margin(kind, seed, 0.25, k) + 1e-9, (seed, k)
+        settled += sum(subproblem.lower > 0 for subproblem in state.subproblems)
     assert settled > 0
 
 
 def test_halves_cover_their_box() -> None:
     state = state_of("mlp", 0, 0.3)
-    search = input_split._Search(state, state.excluded.cases[0], list(state.pairs), "test")
+    search = input_split.InputSearch(state, state.excluded.disjuncts[0], list(state.subproblems), "test")
     search.lower, search.upper = search.lower[:0], search.upper[:0]
-    search.value, search.pair = search.value[:0], search.pair[:0]
+    search.value, search.subproblem = search.value[:0], search.subproblem[:0]
     rng = np.random.default_rng(0)
     lower = torch.from_numpy(rng.random((5, 3)))
     upper = lower + torch.from_numpy(rng.random((5, 3)))
     upper[4] = lower[4]  # nothing to halve: it stays as it is, unproved
-    pair, value = torch.tensor([0, 1, 0, 1, 1]), torch.tensor([-5.0, -4.0, -3.0, -2.0, -9.0]).double()
-    search._halve(lower, upper, value, pair, torch.from_numpy(rng.normal(size=(5, 2, 3))))
+    subproblem, value = torch.tensor([0, 1, 0, 1, 1]), torch.tensor([-5.0, -4.0, -3.0, -2.0, -9.0]).double()
+    search._halve(lower, upper, value, subproblem, torch.from_numpy(rng.normal(size=(5, 2, 3))))
     assert float(search.settled[1]) == -9.0 and math.isinf(float(search.settled[0]))
     for k in range(4):
         points = lower[k] + torch.from_numpy(rng.random((200, 3))) * (upper[k] - lower[k])
-        own = (search.pair == pair[k]) & (search.value == value[k])
+        own = (search.subproblem == subproblem[k]) & (search.value == value[k])
         inside = (points[:, None] >= search.lower[own]) & (points[:, None] <= search.upper[own])
         assert int(own.sum()) == 2 and inside.all(-1).any(-1).all()
 
@@ -283,23 +287,25 @@ def test_bounds_of_other_centers_and_larger_balls_are_not_reused() -> None:
 
 
 def test_several_cases_of_one_search_have_regions_of_their_own() -> None:
-    """Two boxes, one of which is unsafe: pairs are bounded over their own case's region, in one tree and in propagation."""
+    """Two boxes, one of which is unsafe: subproblems are bounded over their own case's region, in one tree and in propagation."""
     network = random_network("mlp", 2)
     row = np.array([[1.0, -1.0, 0.0]])
     regions = [Region(np.full(3, a), np.full(3, a + 0.15)) for a in (0.05, 0.4, 0.8)]
     truths = [lowest(network, region.lower, region.upper, row[0]) for region in regions]
     level = float(np.sort(truths)[1] - 1e-3)  # the threshold: one region reaches below it
     polytope = Polytope(row, np.array([level]), np.array([False]))
-    specification = Specification(tuple(Case(region, (polytope,)) for region in regions))
+    specification = Specification(tuple(Disjunct(region, (polytope,)) for region in regions))
     state = opened(network, specification)
     Propagate().run(state, 30.0)
-    for pair, truth in zip(state.pairs, truths, strict=True):
-        assert pair.lower <= truth - level + 1e-9
+    for subproblem, truth in zip(state.subproblems, truths, strict=True):
+        assert subproblem.lower <= truth - level + 1e-9
     state = opened(network, specification)
-    ReluSearch([Root(state, pair, state.region_bounds) for pair in state.pairs], "test", enough=1e-9).run(20.0)
-    for pair, truth in zip(state.pairs, truths, strict=True):
-        assert pair.lower <= truth - level + 1e-9
-    assert sum(pair.lower > 0 for pair in state.pairs) == 2
+    ReluSearch(
+        [Root(state, subproblem, state.region_bounds) for subproblem in state.subproblems], "test", enough=1e-9
+    ).run(20.0)
+    for subproblem, truth in zip(state.subproblems, truths, strict=True):
+        assert subproblem.lower <= truth - level + 1e-9
+    assert sum(subproblem.lower > 0 for subproblem in state.subproblems) == 2
 
 
 def test_crown_of_a_batch_is_that_of_its_members() -> None:

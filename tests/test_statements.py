@@ -29,7 +29,7 @@ from advverify.verifier.outcome import Trust, Verdict
 from advverify.verifier.proof import attach as attaching
 from advverify.verifier.proof.question import statements
 from advverify.verifier.query import Objective, Query
-from advverify.verifier.specification import Case, Polytope, Specification, Threat, robustness
+from advverify.verifier.specification import Disjunct, Polytope, Specification, Threat, robustness
 from advverify.verifier.specification import Region as Asked
 
 QUICK = Settings(timeout=10, threads=1)
@@ -83,7 +83,7 @@ def test_sets_of_several_rows_without_a_relu(tmp_path: Path) -> None:
     """No single row excludes y_0 <= 0 and y_1 <= 0 where y = (x, 0.5 - x): parts of the box do."""
     path = linear(tmp_path / "m.onnx", np.array([[1.0], [-1.0]]), np.array([-0.25, 0.75 + 2**-6]))
     unsafe = Polytope(np.eye(2), np.array([0.2, 0.2]), np.zeros(2, dtype=bool))
-    case = Case(Asked(np.zeros(1), np.ones(1)), (unsafe,))
+    case = Disjunct(Asked(np.zeros(1), np.ones(1)), (unsafe,))
     outcome = verify(path, Specification((case,)), settings=replace(QUICK, proofs=tmp_path))
     assert outcome.verdict is Verdict.ROBUST and outcome.trust is Trust.CHECKED, outcome.statistics
 

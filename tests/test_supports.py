@@ -16,9 +16,9 @@ from advverify.verifier.attacks import AttackProblem, run
 from advverify.verifier.attacks.greedy_l0 import GreedyL0
 from advverify.verifier.bounds.alpha_crown import AlphaCrown
 from advverify.verifier.engines import Settings
-from advverify.verifier.engines.branch_and_bound import support_split
-from advverify.verifier.engines.branch_and_bound.supports import Domain, heavier_half
-from advverify.verifier.engines.judgement import NetworkJudge
+from advverify.verifier.engines.branch_and_bound.support import search as support_split
+from advverify.verifier.engines.branch_and_bound.support.domain import SupportDomain, heavier_half
+from advverify.verifier.engines.executor import NetworkExecutor
 from advverify.verifier.engines.state import SearchState
 from advverify.verifier.network.evaluate import predict
 from advverify.verifier.network.nodes import Network
@@ -113,12 +113,12 @@ def test_parts_cover_what_the_bound_does_not_exclude(seed: int) -> None:
     network = random_network("maxpool", 0)
     image, radius = rng.random(9), int(rng.integers(1, 5))
     specification = robustness(image, 0, Threat("0", radius), 3)
-    state = SearchState.open(Query(network, specification, Objective.FEASIBILITY), FAST, NetworkJudge(network))
-    search = support_split._Search(state, specification.region, state.pairs[:1], "test")
+    state = SearchState.open(Query(network, specification, Objective.FEASIBILITY), FAST, NetworkExecutor(network))
+    search = support_split.SupportSearch(state, specification.region, state.subproblems[:1], "test")
     search.queue.pop(1)
     status = rng.choice([-1, 0, 0, 0, 1], 9).astype(np.int8)
     status[np.flatnonzero(status > 0)[radius - 1 :]] = 0  # at least one change is left
-    domain = Domain(0, status)
+    domain = SupportDomain(0, status)
     a, value = rng.normal(size=9) * rng.choice([0.0, 0.1, 1.0], 9), float(rng.uniform(-0.2, 2.0))
     inputs, stacked = search._inputs([domain], full=False)
     form = torch.tensor(a)[None], torch.tensor([value - float(a @ image)], dtype=torch.float64)
@@ -173,10 +173,10 @@ def test_the_greedy_search_side_by_side_is_that_one_by_one(channels: int) -> Non
     for seed in range(5):
         network, image, label, truth = case("wide", seed, channels)
         specification = robustness(image, label, Threat("0", 6, channels=channels), 3)
-        pairs = [(specification.region, polytope) for polytope in specification.unsafe]
-        problem = AttackProblem.build(network, pairs)
+        subproblems = [(specification.region, polytope) for polytope in specification.unsafe]
+        problem = AttackProblem.build(network, subproblems)
         together = run(GreedyL0(), problem)
-        for k in range(len(pairs)):
+        for k in range(len(subproblems)):
             alone = run(GreedyL0(), problem.rows_of(torch.tensor([k])))
             assert torch.equal(alone.points[0], together.points[k])
         distance_ = problem.inputs.norm.length(together.points - problem.inputs.center)[together.success]  # type: ignore[union-attr, operator]
@@ -184,7 +184,7 @@ def test_the_greedy_search_side_by_side_is_that_one_by_one(channels: int) -> Non
         first = run(GreedyL0(first=True), problem)
         assert bool(first.success.any()) == bool(together.success.any())
         found += int(together.success.sum())
-        planes = ((together.points - problem.inputs.center) != 0).view(len(pairs), channels, -1)  # type: ignore[operator]
-        ends = (together.points == 1).view(len(pairs), channels, -1)
+        planes = ((together.points - problem.inputs.center) != 0).view(len(subproblems), channels, -1)  # type: ignore[operator]
+        ends = (together.points == 1).view(len(subproblems), channels, -1)
         mixed += int((planes.all(1) & (ends.any(1) != ends.all(1))).sum())
     assert found and (mixed > 0) == (channels > 1), (found, mixed)

@@ -11,7 +11,7 @@ from oracle import nearest, worst_margin
 
 from advverify.verifier.api import certify, distance
 from advverify.verifier.bounds import InputSet, crown, ibp
-from advverify.verifier.engines import Settings
+from advverify.verifier.engines import MilpOptions, Settings
 from advverify.verifier.errors import InvalidInput
 from advverify.verifier.network.evaluate import evaluate_all, predict
 from advverify.verifier.outcome import Verdict
@@ -31,19 +31,19 @@ def test_bounds_from_solves_hold_for_every_unsafe_input(kind: str, method: Liter
         network = random_network(kind, seed)
         rng = np.random.default_rng(seed)
         radius = {"inf": 0.4, "1": 0.8, "2": 0.5, "0": 2}[norm]
-        case = robustness(rng.random(network.input_size), 0, Threat(norm, radius), 3).cases[0]
-        before = ibp(network, InputSet.from_regions([case.region]))
-        after = tighten(network, before, case.region, case.unsafe[:1], 20.0, method, depth)
-        low, high = case.region.bounding_box()
-        assert case.region.ball is not None
-        center = case.region.ball.center
+        disjunct = robustness(rng.random(network.input_size), 0, Threat(norm, radius), 3).disjuncts[0]
+        before = ibp(network, InputSet.from_regions([disjunct.region]))
+        after = tighten(network, before, disjunct.region, disjunct.unsafe[:1], 20.0, method, depth)
+        low, high = disjunct.region.bounding_box()
+        assert disjunct.region.ball is not None
+        center = disjunct.region.ball.center
         points = center + rng.random((6000, 1)) * (low + rng.random((6000, len(low))) * (high - low) - center)
         if norm == "0":
             changed = rng.random(points.shape).argsort(1) < 2
             points = np.where(changed, points, center)
-        inside = np.array([case.region.contains(x) for x in points])
+        inside = np.array([disjunct.region.contains(x) for x in points])
         values = evaluate_all(network, torch.from_numpy(points[inside]))
-        outputs = values[-1].numpy() @ case.unsafe[0].matrix.T - case.unsafe[0].offset
+        outputs = values[-1].numpy() @ disjunct.unsafe[0].matrix.T - disjunct.unsafe[0].offset
         unsafe = torch.from_numpy(outputs.max(1) <= depth)
         met += int(unsafe.sum())
         for node in network.bounded:
@@ -58,10 +58,10 @@ def test_bounds_from_solves_hold_for_every_unsafe_input(kind: str, method: Liter
 def test_solves_for_the_whole_region_reach_what_the_network_takes(kind: str) -> None:
     """Without an unsafe set worth the name, a MIP's bounds are the exact range of every neuron on one side at least."""
     network = random_network(kind, 1)
-    case = robustness(np.full(network.input_size, 0.5), 0, Threat("inf", 0.3), 3).cases[0]
-    before = crown(network, InputSet.from_regions([case.region]))
-    after = tighten(network, before, case.region, case.unsafe[:1], 30.0, "mip", depth=1e6)
-    low, high = case.region.bounding_box()
+    disjunct = robustness(np.full(network.input_size, 0.5), 0, Threat("inf", 0.3), 3).disjuncts[0]
+    before = crown(network, InputSet.from_regions([disjunct.region]))
+    after = tighten(network, before, disjunct.region, disjunct.unsafe[:1], 30.0, "mip", depth=1e6)
+    low, high = disjunct.region.bounding_box()
     points = torch.from_numpy(low + np.random.default_rng(0).random((20_000, len(low))) * (high - low))
     values = evaluate_all(network, points)
     for node in network.bounded:
@@ -77,7 +77,7 @@ def test_the_distance_is_the_same_with_and_without(norm: str) -> None:
         label = int(predict(network, torch.tensor(image)[None]))
         truth = nearest(network, image, label, norm)
         for obbt in SOLVES:
-            settings = Settings(timeout=30, gap=1e-5, threads=1, obbt=obbt)
+            settings = Settings(timeout=30, gap=1e-5, threads=1, milp=MilpOptions(obbt=obbt))
             bracket = distance(
                 network, image, label, Threat(norm), settings=settings, engines=("falsify", "milp")
             ).bracket
@@ -98,7 +98,7 @@ def test_verdicts_are_the_same_with_and_without(exact_margin: bool) -> None:
             eps = share * truth
             worst = worst_margin(network, np.clip(image - eps, 0, 1), np.clip(image + eps, 0, 1), label)
             for obbt in SOLVES:
-                settings = Settings(timeout=30, gap=1e-5, threads=1, obbt=obbt)
+                settings = Settings(timeout=30, gap=1e-5, threads=1, milp=MilpOptions(obbt=obbt))
                 outcome = certify(network, image, label, Threat("inf", eps), settings=settings, engines=("milp",), exact_margin=exact_margin)  # fmt: skip
                 assert outcome.verdict is verdict, (kind, seed, share, obbt, outcome)
                 if exact_margin:
@@ -108,4 +108,4 @@ def test_verdicts_are_the_same_with_and_without(exact_margin: bool) -> None:
 
 def test_unknown_kinds_of_solves_are_refused() -> None:
     with pytest.raises(InvalidInput, match="none, lp, mip"):
-        Settings(obbt="qp")  # type: ignore[arg-type]
+        MilpOptions(obbt="qp")  # type: ignore[arg-type]

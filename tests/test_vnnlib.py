@@ -43,7 +43,7 @@ def test_strict_means_strict() -> None:
 def test_disjunctions_over_inputs_and_outputs() -> None:
     text = "(declare-const X_0 Real)(declare-const Y_0 Real)(assert (or (and (<= X_0 1) (>= X_0 0) (>= Y_0 5)) (and (<= X_0 3) (>= X_0 2) (<= Y_0 -5)) (and (<= X_0 1) (>= X_0 0) (<= Y_0 1))))"
     spec = compile_vnnlib(text, 1, 1)
-    assert [len(case.unsafe) for case in spec.cases] == [2, 1]
+    assert [len(disjunct.unsafe) for disjunct in spec.disjuncts] == [2, 1]
     assert spec.is_counterexample(np.array([2.5]), np.array([-6.0]))
     assert not spec.is_counterexample(np.array([0.5]), np.array([2.0]))
 
@@ -173,7 +173,7 @@ def test_notes_name_a_few_inputs_and_count_the_others() -> None:
 )
 def test_contradictions_leave_no_case(assertions: str) -> None:
     found = read(BOX + f"(assert {assertions})(assert (<= Y_0 5))")
-    assert found.specification.cases == () and found.contradiction
+    assert found.specification.disjuncts == () and found.contradiction
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_contradictions_leave_no_case(assertions: str) -> None:
     ],
 )
 def test_what_hangs_by_a_point_is_no_contradiction(assertions: str) -> None:
-    assert len(read(BOX + f"(assert {assertions})(assert (<= Y_0 5))").specification.cases) == 1
+    assert len(read(BOX + f"(assert {assertions})(assert (<= Y_0 5))").specification.disjuncts) == 1
 
 
 def test_reading_ends_at_its_deadline() -> None:
@@ -203,8 +203,8 @@ def test_disjuncts_share_what_they_do_not_name() -> None:
     head += "".join(f"(declare-const Y_{k} Real)" for k in range(5))
     choices = " ".join(f"(and (>= Y_{k % 5} {k}) (<= X_{k % 3} 0.5))" for k in range(300))
     found = read(head + f"(assert (or {choices}))", Facts(count, 5, "", "float32"))
-    assert [len(case.unsafe) for case in found.specification.cases] == [100, 100, 100]
-    assert all((case.region.upper == 0.5).sum() == 1 for case in found.specification.cases)
+    assert [len(disjunct.unsafe) for disjunct in found.specification.disjuncts] == [100, 100, 100]
+    assert all((disjunct.region.upper == 0.5).sum() == 1 for disjunct in found.specification.disjuncts)
 
 
 def test_strict_sides_with_no_float32_between_them() -> None:
@@ -228,7 +228,7 @@ def test_impossible_thresholds_are_contradictions(ending: str) -> None:
         "LogSoftmax": ("(>= Y_0 0.1)", "(> Y_1 0)"),
     }
     for row in impossible[ending]:
-        assert not read(f"{BOX}(assert {row})", facts).specification.cases, row
+        assert not read(f"{BOX}(assert {row})", facts).specification.disjuncts, row
     for row in ("(<= Y_0 Y_1)", "(>= Y_0 -1000)" if ending == "LogSoftmax" else "(<= Y_0 1.5)"):
-        (case,) = read(f"{BOX}(assert {row})", facts).specification.cases
-        assert len(case.unsafe) == 1
+        (disjunct,) = read(f"{BOX}(assert {row})", facts).specification.disjuncts
+        assert len(disjunct.unsafe) == 1

@@ -13,13 +13,13 @@ import numpy as np
 
 from .cascade import Interrupted, solve, solve_all
 from .engines import Settings
-from .engines.judgement import CoupledJudge, Judge, NetworkJudge
+from .engines.executor import CoupledExecutor, Executor, NetworkExecutor
 from .errors import InvalidInput
 from .network.agreement import Agreement
 from .network.compose import with_input_rows
 from .network.nodes import Network
 from .network.onnx_reader import read_file
-from .network.onnx_runtime import OnnxJudge
+from .network.onnx_runtime import OnnxExecutor
 from .outcome import Bracket, Outcome, TraceEvent, Trust, Verdict
 from .query import Objective, Query
 from .specification import Specification, Threat, robustness
@@ -30,7 +30,7 @@ __all__ = ["Interrupted", "Model", "Threat", "certify", "certify_all", "distance
 
 
 class Model:
-    """A network read once, with the judge that executes its file."""
+    """A network read once, with what executes its file."""
 
     def __init__(self, path: str | Path | Network, name: str = "") -> None:
         """Read an ONNX file, or take a network that was built in memory; `name` is what properties must call it."""
@@ -39,12 +39,12 @@ class Model:
         self._agreement: Agreement | None = None
         if isinstance(path, Network):
             self.path, self.network = None, path
-            self.judge: Judge = NetworkJudge(path)
+            self.executor: Executor = NetworkExecutor(path)
         else:
             self.path = Path(path)
-            reading, judge = read_file(path), OnnxJudge(path)
-            self.network, self.judge = reading.network, judge
-            self._agreement = Agreement(reading.network, reading.plain, judge)
+            reading, executor = read_file(path), OnnxExecutor(path)
+            self.network, self.executor = reading.network, executor
+            self._agreement = Agreement(reading.network, reading.plain, executor)
             self._agreement.check()
 
     def check_on(self, image: np.ndarray) -> None:
@@ -64,11 +64,11 @@ class Model:
         return self._copies[device]
 
     def predict(self, image: np.ndarray) -> int:
-        """Class of one image, by the judge."""
+        """Class of one image, by its execution."""
         flat = self._flat(image)
         if self.network.output_size == 1:
-            return int(self.judge.logits(flat[None])[0, 0] > 0)
-        return int(self.judge.run(flat[None])[0].argmax())
+            return int(self.executor.logits(flat[None])[0, 0] > 0)
+        return int(self.executor.run(flat[None])[0].argmax())
 
     def _flat(self, image: np.ndarray) -> np.ndarray:
         """The values of an image.
@@ -112,7 +112,7 @@ class Model:
             OutOfTime: the deadline has passed.
         """
         network = self.network
-        narrow = "float32" in (network.input_dtype, self.judge.dtype.name)
+        narrow = "float32" in (network.input_dtype, self.executor.dtype.name)
         dtype = "float32" if narrow else "float64"
         ending = "" if float32 else network.ending
         return read_vnnlib(path, Facts(network.input_size, network.output_size, ending, dtype, self.name), deadline)
@@ -129,7 +129,7 @@ def _question(
     labels = {"label": int(label), "prediction": prediction, **threat.to_dict()}
     if prediction != label and threat.target in (None, prediction):
         bracket = Bracket(0.0, 0.0, np.asarray(image, dtype=np.float64).ravel())
-        return Outcome(Verdict.MISCLASSIFIED, bracket, Trust.CHECKED, "judge", 0.0, labels=labels), labels
+        return Outcome(Verdict.MISCLASSIFIED, bracket, Trust.CHECKED, "executor", 0.0, labels=labels), labels
     return Query(network, specification, objective, model.path, threat.float32), labels
 
 
@@ -145,7 +145,7 @@ def _answer(
     try:
         outcome = _look(model, query, settings, engines)
         if outcome is None:
-            outcome = solve(query, settings, engines, model.judge, listener)
+            outcome = solve(query, settings, engines, model.executor, listener)
         elif listener is not None:
             for event in outcome.trace:
                 listener(event)
@@ -159,7 +159,7 @@ def _look(model: Model, query: Query, settings: Settings | None, engines: tuple[
     if settings is None or settings.device == "cpu" or query.float32 or query.objective is not Objective.FEASIBILITY:
         return None
     moved = replace(query, network=model.on(settings.device))
-    return next((outcome for _, outcome in solve_all([moved], model.judge, settings, engines, rest=False)), None)
+    return next((outcome for _, outcome in solve_all([moved], model.executor, settings, engines, rest=False)), None)
 
 
 def _proved(query: Query, outcome: Outcome, settings: Settings | None) -> Outcome:
@@ -253,7 +253,7 @@ def certify_all(
         here = settings.device == "cpu"
         asked = [query for _, query, _ in queries]
         try:
-            for k, outcome in solve_all(asked, model.judge, settings, engines, rest and here):
+            for k, outcome in solve_all(asked, model.executor, settings, engines, rest and here):
                 position, _, about = queries[k]
                 left.remove(position)
                 yield position, outcome.labelled(**about)
@@ -344,7 +344,7 @@ def verify(
             labels["notes"] = list(read.notes)
         if read.contradiction:
             labels["contradiction"] = read.contradiction
-    if not specification.cases:  # nothing is asked: decided in rational arithmetic, of the property alone
+    if not specification.disjuncts:  # nothing is asked: decided in rational arithmetic, of the property alone
         bracket, statistics = Bracket(math.inf, math.inf), {"no_proof": "the property says nothing of the network"}
         seconds = time.perf_counter() - began
         return Outcome(Verdict.ROBUST, bracket, Trust.SOLVER, "reader", seconds, labels=labels, statistics=statistics)
@@ -352,9 +352,9 @@ def verify(
     if len(rows):
         if float32:
             raise InvalidInput("executions are not bounded for properties that couple inputs; leave --float32 out")
-        judge = CoupledJudge(model.judge, rows)
+        executor = CoupledExecutor(model.executor, rows)
         model = Model(with_input_rows(network, rows))
-        model.judge = judge
+        model.executor = executor
     spent = time.perf_counter() - began
     if spent >= limit:
         return Outcome(*unknown, spent, reason=late, labels=labels)

@@ -12,9 +12,10 @@ import torch
 from .allocator import keep_freed_memory
 from .deadline import OutOfTime, until
 from .engines import Settings, choose_engines, get_engine
-from .engines.judgement import Judge, NetworkJudge
+from .engines.executor import Executor, NetworkExecutor
 from .engines.propagate import batch_size
-from .engines.state import Batched, Resumable, SearchState
+from .engines.protocol import Batched, Resumable
+from .engines.state import SearchState
 from .errors import AdvverifyError
 from .outcome import Bracket, Outcome, TraceEvent, Trust, Verdict
 from .query import Objective, Query
@@ -33,7 +34,7 @@ def solve(
     query: Query,
     settings: Settings | None = None,
     engines: tuple[str, ...] = (),
-    judge: Judge | None = None,
+    executor: Executor | None = None,
     listener: Callable[[TraceEvent], None] | None = None,
 ) -> Outcome:
     """Answer a query.
@@ -42,17 +43,17 @@ def solve(
         query: what is asked.
         settings: limits and options.
         engines: names of the engines to use; all of them where none are given.
-        judge: executes the network; by default its own float64 forward pass.
+        executor: executes the network; by default its own float64 forward pass.
         listener: hears every move of the bracket.
     """
-    state = SearchState.open(query, settings or Settings(), judge or NetworkJudge(query.network))
+    state = SearchState.open(query, settings or Settings(), executor or NetworkExecutor(query.network))
     state.listener = listener
     return _run(state, choose_engines(engines))
 
 
 def solve_all(
     queries: Sequence[Query],
-    judge: Judge,
+    executor: Executor,
     settings: Settings | None = None,
     engines: tuple[str, ...] = (),
     rest: bool = True,
@@ -64,7 +65,7 @@ def solve_all(
 
     Args:
         queries: of one network (the very same object), without `float32`, with balls of one norm or boxes.
-        judge: executes the network.
+        executor: executes the network.
         settings: limits and options.
         engines: names of the engines that may be used; all where none are given.
         rest: whether queries that are still open after the joint work are gone on with; not for networks on a GPU.
@@ -78,7 +79,7 @@ def solve_all(
     pays = network.device.type != "cpu" or min(batch_size(network), len(queries)) >= _WORTHWHILE
     done: set[str] = set()  # engines that have done in batches all that they can
     numbers = itertools.count()
-    for states in _batches(queries, judge, settings, names if pays else [], done):
+    for states in _batches(queries, executor, settings, names if pays else [], done):
         left: list[tuple[int, SearchState]] = []
         for state, number in zip(states, numbers, strict=False):  # the list first: it ends
             if state.done:
@@ -91,7 +92,7 @@ def solve_all(
 
 
 def _batches(
-    queries: Sequence[Query], judge: Judge, settings: Settings, names: Sequence[str], done: set[str]
+    queries: Sequence[Query], executor: Executor, settings: Settings, names: Sequence[str], done: set[str]
 ) -> Iterator[list[SearchState]]:
     """States of the queries, batch by batch, once the engines that work on batches have; their clocks stand still.
 
@@ -103,7 +104,7 @@ def _batches(
         torch.set_num_threads(settings.threads)
         states: list[SearchState] = []
         for query in queries[begin : begin + count]:
-            states.append(SearchState.open(query, settings, judge))
+            states.append(SearchState.open(query, settings, executor))
             states[-1].clock.share(math.inf)
         for name in names:
             open_ = [state for state in states if not state.done]
@@ -210,7 +211,7 @@ def conclude(state: SearchState, reason: str = "") -> Outcome:
     bracket = state.bracket
     engine = state.trace[-1].engine if state.trace else ""
     trust = Trust.SOLVER
-    excluded = state.query.objective is Objective.FEASIBILITY and not state.open_pairs
+    excluded = state.query.objective is Objective.FEASIBILITY and not state.open_subproblems
     if state.is_min_distortion:
         closed = state.done
         if math.isinf(bracket.upper) and closed:
@@ -228,12 +229,12 @@ def conclude(state: SearchState, reason: str = "") -> Outcome:
     if verdict is Verdict.UNKNOWN and not state.is_min_distortion and state.lower > 0:
         reason = f"robust in exact arithmetic, but an execution of the file comes to a margin of {bracket.upper:.3g}"
     elif verdict is Verdict.UNKNOWN:
-        left = len(state.open_pairs)
+        left = len(state.open_subproblems)
         timed_out = state.time_left <= 0
         reason = reason or (
             f"time limit of {state.settings.timeout:g} s" if timed_out else "no engine knows more to try"
         )
-        reason = "; ".join([f"{reason}: {left} of {len(state.pairs)} targets open", *dict.fromkeys(state.notes)])
+        reason = "; ".join([f"{reason}: {left} of {len(state.subproblems)} targets open", *dict.fromkeys(state.notes)])
     else:
         reason = ""
     return Outcome(

@@ -27,7 +27,7 @@ class Query:
 
     Attributes:
         network: what is verified.
-        specification: regions and unsafe sets; for MIN_DISTORTION one case with a ball, whose radius limits the search.
+        specification: regions and unsafe sets; for MIN_DISTORTION one disjunct with a ball, whose radius limits the search.
         objective: what is asked.
         model: the ONNX file that judges counterexamples; None for networks built in memory, judged by themselves.
         float32: whether the outputs meant are those of any execution of the file in its own floating point, rather than
@@ -43,18 +43,20 @@ class Query:
     @property
     def key(self) -> str:
         """Content key (see `key`)."""
-        cases, arrays = [], list[np.ndarray]()
-        for case in self.specification.cases:
-            region, ball = case.region, case.region.ball
+        disjuncts, arrays = [], list[np.ndarray]()
+        for disjunct in self.specification.disjuncts:
+            region, ball = disjunct.region, disjunct.region.ball
             arrays += [region.lower, region.upper]
-            cases.append(
+            disjuncts.append(
                 {
                     "decimals": [str(item) for item in sorted(region.decimals.items())],
                     "ball": None if ball is None else [ball.norm.key, repr(ball.radius)],
-                    "unsafe": [[str(item) for item in sorted(polytope.decimals.items())] for polytope in case.unsafe],
+                    "unsafe": [
+                        [str(item) for item in sorted(polytope.decimals.items())] for polytope in disjunct.unsafe
+                    ],
                 }
             )
             arrays += [] if ball is None else [ball.center]
-            arrays += [array for p in case.unsafe for array in (p.matrix, p.offset, p.strict)]
+            arrays += [array for p in disjunct.unsafe for array in (p.matrix, p.offset, p.strict)]
         parts = {"model": self.network.sha256, "objective": self.objective.value, "float32": self.float32}
-        return content_key({**parts, "cases": cases}, *arrays)
+        return content_key({**parts, "disjuncts": disjuncts}, *arrays)

@@ -55,7 +55,8 @@ class Request:
         """Content key: all that an answer depends on; no paths, threads or devices (see `key`)."""
         parts = {"command": self.command, "model": self.sha256, "threat": self.threat.to_dict(), "label": self.label}
         parts |= {"exact_margin": self.exact_margin, "property": self.property_sha256, "engines": list(self.engines)}
-        parts |= {name: getattr(self.settings, name) for name in ("timeout", "gap", "seed", "solver")}
+        parts |= {name: getattr(self.settings, name) for name in ("timeout", "gap", "seed")}
+        parts["solver"] = self.settings.milp.solver
         return content_key(parts, *(() if self.image is None else (self.image,)))
 
     @property

@@ -15,7 +15,7 @@ from .network.nodes import Network
 from .norms import UnitBall
 from .outcome import Outcome
 from .query import Objective, Query
-from .specification import Case, NormBall, Polytope, Region, Specification, Threat
+from .specification import Disjunct, NormBall, Polytope, Region, Specification, Threat
 
 
 def universal_distance(
@@ -57,5 +57,5 @@ def universal_distance(
     width = valid[1] - valid[0]
     side = np.full(flat.shape[1], min(threat.radius, width) if norm.unit_ball is UnitBall.BOX else width)
     region = Region(-side, side, NormBall(np.zeros(flat.shape[1]), norm, threat.radius))
-    query = Query(network, Specification((Case(region, (unsafe,)),)), Objective.MIN_DISTORTION)
+    query = Query(network, Specification((Disjunct(region, (unsafe,)),)), Objective.MIN_DISTORTION)
     return solve(query, settings, engines)

@@ -185,14 +185,14 @@ def _record(
     from advverify.verifier.attacks import ATTACKS
     from advverify.verifier.norms import get_norm
 
-    logits = torch.from_numpy(model.judge.run(found.points.numpy()))
+    logits = torch.from_numpy(model.executor.run(found.points.numpy()))
     confirmed = found.success & (problem.margin(logits) < 0)
     delta = found.points - problem.images
     own = get_norm(norm).length(delta)
     if eps is not None:
         confirmed &= own <= eps * (1 + 1e-9)
     lengths = {n: get_norm(n).length(delta)[confirmed] for n in ("0", "1", "2", "inf")}
-    # What the judge was given is the point in the file's precision, and so is its distance.
+    # What was executed is the point in the file's precision, and so is its distance.
     exact = get_norm(norm).length(found.points.to(torch.float32).double() - problem.images)
     ratios, below = [], []
     for k, index in enumerate(indices):

@@ -103,9 +103,9 @@ def _asked(path: Path, spec: Path | None, options: dict[str, Any]) -> list[State
         specification = _about_image(model, options)
     else:
         specification = model.read_property(spec).specification
-        if not specification.cases:
+        if not specification.disjuncts:
             raise InvalidInput("the property contradicts itself: there is nothing that a proof could show")
-        if any(p.inputs is not None for case in specification.cases for p in case.unsafe):
+        if any(p.inputs is not None for disjunct in specification.disjuncts for p in disjunct.unsafe):
             raise InvalidInput("properties that couple inputs have no proofs yet")
     try:
         return statements(Query(network, specification, Objective.FEASIBILITY, path, options["float32"]))

@@ -225,7 +225,7 @@ def _measure(
     pairs = pairs_of(dict(network.metadata)) if norm == "2" else None
     certificates: tuple[float, ...] = ()
     if pairs is not None:
-        logits = subject.model.judge.run(images.reshape(len(images), -1))
+        logits = subject.model.executor.run(images.reshape(len(images), -1))
         certificates = tuple(
             certificate(row.astype(np.float64), int(label), pairs) for row, label in zip(logits, labels, strict=True)
         )

@@ -43,9 +43,9 @@ def command(
     images_of = data_for(loaded, data)
     index = images_from(images, len(images_of))[0]
     image, label = images_of.images[index], int(images_of.labels[index])
-    case = robustness(image, label, Threat(norm, eps, target=target), network.output_size).cases[0]
-    bounds = crown(network, InputSet.from_regions([case.region]))
-    program = encode(network, bounds, case.region, case.unsafe, Objective(objective))
+    disjunct = robustness(image, label, Threat(norm, eps, target=target), network.output_size).disjuncts[0]
+    bounds = crown(network, InputSet.from_regions([disjunct.region]))
+    program = encode(network, bounds, disjunct.region, disjunct.unsafe, Objective(objective))
     try:
         write_file(program, output)
     except OSError as error:

@@ -109,7 +109,7 @@ def _assignments(model: Model, outcome: Outcome) -> list[str]:
     """VNN-COMP: ((X_0 value) ... (Y_0 value) ...)."""
     assert outcome.bracket.witness is not None
     x = outcome.bracket.witness
-    y = model.judge.run(x[None])[0]
+    y = model.executor.run(x[None])[0]
     pairs = [f"(X_{k} {v:.17g})" for k, v in enumerate(x)] + [f"(Y_{k} {v:.17g})" for k, v in enumerate(y)]
     return ["(" + pairs[0], *pairs[1:-1], pairs[-1] + ")"]
 
@@ -118,7 +118,7 @@ def _standard_values(model: Model, outcome: Outcome) -> list[str]:
     """VNN-LIB 2.1: name, type and shape, then one value a line."""
     assert outcome.bracket.witness is not None
     x = outcome.bracket.witness
-    y = model.judge.run(x[None])[0]
+    y = model.executor.run(x[None])[0]
     shape = ",".join(map(str, model.network.input_shape))
-    lines = [f"X {model.judge.dtype.name} [{shape}]", *(f"{v:.17g}" for v in x)]
-    return [*lines, f"Y {model.judge.dtype.name} [{len(y)}]", *(f"{v:.17g}" for v in y)]
+    lines = [f"X {model.executor.dtype.name} [{shape}]", *(f"{v:.17g}" for v in x)]
+    return [*lines, f"Y {model.executor.dtype.name} [{len(y)}]", *(f"{v:.17g}" for v in y)]

@@ -49,7 +49,7 @@ def project(inputs: InputSet, x: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class AttackProblem:
-    """A batch of (region, polytope) pairs: find x in region b whose output satisfies all rows of polytope b.
+    """A batch of (region, polytope) subproblems: find x in region b whose output satisfies all rows of polytope b.
 
     Attributes:
         network: the network.
@@ -64,10 +64,10 @@ class AttackProblem:
     offset: Tensor
 
     @classmethod
-    def build(cls, network: Network, pairs: list[tuple[Region, Polytope]]) -> Self:
+    def build(cls, network: Network, subproblems: list[tuple[Region, Polytope]]) -> Self:
         """From regions and polytopes; shorter polytopes repeat their last row."""
-        rows, offset = stack_polytopes([polytope for _, polytope in pairs])
-        inputs = InputSet.from_regions([region for region, _ in pairs], network.dtype, network.device)
+        rows, offset = stack_polytopes([polytope for _, polytope in subproblems])
+        inputs = InputSet.from_regions([region for region, _ in subproblems], network.dtype, network.device)
 
         def as_tensor(array: np.ndarray) -> Tensor:
             return torch.from_numpy(array).to(network.device, network.dtype)

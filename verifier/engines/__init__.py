@@ -1,8 +1,7 @@
 """Engines: each may add a checked counterexample, raise a proved lower bound, or tighten bounds - nothing else.
 
 Dropping any engine changes speed, never verdicts. One engine a file, one line in `ENGINES`, in the order of the cascade:
-cheapest first. Known verifiers are orders of engines over one state: MIPVerify is `propagate,milp`, CROWN is `crown`, and
-alpha-beta-CROWN is `falsify,propagate,relu-split`.
+cheapest first. `protocol` says what an engine is, `state` what engines share.
 """
 
 from __future__ import annotations
@@ -10,7 +9,9 @@ from __future__ import annotations
 from importlib import import_module
 
 from ..errors import InvalidInput
-from .state import Engine, Pair, SearchState, Settings
+from .protocol import Engine
+from .settings import MilpOptions, ReluSplitOptions, Settings
+from .state import SearchState, Subproblem
 
 ENGINES = {
     "crown": "propagate:Crown",
@@ -18,14 +19,24 @@ ENGINES = {
     "propagate": "propagate:Propagate",
     "exact": "exact:Exact",
     "falsify-more": "falsify:FalsifyMore",
-    "support-split": "branch_and_bound.support_split:SupportSplit",
-    "input-split": "branch_and_bound.input_split:InputSplit",
-    "relu-split": "branch_and_bound.relu_split:ReluSplit",
+    "support-split": "branch_and_bound.support.engine:SupportSplit",
+    "input-split": "branch_and_bound.input.engine:InputSplit",
+    "relu-split": "branch_and_bound.relu.engine:ReluSplit",
     "exact-more": "exact:ExactMore",
     "milp": "milp:Milp",
 }
 
-__all__ = ["ENGINES", "Engine", "Pair", "SearchState", "Settings", "choose_engines", "get_engine"]
+__all__ = [
+    "ENGINES",
+    "Engine",
+    "MilpOptions",
+    "Subproblem",
+    "ReluSplitOptions",
+    "SearchState",
+    "Settings",
+    "choose_engines",
+    "get_engine",
+]
 
 
 def choose_engines(names: tuple[str, ...] = ()) -> list[str]:

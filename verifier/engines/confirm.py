@@ -104,7 +104,7 @@ def is_infeasible(state: SearchState, program: MixedIntegerProgram, deadline: fl
         presolve=False,
         progress=enough,
     )
-    again = get_solver(state.settings.solver).solve(program.elastic(), options)
+    again = get_solver(state.settings.milp.solver).solve(program.elastic(), options)
     state.count("second_opinions")
     attained = again.point is not None and again.objective <= INFEASIBLE_BY
     if again.status is not SolverStatus.INFEASIBLE and again.dual_bound > INFEASIBLE_BY and not attained:
@@ -126,7 +126,7 @@ def _second_run(state: SearchState, program: MixedIntegerProgram, target: float,
         seed=state.settings.seed + 1,
         presolve=False,
     )
-    again = get_solver(state.settings.solver).solve(program, options)
+    again = get_solver(state.settings.milp.solver).solve(program, options)
     state.count("milp_second_runs")
     slack = _NEAR * (1 + abs(target))
     attained = again.objective if again.point is not None and program.violation(again.point) <= 1e-6 else math.inf

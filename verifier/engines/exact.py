@@ -1,4 +1,4 @@
-"""Ties: pairs whose bound is 0, or so near to it that rounding hides on which side it lies, in rational arithmetic.
+"""Ties: subproblems whose bound is 0, or so near to it that rounding hides on which side it lies, in rational arithmetic.
 
 A strict row y > 1 whose maximum is exactly 1 is never reached, and a pruned network whose outputs are equal has no
 adversarial example, but no bound that allows for rounding comes to 0. Small networks only, on the file's own numbers
@@ -22,7 +22,7 @@ from ..network.nodes import Max, Relu
 from ..query import Objective
 from ..specification import Polytope, Region
 from ..specification.region import RATIONAL_INPUTS
-from .state import Pair, SearchState
+from .state import SearchState, Subproblem
 
 _MOST_RELUS = 256
 _DOUBT, _RELATIVE = 1e-5, 1e-6  # of margins, relative to the rows; of distances
@@ -32,29 +32,29 @@ _DENOMINATOR = 1 << 20  # of multipliers
 
 
 class Exact:
-    """Pairs that the bounds so far leave open by no more than rounding explains."""
+    """Subproblems that the bounds so far leave open by no more than rounding explains."""
 
     name = "exact"
     fraction = 0.2
 
     def run(self, state: SearchState, deadline: float) -> None:
-        """Each such pair; of distances those that may reach as far as the whole valid range, or the limit, does."""
+        """Each such subproblem; of distances those that may reach as far as the whole valid range, or the limit, does."""
         network = state.network.exact
         if network is None or network.relu_count > _MOST_RELUS or network.input_size > RATIONAL_INPUTS:
             return
         if state.query.float32 or state.query.objective is Objective.MAX_MARGIN:
             return
         rational: RationalNetwork | None = None
-        for pair in state.open_pairs:
+        for subproblem in state.open_subproblems:
             if state.done or state.elapsed >= deadline:
                 return
-            if _far(pair, state):
+            if _far(subproblem, state):
                 continue
             rational = RationalNetwork(network) if rational is None else rational
-            region = state.search_region(pair.region)
+            region = state.search_region(subproblem.region)
             state.count("exact_bounds")
-            if _Tree(rational, region, pair.polytope, state, deadline).excludes():
-                state.exclude_exactly(pair, self.name)
+            if _Tree(rational, region, subproblem.polytope, state, deadline).excludes():
+                state.exclude_exactly(subproblem, self.name)
 
 
 class ExactMore(Exact):
@@ -64,12 +64,12 @@ class ExactMore(Exact):
     fraction = 0.5
 
 
-def _far(pair: Pair, state: SearchState) -> bool:
-    """Whether a pair lacks more than rounding explains."""
+def _far(subproblem: Subproblem, state: SearchState) -> bool:
+    """Whether a subproblem lacks more than rounding explains."""
     if state.is_min_distortion:
-        return math.isfinite(state.goal) and pair.lower < state.goal * (1 - _RELATIVE)
-    scale = max(float(np.abs(pair.polytope.offset).max()), float(np.abs(pair.polytope.matrix).max()), 1.0)
-    return pair.lower < -_DOUBT * scale
+        return math.isfinite(state.goal) and subproblem.lower < state.goal * (1 - _RELATIVE)
+    scale = max(float(np.abs(subproblem.polytope.offset).max()), float(np.abs(subproblem.polytope.matrix).max()), 1.0)
+    return subproblem.lower < -_DOUBT * scale
 
 
 class _Tree:

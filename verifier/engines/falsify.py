@@ -1,4 +1,4 @@
-"""The falsifier: batched attacks on all open pairs, then polishing of what they found."""
+"""The falsifier: batched attacks on all open subproblems, then polishing of what they found."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..attacks import AttackProblem, run
 from ..attacks.greedy_l0 import GreedyL0
 from ..attacks.minimal import minimal
 from ..attacks.pgd import Pgd
-from .state import Pair, SearchState
+from .state import SearchState, Subproblem
 
 _CHUNK = 128
 _OFFERED = 8  # points that are judged, of each attack
@@ -35,19 +35,23 @@ class Falsify:
     sparse: tuple[Pgd | GreedyL0, ...] = (GreedyL0(),)  # for norm 0
 
     def run(self, state: SearchState, deadline: float) -> None:
-        """Attack every open pair, in chunks; stop at the first counterexample of a feasibility query."""
+        """Attack every open subproblem, in chunks; stop at the first counterexample of a feasibility query."""
         self.run_all([state], deadline)
 
     def run_all(self, states: Sequence[SearchState], deadline: float) -> None:
-        """The same for several states, their pairs side by side."""
+        """The same for several states, their subproblems side by side."""
         if states[0].is_min_distortion:
             for state in states:
                 self._nearest(state, deadline)
             return
-        pairs = [(state, pair) for state in states for pair in state.open_pairs]
-        for begin in range(0, len(pairs), _CHUNK):
+        subproblems = [(state, subproblem) for state in states for subproblem in state.open_subproblems]
+        for begin in range(0, len(subproblems), _CHUNK):
             for attack in self._attacks(states[0]):
-                part = [(s, pair) for s, pair in pairs[begin : begin + _CHUNK] if not s.done and s.elapsed <= deadline]
+                part = [
+                    (s, subproblem)
+                    for s, subproblem in subproblems[begin : begin + _CHUNK]
+                    if not s.done and s.elapsed <= deadline
+                ]
                 if part:
                     self._attack(replace(attack, stop=_late(part[0][0], deadline)), part)
 
@@ -55,44 +59,51 @@ class Falsify:
         """In turn."""
         return self.sparse if state.is_l0 else self.attacks
 
-    def _attack(self, attack: Pgd | GreedyL0, pairs: list[tuple[SearchState, Pair]]) -> None:
+    def _attack(self, attack: Pgd | GreedyL0, subproblems: list[tuple[SearchState, Subproblem]]) -> None:
         """Whatever is most unsafe in each state is offered to it."""
-        result = run(attack, _problem(pairs[0][0], [pair for _, pair in pairs]), pairs[0][0].settings.seed)
-        points, violation = _points(result.points, [pair for _, pair in pairs]), result.violation.tolist()
+        result = run(
+            attack,
+            _problem(subproblems[0][0], [subproblem for _, subproblem in subproblems]),
+            subproblems[0][0].settings.seed,
+        )
+        points, violation = (
+            _points(result.points, [subproblem for _, subproblem in subproblems]),
+            result.violation.tolist(),
+        )
         own: dict[int, list[int]] = {}
-        for row in sorted(range(len(pairs)), key=violation.__getitem__):
-            own.setdefault(id(pairs[row][0]), []).append(row)
+        for row in sorted(range(len(subproblems)), key=violation.__getitem__):
+            own.setdefault(id(subproblems[row][0]), []).append(row)
         for rows in own.values():
             for row in rows[:_OFFERED]:
-                state, pair = pairs[row]
-                state.add_counterexample(points[row], self.name, pair.case)
+                state, subproblem = subproblems[row]
+                state.add_counterexample(points[row], self.name, subproblem.disjunct)
 
     def _nearest(self, state: SearchState, deadline: float) -> None:
-        """The nearest unsafe points of every open pair, polished where that is cheap."""
+        """The nearest unsafe points of every open subproblem, polished where that is cheap."""
         from .polish import polish, worth_polishing  # brings the MILP encoding with it
 
         polished = worth_polishing(state)  # then a weak attack will do
-        open_ = state.open_pairs
+        open_ = state.open_subproblems
         for begin in range(0, len(open_), _CHUNK):
             if state.done or state.elapsed > deadline:
                 return
-            pairs = open_[begin : begin + _CHUNK]
+            subproblems = open_[begin : begin + _CHUNK]
             attack = _WEAK if polished else _STRONG
             seed, stop = state.settings.seed, _late(state, deadline)
-            found = minimal(_problem(state, pairs), attack=attack, seed=seed, first=True, stop=stop)
+            found = minimal(_problem(state, subproblems), attack=attack, seed=seed, first=True, stop=stop)
             order = [int(i) for i in found.distance.argsort() if bool(torch.isfinite(found.distance[i]))]
-            points = _points(found.points, pairs)
+            points = _points(found.points, subproblems)
             for i in order:
                 self._offer_ray(state, points[i])
             for i in order[:3]:
                 if polished and state.elapsed < deadline:
-                    polish(state, points[i], pairs[i], self.name)
+                    polish(state, points[i], subproblems[i], self.name)
 
     def _offer_ray(self, state: SearchState, point: np.ndarray) -> None:
-        """A point at the boundary as float32 sees it; where the judge disagrees, points a little farther out."""
-        (case,) = state.query.specification.cases
-        assert case.region.ball is not None
-        center = case.region.ball.center
+        """A point at the boundary as float32 sees it; where the executor disagrees, points a little farther out."""
+        (disjunct,) = state.query.specification.disjuncts
+        assert disjunct.region.ball is not None
+        center = disjunct.region.ball.center
         for beyond in _BEYOND:
             if state.add_counterexample(center + (1 + beyond) * (point - center), self.name):
                 return
@@ -103,17 +114,21 @@ def _late(state: SearchState, deadline: float) -> Callable[[], bool]:
     return lambda: state.elapsed > deadline
 
 
-def _problem(state: SearchState, pairs: list[Pair]) -> AttackProblem:
-    """Pairs of a state, or of several like it, for attacks."""
-    return AttackProblem.build(state.region_bounds.fast, [(pair.region, pair.polytope) for pair in pairs])
+def _problem(state: SearchState, subproblems: list[Subproblem]) -> AttackProblem:
+    """Subproblems of a state, or of several like it, for attacks."""
+    return AttackProblem.build(
+        state.region_bounds.fast, [(subproblem.region, subproblem.polytope) for subproblem in subproblems]
+    )
 
 
-def _points(found: Tensor, pairs: Sequence[Pair]) -> np.ndarray:
+def _points(found: Tensor, subproblems: Sequence[Subproblem]) -> np.ndarray:
     """What attacks found, in float64: entries that they left where the center is are the center's own."""
     points = found.double().cpu().numpy()
-    if any(pair.region.ball is None for pair in pairs):
+    if any(subproblem.region.ball is None for subproblem in subproblems):
         return points
-    center = np.stack([pair.region.ball.center for pair in pairs if pair.region.ball is not None])
+    center = np.stack(
+        [subproblem.region.ball.center for subproblem in subproblems if subproblem.region.ball is not None]
+    )
     return np.where(points == center.astype(np.float32), center, points)
 
 

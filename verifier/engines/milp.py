@@ -24,7 +24,7 @@ from ..tightening import tighten
 from .confirm import SOLVER_SHARE, at_least, by_tree, is_infeasible, nothing_at_most
 from .polish import deepen, polish
 from .root_cuts import strengthened
-from .state import ABOVE_ZERO, Pair, SearchState
+from .state import ABOVE_ZERO, SearchState, Subproblem
 from .tangents import ROUNDING, with_tangent
 
 _TIGHTENING_SHARE = 0.2  # of the time left, at most, for bounds from solves
@@ -38,36 +38,42 @@ class Milp:
     fraction = 1.0
 
     def run(self, state: SearchState, deadline: float) -> None:
-        """Open pairs one by one, most promising (lowest bound) first, or all of a case in one program."""
+        """Open subproblems one by one, most promising (lowest bound) first, or all of a disjunct in one program."""
         if any("is not trusted" in note for note in state.network.notes):
             state.notes.append("the MILP engine is not trusted on weights of this range")
             return
-        for case in state.excluded.cases:
-            pairs = sorted((p for p in state.open_pairs if p.case is case), key=lambda p: p.lower)
-            groups = [pairs] if state.settings.joint and pairs else [[pair] for pair in pairs]
+        for disjunct in state.excluded.disjuncts:
+            subproblems = sorted((p for p in state.open_subproblems if p.disjunct is disjunct), key=lambda p: p.lower)
+            groups = (
+                [subproblems]
+                if state.settings.milp.all_targets and subproblems
+                else [[subproblem] for subproblem in subproblems]
+            )
             for group in groups:
                 if state.done or state.elapsed >= deadline:
                     return
-                if any(state.is_open(pair) for pair in group):
+                if any(state.is_open(subproblem) for subproblem in group):
                     self._solve(state, group, deadline)
 
-    def _solve(self, state: SearchState, pairs: list[Pair], deadline: float) -> None:
-        region = state.search_region(pairs[0].region)
-        unsafe = tuple(pair.polytope for pair in pairs)
-        form = Formulation(state.settings.symmetric, state.settings.fix_stable)
+    def _solve(self, state: SearchState, subproblems: list[Subproblem], deadline: float) -> None:
+        region = state.search_region(subproblems[0].region)
+        unsafe = tuple(subproblem.polytope for subproblem in subproblems)
+        form = Formulation(state.settings.milp.symmetric, state.settings.milp.fix_stable)
         if region.ball is not None and region.ball.norm.unit_ball is UnitBall.EUCLIDEAN:
-            self._quadratic(state, pairs, region, unsafe, form, deadline)
+            self._quadratic(state, subproblems, region, unsafe, form, deadline)
             return
         bounds, objective = state.bounds(region), state.query.objective
         program = encode(state.network, bounds, region, unsafe, objective, form)
-        if self._relaxed(state, program, pairs, region, deadline):
+        if self._relaxed(state, program, subproblems, region, deadline):
             return
-        if state.settings.obbt != "none":
+        if state.settings.milp.obbt != "none":
             bounds = self._tightened(state, bounds, region, unsafe, deadline)
             program = encode(state.network, bounds, region, unsafe, objective, form)
-            if self._relaxed(state, program, pairs, region, deadline):
+            if self._relaxed(state, program, subproblems, region, deadline):
                 return
-        if state.settings.cuts and program.cost.any():  # a relaxation without an objective has nothing to be raised
+        if (
+            state.settings.milp.cuts and program.cost.any()
+        ):  # a relaxation without an objective has nothing to be raised
             own = program.matrix.shape[0]
             program = strengthened(state.network, program, _CUT_SHARE * max(deadline - state.elapsed, 0.0))
             state.count("cuts", program.matrix.shape[0] - own)
@@ -75,7 +81,7 @@ class Milp:
         until = state.elapsed + SOLVER_SHARE * max(deadline - state.elapsed, 0.0)
         result = self._run(state, program, until)
         if result.point is not None:
-            self._offer(state, result.point[program.columns.inputs], pairs)
+            self._offer(state, result.point[program.columns.inputs], subproblems)
         if state.done:
             return
         visit = _visitor(state, program, self.name)
@@ -83,7 +89,7 @@ class Milp:
             if objective is Objective.MAX_MARGIN:  # nothing is as unsafe as the best point known
                 tree = by_tree(state, program, state.upper, deadline, visit)
                 if math.isfinite(state.upper):
-                    self._prove(state, pairs, tree.bound)
+                    self._prove(state, subproblems, tree.bound)
                 known = True if tree.bound >= state.upper else False if tree.point is not None else None
             else:
                 deepest = encode(state.network, bounds, region, unsafe, Objective.MAX_MARGIN, form)
@@ -91,22 +97,22 @@ class Milp:
             if known is None:
                 known = is_infeasible(state, program, deadline, visit)
             if known:
-                self._exclude(state, pairs, region)
+                self._exclude(state, subproblems, region)
         elif objective is not Objective.FEASIBILITY and math.isfinite(result.dual_bound):
             bound = at_least(state, program, result, deadline, visit, _counts(state))
             if bound == math.inf:
-                self._exclude(state, pairs, region)
+                self._exclude(state, subproblems, region)
             else:
-                self._prove(state, pairs, bound)
+                self._prove(state, subproblems, bound)
 
-    def _prove(self, state: SearchState, pairs: list[Pair], value: float) -> None:
-        """No input of the pairs that is of interest has a lower value; for margins, those above the upper side are of none."""
+    def _prove(self, state: SearchState, subproblems: list[Subproblem], value: float) -> None:
+        """No input of the subproblems that is of interest has a lower value; for margins, those above the upper side are of none."""
         if state.query.objective is Objective.MAX_MARGIN:
             value = min(value, state.upper)
-        for pair in pairs:
-            state.raise_lower_bound(pair, value, self.name)
+        for subproblem in subproblems:
+            state.raise_lower_bound(subproblem, value, self.name)
 
-    def _exclude(self, state: SearchState, pairs: list[Pair], region: Region) -> None:
+    def _exclude(self, state: SearchState, subproblems: list[Subproblem], region: Region) -> None:
         """The search region holds no input of interest."""
         value = ABOVE_ZERO
         if state.is_min_distortion:
@@ -114,31 +120,36 @@ class Milp:
             value = min(reach, state.goal)
         elif state.query.objective is Objective.MAX_MARGIN and math.isfinite(state.upper):
             value = state.upper
-        self._prove(state, pairs, value)
+        self._prove(state, subproblems, value)
 
     def _relaxed(
-        self, state: SearchState, program: MixedIntegerProgram, pairs: list[Pair], region: Region, deadline: float
+        self,
+        state: SearchState,
+        program: MixedIntegerProgram,
+        subproblems: list[Subproblem],
+        region: Region,
+        deadline: float,
     ) -> bool:
-        """Prove what the LP relaxation does, by its multipliers; whether nothing of the pairs is left."""
+        """Prove what the LP relaxation does, by its multipliers; whether nothing of the subproblems is left."""
         options = SolveOptions(time_limit=_TIGHTENING_SHARE * max(deadline - state.elapsed, 0.01))
         value, _ = safe_optimum(program.relaxed(), options)
         state.count("relaxations")
         if value == math.inf:
-            self._exclude(state, pairs, region)
+            self._exclude(state, subproblems, region)
         elif state.query.objective is not Objective.FEASIBILITY and math.isfinite(value):
-            self._prove(state, pairs, math.ceil(value - 1e-6) if _counts(state) else value)
-        return state.done or not any(state.is_open(pair) for pair in pairs)
+            self._prove(state, subproblems, math.ceil(value - 1e-6) if _counts(state) else value)
+        return state.done or not any(state.is_open(subproblem) for subproblem in subproblems)
 
     @staticmethod
     def _tightened(
         state: SearchState, known: Bounds, region: Region, unsafe: tuple[Polytope, ...], deadline: float
     ) -> Bounds:
         """Bounds for what is still of interest, by solves where the settings ask for them."""
-        if state.settings.obbt == "none":
+        if state.settings.milp.obbt == "none":
             return known
         seconds = _TIGHTENING_SHARE * max(deadline - state.elapsed, 0.0)
         depth = state.upper if state.query.objective is Objective.MAX_MARGIN else 0.0
-        return tighten(state.network, known, region, unsafe, seconds, state.settings.obbt, depth)
+        return tighten(state.network, known, region, unsafe, seconds, state.settings.milp.obbt, depth)
 
     def _run(self, state: SearchState, program: MixedIntegerProgram, deadline: float) -> SolveResult:
         """One solve; incumbents reach the state as they come, bounds do not: they are claims."""
@@ -156,22 +167,22 @@ class Milp:
             seed=state.settings.seed,
             progress=progress,
         )
-        result = get_solver(state.settings.solver).solve(program, options)
+        result = get_solver(state.settings.milp.solver).solve(program, options)
         state.count("milp_solves")
         return result
 
-    def _offer(self, state: SearchState, point: np.ndarray, pairs: list[Pair]) -> None:
+    def _offer(self, state: SearchState, point: np.ndarray, subproblems: list[Subproblem]) -> None:
         moved = state.add_counterexample(point, self.name)
-        for pair in pairs:
+        for subproblem in subproblems:
             if state.query.objective is Objective.FEASIBILITY and state.witness is None:
-                deepen(state, point, pair, self.name)
+                deepen(state, point, subproblem, self.name)
             elif state.is_min_distortion and not moved:
-                polish(state, point, pair, self.name)
+                polish(state, point, subproblem, self.name)
 
     def _quadratic(
         self,
         state: SearchState,
-        pairs: list[Pair],
+        subproblems: list[Subproblem],
         region: Region,
         unsafe: tuple[Polytope, ...],
         form: Formulation,
@@ -207,7 +218,7 @@ class Milp:
             if result.point is None:
                 break
             x = result.point[program.columns.inputs]
-            self._offer(state, x, pairs)
+            self._offer(state, x, subproblems)
             length = float(np.linalg.norm(x - center))
             reach = radius if margins else float(result.point[t])
             if length - reach <= 0.1 * state.settings.gap * max(length, 1e-12) or length == 0.0:
@@ -219,9 +230,9 @@ class Milp:
         if margins:
             target = replace(claimed, dual_bound=min(claimed.dual_bound, state.upper))
             if claimed.status is SolverStatus.INFEASIBLE:
-                self._prove(state, pairs, by_tree(state, program, state.upper, deadline, visit).bound)
+                self._prove(state, subproblems, by_tree(state, program, state.upper, deadline, visit).bound)
             else:
-                self._prove(state, pairs, at_least(state, program, target, deadline, visit, False))
+                self._prove(state, subproblems, at_least(state, program, target, deadline, visit, False))
         elif claimed.status is SolverStatus.INFEASIBLE:
             upper = program.col_upper.copy()
             upper[t] = 2 * far + 1
@@ -229,10 +240,10 @@ class Milp:
             if known is None:
                 known = is_infeasible(state, program, deadline, visit)
             if known:
-                self._exclude(state, pairs, region)
+                self._exclude(state, subproblems, region)
         elif state.is_min_distortion:
             bound = at_least(state, program, claimed, deadline, visit, False)
-            self._prove(state, pairs, min(bound * (1 - ROUNDING), state.goal))
+            self._prove(state, subproblems, min(bound * (1 - ROUNDING), state.goal))
 
 
 def _visitor(state: SearchState, program: MixedIntegerProgram, name: str) -> Callable[[np.ndarray], None]:

@@ -16,10 +16,10 @@ from ..network.nodes import Relu
 from ..norms import UnitBall
 from ..query import Objective
 from ..solvers import SolveOptions, convex_solver
-from .state import Pair, SearchState
+from .state import SearchState, Subproblem
 
 _MOST_RELUS = 1500
-# How far beyond the boundary to aim, so that the judge's arithmetic agrees.
+# How far beyond the boundary to aim, so that the executor's arithmetic agrees.
 _INSIDE = {4: (1e-6, 1e-5, 1e-4), 8: (1e-9, 1e-8, 1e-7)}
 
 
@@ -45,7 +45,7 @@ def worth_polishing(state: SearchState) -> bool:
     return state.network.relu_count <= _MOST_RELUS
 
 
-def polish(state: SearchState, point: np.ndarray, pair: Pair, engine: str, rounds: int = 4) -> None:
+def polish(state: SearchState, point: np.ndarray, subproblem: Subproblem, engine: str, rounds: int = 4) -> None:
     """Walk from a point of an engine's to the nearest unsafe point of its cell, and on from there while that pays."""
     if state.is_l0 or not state.is_min_distortion or not worth_polishing(state):
         return
@@ -53,10 +53,10 @@ def polish(state: SearchState, point: np.ndarray, pair: Pair, engine: str, round
         before = state.upper
         region = state.query.specification.with_radius(min(state.upper * (1 + 1e-6), state.limit)).region
         bounds = state.bounds(region)
-        for inside in _INSIDE[state.judge.dtype.itemsize]:
-            margin = inside * max(1.0, float(np.abs(pair.polytope.offset).max()))
+        for inside in _INSIDE[state.executor.dtype.itemsize]:
+            margin = inside * max(1.0, float(np.abs(subproblem.polytope.offset).max()))
             program = encode(
-                state.network, bounds, region, (pair.polytope,), Objective.MIN_DISTORTION, Formulation(), margin
+                state.network, bounds, region, (subproblem.polytope,), Objective.MIN_DISTORTION, Formulation(), margin
             )
             program = cell_program(state, program, point)
             limit = max(min(5.0, state.time_left), 0.01)
@@ -65,24 +65,24 @@ def polish(state: SearchState, point: np.ndarray, pair: Pair, engine: str, round
             if result.point is None:
                 return
             candidate = result.point[program.columns.inputs]
-            if state.add_counterexample(candidate, engine, pair.case):
+            if state.add_counterexample(candidate, engine, subproblem.disjunct):
                 point = candidate
                 break
         if state.upper == math.inf or state.upper > before * (1 - 1e-4):
             return
 
 
-def deepen(state: SearchState, point: np.ndarray, pair: Pair, engine: str) -> None:
+def deepen(state: SearchState, point: np.ndarray, subproblem: Subproblem, engine: str) -> None:
     """Offer the most unsafe point of the cell of an engine's point in the region, where that is an LP.
 
     A solver that looks for any unsafe point stops at one on the edge of the unsafe set, which its tolerance may put outside.
     """
-    region = state.search_region(pair.region)
+    region = state.search_region(subproblem.region)
     quadratic = region.ball is not None and region.ball.norm.unit_ball is UnitBall.EUCLIDEAN
     if quadratic or state.is_l0 or not worth_polishing(state):
         return
-    program = encode(state.network, state.bounds(region), region, (pair.polytope,), Objective.MAX_MARGIN)
+    program = encode(state.network, state.bounds(region), region, (subproblem.polytope,), Objective.MAX_MARGIN)
     cell = cell_program(state, program, point)
     result = convex_solver(cell).solve(cell, SolveOptions(time_limit=max(min(5.0, state.time_left), 0.01)))
     if result.point is not None:
-        state.add_counterexample(result.point[program.columns.inputs], engine, pair.case)
+        state.add_counterexample(result.point[program.columns.inputs], engine, subproblem.disjunct)

@@ -1,4 +1,4 @@
-"""Bound propagation for all open pairs of all queries at once, each step for what the cheaper ones left open.
+"""Bound propagation for all open subproblems of all queries at once, each step for what the cheaper ones left open.
 
 CROWN before any attack: most regions need no more, and what it proves need not be attacked. Then alpha-CROWN on the
 outputs. For distances CROWN is run on a ladder of balls: before the attack from the whole range downwards, so that there is
@@ -19,9 +19,9 @@ from ..bounds import InputSet, crown
 from ..bounds.alpha_crown import AlphaCrown, raise_bounds
 from ..bounds.backward import LinearForm, Start
 from ..network.nodes import Network
-from ..specification import Case, Region
+from ..specification import Disjunct, Region
 from .region_bounds import RegionBatch
-from .state import Pair, SearchState
+from .state import SearchState, Subproblem
 
 _LADDER = (0.9, 0.75, 0.6, 0.45, 0.3, 0.2, 0.1, 0.05)
 _FIRST = tuple(2.0**-k for k in range(1, 13))  # shares of the whole range
@@ -50,31 +50,35 @@ def value_of(state: SearchState, bound: Tensor, form: LinearForm, inputs: InputS
 
 @dataclass(frozen=True)
 class _Job:
-    """A case of a state at the present search region."""
+    """A disjunct of a state at the present search region."""
 
     state: SearchState
-    case: Case
+    disjunct: Disjunct
     region: Region
 
     @property
-    def open(self) -> list[Pair]:
-        """Pairs that still need work."""
-        return [] if self.state.done else [pair for pair in self.state.open_pairs if pair.case is self.case]
+    def open(self) -> list[Subproblem]:
+        """Subproblems that still need work."""
+        return (
+            []
+            if self.state.done
+            else [subproblem for subproblem in self.state.open_subproblems if subproblem.disjunct is self.disjunct]
+        )
 
 
 class Crown:
-    """Settles most pairs of verdicts in milliseconds, and gives distances a first lower side."""
+    """Settles most subproblems of verdicts in milliseconds, and gives distances a first lower side."""
 
     name = "crown"
     fraction = 1.0
     repeats = False
 
     def run(self, state: SearchState, deadline: float) -> None:
-        """All cases."""
+        """All disjuncts."""
         self.run_all([state], deadline)
 
     def run_all(self, states: Sequence[SearchState], deadline: float) -> None:
-        """The cases of several states, as many side by side as the memory allows."""
+        """The disjuncts of several states, as many side by side as the memory allows."""
         if states[0].is_min_distortion:
             for state in states:
                 self._first_radius(state, deadline)
@@ -108,11 +112,11 @@ class Propagate:
     repeats = False
 
     def run(self, state: SearchState, deadline: float) -> None:
-        """All cases."""
+        """All disjuncts."""
         self.run_all([state], deadline)
 
     def run_all(self, states: Sequence[SearchState], deadline: float) -> None:
-        """The cases of several states, as many side by side as the memory allows."""
+        """The disjuncts of several states, as many side by side as the memory allows."""
         for jobs in _jobs(states, deadline):
             for step in (self._crown, self._ladder, self._alpha):
                 open_ = [job for job in jobs if job.state.elapsed < deadline and job.open]
@@ -122,7 +126,9 @@ class Propagate:
     def _crown(self, jobs: list[_Job]) -> None:
         """Where nothing has been bounded yet, or over a ball that no attack has made smaller."""
         fresh = [
-            job for job in jobs if job.state.is_min_distortion or any(pair.lower == -math.inf for pair in job.open)
+            job
+            for job in jobs
+            if job.state.is_min_distortion or any(subproblem.lower == -math.inf for subproblem in job.open)
         ]
         if fresh:
             _crown(fresh, self.name)
@@ -139,12 +145,14 @@ class Propagate:
 
 
 def _jobs(states: Sequence[SearchState], deadline: float) -> Iterator[list[_Job]]:
-    """The cases of several states, as many side by side as the memory allows, while there is time."""
-    cases = [(state, case) for state in states for case in state.excluded.cases]
+    """The disjuncts of several states, as many side by side as the memory allows, while there is time."""
+    disjuncts = [(state, disjunct) for state in states for disjunct in state.excluded.disjuncts]
     chunk = batch_size(states[0].network)
-    for begin in range(0, len(cases), chunk):
-        part = [entry for entry in cases[begin : begin + chunk] if entry[0].elapsed < deadline]
-        jobs = [_Job(state, case, state.search_region(case.region)) for state, case in part if not state.done]
+    for begin in range(0, len(disjuncts), chunk):
+        part = [entry for entry in disjuncts[begin : begin + chunk] if entry[0].elapsed < deadline]
+        jobs = [
+            _Job(state, disjunct, state.search_region(disjunct.region)) for state, disjunct in part if not state.done
+        ]
         if jobs:
             yield jobs
 
@@ -160,33 +168,37 @@ def _crown(jobs: list[_Job], name: str) -> None:
 def _climb(state: SearchState, radii: Sequence[float], name: str) -> None:
     """CROWN on balls of some radii side by side: what is proved on a ball of radius r is a distance of at least r."""
     balls = [state.query.specification.with_radius(radius).region for radius in radii]
-    inputs, network, pairs = state.region_bounds.inputs(*balls), state.region_bounds.working, state.open_pairs
+    inputs, network, subproblems = (
+        state.region_bounds.inputs(*balls),
+        state.region_bounds.working,
+        state.open_subproblems,
+    )
     count = len(balls)
     with torch.no_grad():
         bounds = crown(network, inputs)
-        rows, offset = state.rows(pairs)
-        for k, pair in enumerate(pairs):
+        rows, offset = state.rows(subproblems)
+        for k, subproblem in enumerate(subproblems):
             start = Start.output(network, rows[k].expand(count, -1, -1), offset[k].expand(count, -1))
             best = raise_bounds(network, inputs, start, bounds, options=AlphaCrown(steps=0))
             limits = torch.tensor(radii, dtype=torch.float64)
             values = torch.minimum(value_of(state, best.bound, best.form, inputs), limits)
-            state.raise_lower_bound(pair, min(float(values.max()), state.goal), name)
+            state.raise_lower_bound(subproblem, min(float(values.max()), state.goal), name)
 
 
 def _bound(jobs: list[_Job], options: AlphaCrown, name: str, exact: bool = False) -> RegionBatch:
     """Bounds on the outputs, in chunks of bounded memory; returns the regions with their bounds.
 
-    `exact` as in `RegionBatch.of`. For verdicts the lowest point where the bounds of a case are attained is offered.
+    `exact` as in `RegionBatch.of`. For verdicts the lowest point where the bounds of a disjunct are attained is offered.
     """
     first = jobs[0].state
     known, stack = first.region_bounds, RegionBatch.of([(job.state.region_bounds, job.region) for job in jobs], exact)
     working = known.network if exact else known.working
-    pairs = [(k, pair) for k, job in enumerate(jobs) for pair in job.open]
+    subproblems = [(k, subproblem) for k, job in enumerate(jobs) for subproblem in job.open]
     chunk = max(1, (1 << 22) // max(n.size for n in known.network.nodes))
-    for begin in range(0, len(pairs), chunk):
-        part = pairs[begin : begin + chunk]
+    for begin in range(0, len(subproblems), chunk):
+        part = subproblems[begin : begin + chunk]
         regions = stack.rows(torch.tensor([k for k, _ in part], device=known.network.device))
-        rows, offset = first.rows([pair for _, pair in part])
+        rows, offset = first.rows([subproblem for _, subproblem in part])
         best = raise_bounds(
             working,
             regions.inputs,
@@ -197,15 +209,15 @@ def _bound(jobs: list[_Job], options: AlphaCrown, name: str, exact: bool = False
             losses=regions.losses,
         )
         values = value_of(first, best.bound, best.form, regions.inputs).tolist()
-        for (k, pair), value in zip(part, values, strict=True):
+        for (k, subproblem), value in zip(part, values, strict=True):
             state = jobs[k].state
             ceiling = state.goal if state.is_min_distortion else math.inf  # nothing is proved beyond the search region
-            state.raise_lower_bound(pair, min(value, ceiling), name)
+            state.raise_lower_bound(subproblem, min(value, ceiling), name)
         if not first.is_min_distortion:
             lowest = {k: row for row, (k, _) in sorted(enumerate(part), key=lambda entry: -values[entry[0]])}
             for k, row in lowest.items():
                 point = best.point[row, int(best.bound[row].argmax())]
-                jobs[k].state.add_counterexample(point.double().cpu().numpy(), name, jobs[k].case)
+                jobs[k].state.add_counterexample(point.double().cpu().numpy(), name, jobs[k].disjunct)
     return stack
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from ..errors import InvalidModel
 from .evaluate import evaluate
 from .nodes import Affine, Input, Max, Network, Relu
-from .onnx_runtime import OnnxJudge
+from .onnx_runtime import OnnxExecutor
 from .operators import Select
 
 _FOLDED = 16  # roundings that a runtime may add to a node by what it folds at load time
@@ -49,9 +49,9 @@ class Rounding:
 class Agreement:
     """Compares a network with the file it was read from."""
 
-    def __init__(self, network: Network, plain: Network, judge: OnnxJudge) -> None:
-        """Of a network, the same before it was simplified, and the file's judge."""
-        self.network, self.plain, self.judge = network, plain, judge
+    def __init__(self, network: Network, plain: Network, executor: OnnxExecutor) -> None:
+        """Of a network, the same before it was simplified, and the file's executor."""
+        self.network, self.plain, self.executor = network, plain, executor
 
     def check(self) -> None:
         """Compare on inputs of all kinds.
@@ -76,22 +76,22 @@ class Agreement:
 
     def _compare(self, inputs: np.ndarray, overflow: bool) -> None:
         kind = self.network.input_dtype
-        x = torch.from_numpy(inputs.astype(self.judge.dtype).astype(np.float64))
+        x = torch.from_numpy(inputs.astype(self.executor.dtype).astype(np.float64))
         with torch.no_grad(), np.errstate(all="ignore"):
             rounding = rounding_errors(self.plain, x, kind)
             ours = evaluate(self.network, x).numpy()
         kept = (rounding.largest < _OVERFLOW[kind]).numpy()
         if not kept.all():
             if not overflow:
-                raise InvalidModel(f"{self.judge.path}: executing the network may overflow its own precision")
+                raise InvalidModel(f"{self.executor.path}: executing the network may overflow its own precision")
             x, ours = x[kept], ours[kept]
         if not len(x):
             return
         worst, likely = rounding.worst.numpy()[kept], rounding.likely.numpy()[kept]
         allowed = np.minimum(worst, _LIKELY * likely) * 2 + 1e-30
-        self._same(self.judge.logits(x.numpy()), ours, allowed)
+        self._same(self.executor.logits(x.numpy()), ours, allowed)
         if self.network.ending:
-            self._same(self.judge.run(x.numpy()), *ending_of(self.network.ending, ours, allowed))
+            self._same(self.executor.run(x.numpy()), *ending_of(self.network.ending, ours, allowed))
 
     def _same(self, theirs: np.ndarray, ours: np.ndarray, allowed: np.ndarray) -> None:
         why = ""
@@ -104,7 +104,7 @@ class Agreement:
                 why = f"output {k} is {theirs[row, k]:.6g}, {ours[row, k]:.6g} was read"
         if why:
             raise InvalidModel(
-                f"{self.judge.path}: onnxruntime computes something else than what was read ({why}); please report it"
+                f"{self.executor.path}: onnxruntime computes something else than what was read ({why}); please report it"
             )
 
 

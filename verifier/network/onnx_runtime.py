@@ -1,4 +1,4 @@
-"""The judge: the original ONNX file, executed by onnxruntime in its own precision.
+"""The executor: the original ONNX file, executed by onnxruntime in its own precision.
 
 No counterexample counts before it has been through here.
 """
@@ -19,7 +19,7 @@ from .onnx_reader import input_shapes
 _NOT_IN_FLOAT64 = ["MatMulScaleFusion"]  # keeps a factor in float32, whatever the file's precision
 
 
-class OnnxJudge:
+class OnnxExecutor:
     """Runs the file as a user would; inputs and outputs are flat, one row an input."""
 
     def __init__(self, path: str | Path) -> None:

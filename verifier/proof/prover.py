@@ -30,16 +30,17 @@ from ..checker.model_file import open_model
 from ..checker.network import Network as CheckedNetwork
 from ..checker.network import Rejected
 from ..checker.region import Region
-from ..engines.branch_and_bound.domain import Batch, Domain
-from ..engines.branch_and_bound.relu_search import ReluSearch
-from ..engines.branch_and_bound.supports import bounds_by_first, heavier_half
-from ..engines.branch_and_bound.tree import Root
-from ..engines.judgement import NetworkJudge
+from ..engines.branch_and_bound.relu.domain import Batch, Domain
+from ..engines.branch_and_bound.relu.search import ReluSearch
+from ..engines.branch_and_bound.relu.tree import Root
+from ..engines.branch_and_bound.support.domain import bounds_by_first, heavier_half
+from ..engines.executor import NetworkExecutor
 from ..engines.region_bounds import RegionBounds
-from ..engines.state import SearchState, Settings
+from ..engines.settings import Settings
+from ..engines.state import SearchState
 from ..network.nodes import Max, Network, Relu
 from ..query import Objective, Query
-from ..specification import Case, Specification
+from ..specification import Disjunct, Specification
 from .file import ProofFile
 from .leaf_duals import leaf_duals
 from .question import remaining, statements
@@ -80,12 +81,12 @@ def prove(query: Query, model: Path, seconds: float, about: dict[str, Any] | Non
         said = statements(query)
         if not said:
             raise Unproved("no output is unsafe: there is nothing to prove")
-        cases = [kept for kept in map(remaining, query.specification.cases) if kept.unsafe]
-        for case, statement in zip(cases, said, strict=True):
+        disjuncts = [kept for kept in map(remaining, query.specification.disjuncts) if kept.unsafe]
+        for disjunct, statement in zip(disjuncts, said, strict=True):
             entry = proof.add_case(statement)
             checked = CheckedCase(network, proof, str(len(proof.header["cases"]) - 1), entry)
-            unsafe = [p.with_offset(offset) for p, (_, offset) in zip(case.unsafe, checked.unsafe, strict=True)]
-            _Prover(query.network, replace(case, unsafe=tuple(unsafe)), proof, checked, deadline).run()
+            unsafe = [p.with_offset(offset) for p, (_, offset) in zip(disjunct.unsafe, checked.unsafe, strict=True)]
+            _Prover(query.network, replace(disjunct, unsafe=tuple(unsafe)), proof, checked, deadline).run()
     except Rejected as error:
         raise Unproved(f"the checker objects: {error}") from error
     return proof
@@ -94,13 +95,21 @@ def prove(query: Query, model: Path, seconds: float, about: dict[str, Any] | Non
 class _Prover:
     """One case."""
 
-    def __init__(self, network: Network, case: Case, proof: ProofFile, checked: CheckedCase, deadline: float) -> None:
-        self.network, self.case, self.proof, self.checked, self.deadline = network, case, proof, checked, deadline
+    def __init__(
+        self, network: Network, disjunct: Disjunct, proof: ProofFile, checked: CheckedCase, deadline: float
+    ) -> None:
+        self.network, self.disjunct, self.proof, self.checked, self.deadline = (
+            network,
+            disjunct,
+            proof,
+            checked,
+            deadline,
+        )
         if not network.relus:  # nothing to split
             return
         self.known = RegionBounds(network, balls=False)  # the checker has none
         self.columns = ReluColumns(network)
-        self.inputs = InputSet.from_regions([case.region])
+        self.inputs = InputSet.from_regions([disjunct.region])
 
     def run(self) -> None:
         """Pass after pass, each with stronger lemmas and a longer search."""
@@ -109,11 +118,11 @@ class _Prover:
             return
         if not self.checked.entry["executed"]:  # else the checker has done so already
             self._add({"kind": "crown"}, {})
-        region = self.case.region
+        region = self.disjunct.region
         if region.is_l0 or (region.is_box and self.network.input_size <= _FEW_INPUTS):
             if self._goals(min(time.perf_counter() + _TREE_SECONDS, self.deadline)):
                 return
-            for polytope in range(len(self.case.unsafe)):
+            for polytope in range(len(self.disjunct.unsafe)):
                 self._parts(polytope)
             return
         spent = 0.0
@@ -196,12 +205,12 @@ class _Prover:
 
     def _search(self, limit: float, enough: float) -> ReluSearch | None:
         """A finished search, or None where time ran out."""
-        specification = Specification((self.case,))
+        specification = Specification((self.disjunct,))
         query = Query(self.network, specification, Objective.FEASIBILITY)
         settings = Settings(timeout=max(limit - time.perf_counter(), 0.01), threads=torch.get_num_threads())
-        state = SearchState.open(query, settings, NetworkJudge(self.network))
-        self.known.learn(self.case.region, self._bounds())
-        roots = [Root(state, pair, self.known) for pair in state.pairs]
+        state = SearchState.open(query, settings, NetworkExecutor(self.network))
+        self.known.learn(self.disjunct.region, self._bounds())
+        roots = [Root(state, subproblem, self.known) for subproblem in state.subproblems]
         search = ReluSearch(roots, "proof", enough=enough, closed=[])
         search.run(settings.timeout)
         return None if search.tree.heap or state.witness is not None else search
@@ -210,12 +219,12 @@ class _Prover:
         """The leaves of a finished search as goals."""
         assert search.closed is not None
         domains = [domain for _, domain in search.closed]
-        batch = Batch.of([pair for pair, _ in search.closed], domains, parts=False)
+        batch = Batch.of([subproblem for subproblem, _ in search.closed], domains, parts=False)
         assert batch.alpha is not None and batch.beta is not None  # all have been bounded
         pick = torch.tensor([domain.row for domain in domains])
         lines = torch.arange(len(domains))
         leaves = Leaves(
-            batch.pairs.numpy(),
+            batch.subproblems.numpy(),
             batch.phases.numpy(),
             batch.alpha[lines, pick].numpy(),
             batch.beta[lines, pick].numpy(),
@@ -229,10 +238,10 @@ class _Prover:
 
     def _finish(self, closed: list[tuple[int, Domain]], leaves: Leaves) -> None:
         """Exact multipliers where all phases are known but ascent has not come to an end."""
-        for k, (pair, domain) in enumerate(closed):
+        for k, (subproblem, domain) in enumerate(closed):
             if domain.bound <= 0 and not domain.branches and not self.network.has_max:
                 split = np.flatnonzero(leaves.phases[k])
-                row = self.checked.unsafe[pair][0][domain.row]
+                row = self.checked.unsafe[subproblem][0][domain.row]
                 leaves.betas[k, split] = leaf_duals(
                     self.checked.network, self.checked.region, domain.implied, split, row
                 )

@@ -8,28 +8,28 @@ from ..checker.network import Rejected
 from ..checker.statement import Statement, contradictory
 from ..norms.l0 import L0
 from ..query import Objective, Query
-from ..specification import Case
+from ..specification import Disjunct
 
 
 def statements(query: Query) -> list[Statement]:
-    """One statement a case, each with its unsafe sets; cases without any are left out, like sets that hold no output.
+    """One statement a disjunct, each with its unsafe sets; disjuncts without any are left out, like sets that hold no output.
 
     Raises:
         Rejected: a set has rows over inputs, of which the proof format has none.
     """
     distance = query.objective is Objective.MIN_DISTORTION
-    found = [_statement(case, query, distance) for case in query.specification.cases]
+    found = [_statement(disjunct, query, distance) for disjunct in query.specification.disjuncts]
     return [statement for statement in found if statement.unsafe]
 
 
-def remaining(case: Case) -> Case:
-    """A case without the unsafe sets that hold no output: nothing is to be proved about them."""
-    kept = tuple(p for p in case.unsafe if p.inputs is not None or not contradictory(p.matrix, p.offset))
-    return Case(case.region, kept)
+def remaining(disjunct: Disjunct) -> Disjunct:
+    """A disjunct without the unsafe sets that hold no output: nothing is to be proved about them."""
+    kept = tuple(p for p in disjunct.unsafe if p.inputs is not None or not contradictory(p.matrix, p.offset))
+    return Disjunct(disjunct.region, kept)
 
 
-def _statement(case: Case, query: Query, distance: bool) -> Statement:
-    region, unsafe = case.region, remaining(case).unsafe
+def _statement(disjunct: Disjunct, query: Query, distance: bool) -> Statement:
+    region, unsafe = disjunct.region, remaining(disjunct).unsafe
     if any(polytope.inputs is not None for polytope in unsafe):
         raise Rejected("the property has rows over inputs, which the proof format does not know")
     ball = region.ball if region.ball is not None and np.isfinite(region.ball.radius) else None

@@ -2,7 +2,7 @@
 
 from .region import NormBall, Region
 from .robustness import robustness
-from .specification import Case, Polytope, Specification, stack_polytopes
+from .specification import Disjunct, Polytope, Specification, stack_polytopes
 from .threat import Threat
 
-__all__ = ["Case", "NormBall", "Polytope", "Region", "Specification", "Threat", "robustness", "stack_polytopes"]
+__all__ = ["Disjunct", "NormBall", "Polytope", "Region", "Specification", "Threat", "robustness", "stack_polytopes"]

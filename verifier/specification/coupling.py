@@ -1,7 +1,7 @@
 """Constraints that couple inputs, with each other or with outputs, as rows over a longer output.
 
 A row C y + G x <= d is one over (y, G x): `uncouple` collects the distinct functions G x of a specification,
-`network.compose.with_input_rows` appends them to a network's outputs, and `CoupledJudge` to what its file puts out. Bounds,
+`network.compose.with_input_rows` appends them to a network's outputs, and `CoupledExecutor` to what its file puts out. Bounds,
 encodings and engines know of nothing but outputs.
 """
 
@@ -11,14 +11,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from .specification import Case, Polytope, Specification
+from .specification import Disjunct, Polytope, Specification
 
 
 def uncouple(specification: Specification) -> tuple[Specification, np.ndarray]:
     """The specification over outputs (y, z), and the rows G (count, inputs) of z = G x; none where nothing is coupled."""
     places: dict[bytes, int] = {}
     rows: list[np.ndarray] = []
-    unsafe = [p for case in specification.cases for p in case.unsafe]
+    unsafe = [p for disjunct in specification.disjuncts for p in disjunct.unsafe]
     coupled = [p for q in unsafe for p in (q, q.written) if p is not None and p.inputs is not None]
     for polytope in coupled:
         assert polytope.inputs is not None
@@ -35,8 +35,10 @@ def uncouple(specification: Specification) -> tuple[Specification, np.ndarray]:
             done[id(polytope)] = _moved(polytope, places)
         return done[id(polytope)]
 
-    cases = tuple(Case(case.region, tuple(moved(p) for p in case.unsafe)) for case in specification.cases)
-    return replace(specification, cases=cases), np.array(rows).reshape(len(rows), -1)
+    disjuncts = tuple(
+        Disjunct(disjunct.region, tuple(moved(p) for p in disjunct.unsafe)) for disjunct in specification.disjuncts
+    )
+    return replace(specification, disjuncts=disjuncts), np.array(rows).reshape(len(rows), -1)
 
 
 def _moved(polytope: Polytope, places: dict[bytes, int]) -> Polytope:

@@ -18,7 +18,7 @@ from ..checker.model_file import open_model
 from ..checker.network import Network, Rejected
 from ..checker.region import Region
 from ..errors import InvalidInput
-from .specification import Case, Specification
+from .specification import Disjunct, Specification
 
 
 def widen(specification: Specification, model: Path | None, sha256: str) -> tuple[Specification, float]:
@@ -39,10 +39,10 @@ def widen(specification: Specification, model: Path | None, sha256: str) -> tupl
         raise InvalidInput("a network that has no ONNX file has no float32 execution; save it first")
     try:
         network = _network(str(model), sha256)
-        cases, errors = zip(*(_widened(network, case) for case in specification.cases), strict=True)
+        disjuncts, errors = zip(*(_widened(network, disjunct) for disjunct in specification.disjuncts), strict=True)
     except Rejected as refusal:
         raise InvalidInput(f"the float32 errors of {model} cannot be bounded: {refusal}") from refusal
-    return Specification(cases), max(errors)
+    return Specification(disjuncts), max(errors)
 
 
 @lru_cache(maxsize=8)
@@ -51,15 +51,16 @@ def _network(path: str, sha256: str) -> Network:
     return Network(open_model(path)[0])
 
 
-def _widened(network: Network, case: Case) -> tuple[Case, float]:
-    region, ball = case.region, case.region.ball
+def _widened(network: Network, disjunct: Disjunct) -> tuple[Disjunct, float]:
+    region, ball = disjunct.region, disjunct.region.ball
     center, norm, limit = (None, "inf", np.inf) if ball is None else (ball.center, ball.norm.name, ball.radius)
     relaxation = Relaxation(network, Region.of(region.lower, region.upper, norm, center, limit))
     bounds = relaxation.crown(relaxation.start())
-    sizes = [len(polytope.offset) for polytope in case.unsafe]
-    errors = execution_error(relaxation, bounds, np.concatenate([polytope.matrix for polytope in case.unsafe]))
+    sizes = [len(polytope.offset) for polytope in disjunct.unsafe]
+    errors = execution_error(relaxation, bounds, np.concatenate([polytope.matrix for polytope in disjunct.unsafe]))
     parts = np.split(errors, np.cumsum(sizes)[:-1])
     unsafe = tuple(
-        polytope.with_offset(widened(polytope.offset, part)) for polytope, part in zip(case.unsafe, parts, strict=True)
+        polytope.with_offset(widened(polytope.offset, part))
+        for polytope, part in zip(disjunct.unsafe, parts, strict=True)
     )
-    return Case(region, unsafe), float(errors.max())
+    return Disjunct(region, unsafe), float(errors.max())

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..errors import InvalidInput
 from .region import NormBall, Region
-from .specification import Case, Polytope, Specification
+from .specification import Disjunct, Polytope, Specification
 from .threat import Threat, whole_number
 
 
@@ -60,7 +60,7 @@ def robustness(image: np.ndarray, label: int, threat: Threat, outputs: int, endi
         np.full(len(image), valid[1]),
         NormBall(image, threat.ball_norm(), threat.radius),
     )
-    return Specification((Case(box, tuple(unsafe)),))
+    return Specification((Disjunct(box, tuple(unsafe)),))
 
 
 def _above(label: int, other: int, outputs: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A specification: cases, each a region with an unsafe set that is a union of polytopes of outputs."""
+"""A specification: disjuncts, each a region with an unsafe set that is a union of polytopes of outputs."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def stack_polytopes(polytopes: Sequence[Polytope]) -> tuple[np.ndarray, np.ndarr
 
 
 @dataclass(frozen=True, eq=False)
-class Case:
+class Disjunct:
     """One input region and the union of output polytopes that must not be reached from it."""
 
     region: Region
@@ -96,30 +96,33 @@ class Case:
 
 @dataclass(frozen=True, eq=False)
 class Specification:
-    """Safe when no x in any case's region is mapped into that case's unsafe set."""
+    """Safe when no x in any disjunct's region is mapped into that disjunct's unsafe set."""
 
-    cases: tuple[Case, ...]
+    disjuncts: tuple[Disjunct, ...]
 
     @property
     def region(self) -> Region:
-        """The region of a specification with one case."""
-        (case,) = self.cases
-        return case.region
+        """The region of a specification with one disjunct."""
+        (disjunct,) = self.disjuncts
+        return disjunct.region
 
     @property
     def unsafe(self) -> tuple[Polytope, ...]:
-        """The unsafe set of a specification with one case."""
-        (case,) = self.cases
-        return case.unsafe
+        """The unsafe set of a specification with one disjunct."""
+        (disjunct,) = self.disjuncts
+        return disjunct.unsafe
 
     def with_radius(self, radius: float) -> Self:
-        """The same specification (one case with a ball) at another radius."""
+        """The same specification (one disjunct with a ball) at another radius."""
         region = self.region
         if region.ball is None:
             raise ValueError("only a region with a norm ball has a radius")
         ball = replace(region.ball, radius=float(radius))
-        return replace(self, cases=(Case(replace(region, ball=ball), self.unsafe),))
+        return replace(self, disjuncts=(Disjunct(replace(region, ball=ball), self.unsafe),))
 
     def is_counterexample(self, x: np.ndarray, y: np.ndarray) -> bool:
         """Whether x lies in a region and y, its output, in that region's unsafe set."""
-        return any(case.region.contains(x) and any(p.contains(y, x) for p in case.unsafe) for case in self.cases)
+        return any(
+            disjunct.region.contains(x) and any(p.contains(y, x) for p in disjunct.unsafe)
+            for disjunct in self.disjuncts
+        )

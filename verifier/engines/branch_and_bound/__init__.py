@@ -1,1 +1,1 @@
-"""Branch and bound: best-first trees over ReLU phases (any network) and over input boxes (few inputs)."""
+"""Branch and bound: over ReLU phases (any network), over input boxes (few inputs), over supports (norm 0)."""

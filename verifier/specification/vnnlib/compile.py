@@ -18,11 +18,11 @@ import numpy as np
 
 from ...errors import InvalidSpecification, no_file
 from ..region import RATIONAL_INPUTS, Region
-from ..specification import Case, Polytope, Specification
+from ..specification import Disjunct, Polytope, Specification
 from .contradiction import Contradictions
 from .declarations import Declarations
 from .endings import Untranslatable, translate
-from .formula import And, Conjunction, Formula, Inequality, Linear, Or, build, disjuncts, split
+from .formula import And, Conjunction, Formula, Inequality, Linear, Or, build, conjunctions, split
 from .intervals import Interval, Sides, decimals, intervals, sides
 from .rows import Row, polytope, row_of
 from .syntax import Atom, Deadline, Form, Source, parse
@@ -38,9 +38,9 @@ class Property:
     """What a property file asks.
 
     Attributes:
-        specification: without cases where nothing is left to ask: then the property is unsatisfiable by itself.
+        specification: without disjuncts where nothing is left to ask: then the property is unsatisfiable by itself.
         notes: lines for the user about what was taken in which sense.
-        contradiction: why it has no cases; empty where it has.
+        contradiction: why it has no disjuncts; empty where it has.
     """
 
     specification: Specification
@@ -129,11 +129,11 @@ def _check_version(form: Form, source: Source) -> None:
 
 
 def _alternatives(choices: list[Or], source: Source) -> list[Conjunction]:
-    return disjuncts(And(tuple(choices)), source)
+    return conjunctions(And(tuple(choices)), source)
 
 
 class _Assembly:
-    """Cases of disjuncts: box by box, the polytopes that must not be reached from it."""
+    """Disjuncts of a property from its conjunctions: box by box, the polytopes that must not be reached from it."""
 
     def __init__(self, certain: Sequence[Inequality], source: Source, declared: Declarations, facts: Facts) -> None:
         self.source, self.declared, self.facts = source, declared, facts
@@ -155,7 +155,7 @@ class _Assembly:
         self.free = frozenset(np.flatnonzero(np.isinf(self.lower) | np.isinf(self.upper)).tolist())
 
     def of(self, alternatives: Sequence[Conjunction]) -> Property:
-        """The property whose disjuncts add these rows."""
+        """The property whose conjunctions add these rows."""
         boxes: dict[tuple[object, ...], Region] = {}
         unsafe: dict[tuple[object, ...], dict[int, Polytope]] = {}
         for alternative in alternatives if self.base is not None else ():
@@ -175,12 +175,12 @@ class _Assembly:
                 boxes[key] = self._region(box, exact)
             unsafe.setdefault(key, {})[id(region)] = region
             self._note_taken(own, found)
-        cases = tuple(Case(boxes[key], tuple(unsafe[key].values())) for key in boxes)
-        if not cases:
+        disjuncts = tuple(Disjunct(boxes[key], tuple(unsafe[key].values())) for key in boxes)
+        if not disjuncts:
             return Property(Specification(()), (), self._contradiction(len(alternatives)))
         for k in self.known.keys() & (self.base or {}).keys():
             self._note_taken({k: self.known[k]}, self.base or {})
-        return Property(Specification(cases), tuple(self._notes()))
+        return Property(Specification(disjuncts), tuple(self._notes()))
 
     # -- inputs ------------------------------------------------------------------------------------------------------
 
@@ -323,11 +323,11 @@ class _Assembly:
             notes.append(f"coefficients with too many digits are rounded to float64 ({places})")
         return notes
 
-    def _contradiction(self, disjuncts: int) -> str:
+    def _contradiction(self, conjunctions: int) -> str:
         if not self.reasons:
             return "the property is false as written"
         first, *others = self.reasons
-        more = f" (and {len(others)} more contradictions in {disjuncts} disjuncts)" if others else ""
+        more = f" (and {len(others)} more contradictions in {conjunctions} disjuncts)" if others else ""
         return f"the property contradicts itself: {first}{more}"
 
 

@@ -233,7 +233,7 @@ def split(formula: Formula) -> tuple[list[Inequality], list[Or]]:
     return certain, choices
 
 
-def disjuncts(formula: Formula, source: Source) -> list[Conjunction]:
+def conjunctions(formula: Formula, source: Source) -> list[Conjunction]:
     """Disjunctive normal form.
 
     Raises:
@@ -247,7 +247,7 @@ def disjuncts(formula: Formula, source: Source) -> list[Conjunction]:
         case Or():
             joined: list[Conjunction] = []
             for part in formula.parts:
-                joined.extend(disjuncts(part, source))
+                joined.extend(conjunctions(part, source))
                 if len(joined) > MAX_DISJUNCTS:
                     raise source.error(f"the property has more than {MAX_DISJUNCTS} disjuncts", 0)
             return joined
@@ -255,7 +255,7 @@ def disjuncts(formula: Formula, source: Source) -> list[Conjunction]:
             certain, choices = split(formula)
             product: list[Conjunction] = [tuple(certain)]
             for choice in choices:
-                branches = disjuncts(choice, source)
+                branches = conjunctions(choice, source)
                 if len(product) * len(branches) > MAX_DISJUNCTS:
                     raise source.error(f"the property has more than {MAX_DISJUNCTS} disjuncts", 0)
                 rows = len(branches) * sum(map(len, product)) + len(product) * sum(map(len, branches))

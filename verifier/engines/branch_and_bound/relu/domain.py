@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...bounds.alpha_crown import AlphaCrown
-from ...bounds.halfspace import HalfSpaces
+from ....bounds.alpha_crown import AlphaCrown
+from ....bounds.halfspace import HalfSpaces
 
 
 @dataclass
@@ -47,7 +47,7 @@ class Batch:
     """Domains side by side: either all have multipliers or none has, and the same goes for half-spaces.
 
     Attributes:
-        pairs: (count,) numbers of their pairs.
+        subproblems: (count,) numbers of their subproblems.
         phases: (count, N).
         implied: (count, N).
         alpha: (count, rows, N) or None.
@@ -56,7 +56,7 @@ class Batch:
         parts: domains 2k and 2k + 1 are the parts of one.
     """
 
-    pairs: Tensor
+    subproblems: Tensor
     phases: Tensor
     implied: Tensor
     alpha: Tensor | None
@@ -65,14 +65,14 @@ class Batch:
     parts: bool
 
     @classmethod
-    def of(cls, pairs: Sequence[int], domains: Sequence[Domain], parts: bool) -> Batch:
+    def of(cls, subproblems: Sequence[int], domains: Sequence[Domain], parts: bool) -> Batch:
         """Copies of domains that are alike."""
         alphas = [domain.alpha for domain in domains if domain.alpha is not None]
         betas = [domain.beta for domain in domains if domain.beta is not None]
         halves = [domain.half for domain in domains if domain.half is not None]
         offset = torch.tensor([offset for _, offset in halves], dtype=torch.float64)
         return cls(
-            torch.tensor(pairs),
+            torch.tensor(subproblems),
             _stacked([domain.phases for domain in domains]),
             _stacked([domain.implied for domain in domains]),
             _stacked(alphas) if alphas else None,
@@ -83,12 +83,12 @@ class Batch:
 
     def __len__(self) -> int:
         """Number of domains."""
-        return len(self.pairs)
+        return len(self.subproblems)
 
     def rows(self, index: slice) -> Batch:
         """Some of them; of parts, both or none."""
         return Batch(
-            self.pairs[index],
+            self.subproblems[index],
             self.phases[index],
             self.implied[index],
             None if self.alpha is None else self.alpha[index],
@@ -100,10 +100,10 @@ class Batch:
 
 @dataclass(frozen=True)
 class Candidate:
-    """An input (n,) that may be unsafe, the number of the pair that it was found on, and the violation seen there."""
+    """An input (n,) that may be unsafe, the number of the subproblem that it was found on, and the violation seen there."""
 
     point: Tensor
-    pair: int
+    subproblem: int
     violation: float
 
 

@@ -11,53 +11,30 @@ import math
 import torch
 from torch import Tensor
 
-from ...bounds import InputSet, crown
-from ...bounds.crown import output_form
-from ...network.evaluate import evaluate
-from ...query import Objective
-from ...specification import Case
-from ..state import ABOVE_ZERO, Pair, SearchState
+from ....bounds import InputSet, crown
+from ....bounds.crown import output_form
+from ....network.evaluate import evaluate
+from ....query import Objective
+from ....specification import Disjunct
+from ...state import ABOVE_ZERO, SearchState, Subproblem
 
-MOST_INPUTS = 20
 _FIRST_BATCH, _BATCH_ENTRIES = 16, 1_200_000  # boxes at first; later, boxes times neurons
 _CLIPS = 2
-_MARGIN_SHARE = 0.1  # of the time left, for optimising
 
 
-class InputSplit:
-    """Applies to boxes of at most `MOST_INPUTS` inputs when no distance is asked for."""
+class InputSearch:
+    """Open boxes of one disjunct as tensors: bounds (boxes, n), proved value, subproblem, and the values proved on settled ones."""
 
-    name = "input-split"
-    fraction = 0.8
-
-    def run(self, state: SearchState, deadline: float) -> None:
-        """Case by case."""
-        if state.is_min_distortion or state.network.input_size > MOST_INPUTS:
-            return
-        for case in state.excluded.cases:
-            pairs = [pair for pair in state.open_pairs if pair.case is case]
-            region = case.region
-            if not region.is_box:
-                continue
-            if state.query.objective is Objective.MAX_MARGIN:  # boxes around a kink of the optimum never come to an end
-                deadline = min(deadline, state.elapsed + _MARGIN_SHARE * state.time_left)
-            if pairs and not state.done and state.elapsed < deadline:
-                _Search(state, case, pairs, self.name).run(deadline)
-
-
-class _Search:
-    """Open boxes of one case as tensors: bounds (boxes, n), proved value, pair, and the values proved on settled ones."""
-
-    def __init__(self, state: SearchState, case: Case, pairs: list[Pair], name: str) -> None:
-        self.state, self.case, self.pairs, self.name = state, case, pairs, name
+    def __init__(self, state: SearchState, disjunct: Disjunct, subproblems: list[Subproblem], name: str) -> None:
+        self.state, self.disjunct, self.subproblems, self.name = state, disjunct, subproblems, name
         self.working = state.region_bounds.working
-        self.losses = state.region_bounds.losses(case.region)
-        self.rows, self.offset = state.rows(pairs)
-        whole = state.inputs([case.region])
-        count = len(pairs)
+        self.losses = state.region_bounds.losses(disjunct.region)
+        self.rows, self.offset = state.rows(subproblems)
+        whole = state.inputs([disjunct.region])
+        count = len(subproblems)
         self.lower, self.upper = whole.lower.repeat(count, 1), whole.upper.repeat(count, 1)
         self.value = torch.full((count,), -math.inf, dtype=torch.float64)
-        self.pair = torch.arange(count)
+        self.subproblem = torch.arange(count)
         self.clipped = False
         self.settled = torch.full((count,), math.inf, dtype=torch.float64)
         neurons = sum(node.size for node in state.network.nodes)
@@ -70,27 +47,27 @@ class _Search:
             taken = self.value.topk(min(batch, len(self.value)), largest=False).indices
             rest = torch.ones_like(self.value, dtype=torch.bool)
             rest[taken] = False
-            boxes = (self.lower[taken], self.upper[taken], self.value[taken], self.pair[taken])
-            self.lower, self.upper, self.value, self.pair = (
-                t[rest] for t in (self.lower, self.upper, self.value, self.pair)
+            boxes = (self.lower[taken], self.upper[taken], self.value[taken], self.subproblem[taken])
+            self.lower, self.upper, self.value, self.subproblem = (
+                t[rest] for t in (self.lower, self.upper, self.value, self.subproblem)
             )
             self._step(*boxes)
             batch = min(2 * batch, self.most)
             self._report()
 
-    def _step(self, lower: Tensor, upper: Tensor, floor: Tensor, pair: Tensor) -> None:
+    def _step(self, lower: Tensor, upper: Tensor, floor: Tensor, subproblem: Tensor) -> None:
         """Bound boxes, clip them, and queue the halves of those that stay open."""
         state = self.state
         state.count("nodes", len(lower))
         inputs = InputSet(lower, upper)
-        rows, offset = self.rows[pair], self.offset[pair]
+        rows, offset = self.rows[subproblem], self.offset[subproblem]
         with torch.no_grad():
             bounds = crown(self.working, inputs, losses=self.losses)
             form = output_form(self.working, inputs, rows, offset, bounds, self.losses)
             bound = inputs.minimum(form.coefficients, form.offset)
             value = torch.maximum(bound.amax(-1), floor)
             open_ = ~self._beyond(value)
-            self._settle(pair[~open_], value[~open_])
+            self._settle(subproblem[~open_], value[~open_])
             if not bool(open_.any()):
                 return
             best = bound.argmax(-1)
@@ -99,17 +76,19 @@ class _Search:
             corner = torch.where(chosen > 0, lower, upper)
             for points in (corner, (lower + upper) / 2):
                 self._candidates(points[open_], rows[open_], offset[open_])
-            lower, upper, value, pair = lower[open_], upper[open_], value[open_], pair[open_]
+            lower, upper, value, subproblem = lower[open_], upper[open_], value[open_], subproblem[open_]
             coefficients, constant = coefficients[open_], form.offset[open_]
             if state.query.objective is Objective.FEASIBILITY:
                 lower, upper, empty = clip(lower, upper, coefficients, constant)
                 self.clipped = True
-                self._settle(pair[empty], torch.full_like(value[empty], math.inf))
+                self._settle(subproblem[empty], torch.full_like(value[empty], math.inf))
                 kept = ~empty
-                lower, upper, value, pair, coefficients = (t[kept] for t in (lower, upper, value, pair, coefficients))
-            self._halve(lower, upper, value, pair, coefficients)
+                lower, upper, value, subproblem, coefficients = (
+                    t[kept] for t in (lower, upper, value, subproblem, coefficients)
+                )
+            self._halve(lower, upper, value, subproblem, coefficients)
 
-    def _halve(self, lower: Tensor, upper: Tensor, value: Tensor, pair: Tensor, coefficients: Tensor) -> None:
+    def _halve(self, lower: Tensor, upper: Tensor, value: Tensor, subproblem: Tensor, coefficients: Tensor) -> None:
         """Along the side that the linear bounds depend on most."""
         width = upper - lower
         pull = coefficients.abs().amax(1)
@@ -117,13 +96,13 @@ class _Search:
         low, high = lower.gather(1, side), upper.gather(1, side)
         middle = (low + high) / 2
         stuck = ((middle <= low) | (middle >= high)).squeeze(1)  # no number in between: stays unproved
-        self._settle(pair[stuck], value[stuck])
+        self._settle(subproblem[stuck], value[stuck])
         left, right = upper.scatter(1, side, middle), lower.scatter(1, side, middle)
         fine = ~stuck
         self.lower = torch.cat([self.lower, lower[fine], right[fine]])
         self.upper = torch.cat([self.upper, left[fine], upper[fine]])
         self.value = torch.cat([self.value, value[fine], value[fine]])
-        self.pair = torch.cat([self.pair, pair[fine], pair[fine]])
+        self.subproblem = torch.cat([self.subproblem, subproblem[fine], subproblem[fine]])
 
     def _beyond(self, value: Tensor) -> Tensor:
         """Which values need no more work."""
@@ -132,17 +111,17 @@ class _Search:
             return value > 0
         return value >= goal
 
-    def _settle(self, pair: Tensor, value: Tensor) -> None:
+    def _settle(self, subproblem: Tensor, value: Tensor) -> None:
         if self.clipped:  # of what was cut off nothing is known but that it is safe
             value = value.clamp(max=ABOVE_ZERO)
-        self.settled.scatter_reduce_(0, pair, value, "amin")
+        self.settled.scatter_reduce_(0, subproblem, value, "amin")
 
     def _report(self) -> None:
-        """Raise each pair to the lowest value proved on its boxes."""
+        """Raise each subproblem to the lowest value proved on its boxes."""
         lowest = self.settled.clone()
-        lowest.scatter_reduce_(0, self.pair, self.value, "amin")
-        for pair, value in zip(self.pairs, lowest.tolist(), strict=True):
-            self.state.raise_lower_bound(pair, value, self.name)
+        lowest.scatter_reduce_(0, self.subproblem, self.value, "amin")
+        for subproblem, value in zip(self.subproblems, lowest.tolist(), strict=True):
+            self.state.raise_lower_bound(subproblem, value, self.name)
 
     def _candidates(self, points: Tensor, rows: Tensor, offset: Tensor) -> None:
         output = evaluate(self.working, points.to(self.working.dtype)).to(rows.dtype)
@@ -150,7 +129,7 @@ class _Search:
         worst = int(violation.argmin())
         threshold = self.state.upper if self.state.query.objective is Objective.MAX_MARGIN else 0.0
         if float(violation[worst]) < threshold:
-            self.state.add_counterexample(points[worst].numpy(), self.name, self.case)
+            self.state.add_counterexample(points[worst].numpy(), self.name, self.disjunct)
 
 
 def clip(lower: Tensor, upper: Tensor, coefficients: Tensor, offset: Tensor) -> tuple[Tensor, Tensor, Tensor]:

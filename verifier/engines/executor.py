@@ -1,4 +1,4 @@
-"""How a point that an engine proposes becomes a witness: rounded into its region, executed by the judge, compared exactly.
+"""How a point that an engine proposes becomes a witness: rounded into its region, executed, compared exactly.
 
 Nothing else moves the upper side of a bracket.
 """
@@ -14,14 +14,14 @@ import torch
 from ..network.evaluate import evaluate
 from ..network.nodes import Network
 from ..norms import UnitBall
-from ..specification import Case, Region
+from ..specification import Disjunct, Region
 from ..specification.exact import above, dot
 
 _RETREATS = (1e-15, 1e-13, 1e-9, 1e-7, 1e-6, 1e-5, 1e-4)  # relative steps back towards the center of a round ball
 _UNCHANGED = 1e-6  # what solvers leave of a change that they do not count
 
 
-class Judge(Protocol):
+class Executor(Protocol):
     """Executes the network as its users do."""
 
     dtype: np.dtype
@@ -34,8 +34,8 @@ class Judge(Protocol):
         """What the file computes before its ending (see `Network.ending`); the outputs where it has none."""
 
 
-class NetworkJudge:
-    """Judges a network that has no ONNX file by its own float64 forward pass."""
+class NetworkExecutor:
+    """Executes a network that has no ONNX file by its own float64 forward pass."""
 
     dtype = np.dtype(np.float64)
     has_ending = False
@@ -54,34 +54,34 @@ class NetworkJudge:
         return self.run(x)
 
 
-class CoupledJudge:
-    """Appends z = G x to what a judge puts out, each rounded up from exact arithmetic.
+class CoupledExecutor:
+    """Appends z = G x to what an executor returns, each rounded up from exact arithmetic.
 
     Every row reads its own z with coefficient 1, in the direction in which it is bounded from above. So a point that
     satisfies a row over the rounded z satisfies the exact one, strictness included.
     """
 
-    def __init__(self, judge: Judge, rows: np.ndarray) -> None:
-        """Wrap a judge."""
-        self.judge, self.rows = judge, rows
-        self.dtype, self.has_ending = judge.dtype, judge.has_ending
+    def __init__(self, executor: Executor, rows: np.ndarray) -> None:
+        """Wrap another executor."""
+        self.executor, self.rows = executor, rows
+        self.dtype, self.has_ending = executor.dtype, executor.has_ending
 
     def run(self, x: np.ndarray) -> np.ndarray:
         """What the file puts out, and z."""
-        return self._with_rows(self.judge.run(x), x)
+        return self._with_rows(self.executor.run(x), x)
 
     def logits(self, x: np.ndarray) -> np.ndarray:
         """The values before the file's ending, and z."""
-        return self._with_rows(self.judge.logits(x), x)
+        return self._with_rows(self.executor.logits(x), x)
 
     def _with_rows(self, y: np.ndarray, x: np.ndarray) -> np.ndarray:
-        cast = np.asarray(x).reshape(len(x), -1).astype(self.dtype).astype(np.float64)  # as the judge casts it
+        cast = np.asarray(x).reshape(len(x), -1).astype(self.dtype).astype(np.float64)  # as the executor casts it
         z = [[above(dot(row, point)) if np.isfinite(point).all() else np.inf for row in self.rows] for point in cast]
         return np.hstack([y, np.array(z, dtype=np.float64).reshape(len(cast), len(self.rows))])
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Execution:
     """A point (n,) of a region as it was executed: how unsafe its logits are, and whether it is a counterexample."""
 
     point: np.ndarray
@@ -89,20 +89,22 @@ class Judgement:
     unsafe: bool
 
 
-def judged(point: np.ndarray, case: Case, judge: Judge) -> Judgement | None:
-    """What the judge says of the nearest input to a point that it can be given; None where the case has no such input."""
-    x = settle(point, case.region, judge.dtype)
-    if not case.region.contains(x):
+def execute(point: np.ndarray, disjunct: Disjunct, executor: Executor) -> Execution | None:
+    """What comes of the nearest input to a point that the executor can be given; None where the disjunct has no such input."""
+    x = round_into_region(point, disjunct.region, executor.dtype)
+    if not disjunct.region.contains(x):
         return None
-    logits = judge.logits(x[None])[0]
-    outputs = judge.run(x[None])[0] if judge.has_ending else logits
+    logits = executor.logits(x[None])[0]
+    outputs = executor.run(x[None])[0] if executor.has_ending else logits
     if not np.isfinite(logits).all():
         return None
-    violation = min(polytope.violation(logits) for polytope in case.unsafe)
-    return Judgement(x, violation, any(p.contains(logits) and (p.written or p).contains(outputs) for p in case.unsafe))
+    violation = min(polytope.violation(logits) for polytope in disjunct.unsafe)
+    return Execution(
+        x, violation, any(p.contains(logits) and (p.written or p).contains(outputs) for p in disjunct.unsafe)
+    )
 
 
-def settle(point: np.ndarray, region: Region, dtype: np.dtype) -> np.ndarray:
+def round_into_region(point: np.ndarray, region: Region, dtype: np.dtype) -> np.ndarray:
     """A point rounded to numbers of `dtype` inside the region, as float64.
 
     Where the region holds no such number near the point, what is returned lies outside. In norm 0 coordinates that are as

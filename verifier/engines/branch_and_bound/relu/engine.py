@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ...network.compose import max_to_relu
-from ...parallel.fork import helpers_for
-from ...specification import Case
-from ..propagate import batch_size
-from ..region_bounds import RegionBounds, tighten_all
-from ..state import Pair, SearchState
-from .domain_bounds import refines
-from .relu_search import STRONG, ReluSearch
+from ....network.compose import max_to_relu
+from ....parallel.fork import helpers_for
+from ....specification import Disjunct
+from ...propagate import batch_size
+from ...region_bounds import RegionBounds, tighten_all
+from ...state import SearchState, Subproblem
+from .bounds import refines
+from .search import STRONG, ReluSearch
 from .tree import Root
 
 _PASSES = (0, 1, 4, 16, 64, 256)  # seconds of splitting for single neurons, before each search
@@ -28,7 +28,7 @@ _CONTENT = 0.8  # so is one that does not need more than this share of its time:
 _WHOLE_SHARE, _STEP_SHARE = 0.5, 0.25  # of the time left, for distances: the whole ball first, then a smaller one
 _TURN, _TURN_SHARE = 5.0, 0.25  # seconds, or share of the time left, until the next look at a search's progress
 _PATIENCE = 2.0  # a search arrives where it needs at most so many times the time left; it tends to speed up
-_EASY = 256  # domains of a pair in a tree for many queries; where one needs more, passes that tighten harder do better
+_EASY = 256  # domains of a subproblem in a tree for many queries; where one needs more, passes that tighten harder do better
 _NARROW = 0.02  # relative width at which bisecting what is provable ends
 
 
@@ -44,7 +44,7 @@ class ReluSplit:
         self._last: ReluSearch | None = None
 
     def run(self, state: SearchState, deadline: float) -> None:
-        """Case by case."""
+        """Disjunct by disjunct."""
         if state.is_l0:
             return
         known = state.region_bounds
@@ -52,15 +52,15 @@ class ReluSplit:
             known = RegionBounds(max_to_relu(state.network))
         if not known.network.relus:  # maxima of one entry each are none
             return
-        for case in state.excluded.cases:
+        for disjunct in state.excluded.disjuncts:
             search = None
             if state.is_min_distortion and np.isfinite(state.goal):
-                search = self._settle(state, case, known, state.elapsed + _WHOLE_SHARE * (deadline - state.elapsed))
+                search = self._settle(state, disjunct, known, state.elapsed + _WHOLE_SHARE * (deadline - state.elapsed))
                 if search is not None:
                     _pursue(search, state, deadline)
-                self._approach(state, case, known, deadline)
+                self._approach(state, disjunct, known, deadline)
             if search is None:
-                search = self._settle(state, case, known, deadline)
+                search = self._settle(state, disjunct, known, deadline)
             elif not state.done:
                 search.run(deadline)
             self._last = search
@@ -73,22 +73,23 @@ class ReluSplit:
         network = states[0].network
         if states[0].is_min_distortion or network.has_max or network.device.type != "cpu" or not network.relus:
             return
-        if states[0].is_l0 or not states[0].settings.tightening:
+        if states[0].is_l0 or not states[0].settings.relu_split.intermediate_bounds:
             return
-        cases = [(state, case) for state in states for case in state.excluded.cases]
+        disjuncts = [(state, disjunct) for state in states for disjunct in state.excluded.disjuncts]
         chunk = batch_size(network)
-        for begin in range(0, len(cases), chunk):
-            part = [entry for entry in cases[begin : begin + chunk] if _open(*entry)]
+        for begin in range(0, len(disjuncts), chunk):
+            part = [entry for entry in disjuncts[begin : begin + chunk] if _open(*entry)]
             if len(part) < 2 or states[0].elapsed > deadline:
                 continue
             tighten_all(
-                [(state.region_bounds, case.region) for state, case in part], lambda: states[0].elapsed > deadline
+                [(state.region_bounds, disjunct.region) for state, disjunct in part],
+                lambda: states[0].elapsed > deadline,
             )
             roots = [
-                Root(state, pair, state.region_bounds)
-                for state, case in part
-                if refines(state.region_bounds.of(case.region), network)
-                for pair in _open(state, case)
+                Root(state, subproblem, state.region_bounds)
+                for state, disjunct in part
+                if refines(state.region_bounds.of(disjunct.region), network)
+                for subproblem in _open(state, disjunct)
             ]
             if roots:
                 ReluSearch(roots, self.name, most_nodes=_EASY).run(deadline)
@@ -101,8 +102,8 @@ class ReluSplit:
     def arrives(self, state: SearchState) -> bool:
         """Whether the last search is the only one that is open, and rises fast enough."""
         assert self._last is not None
-        searched = {id(root.pair) for root in self._last.tree.roots}
-        alone = all(id(pair) in searched for pair in state.open_pairs)
+        searched = {id(root.subproblem) for root in self._last.tree.roots}
+        alone = all(id(subproblem) in searched for subproblem in state.open_subproblems)
         return alone and _rising(self._last, state, state.settings.timeout)
 
     def resume(self, state: SearchState, deadline: float) -> None:
@@ -110,7 +111,7 @@ class ReluSplit:
         assert self._last is not None
         self._last.run(deadline)
 
-    def _approach(self, state: SearchState, case: Case, known: RegionBounds, deadline: float) -> None:
+    def _approach(self, state: SearchState, disjunct: Disjunct, known: RegionBounds, deadline: float) -> None:
         """Raise the lower side over smaller balls where the whole one is too hard: bisect what may be provable."""
         ceiling = state.goal
         try:
@@ -119,14 +120,16 @@ class ReluSplit:
                 if ceiling - low <= _NARROW * ceiling:
                     return
                 state.search_radius = (low + ceiling) / 2
-                self._settle(state, case, known, state.elapsed + _STEP_SHARE * (deadline - state.elapsed))
+                self._settle(state, disjunct, known, state.elapsed + _STEP_SHARE * (deadline - state.elapsed))
                 if not state.done:
                     ceiling = state.search_radius
                 state.search_radius = math.inf
         finally:
             state.search_radius = math.inf
 
-    def _settle(self, state: SearchState, case: Case, known: RegionBounds, deadline: float) -> ReluSearch | None:
+    def _settle(
+        self, state: SearchState, disjunct: Disjunct, known: RegionBounds, deadline: float
+    ) -> ReluSearch | None:
         """Tighten and search in turn: each pass tightens harder, and its search is short beside it, save the last.
 
         Returns the last search, where there was time for it.
@@ -134,13 +137,13 @@ class ReluSplit:
         budget = _TIGHTENING_SHARE * max(deadline - state.elapsed, 0.0)
         spent = 0.0
         for wanted in _PASSES:
-            pairs = _open(state, case)
-            if not pairs or state.elapsed > deadline:
+            subproblems = _open(state, disjunct)
+            if not subproblems or state.elapsed > deadline:
                 return None
-            began, region = state.elapsed, state.search_region(case.region)
+            began, region = state.elapsed, state.search_region(disjunct.region)
             before = known.of(region).unstable_count(known.network)
-            if not state.settings.tightening:
-                search = ReluSearch([Root(state, pair, known) for pair in pairs], self.name, STRONG)
+            if not state.settings.relu_split.intermediate_bounds:
+                search = ReluSearch([Root(state, subproblem, known) for subproblem in subproblems], self.name, STRONG)
                 search.run(deadline)
                 return search
             left = budget - spent
@@ -150,7 +153,9 @@ class ReluSplit:
             stalled = known.of(region).unstable_count(known.network) > _WORTHWHILE * before
             content = state.elapsed - began < _CONTENT * seconds
             last = wanted == _PASSES[-1] or spent >= 0.95 * budget or (seconds > 0 and (stalled or content))
-            search = ReluSearch([Root(state, pair, known) for pair in pairs], self.name, STRONG if last else ())
+            search = ReluSearch(
+                [Root(state, subproblem, known) for subproblem in subproblems], self.name, STRONG if last else ()
+            )
             if last:
                 search.run(deadline)
                 return search
@@ -159,9 +164,11 @@ class ReluSplit:
         raise AssertionError("one of the passes is the last")
 
 
-def _open(state: SearchState, case: Case) -> list[Pair]:
-    """Pairs of a case that still need work."""
-    return [] if state.done else [pair for pair in state.open_pairs if pair.case is case]
+def _open(state: SearchState, disjunct: Disjunct) -> list[Subproblem]:
+    """Subproblems of a disjunct that still need work."""
+    return (
+        [] if state.done else [subproblem for subproblem in state.open_subproblems if subproblem.disjunct is disjunct]
+    )
 
 
 def _pursue(search: ReluSearch, state: SearchState, deadline: float) -> None:

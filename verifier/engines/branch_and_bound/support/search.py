@@ -19,20 +19,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...bounds import Bounds, InputSet, crown
-from ...bounds.alpha_crown import AlphaCrown, raise_bounds
-from ...bounds.backward import Start
-from ...bounds.rounding import RoundingLoss
-from ...network.compose import max_to_relu
-from ...network.evaluate import evaluate
-from ...norms.l0 import L0, ChosenL0
-from ...query import Objective, Query
-from ...specification import Case, Region, Specification
-from ..region_bounds import RegionBatch, RegionBounds
-from ..state import Pair, SearchState
-from .relu_search import ReluSearch
-from .supports import Domain, Family, Queue, bounds_by_first, heavier_half
-from .tree import Root
+from ....bounds import Bounds, InputSet, crown
+from ....bounds.alpha_crown import AlphaCrown, raise_bounds
+from ....bounds.backward import Start
+from ....bounds.rounding import RoundingLoss
+from ....network.compose import max_to_relu
+from ....network.evaluate import evaluate
+from ....norms.l0 import L0, ChosenL0
+from ....query import Objective, Query
+from ....specification import Disjunct, Region, Specification
+from ...region_bounds import RegionBatch, RegionBounds
+from ...state import SearchState, Subproblem
+from ..relu.search import ReluSearch
+from ..relu.tree import Root
+from .domain import Family, Queue, SupportDomain, bounds_by_first, heavier_half
 
 _FIRST_BATCH, _MOST_BATCH = 16, 2048  # domains
 _BATCH_ENTRIES = 1_200_000  # domains times neurons
@@ -42,33 +42,12 @@ _OFFERED = 8  # points of a batch that are judged
 _STEPS = AlphaCrown(steps=4)
 
 
-class SupportSplit:
-    """Complete for norm 0, distances and verdicts."""
+class SupportSearch:
+    """The tree of one ball: no input of it is unsafe for a subproblem once none of the subproblem's domains is open."""
 
-    name = "support-split"
-    fraction = 0.8
-
-    def run(self, state: SearchState, deadline: float) -> None:
-        """Case by case; for distances one change more at a time."""
-        if not state.is_l0 or state.query.objective is Objective.MAX_MARGIN:
-            return
-        for case in state.excluded.cases:
-            while not state.done and state.elapsed < deadline:
-                pairs, region = [pair for pair in state.open_pairs if pair.case is case], case.region
-                if state.is_min_distortion and pairs:
-                    changes = min(pair.lower for pair in pairs)
-                    pairs = [pair for pair in pairs if pair.lower == changes]
-                    region = state.query.specification.with_radius(changes).region
-                if not pairs or not _Search(state, region, pairs, self.name).run(deadline):
-                    break
-
-
-class _Search:
-    """The tree of one ball: no input of it is unsafe for a pair once none of the pair's domains is open."""
-
-    def __init__(self, state: SearchState, region: Region, pairs: Sequence[Pair], name: str) -> None:
+    def __init__(self, state: SearchState, region: Region, subproblems: Sequence[Subproblem], name: str) -> None:
         assert region.ball is not None and isinstance(region.ball.norm, L0)
-        self.state, self.pairs, self.name = state, pairs, name
+        self.state, self.subproblems, self.name = state, subproblems, name
         self.known, self.network = state.region_bounds, state.region_bounds.network
         self.relus = max_to_relu(self.network) if self.network.has_max else self.network  # for boxes
         self.norm, self.center = region.ball.norm, torch.from_numpy(region.ball.center)
@@ -78,12 +57,12 @@ class _Search:
         self.whole = self.radius == pixels  # no input lies outside of the ball
         self.stack = RegionBatch.of([(self.known, region)], exact=True)
         self.fast_losses = RoundingLoss.of(self.known.fast, self.stack.inputs, self.stack.bounds).loss
-        self.rows, self.offset = state.rows(pairs)
-        self.least = [math.inf] * len(pairs)  # lowest bound of what was settled
+        self.rows, self.offset = state.rows(subproblems)
+        self.least = [math.inf] * len(subproblems)  # lowest bound of what was settled
         self.queue = Queue()
-        self.boxes: list[Domain] = []  # for a tree over ReLU phases
-        for pair in range(len(pairs)):
-            self.queue.push(Family(Domain(pair, np.zeros(pixels, dtype=np.int8)), np.array([-math.inf])))
+        self.boxes: list[SupportDomain] = []  # for a tree over ReLU phases
+        for subproblem in range(len(subproblems)):
+            self.queue.push(Family(SupportDomain(subproblem, np.zeros(pixels, dtype=np.int8)), np.array([-math.inf])))
         neurons = sum(node.size for node in self.network.nodes)
         self.seen: dict[bytes, Bounds] = {}
         self.most_seen = _SEEN_ENTRIES // neurons
@@ -109,18 +88,18 @@ class _Search:
         return not self.queue.left
 
     def _report(self) -> None:
-        for index, pair in enumerate(self.pairs):
+        for index, subproblem in enumerate(self.subproblems):
             if self.queue.open[index] == 0 and index not in self.queue.left:
                 value = self.least[index]
                 if self.state.is_min_distortion:
                     value = min(math.inf if self.whole else self.radius + 1, self.state.goal)
-                self.state.raise_lower_bound(pair, value, self.name)
+                self.state.raise_lower_bound(subproblem, value, self.name)
 
-    def _settle(self, domain: Domain, bound: float) -> None:
+    def _settle(self, domain: SupportDomain, bound: float) -> None:
         """The domain, or all of it that is not queued, has no input of a lower violation."""
-        self.least[domain.pair] = min(self.least[domain.pair], bound)
+        self.least[domain.subproblem] = min(self.least[domain.subproblem], bound)
 
-    def _inputs(self, domains: Sequence[Domain], full: bool) -> tuple[InputSet, Tensor]:
+    def _inputs(self, domains: Sequence[SupportDomain], full: bool) -> tuple[InputSet, Tensor]:
         """The domains as regions, and their status (count, pixels); of full ones no pixel may change but the chosen."""
         status = torch.from_numpy(np.stack([domain.status for domain in domains]))
         chosen = status > 0
@@ -132,17 +111,17 @@ class _Search:
         radius = torch.full((len(domains),), float(self.radius), dtype=torch.float64)
         return InputSet(lower, upper, ChosenL0(chosen, self.norm.channels), center, radius), status
 
-    def _bound(self, domains: list[Domain], full: bool) -> None:
+    def _bound(self, domains: list[SupportDomain], full: bool) -> None:
         """Bound domains, and queue the parts of those that stay open."""
         self.state.count("nodes", len(domains))
         inputs, status = self._inputs(domains, full)
-        pairs = torch.tensor([domain.pair for domain in domains])
+        subproblems = torch.tensor([domain.subproblem for domain in domains])
         with torch.no_grad():
-            bounds = self._box_bounds(domains, inputs) if full and len(self.pairs) > 1 else self._crown(inputs)
+            bounds = self._box_bounds(domains, inputs) if full and len(self.subproblems) > 1 else self._crown(inputs)
             best = raise_bounds(
                 self.network,
                 inputs,
-                Start.output(self.network, self.rows[pairs], self.offset[pairs]),
+                Start.output(self.network, self.rows[subproblems], self.offset[subproblems]),
                 bounds,
                 options=_STEPS,
                 fast=self.known.fast,
@@ -158,7 +137,7 @@ class _Search:
                 return
             index = torch.nonzero(open_).squeeze(-1)
             row, left = row[index], [domains[k] for k in index.tolist()]
-            self._offer(pairs[index], best.point[index, row])
+            self._offer(subproblems[index], best.point[index, row])
             if full:
                 self.boxes += left
                 return
@@ -168,8 +147,8 @@ class _Search:
     def _crown(self, inputs: InputSet) -> Bounds:
         return crown(self.known.fast, inputs, self.stack.bounds.expand(len(inputs)), self.fast_losses)
 
-    def _box_bounds(self, domains: Sequence[Domain], inputs: InputSet) -> Bounds:
-        """Bounds on boxes, those of a support computed once for all pairs."""
+    def _box_bounds(self, domains: Sequence[SupportDomain], inputs: InputSet) -> Bounds:
+        """Bounds on boxes, those of a support computed once for all subproblems."""
         keys = [(domain.status > 0).tobytes() for domain in domains]
         fresh = {key: k for k, key in enumerate(keys) if key not in self.seen}
         if fresh:
@@ -181,18 +160,20 @@ class _Search:
             self.seen.clear()
         return result
 
-    def _offer(self, pairs: Tensor, points: Tensor) -> None:
+    def _offer(self, subproblems: Tensor, points: Tensor) -> None:
         """The most unsafe of the points where bounds are attained."""
         outputs = evaluate(self.known.fast, points.to(self.known.fast.dtype)).to(self.rows.dtype)
-        violation = (torch.matmul(self.rows[pairs], outputs.unsqueeze(-1)).squeeze(-1) + self.offset[pairs]).amax(-1)
+        violation = (
+            torch.matmul(self.rows[subproblems], outputs.unsqueeze(-1)).squeeze(-1) + self.offset[subproblems]
+        ).amax(-1)
         worst = violation.argsort()[:_OFFERED]
         worst = worst[violation[worst] <= 0]
         if len(worst):
-            self.state.add_counterexample(points[worst].numpy(), self.name, self.pairs[0].case)
+            self.state.add_counterexample(points[worst].numpy(), self.name, self.subproblems[0].disjunct)
 
     def _split(
         self,
-        domains: Sequence[Domain],
+        domains: Sequence[SupportDomain],
         inputs: InputSet,
         status: Tensor,
         form: tuple[Tensor, Tensor],
@@ -233,22 +214,24 @@ class _Search:
         if not self.relus.relus:  # nothing to split: where one row's bound does not do, an LP must
             for domain in domains:
                 self.queue.close(domain)
-                self.queue.left.add(domain.pair)
+                self.queue.left.add(domain.subproblem)
             return
         settings = replace(self.state.settings, timeout=max(deadline - self.state.elapsed, 0.01), threads=1)
         inputs, _ = self._inputs(domains, full=True)
         roots = []
         for domain, lower, upper in zip(domains, inputs.lower.numpy(), inputs.upper.numpy(), strict=True):
-            case = Case(Region(lower, upper), (self.pairs[domain.pair].polytope,))
-            query = Query(self.relus, Specification((case,)), Objective.FEASIBILITY)
-            part = SearchState.open(query, settings, self.state.judge)
-            roots.append(Root(part, part.pairs[0], RegionBounds(self.relus)))
+            disjunct = Disjunct(Region(lower, upper), (self.subproblems[domain.subproblem].polytope,))
+            query = Query(self.relus, Specification((disjunct,)), Objective.FEASIBILITY)
+            part = SearchState.open(query, settings, self.state.executor)
+            roots.append(Root(part, part.subproblems[0], RegionBounds(self.relus)))
         ReluSearch(roots, self.name).run(settings.timeout)
         for domain, root in zip(domains, roots, strict=True):
             self.queue.close(domain)
-            if root.pair.lower > 0:
-                self._settle(domain, root.pair.lower)
+            if root.subproblem.lower > 0:
+                self._settle(domain, root.subproblem.lower)
             else:
-                self.queue.left.add(domain.pair)
+                self.queue.left.add(domain.subproblem)
                 if root.state.witness is not None:
-                    self.state.add_counterexample(root.state.witness, self.name, self.pairs[domain.pair].case)
+                    self.state.add_counterexample(
+                        root.state.witness, self.name, self.subproblems[domain.subproblem].disjunct
+                    )

@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
-class Domain:
+class SupportDomain:
     """Part of an l0 ball around a center.
 
     Attributes:
-        pair: number of the pair that it belongs to.
+        subproblem: number of the subproblem that it belongs to.
         status: (pixels,) int8; +1 counted as changed, -1 unchanged, 0 open.
     """
 
-    pair: int
+    subproblem: int
     status: NDArray[np.int8]
 
     @property
@@ -26,11 +26,11 @@ class Domain:
         """Number of pixels that are counted as changed."""
         return int((self.status > 0).sum())
 
-    def without(self, pixels: NDArray[np.int64]) -> Domain:
+    def without(self, pixels: NDArray[np.int64]) -> SupportDomain:
         """Where these do not change either."""
         status = self.status.copy()
         status[pixels] = -1
-        return Domain(self.pair, status)
+        return SupportDomain(self.subproblem, status)
 
 
 @dataclass
@@ -41,7 +41,7 @@ class Family:
     themselves, must not fall. A family without pixels has one part, the domain.
     """
 
-    domain: Domain
+    domain: SupportDomain
     bounds: NDArray[np.float64]
     pixels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     taken: int = 0
@@ -51,14 +51,14 @@ class Family:
         """That of the next part."""
         return float(self.bounds[self.taken])
 
-    def take(self) -> Domain:
+    def take(self) -> SupportDomain:
         """The next part."""
         domain = self.domain
         if len(self.pixels):
             status = domain.status.copy()
             status[self.pixels[: self.taken]] = -1
             status[self.pixels[self.taken]] = 1
-            domain = Domain(domain.pair, status)
+            domain = SupportDomain(domain.subproblem, status)
         self.taken += 1
         return domain
 
@@ -69,8 +69,8 @@ class Queue:
 
     Attributes:
         heap: families that have a part left.
-        open: number of families and of domains that were taken but not closed, by number of the pair.
-        left: pairs that were given up; their domains are dropped.
+        open: number of families and of domains that were taken but not closed, by number of the subproblem.
+        left: subproblems that were given up; their domains are dropped.
     """
 
     heap: list[tuple[float, int, Family]] = field(default_factory=list)
@@ -82,26 +82,26 @@ class Queue:
         """A family with a part left."""
         heapq.heappush(self.heap, (family.bound, self.serial, family))
         self.serial += 1
-        self.open[family.domain.pair] = self.open.get(family.domain.pair, 0) + 1
+        self.open[family.domain.subproblem] = self.open.get(family.domain.subproblem, 0) + 1
 
-    def pop(self, count: int) -> list[Domain]:
+    def pop(self, count: int) -> list[SupportDomain]:
         """Up to `count` of the worst domains; they stay counted as open until `close`."""
-        taken: list[Domain] = []
+        taken: list[SupportDomain] = []
         while self.heap and len(taken) < count:
             _, _, family = heapq.heappop(self.heap)
-            pair = family.domain.pair
-            self.open[pair] -= 1
-            if pair in self.left:
+            subproblem = family.domain.subproblem
+            self.open[subproblem] -= 1
+            if subproblem in self.left:
                 continue
             taken.append(family.take())
-            self.open[pair] += 1
+            self.open[subproblem] += 1
             if family.taken < len(family.bounds):
                 self.push(family)
         return taken
 
-    def close(self, domain: Domain) -> None:
+    def close(self, domain: SupportDomain) -> None:
         """A domain is settled, or its parts are in the queue."""
-        self.open[domain.pair] -= 1
+        self.open[domain.subproblem] -= 1
 
 
 def bounds_by_first(alone: float, ranges: NDArray[np.float64], room: int) -> NDArray[np.float64]:

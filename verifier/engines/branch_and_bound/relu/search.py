@@ -1,4 +1,4 @@
-"""Branch and bound over ReLU phases, one queue for all pairs of a case or of several queries; `domain_bounds` bounds what is in it.
+"""Branch and bound over ReLU phases, one queue for all subproblems of a disjunct or of several queries; `domain_bounds` bounds what is in it.
 
 For distances every domain carries the radius up to which its own linear bound stays positive; the tree is searched
 best-first on that radius, so the lower side rises all the time, and when a closer witness shrinks the ball every value
@@ -13,13 +13,13 @@ from collections.abc import Sequence
 
 import torch
 
-from ...bounds.alpha_crown import AlphaCrown
-from ...parallel.fork import Team, helpers_for
-from ...query import Objective
-from ..polish import polish
-from ..state import ABOVE_ZERO
+from ....bounds.alpha_crown import AlphaCrown
+from ....parallel.fork import Team, helpers_for
+from ....query import Objective
+from ...polish import polish
+from ...state import ABOVE_ZERO
+from .bounds import DomainBounds
 from .domain import Batch, BoundRequest, Candidate, Domain
-from .domain_bounds import DomainBounds
 from .leaf import LeafSolver
 from .tree import Root, Tree
 
@@ -31,13 +31,13 @@ _BALL_GAIN = 0.8  # balls of nodes are used where they leave at most this share 
 
 
 class ReluSearch:
-    """The tree of one case, or of several certification queries in one network.
+    """The tree of one disjunct, or of several certification queries in one network.
 
     Attributes:
         state: as in `DomainBounds`.
         bounds: of its domains.
         widths: of strong branching, `STRONG` or none.
-        closed: when set to a list, every domain that needs no more work is written down here, with its pair's number.
+        closed: when set to a list, every domain that needs no more work is written down here, with its subproblem's number.
         tree: what is open, and what was proved.
         lower_bound_history: seconds searched and the lowest open value, round by round.
     """
@@ -53,11 +53,11 @@ class ReluSearch:
     ) -> None:
         """Nothing bounded yet but the regions as a whole; `enough` as in `DomainBounds`, which bounds whole domains for `closed`.
 
-        A pair is left where it has more than `most_nodes` domains.
+        A subproblem is left where it has more than `most_nodes` domains.
         """
         self.state = state = roots[0].state
         self.name, self.widths, self.closed, self.most_nodes = name, widths, closed, most_nodes
-        most = max([state.settings.fsb_candidates, *(width for _, width in widths)])
+        most = max([state.settings.relu_split.fsb_candidates, *(width for _, width in widths)])
         self.bounds = DomainBounds(roots, enough, closed is not None, most)
         self.tree = Tree(roots)
         self.team = Team(self.bounds.bound_batches, helpers_for(state.settings.threads))
@@ -70,7 +70,7 @@ class ReluSearch:
         self.batch = int(min(1024, max(8, 400_000 // max(self.bounds.columns.count, 1))))
 
     def run(self, deadline: float) -> None:
-        """Split until the case is settled or time is out; called again it goes on where it stopped."""
+        """Split until the disjunct is settled or time is out; called again it goes on where it stopped."""
         began = self.state.elapsed - self._spent
         with self.team:
             self._run(deadline, began)
@@ -118,30 +118,30 @@ class ReluSearch:
             self.tree.report(self.name)
 
     def _leave(self) -> None:
-        """Leave the pairs that are too hard, and those of queries that are answered while others are not."""
+        """Leave the subproblems that are too hard, and those of queries that are answered while others are not."""
         answered = {key for key, solver in self.leaves.items() if solver.state.done} if len(self.leaves) > 1 else set()
-        for pair, root in enumerate(self.tree.roots):
-            if self.nodes[pair] > self.most_nodes or id(root.state) in answered:
-                self.tree.leave(pair)
+        for subproblem, root in enumerate(self.tree.roots):
+            if self.nodes[subproblem] > self.most_nodes or id(root.state) in answered:
+                self.tree.leave(subproblem)
 
     def _begin(self, deadline: float) -> None:
         """Bound and queue the roots."""
-        for pair, root in enumerate(self._roots(deadline)):
-            self._queue(pair, root)
+        for subproblem, root in enumerate(self._roots(deadline)):
+            self._queue(subproblem, root)
         self._leave()
         self.tree.report(self.name)
 
     def _roots(self, deadline: float) -> list[Domain]:
-        """The pairs' roots, bounded again over their half-spaces while that may help."""
+        """The subproblems' roots, bounded again over their half-spaces while that may help."""
         options, whole = AlphaCrown(steps=20), self.bounds.undivided()
-        pairs = list(range(len(self.tree.roots)))
-        roots = self._bound_many(pairs, [whole] * len(pairs), options)
+        subproblems = list(range(len(self.tree.roots)))
+        roots = self._bound_many(subproblems, [whole] * len(subproblems), options)
         if self.bounds.stack.inputs.balls is not None:
             self.bounds.use_balls(False)
-            plain = self._bound_many(pairs, [whole] * len(pairs), options)
+            plain = self._bound_many(subproblems, [whole] * len(subproblems), options)
             self.bounds.use_balls(self._lack(roots) <= _BALL_GAIN * self._lack(plain))
         for _ in range(_ROOT_ROUNDS):
-            again = [k for k in pairs if roots[k].half is not None and not self.bounds.settled(roots[k])]
+            again = [k for k in subproblems if roots[k].half is not None and not self.bounds.settled(roots[k])]
             if not again or self.state.elapsed > deadline:
                 break
             for k, root in zip(again, self._bound_many(again, [roots[k] for k in again], options), strict=True):
@@ -155,19 +155,19 @@ class ReluSearch:
     def _split(self, taken: list[tuple[int, Domain]], width: int) -> None:
         """Bound the children of each domain for its `width` best ReLUs, and queue those of the best one."""
         candidates = [domain.branches[:width] for _, domain in taken]
-        fsb_candidates = self.state.settings.fsb_candidates
+        fsb_candidates = self.state.settings.relu_split.fsb_candidates
         if width == 1 and fsb_candidates > 1:
             wide = [domain.branches[:fsb_candidates] for _, domain in taken]
             glances = self._children(taken, wide, AlphaCrown(steps=0), coarse=True)
             best = [self._best(domain, options) for (_, domain), options in zip(taken, glances, strict=True)]
             candidates = [[branches[k]] for branches, k in zip(wide, best, strict=True)]
-        for (pair, _), branches in zip(taken, candidates, strict=True):
-            self.nodes[pair] += 2 * len(branches)
-            self.tree.roots[pair].state.count("nodes", 2 * len(branches))
-        children = self._children(taken, candidates, AlphaCrown(steps=self.state.settings.beta_steps))
-        for (pair, domain), options in zip(taken, children, strict=True):
+        for (subproblem, _), branches in zip(taken, candidates, strict=True):
+            self.nodes[subproblem] += 2 * len(branches)
+            self.tree.roots[subproblem].state.count("nodes", 2 * len(branches))
+        children = self._children(taken, candidates, AlphaCrown(steps=self.state.settings.relu_split.beta_steps))
+        for (subproblem, domain), options in zip(taken, children, strict=True):
             for child in options[self._best(domain, options)]:
-                self._queue(pair, child)
+                self._queue(subproblem, child)
 
     def _children(
         self,
@@ -178,25 +178,25 @@ class ReluSearch:
     ) -> list[list[list[Domain]]]:
         """For each domain both parts for each of its candidates, bounded."""
         children: list[Domain] = []
-        pairs: list[int] = []
-        for (pair, domain), branches in zip(taken, candidates, strict=True):
+        subproblems: list[int] = []
+        for (subproblem, domain), branches in zip(taken, candidates, strict=True):
             children += [domain.part(branch, sign) for branch in branches for sign in (1, -1)]
-            pairs += [pair] * (2 * len(branches))
-        fresh = iter(self._bound(pairs, children, options, parts=True, coarse=coarse))
+            subproblems += [subproblem] * (2 * len(branches))
+        fresh = iter(self._bound(subproblems, children, options, parts=True, coarse=coarse))
         return [[[next(fresh), next(fresh)] for _ in branches] for branches in candidates]
 
     def _best(self, parent: Domain, options: list[list[Domain]]) -> int:
-        """Which of some pairs of parts gain most."""
+        """Which of some subproblems of parts gain most."""
         return max(range(len(options)), key=lambda k: self._gain(parent, options[k]))
 
-    def _bound_many(self, pairs: list[int], domains: list[Domain], options: AlphaCrown) -> list[Domain]:
+    def _bound_many(self, subproblems: list[int], domains: list[Domain], options: AlphaCrown) -> list[Domain]:
         """`_bound` for more domains than a batch holds."""
-        parts = [slice(begin, begin + self.batch) for begin in range(0, len(pairs), self.batch)]
-        return [domain for part in parts for domain in self._bound(pairs[part], domains[part], options)]
+        parts = [slice(begin, begin + self.batch) for begin in range(0, len(subproblems), self.batch)]
+        return [domain for part in parts for domain in self._bound(subproblems[part], domains[part], options)]
 
     def _bound(
         self,
-        pairs: list[int],
+        subproblems: list[int],
         domains: list[Domain],
         options: AlphaCrown,
         parts: bool = False,
@@ -216,7 +216,7 @@ class ReluSearch:
             BoundRequest([], options, state.upper, state.search_radius, coarse) for _ in range(count)
         ]
         for group in groups:
-            batch = Batch.of([pairs[k] for k in group], [domains[k] for k in group], parts)
+            batch = Batch.of([subproblems[k] for k in group], [domains[k] for k in group], parts)
             for share, request, part in zip(shares, requests, _parts(len(group), count), strict=True):
                 if part.start < part.stop:
                     share.append(group[part])
@@ -230,16 +230,16 @@ class ReluSearch:
 
     def _offer(self, candidate: Candidate) -> None:
         """Offer an input where it is better than what is known; for distances, polish it."""
-        root = self.tree.roots[candidate.pair]
+        root = self.tree.roots[candidate.subproblem]
         state = root.state
         threshold = state.upper if state.query.objective is Objective.MAX_MARGIN else 0.0
         point = candidate.point.numpy()
         if (
             candidate.violation < threshold
-            and state.add_counterexample(point, self.name, root.pair.case)
+            and state.add_counterexample(point, self.name, root.subproblem.disjunct)
             and state.is_min_distortion
         ):
-            polish(state, point, root.pair, self.name)
+            polish(state, point, root.subproblem, self.name)
 
     def _gain(self, parent: Domain, children: list[Domain]) -> float:
         """Product of what the bounds of both children gain, up to where a domain is settled."""
@@ -252,36 +252,40 @@ class ReluSearch:
         states = [solver.state for solver in self.leaves.values()]
         return all(state.done and (self.bounds.enough == 0 or state.witness is not None) for state in states)
 
-    def _queue(self, pair: int, domain: Domain) -> None:
+    def _queue(self, subproblem: int, domain: Domain) -> None:
         """Close, solve or queue a domain."""
         settled = self.bounds.settled(domain)
         if not settled and domain.branches:
-            self.tree.push(pair, domain)
+            self.tree.push(subproblem, domain)
             return
         if self.closed is not None:
-            self.closed.append((pair, domain))
+            self.closed.append((subproblem, domain))
         if settled:
-            self.tree.close(pair, domain.value)
+            self.tree.close(subproblem, domain.value)
         else:
-            self._leaf(pair, domain)
+            self._leaf(subproblem, domain)
 
-    def _leaf(self, pair: int, domain: Domain) -> None:
-        """All phases known: solve exactly. A leaf that cannot be solved leaves its pair open for other engines."""
-        root = self.tree.roots[pair]
+    def _leaf(self, subproblem: int, domain: Domain) -> None:
+        """All phases known: solve exactly. A leaf that cannot be solved leaves its subproblem open for other engines."""
+        root = self.tree.roots[subproblem]
         state = root.state
         if state.network.has_max:
-            self.tree.close(pair, domain.value)
+            self.tree.close(subproblem, domain.value)
             return
         implied = self.bounds.columns.by_node(torch.from_numpy(domain.implied))
         phases = {i: split.numpy() for i, split in implied.items()}
-        proved, point = self.leaves[id(state)].solve(root.pair, phases)
-        if point is not None and state.add_counterexample(point, self.name, root.pair.case) and state.is_min_distortion:
-            polish(state, point, root.pair, self.name)
+        proved, point = self.leaves[id(state)].solve(root.subproblem, phases)
+        if (
+            point is not None
+            and state.add_counterexample(point, self.name, root.subproblem.disjunct)
+            and state.is_min_distortion
+        ):
+            polish(state, point, root.subproblem, self.name)
         if state.query.objective is Objective.MAX_MARGIN:  # phases may be implied for inputs below the upper side alone
             proved = min(proved, state.upper)
         elif state.query.objective is Objective.FEASIBILITY:  # or for unsafe ones
             proved = min(proved, ABOVE_ZERO)
-        self.tree.close(pair, max(proved, domain.value))
+        self.tree.close(subproblem, max(proved, domain.value))
 
 
 def _parts(size: int, count: int) -> list[slice]:

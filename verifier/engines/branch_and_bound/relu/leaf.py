@@ -7,22 +7,22 @@ from dataclasses import replace
 
 import numpy as np
 
-from ...encoding import MixedIntegerProgram, encode
-from ...norms import UnitBall
-from ...query import Objective
-from ...solvers import SolveOptions, SolverStatus, convex_solver
-from ...solvers.highs import Highs
-from ...solvers.safe_dual import safe_optimum
-from ...specification import Region
-from ..state import Pair, SearchState
-from ..tangents import ROUNDING, with_tangent
+from ....encoding import MixedIntegerProgram, encode
+from ....norms import UnitBall
+from ....query import Objective
+from ....solvers import SolveOptions, SolverStatus, convex_solver
+from ....solvers.highs import Highs
+from ....solvers.safe_dual import safe_optimum
+from ....specification import Region
+from ...state import SearchState, Subproblem
+from ...tangents import ROUNDING, with_tangent
 
 _LONGEST = 10.0  # seconds of one solve
 _TANGENTS = 60  # to an l2 ball, at most
 
 
 class LeafSolver:
-    """Programs of the pairs at one search region, built once and fixed leaf by leaf."""
+    """Programs of the subproblems at one search region, built once and fixed leaf by leaf."""
 
     def __init__(self, state: SearchState) -> None:
         """Nothing built yet."""
@@ -33,13 +33,13 @@ class LeafSolver:
     def _options(self) -> SolveOptions:
         return SolveOptions(time_limit=max(min(_LONGEST, self.state.time_left), 0.01))
 
-    def _program(self, pair: Pair, region: Region, objective: Objective) -> MixedIntegerProgram:
+    def _program(self, subproblem: Subproblem, region: Region, objective: Objective) -> MixedIntegerProgram:
         """Of the unsafe inputs in the search region, or in a box around it less what its bounds exclude."""
         radius = -1.0 if region.ball is None else region.ball.radius
-        key = (id(pair), radius, objective)
+        key = (id(subproblem), radius, objective)
         if key not in self._programs:
-            bounds = self.state.bounds(self.state.search_region(pair.region))
-            self._programs[key] = encode(self.state.network, bounds, region, (pair.polytope,), objective)
+            bounds = self.state.bounds(self.state.search_region(subproblem.region))
+            self._programs[key] = encode(self.state.network, bounds, region, (subproblem.polytope,), objective)
         return self._programs[key]
 
     @staticmethod
@@ -52,19 +52,19 @@ class LeafSolver:
             values.append((phase[chosen] > 0).astype(np.float64))
         return program.fixed(np.concatenate(columns), np.concatenate(values)).relaxed()
 
-    def solve(self, pair: Pair, phases: dict[int, np.ndarray]) -> tuple[float, np.ndarray | None]:
+    def solve(self, subproblem: Subproblem, phases: dict[int, np.ndarray]) -> tuple[float, np.ndarray | None]:
         """Proved value of the leaf and its best input; `phases` has +1, -1 or 0 a neuron, by ReLU node.
 
         Values of LPs are computed from their multipliers, not taken from the solver; an infeasible leaf counts where those
         of its elastic form prove it. A failed solve proves nothing.
         """
-        region = self.state.search_region(pair.region)
+        region = self.state.search_region(subproblem.region)
         quadratic = region.ball is not None and region.ball.norm.unit_ball is UnitBall.EUCLIDEAN
         self.state.count("leaf_solves")
         if quadratic and self.state.query.objective is Objective.MAX_MARGIN:
-            return self._deepest(self._fixed(self._box(pair, region), phases), region)
+            return self._deepest(self._fixed(self._box(subproblem, region), phases), region)
         objective = Objective.MIN_DISTORTION if self.state.is_min_distortion or quadratic else Objective.MAX_MARGIN
-        program = self._program(pair, region, objective)
+        program = self._program(subproblem, region, objective)
         fixed = self._fixed(program, phases)
         if not quadratic:
             value, point = safe_optimum(fixed, self._options)
@@ -83,11 +83,11 @@ class LeafSolver:
         # where the nearest unsafe point of the cell lies outside the ball, none is inside
         if value > region.ball.radius:
             return math.inf, point
-        return -math.inf, self._deeper(pair, phases, region, point)
+        return -math.inf, self._deeper(subproblem, phases, region, point)
 
-    def _box(self, pair: Pair, region: Region) -> MixedIntegerProgram:
+    def _box(self, subproblem: Subproblem, region: Region) -> MixedIntegerProgram:
         """The most unsafe inputs of the box around a ball."""
-        return self._program(pair, Region(*region.bounding_box()), Objective.MAX_MARGIN)
+        return self._program(subproblem, Region(*region.bounding_box()), Objective.MAX_MARGIN)
 
     def _deepest(self, program: MixedIntegerProgram, region: Region) -> tuple[float, np.ndarray | None]:
         """The least violation of a leaf in an l2 ball, from below, and its input: LPs with tangents where the last one ended."""
@@ -125,13 +125,15 @@ class LeafSolver:
         least, _ = safe_optimum(linear, self._options)
         return max(least - float(unit @ center) - ROUNDING * float(np.abs(unit) @ np.abs(center)), 0.0)
 
-    def _deeper(self, pair: Pair, phases: dict[int, np.ndarray], region: Region, nearest: np.ndarray) -> np.ndarray:
+    def _deeper(
+        self, subproblem: Subproblem, phases: dict[int, np.ndarray], region: Region, nearest: np.ndarray
+    ) -> np.ndarray:
         """A point of the ball more unsafe than the nearest unsafe one of a cell, which is unsafe by nothing.
 
         From there towards the cell's most unsafe point in the box: the margin falls along a line in a cell.
         """
         assert region.ball is not None
-        box = self._box(pair, region)
+        box = self._box(subproblem, region)
         result = Highs().solve(self._fixed(box, phases), self._options)
         if result.status is not SolverStatus.OPTIMAL or result.point is None:
             return nearest

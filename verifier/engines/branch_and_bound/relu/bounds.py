@@ -15,21 +15,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...attacks import AttackProblem
-from ...attacks.pgd import Pgd
-from ...bounds import Bounds, InputSet, crown
-from ...bounds.alpha_crown import AlphaCrown, Multipliers, Optimised, raise_bounds
-from ...bounds.backward import Start
-from ...bounds.branching import babsr, slack
-from ...bounds.halfspace import HalfSpaces
-from ...bounds.relu_columns import ReluColumns
-from ...bounds.rounding import RoundingLoss
-from ...network.evaluate import evaluate_all
-from ...network.nodes import Network, Relu
-from ...query import Objective
-from ..propagate import value_of
-from ..region_bounds import RegionBatch
-from ..state import ABOVE_ZERO
+from ....attacks import AttackProblem
+from ....attacks.pgd import Pgd
+from ....bounds import Bounds, InputSet, crown
+from ....bounds.alpha_crown import AlphaCrown, Multipliers, Optimised, raise_bounds
+from ....bounds.backward import Start
+from ....bounds.branching import babsr, slack
+from ....bounds.halfspace import HalfSpaces
+from ....bounds.relu_columns import ReluColumns
+from ....bounds.rounding import RoundingLoss
+from ....network.evaluate import evaluate_all
+from ....network.nodes import Network, Relu
+from ....query import Objective
+from ...propagate import value_of
+from ...region_bounds import RegionBatch
+from ...state import ABOVE_ZERO
 from .domain import Batch, BatchBounds, BoundRequest, Candidate, Domain
 from .tree import Root
 
@@ -44,10 +44,10 @@ def refines(bounds: Bounds, network: Network) -> bool:
 
 
 class DomainBounds:
-    """Bounds of the domains of a tree: the pairs of one case, or those of several certification queries in one network.
+    """Bounds of the domains of a tree: the subproblems of one disjunct, or those of several certification queries in one network.
 
     Attributes:
-        state: of all pairs; of several queries the first, which stands for all of them in what is asked.
+        state: of all subproblems; of several queries the first, which stands for all of them in what is asked.
         refine: whether intermediate bounds are recomputed in every domain.
         enough: bound on the violation at which a domain of a feasibility query counts as settled; above 0 it leaves room
             for a checker's own arithmetic.
@@ -65,24 +65,24 @@ class DomainBounds:
         """Root bounds at the present search regions."""
         self.state, self.known = roots[0].state, roots[0].known
         places: dict[int, int] = {}
-        self._cases: list[Root] = []  # one of its pairs for each
+        self._disjuncts: list[Root] = []  # one of its subproblems for each
         for root in roots:
-            if places.setdefault(id(root.pair.case), len(self._cases)) == len(self._cases):
-                self._cases.append(root)
-        self._places = torch.tensor([places[id(root.pair.case)] for root in roots])
+            if places.setdefault(id(root.subproblem.disjunct), len(self._disjuncts)) == len(self._disjuncts):
+                self._disjuncts.append(root)
+        self._places = torch.tensor([places[id(root.subproblem.disjunct)] for root in roots])
         self.enough, self.whole, self.branches = enough, whole, branches
         self.network = self.known.network
         self.columns = ReluColumns(self.network)
         reads = [torch.full((n,), self._read(i)) for i, n in zip(self.columns.relus, self.columns.sizes, strict=True)]
         self._reads = torch.cat(reads)
-        self.rows, self.offset = self.state.rows([root.pair for root in roots])
+        self.rows, self.offset = self.state.rows([root.subproblem for root in roots])
         self.radii: list[float] = []
         self.balls = True
         self.refresh()
 
     def refresh(self) -> None:
         """Follow the search regions, which shrink for distances."""
-        searches = [(root.known, root.state.search_region(root.pair.region)) for root in self._cases]
+        searches = [(root.known, root.state.search_region(root.subproblem.region)) for root in self._disjuncts]
         radii = [-1.0 if region.ball is None else region.ball.radius for _, region in searches]
         if radii == self.radii:
             return
@@ -105,7 +105,7 @@ class DomainBounds:
     @property
     def branching(self) -> str:
         """The score in use."""
-        chosen = self.state.settings.branching
+        chosen = self.state.settings.relu_split.branching
         return chosen if chosen != "auto" else "babsr" if self.refine else "slack"
 
     def settled(self, domain: Domain) -> bool:
@@ -127,7 +127,7 @@ class DomainBounds:
 
     def bound(self, batch: Batch, options: AlphaCrown, coarse: bool = False) -> BatchBounds:
         """Bounds, multipliers and the ReLUs to split next; `coarse` as in `BoundRequest`."""
-        regions = self.stack.rows(self._places[batch.pairs])
+        regions = self.stack.rows(self._places[batch.subproblems])
         inputs = regions.inputs.within(batch.half)
         bounds, best = self._optimise(batch, options, replace(regions, inputs=inputs), coarse)
         value = value_of(self.state, best.bound, best.form, inputs)
@@ -155,7 +155,7 @@ class DomainBounds:
             chosen,
             half,
             little,
-            self._candidate(batch.pairs, points, evaluated[-1]),
+            self._candidate(batch.subproblems, points, evaluated[-1]),
         )
 
     def _halves(self, best: Optimised, chosen: Tensor, inputs: InputSet) -> tuple[HalfSpaces | None, Tensor]:
@@ -184,7 +184,7 @@ class DomainBounds:
             parted = self._parted(batch.phases) if batch.parts else None
             losses = self.fast_losses
             if len(self.stack.inputs) > 1:
-                losses = [loss[self._places[batch.pairs]] for loss in losses]
+                losses = [loss[self._places[batch.subproblems]] for loss in losses]
             with torch.no_grad():
                 bounds = crown(self.known.fast, inputs, bounds, losses, True, parted)
         known = None
@@ -193,7 +193,7 @@ class DomainBounds:
         return bounds, raise_bounds(
             self.network,
             inputs,
-            Start.output(self.network, self.rows[batch.pairs], self.offset[batch.pairs]),
+            Start.output(self.network, self.rows[batch.subproblems], self.offset[batch.subproblems]),
             bounds,
             phases,
             known,
@@ -207,23 +207,25 @@ class DomainBounds:
         """The nodes (count / 2,) read by the ReLUs in whose phase parts of the same domain differ."""
         return self._reads[(phases[0::2] != phases[1::2]).to(torch.int8).argmax(-1)]
 
-    def _candidate(self, pairs: Tensor, points: Tensor, outputs: Tensor) -> Candidate:
+    def _candidate(self, subproblems: Tensor, points: Tensor, outputs: Tensor) -> Candidate:
         """The minimiser that is most unsafe; for violations, where short attacks from the best ones end."""
-        violation = torch.matmul(self.rows[pairs], outputs.to(self.rows.dtype).unsqueeze(-1)).squeeze(-1)
-        worst = (violation + self.offset[pairs]).amax(-1)
+        violation = torch.matmul(self.rows[subproblems], outputs.to(self.rows.dtype).unsqueeze(-1)).squeeze(-1)
+        worst = (violation + self.offset[subproblems]).amax(-1)
         if not self.state.is_min_distortion:
             lowest = worst.argsort()[:_DESCENTS]
-            pairs = pairs[lowest]
-            points, worst = self._descend(pairs, points[lowest])
+            subproblems = subproblems[lowest]
+            points, worst = self._descend(subproblems, points[lowest])
         best = int(worst.argmin())
-        return Candidate(points[best], int(pairs[best]), float(worst[best]))
+        return Candidate(points[best], int(subproblems[best]), float(worst[best]))
 
-    def _descend(self, pairs: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+    def _descend(self, subproblems: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
         """Where short attacks from some points end, and their violations."""
         fast = self.known.fast
-        inputs = self.stack.rows(self._places[pairs]).inputs.to(fast.dtype)
-        problem = AttackProblem(fast, inputs, self.rows[pairs].to(fast.dtype), self.offset[pairs].to(fast.dtype))
-        ends, worst = _DESCENT.descend(problem, points.to(fast.dtype), len(pairs))
+        inputs = self.stack.rows(self._places[subproblems]).inputs.to(fast.dtype)
+        problem = AttackProblem(
+            fast, inputs, self.rows[subproblems].to(fast.dtype), self.offset[subproblems].to(fast.dtype)
+        )
+        ends, worst = _DESCENT.descend(problem, points.to(fast.dtype), len(subproblems))
         return ends.to(points.dtype), worst
 
     def _scores(self, bounds: Bounds, best: Optimised, chosen: Tensor, evaluated: list[Tensor]) -> list[Tensor]:

@@ -1,0 +1,1 @@
+"""Branch and bound over boxes, for networks with few inputs."""

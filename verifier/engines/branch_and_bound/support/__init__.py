@@ -1,0 +1,1 @@
+"""Branch and bound over supports, for norm 0: which pixels change."""
