@@ -47,7 +47,7 @@ def certified(model: Model, data: str, take: int, eps: float, balls: bool) -> in
         start = Start.output(network, matrix[None], torch.zeros(1, len(matrix), dtype=torch.float64))
         with torch.no_grad():
             bounds = crown(network, inputs)
-        best = raise_bounds(network, inputs, start, bounds, options=AlphaCrown(steps=20), enough=torch.inf)
+        best = raise_bounds(network, inputs, start, bounds, options=AlphaCrown(steps=20), threshold=torch.inf)
         count += bool((best.bound > 0).all())
     return count
 

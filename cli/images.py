@@ -21,7 +21,19 @@ if TYPE_CHECKING:
 
 
 def run_images(command: Command, options: dict[str, Any], exact_margin: bool = False) -> int:
-    """Ask about every image; show and write what comes. Returns the exit status."""
+    """Ask a question about every image, in batches, one by one or in processes; print a table and append JSON lines.
+
+    Args:
+        command: the question.
+        options: of the command line, those of `options.query_options` and `eps`.
+        exact_margin: as in `api.certify`.
+
+    Returns:
+        The exit status: 0, or 130 where Ctrl-C ended it.
+
+    Raises:
+        InvalidInput: an option that makes no sense.
+    """
     from advverify.verifier.request import Request, answer_all, model_of
 
     path = model_path(options["model"])

@@ -31,10 +31,10 @@ def of(count: int, total: int) -> str:
     return f"{100 * count / total:.1f} % ({count} of {total})" if total else "- (0 of 0)"
 
 
-def outcome_table(outcomes: list[Outcome], title: str, distances: bool) -> Table:
+def outcome_table(outcomes: list[Outcome], title: str, is_min_distortion: bool) -> Table:
     """One row an image."""
     table = Table(title=title, title_justify="left", header_style="bold")
-    names = ("lower", "upper", "gap") if distances else ("margin >=", "margin <=")
+    names = ("lower", "upper", "gap") if is_min_distortion else ("margin >=", "margin <=")
     for name in ("image", "label", "verdict", *names, "trust", "engine", "seconds"):
         left = name in ("verdict", "trust", "engine")
         table.add_column(name, justify="left" if left else "right", no_wrap=True)
@@ -42,11 +42,11 @@ def outcome_table(outcomes: list[Outcome], title: str, distances: bool) -> Table
         verdict, known = outcome.verdict.value, outcome.bracket
         cells = [str(outcome.labels.get("index", "")), str(outcome.labels.get("label", ""))]
         cells.append(f"[{_STYLE[verdict]}]{verdict}[/]")
-        if distances or verdict != "misclassified":
+        if is_min_distortion or verdict != "misclassified":
             cells += [number(known.lower), number(known.upper)]
         else:
             cells += ["-", "-"]
-        if distances:
+        if is_min_distortion:
             gap = known.relative_gap
             cells.append("-" if math.isinf(gap) else f"{100 * gap:.2g} %" if gap < 0.995 else f"{100 * gap:.0f} %")
         cells += [outcome.trust.value, outcome.engine, _seconds(outcome.seconds)]
@@ -54,17 +54,17 @@ def outcome_table(outcomes: list[Outcome], title: str, distances: bool) -> Table
     return table
 
 
-def summary(outcomes: list[Outcome], distances: bool, gap: float) -> str:
+def summary(outcomes: list[Outcome], is_min_distortion: bool, gap: float) -> str:
     """One line below the table."""
     counts = Counter(outcome.verdict.value for outcome in outcomes)
     seconds = sorted(outcome.seconds for outcome in outcomes)
     total = len(outcomes)
     parts = [f"{total} image" + ("s" if total != 1 else "")]
-    if distances:
+    if is_min_distortion:
         closed = sum(outcome.bracket.relative_gap <= gap for outcome in outcomes)
         parts.append(f"{closed} of {total} brackets closed to {gap:g}")
     parts += [f"{counts[v]} {v}" for v in ("robust", "adversarial", "misclassified", "unknown") if counts[v]]
-    if not distances and total:
+    if not is_min_distortion and total:
         parts.append(f"certified accuracy {of(counts['robust'], total)}")
     if seconds:
         parts.append(f"median {_seconds(seconds[total // 2])} s, total {sum(seconds):.1f} s")

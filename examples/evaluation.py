@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from advverify.models.build import build_model
 from advverify.models.comparison.attacks import attacked
 from advverify.models.comparison.sanity import Evaluation, lint
 from advverify.models.datasets import Dataset
-from advverify.models.produce import produce
 from advverify.models.recipe import Recipe, read_recipe
 from advverify.models.train import accuracy
 from advverify.verifier.network.onnx_reader import read_onnx
@@ -49,7 +49,7 @@ def study(
         device: of the training.
     """
     path = work / f"{recipe.name}.onnx"
-    made = produce(recipe, data, test, path, device=device)
+    made = build_model(recipe, data, test, path, device=device)
     network = read_onnx(path)
     robust = {
         (attack, radius): attacked(network, test.images, test.labels, "inf", radius, attack).accuracy

@@ -12,8 +12,8 @@ from pathlib import Path
 import click
 
 from advverify.cli.commands.compare import command as compare
+from advverify.models.build import build_model
 from advverify.models.datasets import load_dataset
-from advverify.models.produce import produce
 from advverify.models.zoo import recipe_of
 
 from .evaluation import RESULTS
@@ -39,7 +39,7 @@ def main(seeds: int, images: str, norm: str, work: Path) -> None:
                 continue
             chosen = recipe_of(f"digits-resnet-{family}")
             chosen = replace(chosen, training=replace(chosen.training, seed=seed))
-            produce(chosen, training, test, path)
+            build_model(chosen, training, test, path)
             print(f"trained {path}", flush=True)
     out = work / f"norm-{norm}"
     compare.main([*paths, "--images", images, "--norm", norm, "--out", str(out)], standalone_mode=False)

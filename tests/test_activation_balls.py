@@ -180,8 +180,10 @@ def test_bounds_with_balls_hold_and_are_no_worse(kind: str, seed: int, norm: str
     least = (evaluate(network, points) @ rows[0].T).amin(0)
     plain = raise_bounds(network, without(inputs), start, bounds, options=AlphaCrown(steps=0)).bound[0]
     for steps in (0, 10):
-        fast = network.to(torch.float32, network.device) if seed % 2 else None
-        found = raise_bounds(network, inputs, start, bounds, options=AlphaCrown(steps=steps), fast=fast)
+        float32_network = network.to(torch.float32, network.device) if seed % 2 else None
+        found = raise_bounds(
+            network, inputs, start, bounds, options=AlphaCrown(steps=steps), float32_network=float32_network
+        )
         assert (found.bound[0] <= least).all()
         certified = inputs.certified_radius(found.form.coefficients, found.form.offset, found.form.bend)[0]
         assert (certified >= inputs.certified_radius(found.form.coefficients, found.form.offset)[0]).all()

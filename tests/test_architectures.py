@@ -16,8 +16,8 @@ from advverify.models.architectures.hamiltonian import HalfStep
 from advverify.models.architectures.leapfrog import LeapfrogBlock
 from advverify.models.export import write_onnx
 from advverify.models.folding import fold
+from advverify.models.from_torch import from_torch
 from advverify.models.lipschitz import certificate, lipschitz_bound, pair_constants
-from advverify.models.live import live_network
 from advverify.verifier.errors import InvalidInput
 from advverify.verifier.network.evaluate import evaluate
 from advverify.verifier.network.onnx_reader import read_onnx
@@ -82,7 +82,7 @@ def test_torch_folded_and_onnx_agree(case: tuple[str, dict[str, Any]], tmp_path:
 @pytest.mark.parametrize("case", [c for c in CASES if c[0] not in ("conv",) and c[1].get("pool") != "max"], ids=label)
 def test_live_networks_share_parameters(case: tuple[str, dict[str, Any]]) -> None:
     network, images = trained_a_little(*case)
-    live = evaluate(live_network(network, tuple(images.shape[1:])), images.flatten(1))
+    live = evaluate(from_torch(network, tuple(images.shape[1:])), images.flatten(1))
     torch.testing.assert_close(live, network(images), atol=1e-5, rtol=1e-5)
     live.sum().backward()
     assert all(p.grad is not None for p in network.parameters())

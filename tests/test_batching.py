@@ -104,7 +104,7 @@ def test_a_tree_that_left_a_pair_reports_nothing_more_of_it() -> None:
     whole = Domain(np.zeros(0, np.int8), np.zeros(0, np.int8), -1.0, -1.0)
     tree.push(0, whole)
     tree.close(0, 3.0)
-    tree.leave(0)
+    tree.abandon(0)
     assert tree.pop(4, 0.0) == [] and not tree.heap
     tree.report("test")
     assert state.subproblems[0].lower == -math.inf
@@ -179,7 +179,7 @@ def test_what_fails_side_by_side_is_said_and_answered_one_by_one(monkeypatch: py
 
     run_all = Propagate.run_all
     monkeypatch.setattr(Propagate, "run_all", fail)
-    with pytest.warns(UserWarning, match="propagate failed side by side \\(MemoryError: no room\\)"):
+    with pytest.warns(UserWarning, match="propagate failed on a batch \\(MemoryError: no room\\)"):
         every = dict(
             certify_all(network, images, labels, Threat("inf", 0.02), settings=SETTINGS, engines=("propagate", "milp"))
         )
@@ -235,11 +235,11 @@ def test_many_queries_are_numbered_chunk_by_chunk(monkeypatch: pytest.MonkeyPatc
 
 def test_seconds_are_shares() -> None:
     clock = Clock()
-    clock.share(math.inf)
+    clock.divide_among(math.inf)
     before = clock.elapsed
     time.sleep(0.02)
     assert clock.elapsed == before
-    clock.share(10)
+    clock.divide_among(10)
     time.sleep(0.05)
     assert 0.004 <= clock.elapsed - before < 0.05
     network = random_network("mlp", 5)

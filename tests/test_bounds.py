@@ -45,7 +45,7 @@ def test_containment_and_order(kind: str, norm: str) -> None:
             assert (tight[node].upper <= loose[node].upper + 1e-9).all()
         rows, offset = torch.eye(3, dtype=torch.float64)[None], torch.zeros(1, 3, dtype=torch.float64)
         plain = output_lower_bounds(network, inputs, rows, offset, tight)
-        best = raise_bounds(network, inputs, Start.output(network, rows, offset), tight, enough=torch.inf).bound
+        best = raise_bounds(network, inputs, Start.output(network, rows, offset), tight, threshold=torch.inf).bound
         assert (best >= plain - 1e-9).all()
         assert (values[-1] >= best[0] - 1e-9).all()
 
@@ -91,7 +91,7 @@ def test_low_precision_bounds_hold(kind: str) -> None:
             for bounds in (exact, rough, tight):
                 assert (values[node] >= bounds[node].lower).all() and (values[node] <= bounds[node].upper).all()
         rows, offset = torch.eye(3, dtype=torch.float64)[None], torch.zeros(1, 3, dtype=torch.float64)
-        best = raise_bounds(low, inputs, Start.output(low, rows, offset), tight, enough=torch.inf).bound
+        best = raise_bounds(low, inputs, Start.output(low, rows, offset), tight, threshold=torch.inf).bound
         assert (values[-1] >= best[0]).all()
 
 

@@ -156,7 +156,7 @@ def test_every_method_holds(kind: str, norm: str) -> None:
         rows, offset = torch.eye(3, dtype=torch.float64)[None], torch.zeros(1, 3, dtype=torch.float64)
         plain = output_lower_bounds(network, inputs, rows, offset, found["crown"])
         start = Start.output(network, rows, offset)
-        best = raise_bounds(network, inputs, start, found["alpha"], enough=torch.inf).bound
+        best = raise_bounds(network, inputs, start, found["alpha"], threshold=torch.inf).bound
         slack = values[-1][1] * (64 * EXTENDED)
         for lower in (plain, best):
             assert not lower.isnan().any()

@@ -79,7 +79,7 @@ def test_nothing_in_the_half_space_lies_below(seed: int, n: int, name: str, shar
     distance = norm.length(inside - torch.tensor(center)).unsqueeze(1)
     assert bool((torch.where(reached < 0, distance, torch.inf) >= radius * (1 - 1e-9)).all())
     assert bool((radius >= region.certified_radius(a[None], c[None])[0]).all())
-    assert 0 <= float(region.share(half)) <= 1
+    assert 0 <= float(region.fraction_in(half)) <= 1
 
 
 @pytest.mark.parametrize("name", ["1", "2", "inf"])

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import torch
 
+from advverify.models.build import build_model
 from advverify.models.datasets import load_dataset
 from advverify.models.datasets.fetch import Source, fetch
 from advverify.models.folding import fold
-from advverify.models.produce import produce
 from advverify.models.zoo import names, path_of, recipe_of
 from advverify.verifier.errors import InvalidInput
 from advverify.verifier.network.evaluate import evaluate, predict
@@ -34,7 +34,7 @@ def test_data_card_says_the_truth(name: str) -> None:
 @pytest.mark.parametrize("name", ["digits-mlp", "digits-resnet-cpl-adv"])
 def test_retraining_gives_the_shipped_network(name: str, tmp_path: Path) -> None:
     data = load_dataset("digits")
-    again = produce(recipe_of(name), load_dataset("digits", "train"), data, tmp_path / "again.onnx")
+    again = build_model(recipe_of(name), load_dataset("digits", "train"), data, tmp_path / "again.onnx")
     images = torch.tensor(data.images)
     with torch.no_grad():
         fresh = fold(again.network)(images.float()).double()

@@ -63,7 +63,7 @@ def test_boxes_around_balls_are_rounded_outward_unless_it_is_said() -> None:
 def test_members_of_a_batch_keep_their_own_half_spaces() -> None:
     box = InputSet(torch.zeros(3, 2, dtype=F64), torch.ones(3, 2, dtype=F64))
     half = HalfSpaces(torch.arange(6, dtype=F64).view(3, 2), torch.tensor([-1.0, -2.0, -3.0], dtype=F64))
-    taken = box.within(half).rows(torch.tensor([2, 1])).half
+    taken = box.within(half).rows(torch.tensor([2, 1])).halfspace
     assert taken is not None
     assert taken.offset.tolist() == [-3.0, -2.0] and taken.coefficients.tolist() == [[4.0, 5.0], [2.0, 3.0]]
 

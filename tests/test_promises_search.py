@@ -129,9 +129,9 @@ def test_domains_claim_nothing_of_what_they_left_out(monkeypatch: pytest.MonkeyP
                 continue
             seen[0] += 1
             assert float(found.value[k]) <= float(violation.min()) + 1e-6
-            if found.half is not None:
-                level = self.state.upper if self.state.query.objective is Objective.MAX_MARGIN else self.enough
-                beyond = points[inside] @ found.half.coefficients[k] + found.half.offset[k] > 1e-9
+            if found.halfspace is not None:
+                level = self.state.upper if self.state.query.objective is Objective.MAX_MARGIN else self.threshold
+                beyond = points[inside] @ found.halfspace.coefficients[k] + found.halfspace.offset[k] > 1e-9
                 assert (violation[beyond] >= level - 1e-9).all()
                 halves[0] += int(beyond.sum())
         return found

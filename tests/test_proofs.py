@@ -120,7 +120,7 @@ def test_minimum_over_a_region_is_a_lower_bound_and_near(seed: int, norm: str, r
     bound = region.minimum(a, offset, np.abs(offset))
     ball = get_norm(norm)
     room = torch.from_numpy(np.where(a > 0, center, 1 - center))
-    moves = ball.moves(torch.from_numpy(a), room, torch.full((3,), radius, dtype=torch.float64)).numpy()
+    moves = ball.maximizer(torch.from_numpy(a), room, torch.full((3,), radius, dtype=torch.float64)).numpy()
     best = (a * center).sum(-1) - (np.abs(a) * moves).sum(-1) + offset
     assert (bound <= best + 1e-15).all() and (bound >= best - 1e-6).all()
 

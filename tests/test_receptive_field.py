@@ -153,7 +153,7 @@ def test_bounds_with_windows_hold(seed: int, residual: bool, dtype: torch.dtype)
         window.start(index, losses),
         window.bounds(bounds, index),
         options=AlphaCrown(steps=5),
-        enough=torch.inf,
+        threshold=torch.inf,
         losses=window.losses(losses, index),
     )
     proved = bounds[node].raised(index, sides(best.bound, index))

@@ -121,9 +121,9 @@ def test_bounds_hold_in_rational_arithmetic(kind: str, dtype: torch.dtype, facto
         reads = {i: node.input for i, node in enumerate(network.nodes) if isinstance(node, Relu)}
         splits = {i: torch.where(bounds[j].lower > 0, 1.0, -1.0) for i, j in reads.items()}
         for steps, cut in ((0, None), (3, None), (3, splits)):
-            best = raise_bounds(low, inputs, start, bounds, cut, options=AlphaCrown(steps=steps), enough=np.inf).bound[
-                0
-            ]
+            best = raise_bounds(
+                low, inputs, start, bounds, cut, options=AlphaCrown(steps=steps), threshold=np.inf
+            ).bound[0]
             for k in range(4):
                 assert Fraction(float(best[k])) <= inner(exact(rows[0, k]), values[-1]) + Fraction(float(offset[0, k]))
     assert settled > 0

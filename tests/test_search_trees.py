@@ -61,7 +61,7 @@ def test_a_tree_has_proved_what_its_worst_domain_has(seed: int, objective: Objec
             tree.close(subproblem, value)
     left = int(rng.integers(3))
     if left < 2:
-        tree.leave(left)
+        tree.abandon(left)
     before = [subproblem.lower for subproblem in state.subproblems]
     tree.report("test")
     ceiling = state.goal if state.is_min_distortion else math.inf
@@ -149,7 +149,7 @@ def test_domains_claim_no_more_than_their_points_have(kind: str, objective: Obje
         values = evaluate_all(state.network, points)
         subproblems, domains = [0, 1], [bounds.undivided(), bounds.undivided()]
         for _ in range(3):
-            found = bounds.bound(Batch.of(subproblems, domains, parts=False), AlphaCrown(steps=3))
+            found = bounds.bound(Batch.of(subproblems, domains, siblings=False), AlphaCrown(steps=3))
             fresh = found.domains(domains)
             for subproblem, domain in zip(subproblems, fresh, strict=True):
                 truth = domain_value(state, subproblem, domain.phases, columns, points)
@@ -173,17 +173,17 @@ def test_domains_claim_no_more_than_their_points_have(kind: str, objective: Obje
                     if phase:
                         implied += 1
                         assert (values[relu.input][mine, j] * int(phase) >= -1e-9).all()
-                if domain.half is not None:
-                    f, g = torch.from_numpy(domain.half[0]), domain.half[1]
+                if domain.halfspace is not None:
+                    f, g = torch.from_numpy(domain.halfspace[0]), domain.halfspace[1]
                     assert (points[mine] @ f + g <= 1e-9).all()
             parts = [
                 (subproblem, domain) for subproblem, domain in zip(subproblems, fresh, strict=True) if domain.branches
             ]
             if not parts:
                 break
-            have = [entry for entry in parts if (entry[1].half is None) == (parts[0][1].half is None)]
+            have = [entry for entry in parts if (entry[1].halfspace is None) == (parts[0][1].halfspace is None)]
             subproblems = [subproblem for subproblem, _ in have for _ in range(2)]
-            domains = [domain.part(domain.branches[0], sign) for _, domain in have for sign in (1, -1)]
+            domains = [domain.child(domain.branches[0], sign) for _, domain in have for sign in (1, -1)]
     assert settled > 0 and implied > 0
 
 
@@ -259,7 +259,7 @@ def test_halves_cover_their_box() -> None:
     upper[4] = lower[4]  # nothing to halve: it stays as it is, unproved
     subproblem, value = torch.tensor([0, 1, 0, 1, 1]), torch.tensor([-5.0, -4.0, -3.0, -2.0, -9.0]).double()
     search._halve(lower, upper, value, subproblem, torch.from_numpy(rng.normal(size=(5, 2, 3))))
-    assert float(search.settled[1]) == -9.0 and math.isinf(float(search.settled[0]))
+    assert float(search.closed[1]) == -9.0 and math.isinf(float(search.closed[0]))
     for k in range(4):
         points = lower[k] + torch.from_numpy(rng.random((200, 3))) * (upper[k] - lower[k])
         own = (search.subproblem == subproblem[k]) & (search.value == value[k])
@@ -301,7 +301,7 @@ def test_several_cases_of_one_search_have_regions_of_their_own() -> None:
         assert subproblem.lower <= truth - level + 1e-9
     state = opened(network, specification)
     ReluSearch(
-        [Root(state, subproblem, state.region_bounds) for subproblem in state.subproblems], "test", enough=1e-9
+        [Root(state, subproblem, state.region_bounds) for subproblem in state.subproblems], "test", threshold=1e-9
     ).run(20.0)
     for subproblem, truth in zip(state.subproblems, truths, strict=True):
         assert subproblem.lower <= truth - level + 1e-9

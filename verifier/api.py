@@ -218,8 +218,8 @@ def certify_all(
 ) -> Iterator[tuple[int, Outcome]]:
     """`certify` for many images: attacks, bound propagation and one ReLU tree work on them in batches.
 
-    Those that are too hard for that follow one by one. Several times as fast as all one by one on small networks; large ones
-    are worked on one by one, unless `settings.device` is a GPU (for attacks and bound propagation), and so are all where
+    Those that are too hard for that follow sequentially. Several times as fast as one by one on small networks; large ones
+    are worked on sequentially, unless `settings.device` is a GPU (for attacks and bound propagation), and so are all where
     more than a verdict is asked for: proofs, exact margins, executions in float32. An outcome's seconds are its share.
 
     Args:
@@ -257,7 +257,7 @@ def certify_all(
                 position, _, about = queries[k]
                 left.remove(position)
                 yield position, outcome.labelled(**about)
-        except Interrupted as stop:  # one by one they are worked on in order
+        except Interrupted as stop:  # sequentially they are worked on in order
             about = next(about for position, _, about in queries if position in left)
             raise Interrupted(stop.outcome.labelled(**about)) from stop
         settings = replace(settings, device="cpu")  # a GPU has had its look

@@ -25,7 +25,7 @@ _FAILURES = (MemoryError, RuntimeError, ArithmeticError)
 
 _SMALL = 100  # ReLUs up to which a second thread costs more than it brings
 
-_WORTHWHILE = 4  # so many regions, at least, have to fit side by side on a CPU for joint work to be faster
+_WORTHWHILE = 4  # so many regions, at least, have to fit into a batch on a CPU for batched work to be faster
 
 _LEAST_TURN = 5.0  # seconds between two looks at an engine's progress
 
@@ -58,20 +58,21 @@ def solve_all(
     engines: tuple[str, ...] = (),
     rest: bool = True,
 ) -> Iterator[tuple[int, Outcome]]:
-    """Answer certification queries about one network, worked on side by side as far as that pays, then one by one.
+    """Answer certification queries about one network, batched as far as that pays, then sequentially.
 
-    An answer's seconds are its share of the joint work and its own. Networks too large for several regions at once are
-    worked on one by one, unless they lie on a GPU.
+    An answer's seconds are its fraction of the batched work and its own. Networks too large for several regions at once are
+    worked on sequentially, unless they lie on a GPU.
 
     Args:
         queries: of one network (the very same object), without `float32`, with balls of one norm or boxes.
         executor: executes the network.
         settings: limits and options.
         engines: names of the engines that may be used; all where none are given.
-        rest: whether queries that are still open after the joint work are gone on with; not for networks on a GPU.
+        rest: whether queries that are still open after the batched work are gone on with; not for networks on a GPU.
 
     Yields:
-        Number of a query and its outcome: of as many as are worked on at once, those that are settled side by side first.
+        Index of a query in `queries`, and its outcome. Queries are worked on batch by batch; of each batch those come first
+        that the batched engines settled, then the others, in order.
     """
     if not queries:
         return
@@ -87,7 +88,7 @@ def solve_all(
             else:
                 left.append((number, state))
         for number, state in left if rest else ():
-            state.clock.share(1)
+            state.clock.divide_among(1)
             yield number, _run(state, [name for name in names if name not in done])
 
 
@@ -105,11 +106,11 @@ def _batches(
         states: list[SearchState] = []
         for query in queries[begin : begin + count]:
             states.append(SearchState.open(query, settings, executor))
-            states[-1].clock.share(math.inf)
+            states[-1].clock.divide_among(math.inf)
         for name in names:
             open_ = [state for state in states if not state.done]
             for state in states:
-                state.clock.share(math.inf if state.done else len(open_))
+                state.clock.divide_among(math.inf if state.done else len(open_))
             if not open_:
                 break
             engine = get_engine(name)
@@ -123,9 +124,9 @@ def _batches(
             except OutOfTime:
                 break
             except _FAILURES as error:  # what was proved so far stands
-                warnings.warn(f"{name} failed side by side ({type(error).__name__}: {error})", stacklevel=2)
+                warnings.warn(f"{name} failed on a batch ({type(error).__name__}: {error})", stacklevel=2)
         for state in states:
-            state.clock.share(math.inf)
+            state.clock.divide_among(math.inf)
         yield states
 
 
@@ -180,10 +181,10 @@ def run_engines(state: SearchState, names: list[str]) -> None:
             return
         last = position == len(names) - 1
         engine = get_engine(name)
-        share = 1.0 if last else engine.fraction
+        fraction = 1.0 if last else engine.fraction
         try:
             with until(lambda: state.time_left <= 0):
-                engine.run(state, state.elapsed + share * state.time_left)
+                engine.run(state, state.elapsed + fraction * state.time_left)
                 if not last and isinstance(engine, Resumable):
                     left = [name for name in names[position + 1 :] if name != "exact-more"] or names[-1:]
                     _go_on(state, engine, left[0])

@@ -29,8 +29,8 @@ def command(recipe: str, out: Path, data: str | None, seed: int | None, work: Pa
 
     A training that was stopped goes on from its last checkpoint when it is started again.
     """
+    from advverify.models.build import build_model
     from advverify.models.datasets import load_dataset
-    from advverify.models.produce import produce
     from advverify.models.recipe import read_recipe
     from advverify.models.zoo import recipe_of
 
@@ -54,7 +54,7 @@ def command(recipe: str, out: Path, data: str | None, seed: int | None, work: Pa
             bar.label = f"loss {record['loss']:.3f}"
             bar.update(record["epoch"] - bar.pos)
 
-        card = produce(chosen, images, test, out, folder=folder, device=device_from(device), listener=show).card
+        card = build_model(chosen, images, test, out, folder=folder, device=device_from(device), listener=show).card
     screen = console()
     certified = card.get("certified")
     screen.print(f"{out}: test accuracy {card['accuracy']}, training {card['train_accuracy']}", markup=False)

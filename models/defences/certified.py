@@ -18,7 +18,7 @@ from advverify.verifier.errors import InvalidInput
 from advverify.verifier.network.nodes import Network
 from advverify.verifier.norms import get_norm
 
-from ..live import live_network
+from ..from_torch import from_torch
 from .base import Step
 
 METHODS = ("ibp", "crown-ibp")
@@ -55,7 +55,7 @@ class Certified:
 
     def __call__(self, step: Step) -> Tensor:
         """The worst-case loss at the present radius."""
-        network = live_network(step.network, tuple(step.clean.shape[1:]))
+        network = from_torch(step.network, tuple(step.clean.shape[1:]))
         inputs = ball(step.clean, self.eps * self.ramp(step.progress))
         classes = network.output_size
         rows = torch.eye(classes)[step.labels].unsqueeze(1) - torch.eye(classes)  # f_y - f_k for every k

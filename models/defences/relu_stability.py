@@ -14,7 +14,7 @@ from torch import Tensor
 from advverify.verifier.bounds.ibp import ibp
 from advverify.verifier.errors import InvalidInput
 
-from ..live import live_network
+from ..from_torch import from_torch
 from .base import Step
 from .certified import ball
 
@@ -33,7 +33,7 @@ class ReluStability:
 
     def __call__(self, step: Step) -> Tensor:
         """Mean over the batch of the sum over the ReLUs."""
-        network = live_network(step.network, tuple(step.clean.shape[1:]))
+        network = from_torch(step.network, tuple(step.clean.shape[1:]))
         bounds = ibp(network, ball(step.clean, self.eps))
         intervals = [bounds[node] for node in network.bounded]
         return -sum((torch.tanh(1 + i.lower * i.upper).sum(1).mean() for i in intervals), torch.zeros(()))

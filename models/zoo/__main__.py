@@ -9,8 +9,8 @@ import click
 
 from advverify.verifier.errors import AdvverifyError
 
+from ..build import build_model
 from ..datasets import load_dataset
-from ..produce import produce
 from . import FOLDER, RECIPES, recipe_of
 
 
@@ -24,7 +24,7 @@ def command(names: tuple[str, ...]) -> None:
         recipe = recipe_of(name)
         source = place or recipe.data.name
         training, test = load_dataset(source, "train"), load_dataset(source, "test")
-        card = produce(recipe, training, test, FOLDER / f"{name}.onnx").card
+        card = build_model(recipe, training, test, FOLDER / f"{name}.onnx").card
         print(f"{name}: test accuracy {card['accuracy']}, {time.perf_counter() - began:.1f} s, {card.get('certified')}")
 
 

@@ -35,8 +35,8 @@ class Jsma:
                 target = logits.scatter(1, problem.labels.view(-1, 1), -torch.inf).argmax(1)
             rows = torch.arange(len(x), device=x.device)
             towards = slopes[rows, target] - slopes[rows, problem.labels]
-            room = torch.where(towards > 0, inputs.upper - x, x - inputs.lower)
-            gain = (towards.abs() * room).masked_fill(~free, -torch.inf)
+            slack = torch.where(towards > 0, inputs.upper - x, x - inputs.lower)
+            gain = (towards.abs() * slack).masked_fill(~free, -torch.inf)
             pixel = gain.argmax(1)
             end = torch.where(towards > 0, inputs.upper, inputs.lower)
             new = x.clone()

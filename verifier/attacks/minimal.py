@@ -78,8 +78,8 @@ def bisected(
     inputs = problem.inputs
     assert inputs.norm is not None and inputs.center is not None and inputs.radius is not None
     # The radius beyond which the box stops mattering: no larger ball is worth a round.
-    room = torch.maximum(inputs.center - inputs.lower, inputs.upper - inputs.center)
-    high = torch.minimum(inputs.radius, inputs.norm.length(room))
+    slack = torch.maximum(inputs.center - inputs.lower, inputs.upper - inputs.center)
+    high = torch.minimum(inputs.radius, inputs.norm.length(slack))
     best = inputs.center.clone()
     distance = torch.full_like(high, torch.inf)
     low = torch.zeros_like(high)

@@ -106,8 +106,8 @@ def ball_step(inputs: InputSet, x: Tensor, descent: Tensor) -> Tensor:
     if inputs.is_box or inputs.norm is None or inputs.norm.unit_ball is UnitBall.COUNT:
         return descent.sign() * half
     assert inputs.radius is not None
-    room = torch.where(descent > 0, inputs.upper - x, x - inputs.lower)
-    return inputs.norm.ascent(descent, room) * inputs.radius.unsqueeze(-1)
+    slack = torch.where(descent > 0, inputs.upper - x, x - inputs.lower)
+    return inputs.norm.ascent(descent, slack) * inputs.radius.unsqueeze(-1)
 
 
 def border_step(inputs: InputSet, x: Tensor, descent: Tensor) -> Tensor:

@@ -118,7 +118,7 @@ class _Problem:
 
         def moved(i: int) -> Tensor:
             read = values[reads[i]]
-            return read - form.touched[i] if i in form.touched else read
+            return read - form.tangent_point[i] if i in form.tangent_point else read
 
         for i in multipliers.alpha:
             if i in form.at_output:
@@ -166,8 +166,8 @@ def raise_bounds(
     splits: Mapping[int, Tensor] | None = None,
     known: Multipliers | None = None,
     options: AlphaCrown | None = None,
-    enough: float = 0.0,
-    fast: Network | None = None,
+    threshold: float = 0.0,
+    float32_network: Network | None = None,
     losses: Sequence[Tensor] | None = None,
 ) -> Optimised:
     """Maximise the lower bounds of linear functions of nodes.
@@ -180,8 +180,8 @@ def raise_bounds(
         splits: by ReLU node, (batch, size): +1 split active, -1 split inactive, 0 not split.
         known: multipliers to begin with (a parent's).
         options: how long and how fast.
-        enough: stop as soon as some row of every member is above this.
-        fast: the network in a lower precision, for the ascent.
+        threshold: stop as soon as some row of every member is above this.
+        float32_network: the network in a lower precision, for the ascent.
         losses: of a `RoundingLoss` of these regions or of larger ones; computed where not given.
 
     Returns:
@@ -195,7 +195,7 @@ def raise_bounds(
     unstable: dict[int, Tensor] = {}
     signs: dict[int, Tensor] = {}
     first = Multipliers()
-    working = (fast or network).dtype
+    working = (float32_network or network).dtype
     for i, relaxation in base.items():
         node = network.nodes[i]
         if not isinstance(node, Relu):
@@ -216,7 +216,7 @@ def raise_bounds(
     with torch.no_grad():
         found = first
         if options.steps > 0 and (first.alpha or first.beta):
-            found = _ascend(problem.to(fast or network), first, options, enough)
+            found = _ascend(problem.to(float32_network or network), first, options, threshold)
         exact = Multipliers(
             {i: t.to(network.dtype) for i, t in found.alpha.items()},
             {i: t.to(network.dtype) for i, t in found.beta.items()},
@@ -227,8 +227,8 @@ def raise_bounds(
     return Optimised(bound, form, point, exact)
 
 
-def _ascend(problem: _Problem, first: Multipliers, options: AlphaCrown, enough: float) -> Multipliers:
-    """The best multipliers met on the way; members whose bound is above `enough` leave the batch."""
+def _ascend(problem: _Problem, first: Multipliers, options: AlphaCrown, threshold: float) -> Multipliers:
+    """The best multipliers met on the way; members whose bound is above `threshold` leave the batch."""
     alpha_steps = _Adam(1.0, options.alpha_step, options.decay)
     beta_steps = _Adam(torch.inf, options.beta_step, options.decay)
     current, best, highest = first, first, torch.full_like(problem.start.offset, -torch.inf)
@@ -240,7 +240,7 @@ def _ascend(problem: _Problem, first: Multipliers, options: AlphaCrown, enough: 
         bound, point = problem.inputs.lagrangian(form.coefficients, form.offset)
         best = _better(best, current, bound > highest)
         highest = torch.maximum(highest, bound)
-        open_ = highest.amax(-1) <= enough
+        open_ = highest.amax(-1) <= threshold
         count = int(open_.sum())
         if step == options.steps or count == 0:
             break

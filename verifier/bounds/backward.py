@@ -37,7 +37,7 @@ class LinearForm:
     coefficients: Tensor
     offset: Tensor
     at_output: dict[int, Tensor] = field(default_factory=dict)
-    touched: dict[int, Tensor] = field(default_factory=dict)
+    tangent_point: dict[int, Tensor] = field(default_factory=dict)
     bend: Tensor | None = None
 
 
@@ -115,7 +115,7 @@ def backward(
     pending: dict[int, Tensor] = dict(start.weights)
     offset, magnitude = start.offset, start.offset.abs()
     at_output: dict[int, Tensor] = {}
-    touched: dict[int, Tensor] = {}
+    tangent_point: dict[int, Tensor] = {}
     bend: Tensor | None = None
 
     def accumulate(node: int, value: Tensor) -> None:
@@ -153,7 +153,7 @@ def backward(
                     bend = bent if bend is None else bend + bent
                     lines = torch.where(better, together.to(lines.dtype), lines)
                     if keep_outputs:
-                        touched[i] = _touched(weights, relaxation, better, point)
+                        tangent_point[i] = _touched(weights, relaxation, better, point)
                 offset = offset + lines
                 accumulate(node.input, below)
             case Max():
@@ -177,7 +177,7 @@ def backward(
         pending[0] = offset.new_zeros((*rows, network.input_size))
     if losses is not None:
         offset = offset - magnitude * (4 * len(network.nodes) * torch.finfo(offset.dtype).eps)
-    return LinearForm(pending[0], offset, at_output, touched, bend)
+    return LinearForm(pending[0], offset, at_output, tangent_point, bend)
 
 
 def _inner(weights: Tensor, values: Tensor, dtype: torch.dtype) -> Tensor:
@@ -252,9 +252,9 @@ def relaxed_forward(
                 assert isinstance(relaxation, ReluRelaxation)
                 before = values[node.input]
                 slope = relaxation.lower_slope
-                if i in form.touched:
+                if i in form.tangent_point:
                     slope = torch.where(form.at_output[i] < 0, relaxation.upper_slope, slope)
-                    values[i] = slope * (before - form.touched[i]) + form.touched[i].clamp(min=0)
+                    values[i] = slope * (before - form.tangent_point[i]) + form.tangent_point[i].clamp(min=0)
                     continue
                 below = slope * before
                 if i in form.at_output:

@@ -48,7 +48,9 @@ def crown(
     splits: bool = False,
     parted: Tensor | None = None,
 ) -> Bounds:
-    """Bounds of every node that a ReLU or a maximum reads: intervals intersected with CROWN, and with what is known.
+    """CROWN bounds every node that a ReLU or a maximum reads, layer by layer; intersected with intervals and known bounds.
+
+    Source: Zhang et al., "Efficient Neural Network Robustness Certification with General Activation Functions", 2018.
 
     Args:
         network: the network.
@@ -82,7 +84,7 @@ def crown(
             interval = interval.intersect(Interval.around(ball.center, ball.radius.unsqueeze(-1)))
         if i in wanted:
             exact = inputs.is_box and isinstance(node, Affine) and node.inputs == (0,)
-            kept = splits and inputs.half is None and i in network.linear_nodes
+            kept = splits and inputs.halfspace is None and i in network.linear_nodes
             if isinstance(node, Affine) and not exact and not kept:
                 interval = _tighten(network, inputs, i, interval, relaxed, losses, parted)
             found[i] = interval

@@ -43,25 +43,27 @@ class HalfSpaces:
         return HalfSpaces(self.coefficients.to(dtype), self.offset.to(dtype))
 
 
-def added(coefficients: Tensor, offset: Tensor, half: HalfSpaces, times: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
+def added(
+    coefficients: Tensor, offset: Tensor, halfspace: HalfSpaces, times: Tensor, size: Tensor
+) -> tuple[Tensor, Tensor]:
     """coefficients + t f (batch, rows, n) and offset + t g (batch, rows) in float64, the latter lowered by the rounding.
 
     `times` are the t (batch, rows); `size` (batch, n) bounds |x| over the regions.
     """
-    a, t, f = coefficients.to(torch.float64), times.to(torch.float64), half.coefficients.unsqueeze(1)
+    a, t, f = coefficients.to(torch.float64), times.to(torch.float64), halfspace.coefficients.unsqueeze(1)
     # One product and one addition an entry, and the same for the offset.
     magnitude = inner(a.abs(), size) + offset.abs()
-    magnitude = magnitude + t * ((half.coefficients.abs() * size).sum(-1) + half.offset.abs()).unsqueeze(1)
+    magnitude = magnitude + t * ((halfspace.coefficients.abs() * size).sum(-1) + halfspace.offset.abs()).unsqueeze(1)
     rounding = torch.where(t == 0, 0.0, 8 * _UNIT * magnitude)
-    return torch.addcmul(a, t.unsqueeze(-1), f), offset + t * half.offset.unsqueeze(1) - rounding
+    return torch.addcmul(a, t.unsqueeze(-1), f), offset + t * halfspace.offset.unsqueeze(1) - rounding
 
 
-def box_multipliers(lower: Tensor, upper: Tensor, coefficients: Tensor, half: HalfSpaces) -> Tensor:
+def box_multipliers(lower: Tensor, upper: Tensor, coefficients: Tensor, halfspace: HalfSpaces) -> Tensor:
     """Good t >= 0, (batch, rows), for boxes (batch, n); in float32, since any t is valid."""
     low = torch.float32
-    a, f = coefficients.to(low), half.coefficients.to(low).unsqueeze(1)
+    a, f = coefficients.to(low), halfspace.coefficients.to(low).unsqueeze(1)
     middle, reach = (((upper + sign * lower) / 2).to(low) for sign in (1, -1))
-    g = half.offset.to(low).unsqueeze(1)
+    g = halfspace.offset.to(low).unsqueeze(1)
     spread = f.squeeze(1) * reach
     height = inner(f, middle) + g
     at_middle = inner(a, middle)
@@ -76,13 +78,13 @@ def box_multipliers(lower: Tensor, upper: Tensor, coefficients: Tensor, half: Ha
 
 
 def multipliers(
-    minimizer: Callable[[Tensor], Tensor], coefficients: Tensor, half: HalfSpaces, guess: Tensor | None = None
+    minimizer: Callable[[Tensor], Tensor], coefficients: Tensor, halfspace: HalfSpaces, guess: Tensor | None = None
 ) -> Tensor:
     """Good t >= 0, (batch, rows), for regions given by what minimises linear functions over them.
 
     A `guess` (batch, rows) is tried first.
     """
-    f, g = half.coefficients.unsqueeze(1), half.offset.unsqueeze(1)
+    f, g = halfspace.coefficients.unsqueeze(1), halfspace.offset.unsqueeze(1)
 
     def tangent(t: Tensor) -> tuple[Tensor, Tensor]:
         v = torch.addcmul(coefficients, t.unsqueeze(-1), f)

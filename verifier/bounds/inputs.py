@@ -31,7 +31,7 @@ class InputSet:
         norm: of the balls, or None. A linf ball is a box, so for it `norm` matters for radii only.
         center: (batch, n) or None.
         radius: (batch,) or None; finite, no larger than what reaches the farthest corner of the box.
-        half: half-spaces outside of which nothing is looked for, or None; minima over them are lower bounds, not exact.
+        halfspace: half-spaces outside of which nothing is looked for, or None; minima over them are lower bounds, not exact.
         balls: l2 balls that hold the values of a network's nodes, or None.
     """
 
@@ -40,7 +40,7 @@ class InputSet:
     norm: Norm | None = None
     center: Tensor | None = None
     radius: Tensor | None = None
-    half: HalfSpaces | None = None
+    halfspace: HalfSpaces | None = None
     balls: NodeBalls | None = None
 
     @classmethod
@@ -72,7 +72,7 @@ class InputSet:
     @property
     def is_box(self) -> bool:
         """Whether the region is nothing but the box."""
-        return self.half is None and self.boxed
+        return self.halfspace is None and self.boxed
 
     @property
     def boxed(self) -> bool:
@@ -87,7 +87,7 @@ class InputSet:
             None if self.norm is None else self.norm.rows(index),
             None if self.center is None else self.center[index],
             None if self.radius is None else self.radius[index],
-            None if self.half is None else self.half.rows(index),
+            None if self.halfspace is None else self.halfspace.rows(index),
             None if self.balls is None else self.balls.rows(index),
         )
 
@@ -99,7 +99,7 @@ class InputSet:
             self.norm,
             None if self.center is None else self.center.to(dtype),
             None if self.radius is None else self.radius.to(dtype),
-            None if self.half is None else self.half.to(dtype),
+            None if self.halfspace is None else self.halfspace.to(dtype),
         )
 
     def with_balls(self, network: Network) -> InputSet:
@@ -119,14 +119,14 @@ class InputSet:
             return None
         return self.balls.at(node, self.radius)
 
-    def within(self, half: HalfSpaces | None) -> InputSet:
+    def within(self, halfspace: HalfSpaces | None) -> InputSet:
         """The same regions' parts in half-spaces, instead of those of before."""
-        return replace(self, half=half)
+        return replace(self, halfspace=halfspace)
 
-    def share(self, half: HalfSpaces) -> Tensor:
+    def fraction_in(self, halfspace: HalfSpaces) -> Tensor:
         """(batch,): the part of a function's range over each region that belongs to its half-space; 0 where none does."""
-        both = torch.stack([half.coefficients, -half.coefficients], 1)
-        ends = (both * self._minimizer(both)).sum(-1) + torch.stack([half.offset, -half.offset], 1)
+        both = torch.stack([halfspace.coefficients, -halfspace.coefficients], 1)
+        ends = (both * self._minimizer(both)).sum(-1) + torch.stack([halfspace.offset, -halfspace.offset], 1)
         least, most = ends[:, 0], -ends[:, 1]
         return (-least / (most - least).clamp(min=_UNIT)).clamp(0, 1)
 
@@ -158,25 +158,25 @@ class InputSet:
 
     def _multipliers(self, coefficients: Tensor) -> Tensor:
         """Of the half-spaces, (batch, rows)."""
-        assert self.half is not None
+        assert self.halfspace is not None
         if self.boxed:
-            return box_multipliers(self.lower, self.upper, coefficients, self.half)
+            return box_multipliers(self.lower, self.upper, coefficients, self.halfspace)
         assert self.norm is not None and self.center is not None and self.radius is not None
-        height = (self.half.coefficients * self.center).sum(-1) + self.half.offset
-        guess = self.norm.tilt(coefficients, self.half.coefficients, height, self.radius)
-        return multipliers(self._minimizer, coefficients, self.half, guess)
+        height = (self.halfspace.coefficients * self.center).sum(-1) + self.halfspace.offset
+        guess = self.norm.halfspace_multiplier(coefficients, self.halfspace.coefficients, height, self.radius)
+        return multipliers(self._minimizer, coefficients, self.halfspace, guess)
 
     def lagrangian(self, coefficients: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
         """What `minimum` proves, without its allowance for rounding and in any precision, and where; for ascents."""
-        if self.half is None:
+        if self.halfspace is None:
             point = self._minimizer(coefficients)
             return (coefficients * point).sum(-1) + offset, point
         times = self._multipliers(coefficients).to(coefficients.dtype)
         coefficients = torch.addcmul(
-            coefficients, times.unsqueeze(-1), self.half.coefficients.to(coefficients).unsqueeze(1)
+            coefficients, times.unsqueeze(-1), self.halfspace.coefficients.to(coefficients).unsqueeze(1)
         )
         point = self._minimizer(coefficients)
-        return (coefficients * point).sum(-1) + offset + times * self.half.offset.unsqueeze(1), point
+        return (coefficients * point).sum(-1) + offset + times * self.halfspace.offset.unsqueeze(1), point
 
     def minimum(self, coefficients: Tensor, offset: Tensor) -> Tensor:
         """Minimum of coefficients (batch, rows, n) times x plus offset (batch, rows), in float64 and rounded down.
@@ -185,12 +185,12 @@ class InputSet:
         half-spaces a lower bound, no worse than the minimum without them as far as float32 can tell.
         """
         coefficients, offset = coefficients.to(self.lower.dtype), offset.to(self.lower.dtype)
-        return self._minimum(*((coefficients, offset) if self.half is None else self._added(coefficients, offset)))
+        return self._minimum(*((coefficients, offset) if self.halfspace is None else self._added(coefficients, offset)))
 
     def _added(self, coefficients: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
         """The function that is at most the given one in the half-space, with the highest minimum."""
-        assert self.half is not None
-        return added(coefficients, offset, self.half, self._multipliers(coefficients), self._size)
+        assert self.halfspace is not None
+        return added(coefficients, offset, self.halfspace, self._multipliers(coefficients), self._size)
 
     @property
     def _size(self) -> Tensor:
@@ -218,7 +218,7 @@ class InputSet:
         """
         coefficients, offset = coefficients.to(self.lower.dtype), offset.to(self.lower.dtype)
         radius = self._bent_radius(coefficients, offset, bend)
-        if self.half is None:
+        if self.halfspace is None:
             return radius
         return torch.maximum(radius, self._bent_radius(*self._added(coefficients, offset), bend))
 
@@ -255,8 +255,8 @@ class InputSet:
             Values (batch,), lowered by the rounding of any sum of falls, and falls (batch, n).
         """
         assert self.center is not None
-        room = torch.where(coefficients > 0, self.center - self.lower, self.upper - self.center)
-        return self._at_center(coefficients.unsqueeze(1), offset.unsqueeze(1)).squeeze(1), coefficients.abs() * room
+        slack = torch.where(coefficients > 0, self.center - self.lower, self.upper - self.center)
+        return self._at_center(coefficients.unsqueeze(1), offset.unsqueeze(1)).squeeze(1), coefficients.abs() * slack
 
     def _certified_radius(self, coefficients: Tensor, offset: Tensor) -> Tensor:
         assert self.norm is not None and self.center is not None

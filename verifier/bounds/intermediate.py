@@ -29,7 +29,7 @@ def tighten_intermediate(
     inputs: InputSet,
     bounds: Bounds,
     options: AlphaCrown | None = None,
-    fast: Network | None = None,
+    float32_network: Network | None = None,
     stop: Callable[[], bool] = lambda: False,
     trees: NeuronSplit | None = None,
 ) -> Bounds:
@@ -40,7 +40,7 @@ def tighten_intermediate(
         inputs: regions.
         bounds: known bounds of all nodes that ReLUs and maxima read.
         options: of the ascent.
-        fast: the network in a lower precision, for the ascent.
+        float32_network: the network in a lower precision, for the ascent.
         stop: asked between chunks of neurons; when it says yes the rest keeps its bounds.
         trees: split ReLUs for single neurons as well; for one region (a batch of one).
     """
@@ -61,23 +61,32 @@ def tighten_intermediate(
             if window is None:
                 start = lower_and_upper(network, node, index, losses[node])
                 values = raise_bounds(
-                    network, inputs, start, bounds, options=options, enough=torch.inf, fast=fast, losses=losses
+                    network,
+                    inputs,
+                    start,
+                    bounds,
+                    options=options,
+                    threshold=torch.inf,
+                    float32_network=float32_network,
+                    losses=losses,
                 ).bound
             else:
-                faster = None if fast is None else receptive_field_of(fast, node)
+                float32_field = None if float32_network is None else receptive_field_of(float32_network, node)
                 best = raise_bounds(
                     window.network,
                     window.inputs(inputs, index),
                     window.start(index, losses),
                     window.bounds(bounds, index),
                     options=options,
-                    enough=torch.inf,
-                    fast=None if faster is None else faster.network,
+                    threshold=torch.inf,
+                    float32_network=None if float32_field is None else float32_field.network,
                     losses=window.losses(losses, index),
                 )
                 values = sides(best.bound, index)
             bounds = bounds.tighten(Bounds({node: bounds[node].raised(index, values)}, "alpha-crown"))
         if trees is not None:
             left = deadline - time.perf_counter()
-            bounds = tighten_node(network, inputs, bounds, node, left / (len(nodes) - position), trees, fast, losses)
+            bounds = tighten_node(
+                network, inputs, bounds, node, left / (len(nodes) - position), trees, float32_network, losses
+            )
     return bounds

@@ -55,7 +55,7 @@ def tighten_node(
     node: int,
     seconds: float,
     options: NeuronSplit | None = None,
-    fast: Network | None = None,
+    float32_network: Network | None = None,
     losses: Sequence[Tensor] | None = None,
 ) -> Bounds:
     """Bounds with the open neurons of one node tightened for so many seconds; for one region (a batch of one).
@@ -79,7 +79,7 @@ def tighten_node(
             left = deadline - time.perf_counter()
             if left <= 0:
                 break
-            forest = NeuronTrees(network, inputs, bounds, node, part, options, fast, losses)
+            forest = NeuronTrees(network, inputs, bounds, node, part, options, float32_network, losses)
             forest.grow(time.perf_counter() + left / (len(parts) - k))
             found.append((part, forest.value))
         return found
@@ -105,11 +105,11 @@ class NeuronTrees:
         node: int,
         neurons: Tensor,
         options: NeuronSplit,
-        fast: Network | None,
+        float32_network: Network | None,
         losses: Sequence[Tensor],
     ) -> None:
         self.network, self.inputs, self.bounds, self.node, self.neurons = network, inputs, bounds, node, neurons
-        self.options, self.fast, self.losses = options, fast, losses
+        self.options, self.float32_network, self.losses = options, float32_network, losses
         start = lower_and_upper(network, node, neurons.unsqueeze(0), losses[node])
         self.start = Start({j: w[0].unsqueeze(1) for j, w in start.weights.items()}, start.offset[0].unsqueeze(1))
         unstable = torch.cat([mask[0] for mask in bounds.unstable_relus(network, node).values()])
@@ -191,12 +191,12 @@ class NeuronTrees:
             multipliers,
             AlphaCrown(steps=self.options.steps),
             0.0,
-            self.fast,
+            self.float32_network,
             self.losses,
         )
         found = best.multipliers
         with torch.no_grad():
-            working = self.fast or self.network
+            working = self.float32_network or self.network
             values = evaluate_all(working, best.point[:, 0].to(working.dtype), self.node + 1)
             self._execute(tree, values[self.node])
         weights = {i: w[:, 0] for i, w in best.form.at_output.items()}

@@ -142,8 +142,8 @@ def least(form: RationalForm, region: Region) -> Fraction:
     radius = Fraction(ball.radius)
     centers = [Fraction(float(ball.center[i])) for i in form.coefficients]
     value = form.offset + sum((c * m for (c, _, _), m in zip(box, centers, strict=True)), Fraction(0))
-    room = [m - lo if c > 0 else hi - m for (c, lo, hi), m in zip(box, centers, strict=True)]
-    falls = [(abs(c), r) for (c, _, _), r in zip(box, room, strict=True)]
+    slack = [m - lo if c > 0 else hi - m for (c, lo, hi), m in zip(box, centers, strict=True)]
+    falls = [(abs(c), r) for (c, _, _), r in zip(box, slack, strict=True)]
     match ball.norm.unit_ball:
         case UnitBall.BOX:
             return value - sum((w * min(r, radius) for w, r in falls), Fraction(0))

@@ -120,14 +120,14 @@ class ReceptiveField:
         """
         lower, upper = self._cut(0, index, inputs.lower, inputs.upper)
         seen = InputSet(lower, upper)
-        if inputs.half is None:
+        if inputs.halfspace is None:
             return seen
-        f = inputs.half.coefficients
+        f = inputs.halfspace.coefficients
         terms = torch.minimum(f * inputs.lower, f * inputs.upper)
         part, inside = self._cut(0, index, f, terms)
-        size = (f.abs() * torch.maximum(inputs.lower.abs(), inputs.upper.abs())).sum(-1) + inputs.half.offset.abs()
+        size = (f.abs() * torch.maximum(inputs.lower.abs(), inputs.upper.abs())).sum(-1) + inputs.halfspace.offset.abs()
         rounding = size * (4 * f.shape[1] + 8) * 2.0**-53
-        offset = (inputs.half.offset + terms.sum(-1) - rounding).unsqueeze(1) - inside.sum(-1).view(index.shape)
+        offset = (inputs.halfspace.offset + terms.sum(-1) - rounding).unsqueeze(1) - inside.sum(-1).view(index.shape)
         return seen.within(HalfSpaces(part, offset.flatten()))
 
     def bounds(self, bounds: Bounds, index: Tensor) -> Bounds:

@@ -1,4 +1,4 @@
-"""All ReLUs of a network side by side: phases and multipliers as one row a domain, or by node."""
+"""All ReLUs of a network, batched: phases and multipliers as one row a domain, or by node."""
 
 from __future__ import annotations
 

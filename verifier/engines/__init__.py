@@ -52,7 +52,7 @@ def choose_engines(names: tuple[str, ...] = ()) -> list[str]:
 
 
 def get_engine(name: str) -> Engine:
-    """An engine by name, imported when it is its turn: most queries are settled by the first two."""
+    """Make an engine by its name in `ENGINES`; its module is imported only now, since most queries end with the first two."""
     module, attribute = ENGINES[name].split(":")
     engine: Engine = getattr(import_module(f".{module}", __package__), attribute)()
     return engine

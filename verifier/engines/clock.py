@@ -1,4 +1,4 @@
-"""The time of one query, which may be worked on side by side with others."""
+"""The time of one query, which may be worked on in a batch with others."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 
 
 class Clock:
-    """Seconds spent on a query: of what it does together with others only its share counts."""
+    """Seconds spent on a query; of work on a batch only its fraction counts."""
 
     def __init__(self) -> None:
         """Starts at once, for one query alone."""
@@ -17,6 +17,6 @@ class Clock:
         """Seconds since the start."""
         return self._spent + (time.perf_counter() - self._since) / self._among
 
-    def share(self, among: float) -> None:
+    def divide_among(self, count: float) -> None:
         """From now on so many queries are worked on at the same time; infinity stops the clock."""
-        self._spent, self._since, self._among = self.elapsed, time.perf_counter(), among
+        self._spent, self._since, self._among = self.elapsed, time.perf_counter(), count

@@ -39,7 +39,7 @@ class Falsify:
         self.run_all([state], deadline)
 
     def run_all(self, states: Sequence[SearchState], deadline: float) -> None:
-        """The same for several states, their subproblems side by side."""
+        """The same for several states, their subproblems in one batch."""
         if states[0].is_min_distortion:
             for state in states:
                 self._nearest(state, deadline)
@@ -117,7 +117,7 @@ def _late(state: SearchState, deadline: float) -> Callable[[], bool]:
 def _problem(state: SearchState, subproblems: list[Subproblem]) -> AttackProblem:
     """Subproblems of a state, or of several like it, for attacks."""
     return AttackProblem.build(
-        state.region_bounds.fast, [(subproblem.region, subproblem.polytope) for subproblem in subproblems]
+        state.region_bounds.float32_network, [(subproblem.region, subproblem.polytope) for subproblem in subproblems]
     )
 
 

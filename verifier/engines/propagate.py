@@ -25,7 +25,7 @@ from .state import SearchState, Subproblem
 
 _LADDER = (0.9, 0.75, 0.6, 0.45, 0.3, 0.2, 0.1, 0.05)
 _FIRST = tuple(2.0**-k for k in range(1, 13))  # shares of the whole range
-_MOST, _ENTRIES = 128, 1 << 17  # regions bounded side by side, and regions times neurons
+_MOST, _ENTRIES = 128, 1 << 17  # regions in a batch, and regions times neurons
 
 
 def value_of(state: SearchState, bound: Tensor, form: LinearForm, inputs: InputSet) -> Tensor:
@@ -78,7 +78,7 @@ class Crown:
         self.run_all([state], deadline)
 
     def run_all(self, states: Sequence[SearchState], deadline: float) -> None:
-        """The disjuncts of several states, as many side by side as the memory allows."""
+        """The disjuncts of several states, in batches as large as the memory allows."""
         if states[0].is_min_distortion:
             for state in states:
                 self._first_radius(state, deadline)
@@ -116,7 +116,7 @@ class Propagate:
         self.run_all([state], deadline)
 
     def run_all(self, states: Sequence[SearchState], deadline: float) -> None:
-        """The disjuncts of several states, as many side by side as the memory allows."""
+        """The disjuncts of several states, in batches as large as the memory allows."""
         for jobs in _jobs(states, deadline):
             for step in (self._crown, self._ladder, self._alpha):
                 open_ = [job for job in jobs if job.state.elapsed < deadline and job.open]
@@ -145,7 +145,7 @@ class Propagate:
 
 
 def _jobs(states: Sequence[SearchState], deadline: float) -> Iterator[list[_Job]]:
-    """The disjuncts of several states, as many side by side as the memory allows, while there is time."""
+    """The disjuncts of several states, in batches as large as the memory allows, while there is time."""
     disjuncts = [(state, disjunct) for state in states for disjunct in state.excluded.disjuncts]
     chunk = batch_size(states[0].network)
     for begin in range(0, len(disjuncts), chunk):
@@ -166,11 +166,11 @@ def _crown(jobs: list[_Job], name: str) -> None:
 
 
 def _climb(state: SearchState, radii: Sequence[float], name: str) -> None:
-    """CROWN on balls of some radii side by side: what is proved on a ball of radius r is a distance of at least r."""
+    """CROWN on a batch of balls of some radii: what is proved on a ball of radius r is a distance of at least r."""
     balls = [state.query.specification.with_radius(radius).region for radius in radii]
     inputs, network, subproblems = (
         state.region_bounds.inputs(*balls),
-        state.region_bounds.working,
+        state.region_bounds.bounding_network,
         state.open_subproblems,
     )
     count = len(balls)
@@ -192,7 +192,7 @@ def _bound(jobs: list[_Job], options: AlphaCrown, name: str, exact: bool = False
     """
     first = jobs[0].state
     known, stack = first.region_bounds, RegionBatch.of([(job.state.region_bounds, job.region) for job in jobs], exact)
-    working = known.network if exact else known.working
+    working = known.network if exact else known.bounding_network
     subproblems = [(k, subproblem) for k, job in enumerate(jobs) for subproblem in job.open]
     chunk = max(1, (1 << 22) // max(n.size for n in known.network.nodes))
     for begin in range(0, len(subproblems), chunk):
@@ -205,7 +205,7 @@ def _bound(jobs: list[_Job], options: AlphaCrown, name: str, exact: bool = False
             Start.output(working, rows, offset),
             regions.bounds,
             options=options,
-            fast=known.fast,
+            float32_network=known.float32_network,
             losses=regions.losses,
         )
         values = value_of(first, best.bound, best.form, regions.inputs).tolist()
@@ -222,5 +222,5 @@ def _bound(jobs: list[_Job], options: AlphaCrown, name: str, exact: bool = False
 
 
 def batch_size(network: Network) -> int:
-    """How many regions of a network are bounded side by side."""
+    """How many regions of a network are bounded in one batch."""
     return max(1, min(_MOST, _ENTRIES // sum(node.size for node in network.nodes)))

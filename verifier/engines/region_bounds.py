@@ -40,10 +40,10 @@ class RegionBounds:
     def __init__(self, network: Network, balls: bool = True) -> None:
         """Nothing computed yet; `balls` says whether l2 balls around what nodes read may be used."""
         self.network, self.balls = network, balls
-        self.fast = network.in_float32
+        self.float32_network = network.in_float32
         large = network.relu_count > _SMALL and any(_convolves(op) for op in _operators(network))
         # on GPUs all that is proved is float64: their kernels for less may round operands first (TF32)
-        self.working = self.fast if large and network.device.type == "cpu" else network
+        self.bounding_network = self.float32_network if large and network.device.type == "cpu" else network
         self._known: list[tuple[Region, Bounds]] = []
         self._losses: list[tuple[Region, list[Tensor]]] = []
         self._centers: Tensor | None = None  # those that `_balls` belong to
@@ -65,7 +65,7 @@ class RegionBounds:
                 return bounds
         larger = next((bounds for other, bounds in reversed(self._known) if _shrunk(region, other)), None)
         with torch.no_grad():
-            bounds = crown(self.working, self.inputs(region), larger)
+            bounds = crown(self.bounding_network, self.inputs(region), larger)
         self._remember(region, bounds)
         return bounds
 
@@ -77,16 +77,16 @@ class RegionBounds:
         """alpha-CROWN on the intermediate neurons, and `seconds` of splitting for single neurons, with copies of the process."""
         trees = NeuronSplit(seconds, helpers=helpers) if seconds > 0 else None
         bounds = tighten_intermediate(
-            self.working, self.inputs(region), self.of(region), _ASCENT, self.fast, stop, trees
+            self.bounding_network, self.inputs(region), self.of(region), _ASCENT, self.float32_network, stop, trees
         )
         self._remember(region, bounds)
 
     def losses(self, region: Region) -> list[Tensor]:
-        """Rounding losses of the working copy on a region; they hold on every part of it."""
+        """Rounding losses of the bounding network on a region; they hold on every part of it."""
         for other, losses in self._losses:
             if _same(other, region):
                 return losses
-        losses = RoundingLoss.of(self.working, self.inputs(region), self.of(region)).loss
+        losses = RoundingLoss.of(self.bounding_network, self.inputs(region), self.of(region)).loss
         self._losses = [*self._losses[-_KEPT:], (region, losses)]
         return losses
 
@@ -102,7 +102,7 @@ class RegionBounds:
 
 @dataclass(frozen=True)
 class RegionBatch:
-    """Regions of one network side by side, with their bounds and the rounding losses of the working copy, or another."""
+    """A batch of regions of one network, with their bounds and the rounding losses of the bounding network, or another."""
 
     inputs: InputSet
     bounds: Bounds
@@ -118,15 +118,15 @@ class RegionBatch:
         fresh = [(known, region) for known, region in searches if not known.knows(region)]
         if len(fresh) > 1:
             with torch.no_grad():
-                together = crown(first.working, first.inputs(*(region for _, region in fresh)))
+                together = crown(first.bounding_network, first.inputs(*(region for _, region in fresh)))
             for k, (known, region) in enumerate(fresh):
                 known.learn(region, together.rows(torch.tensor([k], device=first.network.device)))
         inputs = first.inputs(*(region for _, region in searches))
-        network = first.network if exact else first.working
+        network = first.network if exact else first.bounding_network
         if len(searches) == 1:
             region = searches[0][1]
             bounds = first.of(region)
-            if network is first.working:
+            if network is first.bounding_network:
                 return cls(inputs, bounds, first.losses(region))
         else:
             bounds = Bounds.stack([known.of(region) for known, region in searches])
@@ -140,9 +140,11 @@ class RegionBatch:
 
 
 def tighten_all(searches: Sequence[tuple[RegionBounds, Region]], stop: Callable[[], bool]) -> None:
-    """alpha-CROWN on the intermediate neurons of regions of several searches in the same network, side by side."""
+    """alpha-CROWN on the intermediate neurons of regions of several searches in the same network, batched."""
     first, stack = searches[0][0], RegionBatch.of(searches)
-    bounds = tighten_intermediate(first.working, stack.inputs, stack.bounds, _ASCENT, first.fast, stop)
+    bounds = tighten_intermediate(
+        first.bounding_network, stack.inputs, stack.bounds, _ASCENT, first.float32_network, stop
+    )
     for k, (known, region) in enumerate(searches):
         known.learn(region, bounds.rows(torch.tensor([k], device=first.network.device)))
 

@@ -102,7 +102,7 @@ class SearchState:
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the start, of joint work its share."""
+        """Seconds since the start; of work on a batch its fraction."""
         return self.clock.elapsed
 
     @property

@@ -1,7 +1,7 @@
 """What a norm must know.
 
 Throughout, `a` are linear coefficients (..., n), `center`, `lower`, `upper` broadcast against them with
-lower <= center <= upper, and `radius` has the leading shape (...). The room of coordinate i is the distance d_i
+lower <= center <= upper, and `radius` has the leading shape (...). The slack of coordinate i is the distance d_i
 from the center to the side of the box towards which a x falls.
 """
 
@@ -47,12 +47,12 @@ class Norm(ABC):
         """Whether a perturbation has norm <= radius, decided without rounding; entries are finite."""
 
     @abstractmethod
-    def moves(self, a: Tensor, room: Tensor, radius: Tensor) -> Tensor:
-        """The m, 0 <= m <= room, of norm <= radius that maximises |a| m; exact. Shapes (..., n), (..., n), (...)."""
+    def maximizer(self, a: Tensor, slack: Tensor, radius: Tensor) -> Tensor:
+        """The m, 0 <= m <= slack, of norm <= radius that maximises |a| m; exact. Shapes (..., n), (..., n), (...)."""
 
     @abstractmethod
-    def reach(self, a: Tensor, room: Tensor, value: Tensor) -> Tensor:
-        """Largest radius r at which max |a| m over 0 <= m <= room, ||m|| <= r is at most `value`; inf if always.
+    def largest_radius(self, a: Tensor, slack: Tensor, value: Tensor) -> Tensor:
+        """Largest radius r at which max |a| m over 0 <= m <= slack, ||m|| <= r is at most `value`; inf if always.
 
         0 where `value` is negative, or is no number.
         """
@@ -62,8 +62,8 @@ class Norm(ABC):
         """A perturbation of norm <= radius near `delta`, shrinking every entry towards 0."""
 
     @abstractmethod
-    def ascent(self, gradient: Tensor, room: Tensor) -> Tensor:
-        """Steepest-ascent direction of unit norm; entries without room to move are left out."""
+    def ascent(self, gradient: Tensor, slack: Tensor) -> Tensor:
+        """Steepest-ascent direction of unit norm; entries without slack to move are left out."""
 
     @property
     def key(self) -> str:
@@ -78,7 +78,7 @@ class Norm(ABC):
         """Largest change of one coordinate inside the ball."""
         return radius
 
-    def tilt(self, a: Tensor, f: Tensor, height: Tensor, radius: Tensor) -> Tensor | None:
+    def halfspace_multiplier(self, a: Tensor, f: Tensor, height: Tensor, radius: Tensor) -> Tensor | None:
         """A t >= 0 near the maximum over t of min (a + t f) x + t g over balls alone, (batch, rows); None where there is no
         formula. `a` is (batch, rows, n), `f` (batch, n), `height` = f center + g and `radius` (batch,).
         """
@@ -86,8 +86,8 @@ class Norm(ABC):
 
     def minimizer(self, a: Tensor, center: Tensor, radius: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
         """argmin of a x over ball ∩ box; exact up to rounding, shape of `a`."""
-        room = torch.where(a > 0, center - lower, upper - center)
-        return center - torch.sign(a) * self.moves(a, room, radius)
+        slack = torch.where(a > 0, center - lower, upper - center)
+        return center - torch.sign(a) * self.maximizer(a, slack, radius)
 
     def least(self, a: Tensor, center: Tensor, radius: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
         """min of a (x - center) over ball ∩ box, or a little less; (...), with the roundings of (2 n + 16) operations."""
@@ -97,12 +97,12 @@ class Norm(ABC):
 
     def certified_radius(self, a: Tensor, value: Tensor, center: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
         """Largest r for which value + a (x - center) >= 0 on ball(r) ∩ box; `value` is the one at the center."""
-        room = torch.where(a > 0, center - lower, upper - center)
-        return self.reach(a, room, value)
+        slack = torch.where(a > 0, center - lower, upper - center)
+        return self.largest_radius(a, slack, value)
 
 
 def held(radius: Tensor, value: Tensor) -> Tensor:
-    """What `reach` comes to: 0 unless the value at the center is a number >= 0, for nothing is proved by NaN."""
+    """What `largest_radius` comes to: 0 unless the value at the center is a number >= 0, for nothing is proved by NaN."""
     return torch.where(value >= 0, radius, torch.zeros_like(radius))
 
 

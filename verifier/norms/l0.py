@@ -63,11 +63,11 @@ class L0(Norm):
         within = torch.arange(first.shape[-1], device=first.device) < count.unsqueeze(-1)
         return first, within.expand(first.shape)
 
-    def moves(self, a: Tensor, room: Tensor, radius: Tensor) -> Tensor:
+    def maximizer(self, a: Tensor, slack: Tensor, radius: Tensor) -> Tensor:
         """Full moves of the pixels that pay most."""
-        ranges = self.pixels(a.abs() * room)
+        ranges = self.pixels(a.abs() * slack)
         first, within = self._first(ranges, radius)
-        return room * self.spread(torch.zeros_like(ranges).scatter(-1, first, within.to(ranges.dtype)))
+        return slack * self.spread(torch.zeros_like(ranges).scatter(-1, first, within.to(ranges.dtype)))
 
     def least(self, a: Tensor, center: Tensor, radius: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
         """Minus the ranges of the pixels that pay most."""
@@ -75,9 +75,9 @@ class L0(Norm):
         first, within = self._first(ranges, radius)
         return -(ranges.gather(-1, first) * within).sum(-1)
 
-    def reach(self, a: Tensor, room: Tensor, value: Tensor) -> Tensor:
+    def largest_radius(self, a: Tensor, slack: Tensor, value: Tensor) -> Tensor:
         """How many pixels may change before the value is gone."""
-        ranges = self.pixels(a.abs() * room)
+        ranges = self.pixels(a.abs() * slack)
         order = self._priority(ranges).argsort(-1, descending=True)
         gains = ranges.gather(-1, order).cumsum(-1)
         k = first_exceeding(gains, value)
@@ -90,7 +90,7 @@ class L0(Norm):
         first, within = self._first(sizes, radius)
         return delta * self.spread(torch.zeros_like(sizes).scatter(-1, first, within.to(sizes.dtype)))
 
-    def ascent(self, gradient: Tensor, room: Tensor) -> Tensor:
+    def ascent(self, gradient: Tensor, slack: Tensor) -> Tensor:
         """Full moves along the gradient: inside l0 balls only the box limits the size."""
         return gradient.sign()
 

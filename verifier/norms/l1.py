@@ -25,18 +25,18 @@ class L1(Norm):
         """Add up fractions."""
         return sum((abs(Fraction(d)) for d in delta), Fraction(0)) <= radius
 
-    def moves(self, a: Tensor, room: Tensor, radius: Tensor) -> Tensor:
+    def maximizer(self, a: Tensor, slack: Tensor, radius: Tensor) -> Tensor:
         """Spend the radius on the heaviest coordinates."""
         order = a.abs().argsort(-1, descending=True)
-        d = room.gather(-1, order)
+        d = slack.gather(-1, order)
         spent = d.cumsum(-1) - d
         filled = torch.minimum((radius.unsqueeze(-1) - spent).clamp(min=0), d)
         return torch.zeros_like(filled).scatter(-1, order, filled)
 
-    def reach(self, a: Tensor, room: Tensor, value: Tensor) -> Tensor:
+    def largest_radius(self, a: Tensor, slack: Tensor, value: Tensor) -> Tensor:
         """Spend until the value is gone."""
         w, order = a.abs().sort(-1, descending=True)
-        d = room.gather(-1, order)
+        d = slack.gather(-1, order)
         gained = (w * d).cumsum(-1)
         k = first_exceeding(gained, value)
         radius = before(d.cumsum(-1), k) + (value - before(gained, k)).clamp(min=0) / pick(w, k).clamp(min=TINY)
@@ -55,9 +55,9 @@ class L1(Norm):
         shrunk = (magnitude - theta.unsqueeze(-1)).clamp(min=0) * delta.sign()
         return torch.where(outside.unsqueeze(-1), shrunk, delta)
 
-    def ascent(self, gradient: Tensor, room: Tensor) -> Tensor:
+    def ascent(self, gradient: Tensor, slack: Tensor) -> Tensor:
         """Spread over the steepest twentieth of the coordinates: one at a time is too slow for PGD."""
-        g = torch.where(room > 0, gradient, torch.zeros_like(gradient))
+        g = torch.where(slack > 0, gradient, torch.zeros_like(gradient))
         keep = max(1, g.shape[-1] // 20)
         threshold = g.abs().topk(keep, -1).values[..., -1:]
         chosen = g.sign() * (g.abs() >= threshold.clamp(min=TINY))

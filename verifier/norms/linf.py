@@ -25,14 +25,14 @@ class Linf(Norm):
         """Entry by entry; comparisons do not round."""
         return all(-radius <= d <= radius for d in delta)
 
-    def moves(self, a: Tensor, room: Tensor, radius: Tensor) -> Tensor:
+    def maximizer(self, a: Tensor, slack: Tensor, radius: Tensor) -> Tensor:
         """Every coordinate as far as it may."""
-        return torch.minimum(room, radius.unsqueeze(-1))
+        return torch.minimum(slack, radius.unsqueeze(-1))
 
-    def reach(self, a: Tensor, room: Tensor, value: Tensor) -> Tensor:
+    def largest_radius(self, a: Tensor, slack: Tensor, value: Tensor) -> Tensor:
         """Piecewise linear in r, with a breakpoint where a coordinate meets its side of the box."""
-        order = room.argsort(-1)
-        d, w = room.gather(-1, order), a.abs().gather(-1, order)
+        order = slack.argsort(-1)
+        d, w = slack.gather(-1, order), a.abs().gather(-1, order)
         filled = (d * w).cumsum(-1)  # coordinates that have met the box, each with its full contribution
         rest = after(w)
         k = first_exceeding(filled + d * rest, value)
@@ -46,6 +46,6 @@ class Linf(Norm):
         r = radius.unsqueeze(-1)
         return torch.minimum(torch.maximum(delta, -r), r)
 
-    def ascent(self, gradient: Tensor, room: Tensor) -> Tensor:
+    def ascent(self, gradient: Tensor, slack: Tensor) -> Tensor:
         """Sign of the gradient."""
         return gradient.sign()

@@ -1,7 +1,7 @@
 """Forked copies of this process that do a share of its work.
 
 A second thread brings small tensor programs next to nothing, a second process does its share at full speed. A fork knows
-all that this process knows and costs milliseconds; after it only orders and replies travel. A copy computes on one
+all that this process knows and costs milliseconds; after it only tasks and replies travel. A copy computes on one
 thread, since torch's pool does not survive a fork, which is also how torch's own data loaders work.
 """
 
@@ -22,7 +22,7 @@ from typing import Any, Generic, TypeVar
 
 import torch
 
-Order = TypeVar("Order")
+Task = TypeVar("Task")
 Reply = TypeVar("Reply")
 
 
@@ -40,22 +40,22 @@ class _Helper:
     line: Connection
 
 
-class Team(Generic[Order, Reply]):
+class Team(Generic[Task, Reply]):
     """This process and its copies.
 
     Attributes:
         lost: copies that ended before their time (killed for their memory, say); this process then does their share.
     """
 
-    def __init__(self, work: Callable[[Order], Reply], helpers: int) -> None:
+    def __init__(self, work: Callable[[Task], Reply], helpers: int) -> None:
         """No copies yet: they are made when there is work to share, and know what this process knows by then."""
         self.size = helpers + 1
         self.lost = 0
         self._work = work
         self._helpers: list[_Helper] = []
 
-    def work(self, shares: Sequence[Order]) -> list[Reply]:
-        """The replies to up to `size` orders, worked on at the same time.
+    def work(self, shares: Sequence[Task]) -> list[Reply]:
+        """The replies to up to `size` tasks, worked on at the same time.
 
         Raises:
             Exception: whatever work raises, here or in a copy.
@@ -67,10 +67,10 @@ class Team(Generic[Order, Reply]):
             while len(self._helpers) < min(len(shares), self.size) - 1:
                 self._helpers.append(self._fork())
             busy = self._helpers[: len(shares) - 1]
-            sent = [_send(helper.line, order) for helper, order in zip(busy, shares[1:], strict=True)]
+            sent = [_send(helper.line, task) for helper, task in zip(busy, shares[1:], strict=True)]
             replies = [self._work(shares[0])]
-            for helper, order, fine in zip(busy, shares[1:], sent, strict=True):
-                replies.append(self._reply(helper, order, fine))
+            for helper, task, fine in zip(busy, shares[1:], sent, strict=True):
+                replies.append(self._reply(helper, task, fine))
             return replies
         except BaseException:  # replies that nobody reads any more may be under way
             self.close()
@@ -83,7 +83,7 @@ class Team(Generic[Order, Reply]):
         while self._helpers:
             self._dismiss(self._helpers[-1])
 
-    def __enter__(self) -> Team[Order, Reply]:
+    def __enter__(self) -> Team[Task, Reply]:
         """The copies end with the block."""
         return self
 
@@ -93,7 +93,7 @@ class Team(Generic[Order, Reply]):
         """Whatever happened."""
         self.close()
 
-    def _reply(self, helper: _Helper, order: Order, sent: bool) -> Reply:
+    def _reply(self, helper: _Helper, task: Task, sent: bool) -> Reply:
         try:
             if not sent:
                 raise EOFError
@@ -102,7 +102,7 @@ class Team(Generic[Order, Reply]):
             self.lost += 1
             self.size -= 1
             self._dismiss(helper)
-            return self._work(order)
+            return self._work(task)
         if error is not None:
             raise error
         result: Reply = reply
@@ -138,11 +138,11 @@ class Team(Generic[Order, Reply]):
         torch.set_num_threads(1)
         while True:
             try:
-                order = pickle.loads(line.recv_bytes())
+                task = pickle.loads(line.recv_bytes())
             except (EOFError, ConnectionError):
                 return
             try:
-                answer: tuple[Any, Exception | None] = (self._work(order), None)
+                answer: tuple[Any, Exception | None] = (self._work(task), None)
             except Exception as error:  # for the process that asked to deal with
                 answer = (None, error)
             if not _send(line, answer):

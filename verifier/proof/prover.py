@@ -192,8 +192,8 @@ class _Prover:
 
     def _goals(self, limit: float) -> bool:
         """Searches over ReLU phases; whether one came to an end that the checker accepts."""
-        for enough in _ENOUGH:
-            search = self._search(limit, enough)
+        for threshold in _ENOUGH:
+            search = self._search(limit, threshold)
             if search is None:
                 return False
             try:
@@ -203,7 +203,7 @@ class _Prover:
             return True
         return False
 
-    def _search(self, limit: float, enough: float) -> ReluSearch | None:
+    def _search(self, limit: float, threshold: float) -> ReluSearch | None:
         """A finished search, or None where time ran out."""
         specification = Specification((self.disjunct,))
         query = Query(self.network, specification, Objective.FEASIBILITY)
@@ -211,7 +211,7 @@ class _Prover:
         state = SearchState.open(query, settings, NetworkExecutor(self.network))
         self.known.learn(self.disjunct.region, self._bounds())
         roots = [Root(state, subproblem, self.known) for subproblem in state.subproblems]
-        search = ReluSearch(roots, "proof", enough=enough, closed=[])
+        search = ReluSearch(roots, "proof", threshold=threshold, closed=[])
         search.run(settings.timeout)
         return None if search.tree.heap or state.witness is not None else search
 
@@ -219,7 +219,7 @@ class _Prover:
         """The leaves of a finished search as goals."""
         assert search.closed is not None
         domains = [domain for _, domain in search.closed]
-        batch = Batch.of([subproblem for subproblem, _ in search.closed], domains, parts=False)
+        batch = Batch.of([subproblem for subproblem, _ in search.closed], domains, siblings=False)
         assert batch.alpha is not None and batch.beta is not None  # all have been bounded
         pick = torch.tensor([domain.row for domain in domains])
         lines = torch.arange(len(domains))
@@ -262,7 +262,7 @@ class _Prover:
             neurons = torch.nonzero(bounds[node.input].unstable[0]).squeeze(-1)
             if len(self._unstable(self.columns, i)) == 0 or len(neurons) == 0:
                 continue
-            losses = RoundingLoss.of(self.known.working, self.inputs, bounds).loss
+            losses = RoundingLoss.of(self.known.bounding_network, self.inputs, bounds).loss
             parts = neurons.split(_LEMMA_ROWS)
             for p, part in enumerate(parts):
                 if time.perf_counter() > self.deadline:
@@ -277,15 +277,15 @@ class _Prover:
         """One leaf for each side of each neuron."""
         node = self.network.nodes[relu]
         assert isinstance(node, Relu)
-        start = lower_and_upper(self.known.working, node.input, neurons[None], losses[node.input])
+        start = lower_and_upper(self.known.bounding_network, node.input, neurons[None], losses[node.input])
         best = raise_bounds(
-            self.known.working,
+            self.known.bounding_network,
             self.inputs,
             start,
             bounds,
             options=AlphaCrown(steps=10),
-            enough=torch.inf,
-            fast=self.known.fast,
+            threshold=torch.inf,
+            float32_network=self.known.float32_network,
             losses=losses,
         )
         count = 2 * len(neurons)
@@ -300,7 +300,14 @@ class _Prover:
         node = self.network.nodes[relu]
         assert isinstance(node, Relu)
         forest = NeuronTrees(
-            self.known.working, self.inputs, bounds, node.input, neurons, NeuronSplit(), self.known.fast, losses
+            self.known.bounding_network,
+            self.inputs,
+            bounds,
+            node.input,
+            neurons,
+            NeuronSplit(),
+            self.known.float32_network,
+            losses,
         )
         forest.grow(time.perf_counter() + max(seconds, 0.0))
         tree, leaf = torch.nonzero(torch.isfinite(forest.bound), as_tuple=True)

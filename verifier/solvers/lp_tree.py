@@ -95,7 +95,7 @@ class _Search:
         self.program, self.whole, self.safe, self.lps = tree._program, tree._whole, tree._safe, tree._lps
         self.cost, self.target, self.gap, self.visit = cost, target, relative_gap, visit
         self.lps.set_cost(cost)
-        self.settled = math.inf  # least bound of closed leaves
+        self.closed = math.inf  # least bound of closed leaves
         self.objective = math.inf
         self.point: np.ndarray | None = None
         self.nodes, self.stopped = 0, False
@@ -115,7 +115,7 @@ class _Search:
     @property
     def bound(self) -> float:
         """Proved so far."""
-        return min([self.settled, *(entry[0] for entry in self.heap[:1])])
+        return min([self.closed, *(entry[0] for entry in self.heap[:1])])
 
     def run(self, deadline: float) -> None:
         """Best first, diving from each node that is taken up."""
@@ -136,7 +136,7 @@ class _Search:
         heapq.heappush(self.heap, (node.bound, next(self.ticket), node))
 
     def _close(self, bound: float) -> None:
-        self.settled = min(self.settled, bound)
+        self.closed = min(self.closed, bound)
 
     def _solve(self, node: _Node, deadline: float) -> tuple[float, LpAnswer]:
         """What is proved of a node, at least what was of its parent, and the solver's answer."""

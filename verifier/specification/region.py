@@ -45,7 +45,11 @@ class Region:
     decimals: Mapping[int, tuple[Fraction, Fraction]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse empty and unbounded regions and values that are not numbers."""
+        """Check that the box and the ball make a region.
+
+        Raises:
+            InvalidInput: an empty or unbounded box, a radius below 0, NaN, or sides of different lengths.
+        """
         if self.lower.shape != self.upper.shape or self.lower.ndim != 1:
             raise InvalidInput("lower and upper sides of a box must be vectors of one length")
         if np.isnan(self.lower).any() or np.isnan(self.upper).any():

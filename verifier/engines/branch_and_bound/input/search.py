@@ -23,11 +23,11 @@ _CLIPS = 2
 
 
 class InputSearch:
-    """Open boxes of one disjunct as tensors: bounds (boxes, n), proved value, subproblem, and the values proved on settled ones."""
+    """Open boxes of one disjunct as tensors: bounds (boxes, n), proved value, subproblem, and the values proved on closed ones."""
 
     def __init__(self, state: SearchState, disjunct: Disjunct, subproblems: list[Subproblem], name: str) -> None:
         self.state, self.disjunct, self.subproblems, self.name = state, disjunct, subproblems, name
-        self.working = state.region_bounds.working
+        self.bounding_network = state.region_bounds.bounding_network
         self.losses = state.region_bounds.losses(disjunct.region)
         self.rows, self.offset = state.rows(subproblems)
         whole = state.inputs([disjunct.region])
@@ -36,7 +36,7 @@ class InputSearch:
         self.value = torch.full((count,), -math.inf, dtype=torch.float64)
         self.subproblem = torch.arange(count)
         self.clipped = False
-        self.settled = torch.full((count,), math.inf, dtype=torch.float64)
+        self.closed = torch.full((count,), math.inf, dtype=torch.float64)
         neurons = sum(node.size for node in state.network.nodes)
         self.most = int(min(4096, max(_FIRST_BATCH, _BATCH_ENTRIES // neurons)))
 
@@ -62,12 +62,12 @@ class InputSearch:
         inputs = InputSet(lower, upper)
         rows, offset = self.rows[subproblem], self.offset[subproblem]
         with torch.no_grad():
-            bounds = crown(self.working, inputs, losses=self.losses)
-            form = output_form(self.working, inputs, rows, offset, bounds, self.losses)
+            bounds = crown(self.bounding_network, inputs, losses=self.losses)
+            form = output_form(self.bounding_network, inputs, rows, offset, bounds, self.losses)
             bound = inputs.minimum(form.coefficients, form.offset)
             value = torch.maximum(bound.amax(-1), floor)
             open_ = ~self._beyond(value)
-            self._settle(subproblem[~open_], value[~open_])
+            self._close(subproblem[~open_], value[~open_])
             if not bool(open_.any()):
                 return
             best = bound.argmax(-1)
@@ -81,7 +81,7 @@ class InputSearch:
             if state.query.objective is Objective.FEASIBILITY:
                 lower, upper, empty = clip(lower, upper, coefficients, constant)
                 self.clipped = True
-                self._settle(subproblem[empty], torch.full_like(value[empty], math.inf))
+                self._close(subproblem[empty], torch.full_like(value[empty], math.inf))
                 kept = ~empty
                 lower, upper, value, subproblem, coefficients = (
                     t[kept] for t in (lower, upper, value, subproblem, coefficients)
@@ -96,7 +96,7 @@ class InputSearch:
         low, high = lower.gather(1, side), upper.gather(1, side)
         middle = (low + high) / 2
         stuck = ((middle <= low) | (middle >= high)).squeeze(1)  # no number in between: stays unproved
-        self._settle(subproblem[stuck], value[stuck])
+        self._close(subproblem[stuck], value[stuck])
         left, right = upper.scatter(1, side, middle), lower.scatter(1, side, middle)
         fine = ~stuck
         self.lower = torch.cat([self.lower, lower[fine], right[fine]])
@@ -111,20 +111,20 @@ class InputSearch:
             return value > 0
         return value >= goal
 
-    def _settle(self, subproblem: Tensor, value: Tensor) -> None:
+    def _close(self, subproblem: Tensor, value: Tensor) -> None:
         if self.clipped:  # of what was cut off nothing is known but that it is safe
             value = value.clamp(max=ABOVE_ZERO)
-        self.settled.scatter_reduce_(0, subproblem, value, "amin")
+        self.closed.scatter_reduce_(0, subproblem, value, "amin")
 
     def _report(self) -> None:
         """Raise each subproblem to the lowest value proved on its boxes."""
-        lowest = self.settled.clone()
+        lowest = self.closed.clone()
         lowest.scatter_reduce_(0, self.subproblem, self.value, "amin")
         for subproblem, value in zip(self.subproblems, lowest.tolist(), strict=True):
             self.state.raise_lower_bound(subproblem, value, self.name)
 
     def _candidates(self, points: Tensor, rows: Tensor, offset: Tensor) -> None:
-        output = evaluate(self.working, points.to(self.working.dtype)).to(rows.dtype)
+        output = evaluate(self.bounding_network, points.to(self.bounding_network.dtype)).to(rows.dtype)
         violation = (torch.matmul(rows, output.unsqueeze(-1)).squeeze(-1) + offset).amax(-1)
         worst = int(violation.argmin())
         threshold = self.state.upper if self.state.query.objective is Objective.MAX_MARGIN else 0.0

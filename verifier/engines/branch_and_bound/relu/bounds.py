@@ -49,7 +49,7 @@ class DomainBounds:
     Attributes:
         state: of all subproblems; of several queries the first, which stands for all of them in what is asked.
         refine: whether intermediate bounds are recomputed in every domain.
-        enough: bound on the violation at which a domain of a feasibility query counts as settled; above 0 it leaves room
+        threshold: bound on the violation at which a domain of a feasibility query counts as verified; above 0 it leaves room
             for a checker's own arithmetic.
         whole: bound whole domains, without half-spaces, so that phases and multipliers alone are a proof.
         branches: how many ReLUs to split next are named for each domain.
@@ -58,7 +58,7 @@ class DomainBounds:
     def __init__(
         self,
         roots: Sequence[Root],
-        enough: float = 0.0,
+        threshold: float = 0.0,
         whole: bool = False,
         branches: int = 1,
     ) -> None:
@@ -70,7 +70,7 @@ class DomainBounds:
             if places.setdefault(id(root.subproblem.disjunct), len(self._disjuncts)) == len(self._disjuncts):
                 self._disjuncts.append(root)
         self._places = torch.tensor([places[id(root.subproblem.disjunct)] for root in roots])
-        self.enough, self.whole, self.branches = enough, whole, branches
+        self.threshold, self.whole, self.branches = threshold, whole, branches
         self.network = self.known.network
         self.columns = ReluColumns(self.network)
         reads = [torch.full((n,), self._read(i)) for i, n in zip(self.columns.relus, self.columns.sizes, strict=True)]
@@ -89,7 +89,7 @@ class DomainBounds:
         self.radii, self.stack = radii, RegionBatch.of(searches, exact=True)
         if not self.balls:
             self.stack = replace(self.stack, inputs=replace(self.stack.inputs, balls=None))
-        self.fast_losses = RoundingLoss.of(self.known.fast, self.stack.inputs, self.stack.bounds).loss
+        self.fast_losses = RoundingLoss.of(self.known.float32_network, self.stack.inputs, self.stack.bounds).loss
         self.refine = refines(self.stack.bounds, self.network)
 
     def use_balls(self, use: bool) -> None:
@@ -99,8 +99,8 @@ class DomainBounds:
 
     @property
     def target(self) -> float:
-        """The bound on the violation at which a domain is settled."""
-        return self.state.goal if self.state.query.objective is Objective.MAX_MARGIN else self.enough
+        """The bound on the violation at which a domain is verified."""
+        return self.state.goal if self.state.query.objective is Objective.MAX_MARGIN else self.threshold
 
     @property
     def branching(self) -> str:
@@ -108,10 +108,10 @@ class DomainBounds:
         chosen = self.state.settings.relu_split.branching
         return chosen if chosen != "auto" else "babsr" if self.refine else "slack"
 
-    def settled(self, domain: Domain) -> bool:
+    def is_verified(self, domain: Domain) -> bool:
         """Whether a domain needs no more work."""
         feasibility = self.state.query.objective is Objective.FEASIBILITY
-        return domain.value > self.enough if feasibility else domain.value >= self.state.goal
+        return domain.value > self.threshold if feasibility else domain.value >= self.state.goal
 
     def undivided(self) -> Domain:
         """The whole region, nothing proved."""
@@ -128,22 +128,22 @@ class DomainBounds:
     def bound(self, batch: Batch, options: AlphaCrown, coarse: bool = False) -> BatchBounds:
         """Bounds, multipliers and the ReLUs to split next; `coarse` as in `BoundRequest`."""
         regions = self.stack.rows(self._places[batch.subproblems])
-        inputs = regions.inputs.within(batch.half)
+        inputs = regions.inputs.within(batch.halfspace)
         bounds, best = self._optimise(batch, options, replace(regions, inputs=inputs), coarse)
         value = value_of(self.state, best.bound, best.form, inputs)
         # Beyond half-spaces, its own or those that phases were implied in, violations are known to exceed a level alone.
         if self.state.query.objective is Objective.MAX_MARGIN:
             value = value.clamp(max=self.state.upper)
         elif self.state.query.objective is Objective.FEASIBILITY and not self.whole:
-            cut = (batch.implied != batch.phases).any(-1) | (batch.half is not None)
+            cut = (batch.implied != batch.phases).any(-1) | (batch.halfspace is not None)
             value = torch.where(cut, value.clamp(max=ABOVE_ZERO), value)
         lower, chosen = best.bound.max(-1)
         points = best.point[torch.arange(len(batch)), chosen]
         with torch.no_grad():
-            evaluated = evaluate_all(self.known.fast, points.to(self.known.fast.dtype))
+            evaluated = evaluate_all(self.known.float32_network, points.to(self.known.float32_network.dtype))
         highest, branches = self._highest(self._scores(bounds, best, chosen, evaluated))
         lead = (len(batch), best.form.coefficients.shape[1])
-        half, little = self._halves(best, chosen, inputs)
+        halfspace, use_halfspace = self._halfspaces(best, chosen, inputs)
         return BatchBounds(
             self._implied(batch.phases, bounds),
             value,
@@ -153,24 +153,31 @@ class DomainBounds:
             branches,
             (highest >= 0).sum(-1),
             chosen,
-            half,
-            little,
+            halfspace,
+            use_halfspace,
             self._candidate(batch.subproblems, points, evaluated[-1]),
         )
 
-    def _halves(self, best: Optimised, chosen: Tensor, inputs: InputSet) -> tuple[HalfSpaces | None, Tensor]:
-        """Where the linear bounds of domains do not exceed the violation that is looked for, and for which that is little.
+    def _halfspaces(self, best: Optimised, chosen: Tensor, inputs: InputSet) -> tuple[HalfSpaces | None, Tensor]:
+        """The half-spaces in which an unsafe input of each domain must lie, and (count,) which of them are worth their cost.
 
-        That violation is what a domain must beat to be settled, or, for margins, the lowest one that was found.
+        An unsafe input lies where the domain's last linear bound does not exceed a level: the violation at which a domain is
+        verified, or, for margins, the lowest violation that was found. A half-space is worth its cost where it holds no
+        more than `_HALF_SHARE` of the bound's range over the region.
+
+        Args:
+            best: the last bounds, with their linear forms.
+            chosen: (count,) row of each domain's polytope that attains its bound.
+            inputs: the domains' regions.
         """
-        level = self.state.upper if self.state.query.objective is Objective.MAX_MARGIN else self.enough
+        level = self.state.upper if self.state.query.objective is Objective.MAX_MARGIN else self.threshold
         if self.whole or not self.refine or not math.isfinite(level):
             return None, torch.zeros(len(chosen), dtype=torch.bool)
         pick = torch.arange(len(chosen))
         offset = best.form.offset[pick, chosen].double()
         offset = offset - level - (offset.abs() + abs(level)) * 2.0**-52  # the difference rounds: no point may be lost
-        halves = HalfSpaces(best.form.coefficients[pick, chosen].double(), offset)
-        return halves, inputs.share(halves) <= _HALF_SHARE
+        halfspaces = HalfSpaces(best.form.coefficients[pick, chosen].double(), offset)
+        return halfspaces, inputs.fraction_in(halfspaces) <= _HALF_SHARE
 
     def _optimise(
         self, batch: Batch, options: AlphaCrown, regions: RegionBatch, coarse: bool
@@ -180,13 +187,13 @@ class DomainBounds:
         phases = self.columns.by_node(batch.phases)
         implied = phases if self.whole else self.columns.by_node(batch.implied)
         bounds = regions.bounds.clipped(self.network, implied)
-        if self.refine and not coarse and (inputs.half is not None or bool((batch.phases != 0).any())):
-            parted = self._parted(batch.phases) if batch.parts else None
+        if self.refine and not coarse and (inputs.halfspace is not None or bool((batch.phases != 0).any())):
+            parted = self._parted(batch.phases) if batch.siblings else None
             losses = self.fast_losses
             if len(self.stack.inputs) > 1:
                 losses = [loss[self._places[batch.subproblems]] for loss in losses]
             with torch.no_grad():
-                bounds = crown(self.known.fast, inputs, bounds, losses, True, parted)
+                bounds = crown(self.known.float32_network, inputs, bounds, losses, True, parted)
         known = None
         if batch.alpha is not None and batch.beta is not None:
             known = Multipliers(self.columns.by_node(batch.alpha), self.columns.by_node(batch.beta))
@@ -199,7 +206,7 @@ class DomainBounds:
             known,
             options,
             self.target,
-            self.known.fast,
+            self.known.float32_network,
             regions.losses,
         )
 
@@ -220,12 +227,15 @@ class DomainBounds:
 
     def _descend(self, subproblems: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
         """Where short attacks from some points end, and their violations."""
-        fast = self.known.fast
-        inputs = self.stack.rows(self._places[subproblems]).inputs.to(fast.dtype)
+        float32_network = self.known.float32_network
+        inputs = self.stack.rows(self._places[subproblems]).inputs.to(float32_network.dtype)
         problem = AttackProblem(
-            fast, inputs, self.rows[subproblems].to(fast.dtype), self.offset[subproblems].to(fast.dtype)
+            float32_network,
+            inputs,
+            self.rows[subproblems].to(float32_network.dtype),
+            self.offset[subproblems].to(float32_network.dtype),
         )
-        ends, worst = _DESCENT.descend(problem, points.to(fast.dtype), len(subproblems))
+        ends, worst = _DESCENT.descend(problem, points.to(float32_network.dtype), len(subproblems))
         return ends.to(points.dtype), worst
 
     def _scores(self, bounds: Bounds, best: Optimised, chosen: Tensor, evaluated: list[Tensor]) -> list[Tensor]:

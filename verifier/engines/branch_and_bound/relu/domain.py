@@ -1,4 +1,4 @@
-"""Domains of the ReLU tree, one by one as the queue holds them and side by side as they are bounded."""
+"""Domains of the ReLU tree: each by itself, as the queue holds them, and batched, as they are bounded."""
 
 from __future__ import annotations
 
@@ -17,12 +17,22 @@ from ....bounds.halfspace import HalfSpaces
 
 @dataclass
 class Domain:
-    """Phases (N,) over all ReLUs in node order, multipliers (rows, N) of the last bound, and the ReLUs to split next.
+    """A domain is the part of a region where some ReLUs have given phases; it remembers the last bound that was taken there.
 
-    Arrays, not tensors: there are thousands of them, and an array is copied in a tenth of the time. `implied` (N,) int8 has, besides the phases, those that the domain's bounds imply where it still matters; its parts
-    inherit them. `value` is what is proved on the domain in the units of the query, `bound` the lower bound on its
-    violation, attained by `row` of its polytope; `half` is the part that still matters (see `DomainBounds._halves`), None
-    where that is too much of it. Multipliers are None before the first bound.
+    Arrays, not tensors: there are thousands of domains, and an array is copied in a tenth of the time. N counts the ReLUs of
+    all nodes, in node order.
+
+    Attributes:
+        phases: (N,): +1 active, -1 inactive, 0 not split.
+        implied: (N,): `phases`, and those that the domain's bounds imply where it still matters; children inherit them.
+        value: proved on the domain, in the units of the query.
+        bound: lower bound on the violation.
+        alpha: (rows, N) lower slopes of the last bound; None before the first.
+        beta: (rows, N) multipliers of its splits; None before the first.
+        branches: ReLUs to split next, best first.
+        row: the row of the polytope that attains `bound`.
+        halfspace: coefficients and offset of the part that still matters (`DomainBounds._halfspaces`); None where that is too
+            much of the domain to be worth its cost.
     """
 
     phases: NDArray[np.int8]
@@ -33,27 +43,27 @@ class Domain:
     beta: NDArray[np.float32] | None = None
     branches: Sequence[int] = ()
     row: int = 0
-    half: tuple[NDArray[np.float64], float] | None = None
+    halfspace: tuple[NDArray[np.float64], float] | None = None
 
-    def part(self, relu: int, sign: int) -> Domain:
+    def child(self, relu: int, sign: int) -> Domain:
         """Where one ReLU is active (+1) or inactive (-1), with what is proved on the whole."""
         phases, implied = self.phases.copy(), self.implied.copy()
         phases[relu] = implied[relu] = sign
-        return Domain(phases, implied, self.value, self.bound, self.alpha, self.beta, (), self.row, self.half)
+        return Domain(phases, implied, self.value, self.bound, self.alpha, self.beta, (), self.row, self.halfspace)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Domains side by side: either all have multipliers or none has, and the same goes for half-spaces.
+    """A batch stacks domains for bounding: either all have multipliers or none has, and the same goes for half-spaces.
 
     Attributes:
         subproblems: (count,) numbers of their subproblems.
-        phases: (count, N).
+        phases: (count, N), as in `Domain`.
         implied: (count, N).
         alpha: (count, rows, N) or None.
         beta: the same.
-        half: or None.
-        parts: domains 2k and 2k + 1 are the parts of one.
+        halfspace: one for each domain, or None.
+        siblings: domains 2k and 2k + 1 are the children of one.
     """
 
     subproblems: Tensor
@@ -61,24 +71,24 @@ class Batch:
     implied: Tensor
     alpha: Tensor | None
     beta: Tensor | None
-    half: HalfSpaces | None
-    parts: bool
+    halfspace: HalfSpaces | None
+    siblings: bool
 
     @classmethod
-    def of(cls, subproblems: Sequence[int], domains: Sequence[Domain], parts: bool) -> Batch:
+    def of(cls, subproblems: Sequence[int], domains: Sequence[Domain], siblings: bool) -> Batch:
         """Copies of domains that are alike."""
         alphas = [domain.alpha for domain in domains if domain.alpha is not None]
         betas = [domain.beta for domain in domains if domain.beta is not None]
-        halves = [domain.half for domain in domains if domain.half is not None]
-        offset = torch.tensor([offset for _, offset in halves], dtype=torch.float64)
+        halfspaces = [domain.halfspace for domain in domains if domain.halfspace is not None]
+        offset = torch.tensor([offset for _, offset in halfspaces], dtype=torch.float64)
         return cls(
             torch.tensor(subproblems),
             _stacked([domain.phases for domain in domains]),
             _stacked([domain.implied for domain in domains]),
             _stacked(alphas) if alphas else None,
             _stacked(betas) if betas else None,
-            HalfSpaces(_stacked([coefficients for coefficients, _ in halves]), offset) if halves else None,
-            parts,
+            HalfSpaces(_stacked([coefficients for coefficients, _ in halfspaces]), offset) if halfspaces else None,
+            siblings,
         )
 
     def __len__(self) -> int:
@@ -86,15 +96,17 @@ class Batch:
         return len(self.subproblems)
 
     def rows(self, index: slice) -> Batch:
-        """Some of them; of parts, both or none."""
+        """Some of them; of siblings, both or none."""
         return Batch(
             self.subproblems[index],
             self.phases[index],
             self.implied[index],
             None if self.alpha is None else self.alpha[index],
             None if self.beta is None else self.beta[index],
-            None if self.half is None else HalfSpaces(self.half.coefficients[index], self.half.offset[index]),
-            self.parts,
+            None
+            if self.halfspace is None
+            else HalfSpaces(self.halfspace.coefficients[index], self.halfspace.offset[index]),
+            self.siblings,
         )
 
 
@@ -111,8 +123,8 @@ class Candidate:
 class BatchBounds:
     """What bounding a batch gave, row by row as in `Domain`, and the most unsafe input met on the way.
 
-    `branches` (count, most) end with ReLUs that are not open after `open` (count,); `little` (count,) says which
-    half-spaces are worth their cost.
+    `branches` (count, most) end with ReLUs that are not open after `open` (count,); `use_halfspace` (count,) says
+    which half-spaces are worth their cost.
     """
 
     implied: Tensor
@@ -123,8 +135,8 @@ class BatchBounds:
     branches: Tensor
     open: Tensor
     row: Tensor
-    half: HalfSpaces | None
-    little: Tensor
+    halfspace: HalfSpaces | None
+    use_halfspace: Tensor
     candidate: Candidate
 
     def domains(self, before: Sequence[Domain]) -> list[Domain]:
@@ -132,11 +144,11 @@ class BatchBounds:
         values, bounds, rows = self.value.tolist(), self.bound.tolist(), self.row.tolist()
         branches, numbers = self.branches.tolist(), self.open.tolist()
         implied, alpha, beta = self.implied.numpy(), self.alpha.numpy(), self.beta.numpy()
-        halves: list[tuple[NDArray[np.float64], float] | None] = [None] * len(before)
-        if self.half is not None:
-            coefficients, offsets = self.half.coefficients.numpy(), self.half.offset.tolist()
-            for k in torch.nonzero(self.little).squeeze(-1).tolist():
-                halves[k] = (coefficients[k].copy(), offsets[k])
+        halfspaces: list[tuple[NDArray[np.float64], float] | None] = [None] * len(before)
+        if self.halfspace is not None:
+            coefficients, offsets = self.halfspace.coefficients.numpy(), self.halfspace.offset.tolist()
+            for k in torch.nonzero(self.use_halfspace).squeeze(-1).tolist():
+                halfspaces[k] = (coefficients[k].copy(), offsets[k])
         return [
             Domain(
                 domain.phases,
@@ -147,7 +159,7 @@ class BatchBounds:
                 beta[k].copy(),
                 branches[k][: numbers[k]],
                 rows[k],
-                halves[k],
+                halfspaces[k],
             )
             for k, domain in enumerate(before)
         ]

@@ -1,4 +1,4 @@
-"""The ReLU-splitting engine: tightening and searching in turn, and smaller balls first where a distance is hard."""
+"""The engine that splits ReLU phases: tightening and searching in turn, smaller balls first where a distance is hard."""
 
 from __future__ import annotations
 
@@ -17,19 +17,26 @@ from .bounds import refines
 from .search import STRONG, ReluSearch
 from .tree import Root
 
-_PASSES = (0, 1, 4, 16, 64, 256)  # seconds of splitting for single neurons, before each search
-_LEAST_GROWTH = 2.0  # trees begin anew in every pass; one that gets less than so many times the time before is no use
-_TIGHTENING_SHARE = 0.65  # of the time that is left
-_SHORT_SEARCH, _LONG_SEARCH = 0.3, 0.5  # of the time spent on tightening; long where few ReLUs are unstable
-_SHORTEST_SEARCH = 1.0  # seconds
-_TRIAL = 0.4  # of the time of a search between passes, until the look at its progress
+# Passes: intermediate bounds are tightened for longer and longer, with a search after each.
+_PASSES = (0, 1, 4, 16, 64, 256)  # seconds of branch and bound for single neurons, before each search
+_LEAST_GROWTH = 2.0  # a pass gets at least so many times the seconds of the one before, or there is none
+_TIGHTENING_SHARE = 0.65  # of the time left, at most, that a pass may spend on tightening
 _WORTHWHILE = 0.98  # a pass that leaves more than this share of the unstable ReLUs is the last one
-_CONTENT = 0.8  # so is one that does not need more than this share of its time: its trees have no more to give
-_WHOLE_SHARE, _STEP_SHARE = 0.5, 0.25  # of the time left, for distances: the whole ball first, then a smaller one
-_TURN, _TURN_SHARE = 5.0, 0.25  # seconds, or share of the time left, until the next look at a search's progress
-_PATIENCE = 2.0  # a search arrives where it needs at most so many times the time left; it tends to speed up
-_EASY = 256  # domains of a subproblem in a tree for many queries; where one needs more, passes that tighten harder do better
-_NARROW = 0.02  # relative width at which bisecting what is provable ends
+_CONTENT = 0.8  # so is one that needs less than this share of its seconds: the neurons' trees have come to their end
+# Searches.
+_SHORT_SEARCH, _LONG_SEARCH = (
+    0.3,
+    0.5,
+)  # seconds of a search between passes, relative to its tightening; long: few unstable ReLUs
+_SHORTEST_SEARCH = 1.0  # seconds
+_TRIAL = 0.4  # of a search between passes, until it is given up where it cannot end in time
+_TURN, _TURN_SHARE = 5.0, 0.25  # seconds, or share of the time left, between two looks at the last search's progress
+_PATIENCE = 2.0  # a search goes on where it needs at most so many times the time left; searches speed up
+# Distances: the ball of the best witness, then smaller ones whose radius bisects what is provable.
+_WHOLE_SHARE, _STEP_SHARE = 0.5, 0.25  # of the time left, for the first ball and for each smaller one
+_NARROW = 0.02  # relative width at which bisecting ends
+# Many queries in one tree.
+_EASY = 256  # most domains of a subproblem; where one needs more, passes with tighter intermediate bounds do better
 
 
 class ReluSplit:
@@ -55,12 +62,14 @@ class ReluSplit:
         for disjunct in state.excluded.disjuncts:
             search = None
             if state.is_min_distortion and np.isfinite(state.goal):
-                search = self._settle(state, disjunct, known, state.elapsed + _WHOLE_SHARE * (deadline - state.elapsed))
+                search = self._tighten_and_search(
+                    state, disjunct, known, state.elapsed + _WHOLE_SHARE * (deadline - state.elapsed)
+                )
                 if search is not None:
                     _pursue(search, state, deadline)
                 self._approach(state, disjunct, known, deadline)
             if search is None:
-                search = self._settle(state, disjunct, known, deadline)
+                search = self._tighten_and_search(state, disjunct, known, deadline)
             elif not state.done:
                 search.run(deadline)
             self._last = search
@@ -120,14 +129,16 @@ class ReluSplit:
                 if ceiling - low <= _NARROW * ceiling:
                     return
                 state.search_radius = (low + ceiling) / 2
-                self._settle(state, disjunct, known, state.elapsed + _STEP_SHARE * (deadline - state.elapsed))
+                self._tighten_and_search(
+                    state, disjunct, known, state.elapsed + _STEP_SHARE * (deadline - state.elapsed)
+                )
                 if not state.done:
                     ceiling = state.search_radius
                 state.search_radius = math.inf
         finally:
             state.search_radius = math.inf
 
-    def _settle(
+    def _tighten_and_search(
         self, state: SearchState, disjunct: Disjunct, known: RegionBounds, deadline: float
     ) -> ReluSearch | None:
         """Tighten and search in turn: each pass tightens harder, and its search is short beside it, save the last.

@@ -34,7 +34,13 @@ class LeafSolver:
         return SolveOptions(time_limit=max(min(_LONGEST, self.state.time_left), 0.01))
 
     def _program(self, subproblem: Subproblem, region: Region, objective: Objective) -> MixedIntegerProgram:
-        """Of the unsafe inputs in the search region, or in a box around it less what its bounds exclude."""
+        """The program of a subproblem on a region, built once: its unsafe inputs within the bounds of the search region.
+
+        Args:
+            subproblem: whose polytope is unsafe.
+            region: the search region, or a box around it.
+            objective: what is minimised.
+        """
         radius = -1.0 if region.ball is None else region.ball.radius
         key = (id(subproblem), radius, objective)
         if key not in self._programs:

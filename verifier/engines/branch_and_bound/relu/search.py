@@ -1,4 +1,6 @@
-"""Branch and bound over ReLU phases, one queue for all subproblems of a disjunct or of several queries; `domain_bounds` bounds what is in it.
+"""Branch and bound over ReLU phases: one queue for all subproblems of a disjunct, or of several queries.
+
+`bounds` bounds what is in it.
 
 For distances every domain carries the radius up to which its own linear bound stays positive; the tree is searched
 best-first on that radius, so the lower side rises all the time, and when a closer witness shrinks the ball every value
@@ -36,7 +38,7 @@ class ReluSearch:
     Attributes:
         state: as in `DomainBounds`.
         bounds: of its domains.
-        widths: of strong branching, `STRONG` or none.
+        strong_branching_candidates: pairs (most splits so far, ReLUs that are tried out at each), `STRONG` or none.
         closed: when set to a list, every domain that needs no more work is written down here, with its subproblem's number.
         tree: what is open, and what was proved.
         lower_bound_history: seconds searched and the lowest open value, round by round.
@@ -46,19 +48,26 @@ class ReluSearch:
         self,
         roots: Sequence[Root],
         name: str,
-        widths: tuple[tuple[int, int], ...] = (),
-        enough: float = 0.0,
+        strong_branching_candidates: tuple[tuple[int, int], ...] = (),
+        threshold: float = 0.0,
         closed: list[tuple[int, Domain]] | None = None,
         most_nodes: float = math.inf,
     ) -> None:
-        """Nothing bounded yet but the regions as a whole; `enough` as in `DomainBounds`, which bounds whole domains for `closed`.
+        """Open a tree of one domain for each root, whose regions as a whole are bounded already.
 
-        A subproblem is left where it has more than `most_nodes` domains.
+        Args:
+            roots: subproblems, with what is known of bounds.
+            name: of the engine that answers for what is proved.
+            strong_branching_candidates: as above.
+            threshold: as in `DomainBounds`.
+            closed: as above; whole domains are bounded then (see `DomainBounds`).
+            most_nodes: a subproblem that has more domains is abandoned.
         """
         self.state = state = roots[0].state
-        self.name, self.widths, self.closed, self.most_nodes = name, widths, closed, most_nodes
-        most = max([state.settings.relu_split.fsb_candidates, *(width for _, width in widths)])
-        self.bounds = DomainBounds(roots, enough, closed is not None, most)
+        self.name, self.closed, self.most_nodes = name, closed, most_nodes
+        self.strong_branching_candidates = strong_branching_candidates
+        most = max([state.settings.relu_split.fsb_candidates, *(width for _, width in strong_branching_candidates)])
+        self.bounds = DomainBounds(roots, threshold, closed is not None, most)
         self.tree = Tree(roots)
         self.team = Team(self.bounds.bound_batches, helpers_for(state.settings.threads))
         states = {id(root.state): root.state for root in roots}
@@ -81,7 +90,7 @@ class ReluSearch:
     @property
     def _widths(self) -> tuple[tuple[int, int], ...]:
         """Strong branching compares bounds of the next parts alone, which leads astray what `babsr` sees coming."""
-        return () if self.bounds.branching == "babsr" else self.widths
+        return () if self.bounds.branching == "babsr" else self.strong_branching_candidates
 
     def remaining(self) -> float:
         """Seconds of search still needed if the lowest open value rises on as in the last three quarters of its course.
@@ -93,7 +102,7 @@ class ReluSearch:
         now, value = self.lower_bound_history[-1]
         before, lowest = next(point for point in self.lower_bound_history if point[0] >= now / 4)  # it has plateaus
         rise = (value - lowest) / (now - before) if now > before else 0.0
-        return (max(self.state.goal, self.bounds.enough) - value) / rise if rise > 0 else math.inf
+        return (max(self.state.goal, self.bounds.threshold) - value) / rise if rise > 0 else math.inf
 
     def _run(self, deadline: float, began: float) -> None:
         state = self.state
@@ -103,13 +112,13 @@ class ReluSearch:
         batch = 8
         while self.tree.heap and not self._done and state.elapsed < deadline:
             width = next((width for until, width in self._widths if self.splits < until), 1)
-            taken = self.tree.pop(max(1, batch // (2 * width)), max(state.goal, self.bounds.enough))
+            taken = self.tree.pop(max(1, batch // (2 * width)), max(state.goal, self.bounds.threshold))
             if not taken:
                 break
             batch = min(2 * batch, self.batch)
             self.splits += len(taken)
             self._split(taken, width)
-            self._leave()
+            self._abandon()
             self.tree.report(self.name)
             if self.tree.heap:
                 self.lower_bound_history.append((state.elapsed - began, self.tree.heap[0][0]))
@@ -117,18 +126,18 @@ class ReluSearch:
         if not self.tree.heap:
             self.tree.report(self.name)
 
-    def _leave(self) -> None:
+    def _abandon(self) -> None:
         """Leave the subproblems that are too hard, and those of queries that are answered while others are not."""
         answered = {key for key, solver in self.leaves.items() if solver.state.done} if len(self.leaves) > 1 else set()
         for subproblem, root in enumerate(self.tree.roots):
             if self.nodes[subproblem] > self.most_nodes or id(root.state) in answered:
-                self.tree.leave(subproblem)
+                self.tree.abandon(subproblem)
 
     def _begin(self, deadline: float) -> None:
         """Bound and queue the roots."""
         for subproblem, root in enumerate(self._roots(deadline)):
             self._queue(subproblem, root)
-        self._leave()
+        self._abandon()
         self.tree.report(self.name)
 
     def _roots(self, deadline: float) -> list[Domain]:
@@ -141,7 +150,7 @@ class ReluSearch:
             plain = self._bound_many(subproblems, [whole] * len(subproblems), options)
             self.bounds.use_balls(self._lack(roots) <= _BALL_GAIN * self._lack(plain))
         for _ in range(_ROOT_ROUNDS):
-            again = [k for k in subproblems if roots[k].half is not None and not self.bounds.settled(roots[k])]
+            again = [k for k in subproblems if roots[k].halfspace is not None and not self.bounds.is_verified(roots[k])]
             if not again or self.state.elapsed > deadline:
                 break
             for k, root in zip(again, self._bound_many(again, [roots[k] for k in again], options), strict=True):
@@ -180,9 +189,9 @@ class ReluSearch:
         children: list[Domain] = []
         subproblems: list[int] = []
         for (subproblem, domain), branches in zip(taken, candidates, strict=True):
-            children += [domain.part(branch, sign) for branch in branches for sign in (1, -1)]
+            children += [domain.child(branch, sign) for branch in branches for sign in (1, -1)]
             subproblems += [subproblem] * (2 * len(branches))
-        fresh = iter(self._bound(subproblems, children, options, parts=True, coarse=coarse))
+        fresh = iter(self._bound(subproblems, children, options, siblings=True, coarse=coarse))
         return [[[next(fresh), next(fresh)] for _ in branches] for branches in candidates]
 
     def _best(self, parent: Domain, options: list[list[Domain]]) -> int:
@@ -199,16 +208,16 @@ class ReluSearch:
         subproblems: list[int],
         domains: list[Domain],
         options: AlphaCrown,
-        parts: bool = False,
+        siblings: bool = False,
         coarse: bool = False,
     ) -> list[Domain]:
         """Domains with new bounds, every process its share; inputs found on the way are offered.
 
-        `parts` as in `Batch`, `coarse` as in `BoundRequest`.
+        `siblings` as in `Batch`, `coarse` as in `BoundRequest`.
         """
         state, fresh = self.state, list(domains)
-        cut = [k for k, domain in enumerate(domains) if domain.half is not None]
-        whole = [k for k, domain in enumerate(domains) if domain.half is None]
+        cut = [k for k, domain in enumerate(domains) if domain.halfspace is not None]
+        whole = [k for k, domain in enumerate(domains) if domain.halfspace is None]
         groups = [group for group in (cut, whole) if group]  # those that are bounded over half-spaces cost more
         count = max(1, min(self.team.size, len(domains) // _SHARE))
         shares: list[list[list[int]]] = [[] for _ in range(count)]
@@ -216,7 +225,7 @@ class ReluSearch:
             BoundRequest([], options, state.upper, state.search_radius, coarse) for _ in range(count)
         ]
         for group in groups:
-            batch = Batch.of([subproblems[k] for k in group], [domains[k] for k in group], parts)
+            batch = Batch.of([subproblems[k] for k in group], [domains[k] for k in group], siblings)
             for share, request, part in zip(shares, requests, _parts(len(group), count), strict=True):
                 if part.start < part.stop:
                     share.append(group[part])
@@ -250,17 +259,17 @@ class ReluSearch:
     def _done(self) -> bool:
         """Whether the queries are settled; a search for more than that goes on to the end of its tree."""
         states = [solver.state for solver in self.leaves.values()]
-        return all(state.done and (self.bounds.enough == 0 or state.witness is not None) for state in states)
+        return all(state.done and (self.bounds.threshold == 0 or state.witness is not None) for state in states)
 
     def _queue(self, subproblem: int, domain: Domain) -> None:
         """Close, solve or queue a domain."""
-        settled = self.bounds.settled(domain)
-        if not settled and domain.branches:
+        verified = self.bounds.is_verified(domain)
+        if not verified and domain.branches:
             self.tree.push(subproblem, domain)
             return
         if self.closed is not None:
             self.closed.append((subproblem, domain))
-        if settled:
+        if verified:
             self.tree.close(subproblem, domain.value)
         else:
             self._leaf(subproblem, domain)

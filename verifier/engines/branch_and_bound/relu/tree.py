@@ -66,7 +66,7 @@ class Tree:
             taken.append((subproblem, domain))
         return taken
 
-    def leave(self, subproblem: int) -> None:
+    def abandon(self, subproblem: int) -> None:
         """Give a subproblem up: nothing more is reported of it, and its domains are dropped."""
         self.left.add(subproblem)
 

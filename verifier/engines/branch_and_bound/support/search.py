@@ -56,7 +56,7 @@ class SupportSearch:
         self.radius = int(min(region.ball.radius + 1e-9, pixels))
         self.whole = self.radius == pixels  # no input lies outside of the ball
         self.stack = RegionBatch.of([(self.known, region)], exact=True)
-        self.fast_losses = RoundingLoss.of(self.known.fast, self.stack.inputs, self.stack.bounds).loss
+        self.fast_losses = RoundingLoss.of(self.known.float32_network, self.stack.inputs, self.stack.bounds).loss
         self.rows, self.offset = state.rows(subproblems)
         self.least = [math.inf] * len(subproblems)  # lowest bound of what was settled
         self.queue = Queue()
@@ -95,7 +95,7 @@ class SupportSearch:
                     value = min(math.inf if self.whole else self.radius + 1, self.state.goal)
                 self.state.raise_lower_bound(subproblem, value, self.name)
 
-    def _settle(self, domain: SupportDomain, bound: float) -> None:
+    def _close(self, domain: SupportDomain, bound: float) -> None:
         """The domain, or all of it that is not queued, has no input of a lower violation."""
         self.least[domain.subproblem] = min(self.least[domain.subproblem], bound)
 
@@ -124,14 +124,14 @@ class SupportSearch:
                 Start.output(self.network, self.rows[subproblems], self.offset[subproblems]),
                 bounds,
                 options=_STEPS,
-                fast=self.known.fast,
+                float32_network=self.known.float32_network,
                 losses=self.stack.losses,
             )
             lower, row = best.bound.max(-1)
             open_ = lower <= 0
             for domain, bound in zip(domains, lower.tolist(), strict=True):
                 if bound > 0:
-                    self._settle(domain, bound)
+                    self._close(domain, bound)
                     self.queue.close(domain)
             if not bool(open_.any()):
                 return
@@ -145,7 +145,7 @@ class SupportSearch:
             self._split(left, inputs.rows(index), status[index], form, lower[index].tolist())
 
     def _crown(self, inputs: InputSet) -> Bounds:
-        return crown(self.known.fast, inputs, self.stack.bounds.expand(len(inputs)), self.fast_losses)
+        return crown(self.known.float32_network, inputs, self.stack.bounds.expand(len(inputs)), self.fast_losses)
 
     def _box_bounds(self, domains: Sequence[SupportDomain], inputs: InputSet) -> Bounds:
         """Bounds on boxes, those of a support computed once for all subproblems."""
@@ -162,7 +162,7 @@ class SupportSearch:
 
     def _offer(self, subproblems: Tensor, points: Tensor) -> None:
         """The most unsafe of the points where bounds are attained."""
-        outputs = evaluate(self.known.fast, points.to(self.known.fast.dtype)).to(self.rows.dtype)
+        outputs = evaluate(self.known.float32_network, points.to(self.known.float32_network.dtype)).to(self.rows.dtype)
         violation = (
             torch.matmul(self.rows[subproblems], outputs.unsqueeze(-1)).squeeze(-1) + self.offset[subproblems]
         ).amax(-1)
@@ -197,7 +197,7 @@ class SupportSearch:
             if alone[k] > 0:  # the rest of the parts, from some pixel on, is proved already
                 parts = bounds_by_first(alone[k], gains, self.radius - domain.chosen)
                 first = int((parts <= 0).sum())
-                self._settle(domain, float(parts[first]))
+                self._close(domain, float(parts[first]))
                 parts = parts[:first]
             else:
                 first = heavier_half(gains)
@@ -208,7 +208,7 @@ class SupportSearch:
             self.queue.close(domain)
 
     def _by_phases(self, deadline: float) -> None:
-        """Some of the boxes, side by side in one tree over ReLU phases."""
+        """Some of the boxes, batched in one tree over ReLU phases."""
         domains, self.boxes = self.boxes[:_BOXES], self.boxes[_BOXES:]
         self.state.count("boxes", len(domains))
         if not self.relus.relus:  # nothing to split: where one row's bound does not do, an LP must
@@ -228,7 +228,7 @@ class SupportSearch:
         for domain, root in zip(domains, roots, strict=True):
             self.queue.close(domain)
             if root.subproblem.lower > 0:
-                self._settle(domain, root.subproblem.lower)
+                self._close(domain, root.subproblem.lower)
             else:
                 self.queue.left.add(domain.subproblem)
                 if root.state.witness is not None:

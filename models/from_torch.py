@@ -98,7 +98,7 @@ class _Tracer:
         self.affine([(self.last, operator)], None, operator.out_shape)
 
 
-def live_network(module: nn.Module, image: tuple[int, ...]) -> Network:
+def from_torch(module: nn.Module, image: tuple[int, ...]) -> Network:
     """The module as a `Network` whose weights are the module's own tensors, in the module's precision.
 
     Raises:

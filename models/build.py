@@ -17,7 +17,7 @@ from .train import Listener, train
 
 
 @dataclass(frozen=True)
-class Produced:
+class BuiltModel:
     """A trained network, its card, and the seconds of the training alone."""
 
     network: nn.Sequential
@@ -25,7 +25,7 @@ class Produced:
     seconds: float
 
 
-def produce(
+def build_model(
     recipe: Recipe,
     training: Dataset,
     test: Dataset,
@@ -34,7 +34,7 @@ def produce(
     folder: Path | None = None,
     device: str = "cpu",
     listener: Listener | None = None,
-) -> Produced:
+) -> BuiltModel:
     """Train, measure and write.
 
     Args:
@@ -56,4 +56,4 @@ def produce(
     seconds = time.perf_counter() - began
     card = make_card(network, recipe, training, test)
     write_onnx(network, test.images.shape[1:], card, out)
-    return Produced(network, card, seconds)
+    return BuiltModel(network, card, seconds)
