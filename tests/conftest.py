@@ -5,6 +5,7 @@ it is said otherwise. `make soundness` runs them; `python -m benchmarks mutants`
 """
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -12,22 +13,25 @@ os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 # What these test is of use to people, but no verdict or bracket depends on it, or no more than other files test.
 NOT_OF_ANSWERS = {
-    "test_batch.py",
-    "test_cli.py",
-    "test_comparison.py",
-    "test_examples.py",
-    "test_fuzz.py",
-    "test_geometry.py",
-    "test_installation.py",
-    "test_layout.py",
-    "test_models.py",
-    "test_progress.py",
-    "test_training.py",
-    "test_workers.py",
+    "cli/test_cli.py",
+    "laws/test_fuzz.py",
+    "models/test_comparison.py",
+    "models/test_geometry.py",
+    "models/test_models.py",
+    "models/test_training.py",
+    "project/test_examples.py",
+    "project/test_installation.py",
+    "project/test_layout.py",
+    "verifier/batch/test_batch.py",
+    "verifier/engines/test_progress.py",
+    "verifier/parallel/test_pool.py",
 }
+
+
+FOLDER = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if item.path.name not in NOT_OF_ANSWERS:
+        if item.path.relative_to(FOLDER).as_posix() not in NOT_OF_ANSWERS:
             item.add_marker("soundness")

@@ -174,7 +174,9 @@ def soundness_files() -> list[str]:
     assert spec is not None and spec.loader is not None
     marks = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(marks)
-    return sorted({file.name for file in path.parent.glob("test_*.py")} - marks.NOT_OF_ANSWERS)
+    return sorted(
+        {f.relative_to(path.parent).as_posix() for f in path.parent.rglob("test_*.py")} - marks.NOT_OF_ANSWERS
+    )
 
 
 def _spread(faults: Sequence[Fault]) -> list[Fault]:

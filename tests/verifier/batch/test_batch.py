@@ -240,7 +240,7 @@ def test_a_model_that_changed_is_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_vnncomp_folders(tmp_path: Path) -> None:
-    from test_cli import write_property
+    from command_line import write_property
 
     from advverify.models.zoo import path_of
 
@@ -372,11 +372,11 @@ def test_the_page_in_a_browser(undisturbed: Path, tmp_path: Path, width: int) ->
 
 def test_vnncomp_scripts(tmp_path: Path) -> None:
     """The competition's harness: prepare and run, with this environment in the place of the installed one."""
-    from test_cli import write_property
+    from command_line import write_property
 
     from advverify.models.zoo import path_of
 
-    here = Path(__file__).parents[1]
+    here = Path(__file__).parents[3]
     scripts = tmp_path / "examples" / "vnncomp"
     shutil.copytree(here / "examples" / "vnncomp", scripts)
     binaries = tmp_path / ".venv" / "bin"

@@ -73,3 +73,15 @@ def forward_exactly(network: Network, x: list[Fraction]) -> list[list[Fraction]]
             assert isinstance(node, Max)
             values.append([max(values[node.input][int(m)] for m in window) for window in node.windows])
     return values
+
+
+def deep(seed: int) -> Network:
+    """Six inputs, three layers of ten ReLUs, three outputs."""
+    rng = np.random.default_rng(seed)
+    b = NetworkBuilder((6,))
+    node = 0
+    for size in (10, 10, 10, 3):
+        weight = rng.normal(size=(size, b.size(node))) * 1.4 / np.sqrt(b.size(node))
+        node = b.affine([node], [Dense(tensor(weight))], rng.normal(size=size) * 0.2)
+        node = b.relu(node) if size > 3 else node
+    return b.finish(node)

@@ -12,8 +12,8 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from test_proofs import base, repack, subject, unpack
-from test_statements import linear
+from onnx_networks import linear
+from proof_files import base, repack, subject, unpack
 
 from advverify.verifier.api import certify
 from advverify.verifier.checker import Rejected

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from networks import KINDS, random_network
-from test_halfspace import deep
+from networks import KINDS, deep, random_network
 from torch import Tensor
 
 from advverify.verifier.api import certify, distance

@@ -81,3 +81,14 @@ def write_network(path: Path, kind: str, seed: int) -> Path:
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
     return path
+
+
+def linear(path: Path, weight: np.ndarray, bias: np.ndarray, double: bool = False) -> Path:
+    """y = W x + b as a file; no ReLU."""
+    dtype, kind = (np.float64, TensorProto.DOUBLE) if double else (np.float32, TensorProto.FLOAT)
+    entries = [numpy_helper.from_array(a.astype(dtype), n) for n, a in (("w", weight), ("b", bias))]
+    node = helper.make_node("Gemm", ["x", "w", "b"], ["y"], transB=1)
+    ends = [helper.make_tensor_value_info(n, kind, [1, k]) for n, k in zip("xy", weight.shape[::-1], strict=True)]
+    graph = helper.make_graph([node], "g", ends[:1], ends[1:], entries)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PACKAGES = ("verifier", "models", "cli")
 FLOOR = {"advverify.verifier": 0, "advverify.models": 1, "advverify.cli": 2}
 PICTURE = (ROOT / "ARCHITECTURE.md").read_text()

@@ -10,21 +10,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from command_line import run
+from command_line import run, write_property
 from onnx_networks import write_network
 
 from advverify.models.zoo import path_of
 from advverify.verifier.api import Model
-
-PROPERTY = "".join(f"(declare-const X_{i} Real)" for i in range(64)) + "".join(
-    f"(declare-const Y_{i} Real)" for i in range(10)
-)
-
-
-def write_property(path: Path, low: float, high: float, output: str) -> Path:
-    box = "".join(f"(assert (>= X_{i} {low}))(assert (<= X_{i} {high}))" for i in range(64))
-    path.write_text(PROPERTY + box + output)
-    return path
 
 
 def test_certify_and_json(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import KINDS, random_network
+from networks import KINDS, deep, random_network
 from scipy.optimize import linprog
 
 from advverify.verifier.api import certify, distance
@@ -15,10 +15,7 @@ from advverify.verifier.bounds import InputSet, crown, halfspace
 from advverify.verifier.bounds.halfspace import HalfSpaces
 from advverify.verifier.engines import Settings
 from advverify.verifier.engines.branch_and_bound.relu import bounds as domain_bounds
-from advverify.verifier.network.builder import NetworkBuilder, tensor
 from advverify.verifier.network.evaluate import evaluate_all, predict
-from advverify.verifier.network.nodes import Network
-from advverify.verifier.network.operators import Dense
 from advverify.verifier.norms import get_norm
 from advverify.verifier.specification import NormBall, Region, Threat
 
@@ -103,18 +100,6 @@ def test_bounds_hold_in_the_half_space(kind: str, name: str) -> None:
             assert bool((values[node] >= interval.lower - 1e-9).all() and (values[node] <= interval.upper + 1e-9).all())
             tighter += int((interval.lower > whole[node].lower + 1e-6).sum())
     assert tighter > 0
-
-
-def deep(seed: int) -> Network:
-    """Six inputs, three layers of ten ReLUs, three outputs."""
-    rng = np.random.default_rng(seed)
-    b = NetworkBuilder((6,))
-    node = 0
-    for size in (10, 10, 10, 3):
-        weight = rng.normal(size=(size, b.size(node))) * 1.4 / np.sqrt(b.size(node))
-        node = b.affine([node], [Dense(tensor(weight))], rng.normal(size=size) * 0.2)
-        node = b.relu(node) if size > 3 else node
-    return b.finish(node)
 
 
 @pytest.mark.parametrize("norm", ["1", "2", "inf"])

@@ -3,6 +3,7 @@
 import subprocess
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
+from pathlib import Path
 
 import torch
 
@@ -18,3 +19,14 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     finally:
         torch.set_num_threads(threads)
     return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+
+
+PROPERTY = "".join(f"(declare-const X_{i} Real)" for i in range(64)) + "".join(
+    f"(declare-const Y_{i} Real)" for i in range(10)
+)
+
+
+def write_property(path: Path, low: float, high: float, output: str) -> Path:
+    box = "".join(f"(assert (>= X_{i} {low}))(assert (<= X_{i} {high}))" for i in range(64))
+    path.write_text(PROPERTY + box + output)
+    return path

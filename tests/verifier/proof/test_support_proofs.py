@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import nearest
-from test_proofs import corrupt, query, repack, subject, truth, unpack, unreached
+from proof_files import corrupt, query, repack, subject, truth, unpack, unreached
 
 from advverify.verifier.checker import Rejected, check
 from advverify.verifier.checker.region import Region

@@ -7,8 +7,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
+from convolutional import convolutional, regions, windowed_node
 from networks import KINDS, random_network
-from test_receptive_field import convolutional, regions, windowed_node
 
 from advverify.verifier.bounds import InputSet, crown, forward, lipschitz
 from advverify.verifier.bounds.activation_balls import NodeBalls, ReluBall

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from test_halfspace import deep
+from networks import deep
 
 from advverify.verifier import cascade
 from advverify.verifier.engines import Settings

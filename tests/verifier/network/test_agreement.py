@@ -11,8 +11,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from onnx_graphs import build, classifier, node, weights
 from onnx_networks import FILE_KINDS, write_network
-from test_import import build, classifier, node, weights
 
 from advverify.verifier.api import Model
 from advverify.verifier.errors import InvalidModel

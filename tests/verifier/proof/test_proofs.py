@@ -1,11 +1,7 @@
 """Proofs: what the checker accepts is true, by brute force, whatever was done to the file; and true proofs pass."""
 
-import io
 import json
-import zipfile
-from functools import cache
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
@@ -15,8 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import numpy_helper
-from onnx_networks import FILE_KINDS, write_network
-from oracle import lowest, nearest
+from onnx_networks import FILE_KINDS
+from oracle import lowest
+from proof_files import base, corrupt, folder, query, repack, subject, truth, unpack, unreached
 
 from advverify.models.zoo import names, path_of
 from advverify.verifier.api import certify, distance
@@ -25,41 +22,13 @@ from advverify.verifier.checker.arithmetic import Relaxation
 from advverify.verifier.checker.network import Network
 from advverify.verifier.checker.region import Region
 from advverify.verifier.engines import Settings
-from advverify.verifier.network.evaluate import evaluate, predict
+from advverify.verifier.network.evaluate import evaluate
 from advverify.verifier.network.onnx_reader import read_onnx
 from advverify.verifier.norms import get_norm
 from advverify.verifier.outcome import Trust, Verdict
-from advverify.verifier.proof import prover
 from advverify.verifier.proof.leaf_duals import leaf_duals
 from advverify.verifier.proof.prover import Unproved, prove
-from advverify.verifier.query import Objective, Query
-from advverify.verifier.specification import Threat, robustness
-
-
-@cache
-def folder() -> Path:
-    return Path(mkdtemp())
-
-
-@cache
-def subject(kind: str, seed: int) -> tuple[Path, np.ndarray, int]:
-    """A network, an image, and its class."""
-    path = write_network(folder() / f"{kind}{seed}.onnx", kind, seed)
-    network = read_onnx(path)
-    image = np.random.default_rng(1000 + seed).random(network.input_size)
-    return path, image, int(predict(network, torch.tensor(image)[None]))
-
-
-def query(kind: str, seed: int, norm: str, radius: float) -> Query:
-    path, image, label = subject(kind, seed)
-    specification = robustness(image, label, Threat(norm, radius), 3)
-    return Query(read_onnx(path), specification, Objective.FEASIBILITY, path)
-
-
-@cache
-def truth(kind: str, seed: int, norm: str) -> float:
-    path, image, label = subject(kind, seed)
-    return nearest(read_onnx(path), image, label, norm)
+from advverify.verifier.specification import Threat
 
 
 def values_of(network: Network, x: np.ndarray) -> list[np.ndarray]:
@@ -258,79 +227,6 @@ def test_few_inputs_are_proved_by_halving_boxes(tmp_path: Path) -> None:
 
 
 # -- corruption ---------------------------------------------------------------------------------------------------
-
-
-def unpack(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    with zipfile.ZipFile(path) as archive:
-        header = json.loads(archive.read("header.json"))
-        names = [name for name in archive.namelist() if name.endswith(".npy")]
-        return header, {n[:-4]: np.lib.format.read_array(io.BytesIO(archive.read(n))) for n in names}
-
-
-def repack(path: Path, header: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("header.json", json.dumps(header))
-        for name, array in arrays.items():
-            buffer = io.BytesIO()
-            np.lib.format.write_array(buffer, array)
-            archive.writestr(f"{name}.npy", buffer.getvalue())
-
-
-@cache
-def base(kind: str, seed: int, boxes: bool) -> tuple[Path, float, float]:
-    """A proof that needs splits, the radius it proves, and the exact distance."""
-    exact = truth(kind, seed, "inf")
-    radius = (0.9 if boxes else 0.999) * exact
-    path = folder() / f"{kind}{seed}{boxes}.proof"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prover, "_FEW_INPUTS", 20 if boxes else 0)
-        if boxes:
-            patch.setattr(prover._Prover, "_goals", lambda *_: False)
-        prove(query(kind, seed, "inf", radius), subject(kind, seed)[0], 20.0).save(path)
-    assert not boxes or "boxes" in {step["kind"] for step in unpack(path)[0]["cases"][0]["steps"]}
-    return path, radius, exact
-
-
-@cache
-def least(model: Path, low: bytes, high: bytes, row: bytes) -> float:
-    """Brute force, once a statement."""
-    return lowest(read_onnx(model), np.frombuffer(low), np.frombuffer(high), np.frombuffer(row))
-
-
-def unreached(
-    model: Path, low: np.ndarray, high: np.ndarray, header: dict[str, Any], arrays: dict[str, np.ndarray]
-) -> bool:
-    """By brute force: whether no input of a box reaches any unsafe set of a proof's first case."""
-    sets = [(arrays[f"0.matrix.{p}"], arrays[f"0.offset.{p}"]) for p in range(header["cases"][0]["polytopes"])]
-    return all(
-        any(
-            least(model, low.tobytes(), high.tobytes(), row.tobytes()) > d - 1e-9
-            for row, d in zip(matrix, offset, strict=True)
-        )
-        for matrix, offset in sets
-    )
-
-
-def corrupt(rng: np.random.Generator, header: dict[str, Any], arrays: dict[str, np.ndarray], among: str = "") -> None:
-    """One random change to an array of the proof (one whose name holds `among`), keeping its type."""
-    name = str(rng.choice(sorted(name for name in arrays if among in name)))
-    array = arrays[name].copy()
-    if array.size == 0:
-        return
-    place = tuple(int(rng.integers(n)) for n in array.shape)
-    match int(rng.integers(5)):
-        case 0:
-            factor = rng.choice([0.5, 2.0, -1.0])
-            array[place] = array[place] ^ 1 if array.dtype.kind in "iu" else array[place] * factor
-        case 1:
-            array[place] = np.array(rng.integers(-2, 3)).astype(array.dtype)
-        case 2:
-            array = np.delete(array, place[0], axis=0)
-        case 3:
-            array = array[::-1].copy()
-        case _:
-            array = rng.permutation(array)
-    arrays[name] = array
 
 
 @pytest.mark.parametrize("boxes", [False, True])

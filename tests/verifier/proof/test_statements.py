@@ -11,9 +11,9 @@ import pytest
 from command_line import run
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import TensorProto, helper, numpy_helper
+from onnx_networks import linear
+from proof_files import repack, unpack
 from scipy.optimize import linprog
-from test_proofs import repack, unpack
 
 from advverify.models.zoo import path_of
 from advverify.verifier.api import Model, certify, distance, verify
@@ -33,17 +33,6 @@ from advverify.verifier.specification import Disjunct, Polytope, Specification, 
 from advverify.verifier.specification import Region as Asked
 
 QUICK = Settings(timeout=10, threads=1)
-
-
-def linear(path: Path, weight: np.ndarray, bias: np.ndarray, double: bool = False) -> Path:
-    """y = W x + b as a file; no ReLU."""
-    dtype, kind = (np.float64, TensorProto.DOUBLE) if double else (np.float32, TensorProto.FLOAT)
-    entries = [numpy_helper.from_array(a.astype(dtype), n) for n, a in (("w", weight), ("b", bias))]
-    node = helper.make_node("Gemm", ["x", "w", "b"], ["y"], transB=1)
-    ends = [helper.make_tensor_value_info(n, kind, [1, k]) for n, k in zip("xy", weight.shape[::-1], strict=True)]
-    graph = helper.make_graph([node], "g", ends[:1], ends[1:], entries)
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
-    return path
 
 
 @pytest.fixture(scope="module")
