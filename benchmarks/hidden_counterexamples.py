@@ -131,13 +131,13 @@ def words(subject: Planted, timeout: float) -> Iterator[tuple[str, Verdict]]:
     """The verdict of every engine set and of both arithmetics on a planted network."""
     model = Model(subject.path)
     for engines in engine_sets():
-        for executed in (False, True):
+        for float32 in (False, True):
             settings = Settings(timeout=timeout)
             outcome = certify(
                 model,
                 subject.center,
                 0,
-                Threat("inf", subject.eps, float32=executed),
+                Threat("inf", subject.eps, float32=float32),
                 settings=settings,
                 engines=engines,
             )

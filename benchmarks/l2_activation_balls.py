@@ -1,4 +1,4 @@
-"""What l2 balls around the values of nodes buy (`verifier.bounds.activation_balls`): certificates on Lipschitz networks, with and without.
+"""What l2 balls around the values of nodes buy (`verifier.bounds.activation_balls`): certificates with and without them.
 
 Three networks of `models` that are 1-Lipschitz by construction, trained on digits here, and an ordinary one of the zoo.
 """

@@ -46,7 +46,8 @@ def study(forward: bd.Forward, images: Tensor, labels: Tensor, options: Options)
     edge = bd.nearest_boundary(forward, images, labels)
     if len(edge.points) < 2:
         raise InvalidInput(
-            f"a boundary was found from {len(edge.points)} of {len(images)} images; geometry takes at least two: give more images"
+            f"a boundary was found from {len(edge.points)} of {len(images)} images, and geometry takes at least two: give more "
+            "images"
         )
     normal = bd.normals(forward, edge)
     median = float(edge.distance.median())

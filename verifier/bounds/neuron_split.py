@@ -135,10 +135,10 @@ class NeuronTrees:
         self._store(trees, torch.zeros_like(trees), self.phases[:, 0], None, torch.full((len(trees),), -torch.inf))
         for _ in range(self.options.rounds):
             value, worst = self.bound.min(1)
-            settled = value >= 0
-            settled |= settled.roll(len(settled) // 2)  # by the neuron's other tree
+            verified = value >= 0
+            verified |= verified.roll(len(verified) // 2)  # by the neuron's other tree
             exact = value >= self.attained - self.options.gap * self.attained.abs()
-            open_ = ~settled & ~exact & (self.branch[trees, worst] >= 0)
+            open_ = ~verified & ~exact & (self.branch[trees, worst] >= 0)
             if time.perf_counter() > deadline or self.phases.numel() > _LEAF_ENTRIES or not bool(open_.any()):
                 return
             tree, leaf = trees[open_], worst[open_]

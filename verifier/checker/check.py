@@ -2,7 +2,7 @@
 
 A proof is a zip archive of numpy arrays and a JSON header:
 
-    format, version    "advverify-proof", 3
+    format, version    "advverify-proof", 4
     model_sha256       of the ONNX file
     about              words for people (image, label, data set); nothing is concluded from it
     cases              a list; for each case c
@@ -10,7 +10,7 @@ A proof is a zip archive of numpy arrays and a JSON header:
         norm, radius       of the ball (its center in the box), or null; arrays c.lower, c.upper (the box), c.center
         channels           entries that norm 0 counts as one pixel, plane after plane
         polytopes          their number; arrays c.matrix.p, c.offset.p: unsafe is matrix y <= offset, every row
-        executed           whether y is what any execution in the file's own precision gives (see `execution`), or exact
+        float32           whether y is what any execution in the file's own precision gives (see `execution`), or exact
         claim              "safe", or "distance": the same, written as the lower side of a distance
         steps              in order:
             {"kind": "crown"}                       CROWN bounds of every open neuron, computed here
@@ -53,7 +53,7 @@ from .network import Array, Network, Rejected
 from .region import Region
 from .statement import Source, Statement, whole
 
-FORMAT, VERSION = "advverify-proof", 3
+FORMAT, VERSION = "advverify-proof", 4
 _LARGEST = 1 << 32  # bytes of a file when unpacked
 _HEADER = 1 << 24
 _LEAVES = 64  # leaves that are refined together
@@ -175,7 +175,7 @@ class Case:
         self.relaxation = Relaxation(network, self.region)
         self.bounds = self.relaxation.start()
         self.statement = replace(self.statement, precision="float64" if network.double else "float32")
-        if self.statement.executed:
+        if self.statement.float32:
             self.bounds = self.relaxation.crown(self.bounds)
             self.unsafe = [
                 (matrix, widened(offset, execution_error(self.relaxation, self.bounds, matrix)))

@@ -42,7 +42,7 @@ def region_difference(proved: Statement, asked: Statement) -> str | None:
     """Why a region that was asked about is not one that was proved, or None."""
     if len(proved.lower) != len(asked.lower):
         return f"the proof is about {len(proved.lower)} inputs, the question about {len(asked.lower)}"
-    if asked.executed and not proved.executed:
+    if asked.float32 and not proved.float32:
         return f"the proof is about exact arithmetic, the question about executions in {proved.precision}"
     if proved.norm is not None and asked.norm is not None:
         found = _ball_difference(proved, asked)

@@ -41,7 +41,7 @@ class Statement:
         radius: of the ball; infinite where there is none.
         channels: entries that norm 0 counts as one pixel.
         unsafe: polytopes of outputs.
-        executed: whether outputs are those of any execution in the file's own precision, or exact.
+        float32: whether outputs are those of any execution in the file's own precision, or exact.
         distance: whether it was written as the lower side of a distance.
         precision: name of the file's own precision.
     """
@@ -53,7 +53,7 @@ class Statement:
     radius: float
     channels: int
     unsafe: tuple[Polytope, ...]
-    executed: bool = False
+    float32: bool = False
     distance: bool = False
     precision: str = "float32"
 
@@ -79,10 +79,10 @@ class Statement:
         for p in range(count):
             matrix = arrays.get(f"{name}.matrix.{p}", np.float64, (None, outputs))
             unsafe.append((matrix, arrays.get(f"{name}.offset.{p}", np.float64, (len(matrix),))))
-        executed, claim = entry["executed"], entry["claim"]
-        if type(executed) is not bool or claim not in CLAIMS:
+        float32, claim = entry["float32"], entry["claim"]
+        if type(float32) is not bool or claim not in CLAIMS:
             raise Rejected(f"case {name} does not say which outputs it is about, or what it claims")
-        statement = cls(lower, upper, norm, center, radius, channels, tuple(unsafe), executed, claim == "distance")
+        statement = cls(lower, upper, norm, center, radius, channels, tuple(unsafe), float32, claim == "distance")
         statement.refuse_nothing()
         return statement
 
@@ -118,8 +118,8 @@ class Statement:
         """The statement in one line."""
         tied = f" ({self.channels} channels a pixel)" if self.channels > 1 else ""
         ball = "" if self.norm is None else f" within {self.norm}-norm {self.radius!r}{tied} of the center"
-        executed = " in any execution" if self.executed else ""
-        return f"no input of the box{ball} reaches any of {len(self.unsafe)} unsafe sets{executed}"
+        float32 = " in any execution" if self.float32 else ""
+        return f"no input of the box{ball} reaches any of {len(self.unsafe)} unsafe sets{float32}"
 
     def lines(self, values: bool = False) -> list[str]:
         """Region, claim and arithmetic in words; with the values of the center or box, and every row, if asked to."""
@@ -143,7 +143,7 @@ class Statement:
         if self.distance:
             lines.append(f"distance: {self._distance_words()}")
         arithmetic = (
-            f"any execution of the file in {self.precision}" if self.executed else "exact, on the stored weights"
+            f"any execution of the file in {self.precision}" if self.float32 else "exact, on the stored weights"
         )
         return [*lines, f"arithmetic: {arithmetic}"]
 

@@ -106,7 +106,7 @@ class Milp:
                 self._prove(state, subproblems, bound)
 
     def _prove(self, state: SearchState, subproblems: list[Subproblem], value: float) -> None:
-        """No input of the subproblems that is of interest has a lower value; for margins, those above the upper side are of none."""
+        """Raise the subproblems: no input of interest has a lower value; margins above the upper side are of no interest."""
         if state.query.objective is Objective.MAX_MARGIN:
             value = min(value, state.upper)
         for subproblem in subproblems:

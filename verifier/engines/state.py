@@ -1,7 +1,7 @@
 """What engines share: the open (region, polytope) subproblems, the bracket, and the only two methods that move it.
 
-A bracket moves when `add_counterexample` accepts a point that the executor has re-run, or when `raise_lower_bound` raises a subproblem's
-lower bound.
+A bracket moves when `add_counterexample` accepts a point that the executor has re-run, or when `raise_lower_bound` raises a
+subproblem's lower bound.
 Values are violations max(C y - d) for FEASIBILITY and MAX_MARGIN (robust above 0), distances for MIN_DISTORTION.
 """
 
@@ -197,7 +197,7 @@ class SearchState:
             self.raise_lower_bound(subproblem, 0.0, engine)
 
     def add_counterexample(self, points: np.ndarray, engine: str, disjunct: Disjunct | None = None) -> bool:
-        """Execute candidate points (k, n) or (n,) of a disjunct, or of whatever disjunct they lie in; whether the upper side moved.
+        """Execute candidate points (k, n) or (n,) of a disjunct, or of whichever they lie in; whether the upper side moved.
 
         A point is cast to the executor's precision without leaving its region, executed by the executor, and counts only as
         what it is then.
@@ -258,7 +258,7 @@ class SearchState:
         return self.query.specification.with_radius(max(radius, 0.0)).region
 
     def rows(self, subproblems: Sequence[Subproblem]) -> tuple[Tensor, Tensor]:
-        """What is unsafe at or below 0: rows (subproblems, most rows, outputs) of the output plus offsets (subproblems, most rows)."""
+        """Matrices (subproblems, most rows, outputs) and offsets (subproblems, most rows): unsafe where all rows are <= 0."""
         matrix, offset = stack_polytopes([subproblem.polytope for subproblem in subproblems])
         dtype, device = self.network.dtype, self.network.device
         return torch.from_numpy(matrix).to(device, dtype), torch.from_numpy(offset).to(device, dtype)

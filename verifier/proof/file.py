@@ -45,7 +45,7 @@ class ProofFile:
             "radius": float(statement.radius) if ball else None,
             "channels": statement.channels,
             "polytopes": len(statement.unsafe),
-            "executed": statement.executed,
+            "float32": statement.float32,
             "claim": "distance" if statement.distance else "safe",
             "steps": [],
         }

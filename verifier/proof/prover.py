@@ -116,7 +116,7 @@ class _Prover:
         if not self.network.relus:
             self._without_splits()
             return
-        if not self.checked.entry["executed"]:  # else the checker has done so already
+        if not self.checked.entry["float32"]:  # else the checker has done so already
             self._add({"kind": "crown"}, {})
         region = self.disjunct.region
         if region.is_l0 or (region.is_box and self.network.input_size <= _FEW_INPUTS):
@@ -149,11 +149,11 @@ class _Prover:
             else:
                 self._parts(polytope)
         if rows:
-            settled, best = (np.array(column, dtype=np.int32) for column in zip(*rows, strict=True))
+            polytopes, best = (np.array(column, dtype=np.int32) for column in zip(*rows, strict=True))
             empty = np.zeros((len(rows), 0), dtype=np.float32)
             tree = np.arange(len(rows))
             arrays = pack(Leaves(tree, empty.astype(np.int8), empty, empty, best), np.zeros(0, np.int64))
-            self._add({"kind": "goals", "refine": False}, {**arrays, "polytopes": settled})
+            self._add({"kind": "goals", "refine": False}, {**arrays, "polytopes": polytopes})
 
     def _add(self, step: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
         """Write a step down and let the checker take it; a rejected step is taken back."""

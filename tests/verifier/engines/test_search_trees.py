@@ -224,7 +224,7 @@ def margin(kind: str, seed: int, eps: float, subproblem: int) -> float:
 @pytest.mark.parametrize("objective", [Objective.FEASIBILITY, Objective.MAX_MARGIN])
 @pytest.mark.parametrize("kind", ["mlp", "residual"])
 def test_pairs_of_halved_boxes_claim_their_own_margins(kind: str, objective: Objective) -> None:
-    """Subproblem by subproblem and after every few steps, against the exact margin; a subproblem's boxes, open and settled, cover its region."""
+    """After every few steps, against the exact margin; the boxes of a subproblem, open and closed, cover its region."""
     settled = 0
     for seed in range(3):
         state = state_of(kind, seed, 0.25, objective)
@@ -287,7 +287,7 @@ def test_bounds_of_other_centers_and_larger_balls_are_not_reused() -> None:
 
 
 def test_several_cases_of_one_search_have_regions_of_their_own() -> None:
-    """Two boxes, one of which is unsafe: subproblems are bounded over their own case's region, in one tree and in propagation."""
+    """Two boxes, one of them unsafe: subproblems are bounded over their own disjunct's region, in trees and propagation."""
     network = random_network("mlp", 2)
     row = np.array([[1.0, -1.0, 0.0]])
     regions = [Region(np.full(3, a), np.full(3, a + 0.15)) for a in (0.05, 0.4, 0.8)]

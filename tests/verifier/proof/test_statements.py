@@ -149,7 +149,7 @@ VACUOUS = {
     "channels that are no number": (header_change(channels=1.0), "channels"),
     "more sets than arrays": (header_change(polytopes=10**9), "cannot be read"),
     "a negative number of sets": (header_change(polytopes=-1), "polytopes"),
-    "executed in words": (header_change(executed="false"), "outputs"),
+    "float32 in words": (header_change(float32="false"), "outputs"),
     "no claim": (header_change(claim="true"), "claims"),
     "an old version": (lambda header, _: header.update(version=2), "version 2, not 3: write it again"),
     "version true": (lambda header, _: header.update(version=True), "version"),
@@ -198,7 +198,7 @@ def test_what_is_accepted_is_described_as_it_is(subject: tuple[Path, Path, np.nd
     assert "stays less than 0.1 below" in described(
         lambda _, a: [array_change(f"0.offset.{p}", -0.1)(_, a) for p in "01"]
     )
-    assert "any execution of the file in float32" in described(header_change(executed=True))
+    assert "any execution of the file in float32" in described(header_change(float32=True))
     assert "farther than 0.05" in described(header_change(claim="distance"))
     rows = described(lambda _, a: a.update({"0.matrix.0": 2 * a["0.matrix.0"]}))
     assert "2.0 Y_0 - 2.0 Y_1 <= 0.0" in rows and "on top" not in rows
@@ -235,7 +235,7 @@ def random_statement(rng: np.random.Generator, like: Statement | None = None) ->
     """On a grid of quarters, so that regions meet at their sides; near another one, if it is given."""
     if like is not None:
         changes: dict[str, Any] = {}
-        for name in rng.choice(["radius", "lower", "upper", "center", "norm", "channels", "unsafe", "executed"], 2):
+        for name in rng.choice(["radius", "lower", "upper", "center", "norm", "channels", "unsafe", "float32"], 2):
             match name:
                 case "radius":
                     changes["radius"] = like.radius + rng.choice([-0.25, 0.25, 0.0])
@@ -249,8 +249,8 @@ def random_statement(rng: np.random.Generator, like: Statement | None = None) ->
                     changes["channels"] = int(rng.integers(1, 3))
                 case "unsafe":
                     changes["unsafe"] = tuple((m, d + rng.choice([-0.25, 0, 0.25])) for m, d in like.unsafe)
-                case "executed":
-                    changes["executed"] = bool(rng.integers(2))
+                case "float32":
+                    changes["float32"] = bool(rng.integers(2))
         return replace(like, **changes)
     n = 4
     center = rng.integers(0, 5, n) / 4
@@ -290,7 +290,7 @@ def test_a_question_that_is_answered_is_contained() -> None:
         unsafe = [
             np.stack([(outputs @ m.T <= d).all(1) for m, d in statement.unsafe]).any(0) for statement in (proved, asked)
         ]
-        escapes |= bool((unsafe[1] & ~unsafe[0]).any()) or (asked.executed and not proved.executed)
+        escapes |= bool((unsafe[1] & ~unsafe[0]).any()) or (asked.float32 and not proved.float32)
         words = difference([proved], [asked])
         if escapes:
             planted += 1

@@ -23,7 +23,7 @@ _CLIPS = 2
 
 
 class InputSearch:
-    """Open boxes of one disjunct as tensors: bounds (boxes, n), proved value, subproblem, and the values proved on closed ones."""
+    """Open boxes of one disjunct as tensors: bounds (boxes, n), proved values, subproblems; and what closed ones proved."""
 
     def __init__(self, state: SearchState, disjunct: Disjunct, subproblems: list[Subproblem], name: str) -> None:
         self.state, self.disjunct, self.subproblems, self.name = state, disjunct, subproblems, name

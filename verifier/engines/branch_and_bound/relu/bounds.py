@@ -44,7 +44,7 @@ def refines(bounds: Bounds, network: Network) -> bool:
 
 
 class DomainBounds:
-    """Bounds of the domains of a tree: the subproblems of one disjunct, or those of several certification queries in one network.
+    """Bounds of the domains of a tree over the subproblems of one disjunct, or of several queries about one network.
 
     Attributes:
         state: of all subproblems; of several queries the first, which stands for all of them in what is asked.

@@ -50,7 +50,7 @@ class Tree:
         self.closed[subproblem] = min(self.closed.get(subproblem, float("inf")), value)
 
     def pop(self, count: int, goal: float) -> list[tuple[int, Domain]]:
-        """Up to `count` of the worst open domains, each with its subproblem; those already beyond the goal are closed on the way.
+        """Take up to `count` of the worst open domains, each with its subproblem; those beyond the goal are closed on the way.
 
         Those of subproblems that were left are dropped.
         """
