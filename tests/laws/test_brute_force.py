@@ -24,7 +24,7 @@ from advverify.verifier.network.operators import Dense
 from advverify.verifier.outcome import Verdict
 from advverify.verifier.specification import Threat, robustness
 
-FAST = Settings(timeout=20, gap=5e-7, threads=1)
+FAST = Settings(timeout=60, gap=5e-7, threads=1)
 
 
 def case(kind: str, seed: int) -> tuple[Network, np.ndarray, int]:
