@@ -81,6 +81,14 @@ def test_the_picture_is_of_this_house() -> None:
         assert (ROOT / file).exists() or (ROOT / "verifier" / file).exists(), f"ARCHITECTURE.md names {file}"
 
 
+def test_calls_stay_small() -> None:
+    """What is asked travels as one value, so that no call of the library needs a long list of arguments."""
+    for node in ast.walk(ast.parse((ROOT / "verifier" / "api.py").read_text())):
+        if isinstance(node, ast.FunctionDef):
+            count = len(node.args.posonlyargs) + len(node.args.args) + len(node.args.kwonlyargs)
+            assert count <= 8, f"{node.name} takes {count} arguments"
+
+
 def test_package_list_is_complete() -> None:
     listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     found = [name(p) for p in MODULES if p.name == "__init__.py"]
