@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx_networks import FILE_KINDS, write_network
 
 from advverify.models.zoo import names, path_of
-from advverify.verifier.api import Model, certify, distance
+from advverify.verifier.api import Model, certify, certify_all, distance
 from advverify.verifier.checker import check
 from advverify.verifier.checker.arithmetic import Relaxation
 from advverify.verifier.checker.execution import execution_error
@@ -129,6 +129,25 @@ def test_robust_in_exact_arithmetic_but_not_in_float32(tmp_path: Path) -> None:
     assert certify(path, image, 0, Threat("inf", 0.0003, float32=True), settings=quick).verdict is not Verdict.ROBUST
     far = certify(path, np.array([0.5, 0.5]), 0, Threat("inf", 0.4, float32=True), settings=quick)
     assert far.verdict is Verdict.ROBUST
+
+
+def test_many_images_are_asked_about_in_the_same_arithmetic(tmp_path: Path) -> None:
+    """So near to the distance that real arithmetic proves what executions are not proved to keep."""
+    quick, apart = Settings(timeout=10, threads=1, gap=1e-9), 0
+    for seed in range(4):
+        model = Model(write_network(tmp_path / f"{seed}.onnx", "mlp", seed))
+        image = np.random.default_rng(seed).random(model.network.input_size)
+        label = model.predict(image)
+        eps = distance(model, image, label, Threat("inf"), settings=quick).bracket.lower * (1 - 1e-7)
+        if not 0 < eps < 1:
+            continue
+        exact, execution = (
+            [verdict.verdict for _, verdict in certify_all(model, [image], [label], threat, settings=quick)]
+            for threat in (Threat("inf", eps), Threat("inf", eps, float32=True))
+        )
+        assert execution == [certify(model, image, label, Threat("inf", eps, float32=True), settings=quick).verdict]
+        apart += exact == [Verdict.ROBUST] and execution != exact
+    assert apart >= 2
 
 
 @pytest.mark.parametrize("kind", FILE_KINDS)

@@ -2,15 +2,20 @@
 
 import json
 import math
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from networks import random_network
+from onnx_networks import write_network
 
-from advverify.verifier.api import certify, certify_all, distance
+from advverify.verifier.api import Model, certify, certify_all, distance
+from advverify.verifier.engines import MilpOptions, Settings
 from advverify.verifier.errors import InvalidInput
+from advverify.verifier.outcome import Verdict
 from advverify.verifier.request import Request
 from advverify.verifier.specification import Threat
 
@@ -72,3 +77,32 @@ def test_a_key_knows_every_part_of_a_threat() -> None:
     threats += [Threat("2", 0.5, valid_range=(0, 2)), Threat("0", 0.5), Threat("0", 0.5, channels=2)]
     threats += [Threat("2", 0.5, float32=True)]
     assert len({Request("distance", "m", "ab", threat, image).key for threat in threats}) == len(threats)
+
+
+def test_a_key_knows_every_part_of_a_request_and_nothing_else() -> None:
+    image = np.full(4, 0.5)
+    request = Request("distance", "m", "ab", Threat("inf", 0.5), image, 1)
+    others = [
+        replace(request, command="certify"),
+        replace(request, sha256="cd"),
+        replace(request, threat=Threat("inf", 0.25)),
+        replace(request, image=np.nextafter(image, 1)),
+        replace(request, label=2),
+        replace(request, exact_margin=True),
+        replace(request, property_sha256="ef"),
+        replace(request, engines=("milp",)),
+        *(replace(request, settings=Settings(**change)) for change in ({"timeout": 1.0}, {"gap": 1e-2}, {"seed": 1})),
+        replace(request, settings=Settings(milp=MilpOptions(solver="scip"))),
+    ]
+    assert len({request.key, *(other.key for other in others)}) == len(others) + 1
+    settings = Settings(threads=1, device="cuda", proofs=Path("folder"), proof_seconds=1.0)
+    assert replace(request, path="other", settings=settings).key == request.key
+
+
+def test_a_request_is_about_one_content_of_a_file(tmp_path: Path) -> None:
+    path, image = write_network(tmp_path / "m.onnx", "mlp", 0), np.full(3, 0.5)
+    model = Model(path)
+    request = Request("certify", str(path), model.network.sha256, Threat("inf", 1e-6), image, model.predict(image))
+    assert request.answer().verdict is Verdict.ROBUST
+    with pytest.raises(InvalidInput, match="the file has changed"):
+        replace(request, sha256="0").answer()
