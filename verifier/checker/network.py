@@ -28,6 +28,7 @@ Indices = NDArray[np.int64]
 
 _MOVES = "Concat Flatten Gather Identity Pad Reshape Slice Split Squeeze Transpose Unsqueeze".split()
 _FOLDED = "Cast Concat Constant Gather Identity Reshape Slice Squeeze Transpose Unsqueeze".split()
+_FIRST_OPSET = 7  # before it sums and products broadcast in other ways
 _UNLIMITED = 1e30  # limits of Clip beyond which it does not clip
 _PADDING, _LARGEST = 1024, 1 << 26  # of an image's side; entries of all windows together
 # Raised where a node is not as expected.
@@ -155,12 +156,19 @@ class Network:
             raise Rejected("the model's input has no fixed shape for a batch of one")
         self.nodes = [Node(prod(shape))]
         self._type = entries[0].type.tensor_type.elem_type
+        if self._type not in (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE):
+            raise Rejected("the model's input is neither float32 nor float64")
         self.double = self._type == onnx.TensorProto.DOUBLE
         self._opsets = model.opset_import
+        standard = [o.version for o in self._opsets if o.domain in STANDARD]
+        if len(standard) != 1 or not _FIRST_OPSET <= standard[0] <= onnx.defs.onnx_opset_version():
+            raise Rejected(f"the model does not have one opset, from {_FIRST_OPSET} on, that the checker knows")
         values[entries[0].name] = Stream(0, shape)
         for node in graph.node:
             try:
                 operands = [values[name] if name else None for name in node.input]
+                if not values.keys().isdisjoint(filter(None, node.output)):
+                    raise Rejected("a value is computed twice")
                 values |= zip(node.output, self._read(node, operands), strict=False)
             except _FORM as error:
                 raise Rejected(
@@ -179,7 +187,7 @@ class Network:
         """The values of a node's outputs."""
         kind, attributes = node.op_type, {a.name: helper.get_attribute_value(a) for a in node.attribute}
         streams = [isinstance(o, Stream) for o in operands]
-        if node.domain not in ("", "ai.onnx"):
+        if node.domain not in STANDARD:
             raise Rejected(f"operator {kind} of {node.domain} is not one that the checker reads")
         if kind in _FOLDED and not any(streams):
             return self._evaluate(node, operands)
@@ -187,6 +195,9 @@ class Network:
             return self._moved(node, attributes, operands)
         if kind not in READERS or not any(streams):
             raise Rejected(f"operator {kind} is not one that the checker reads")
+        unknown = attributes.keys() - ATTRIBUTES.get(kind, set())
+        if unknown:
+            raise Rejected(f"operator {kind} with the attribute {min(unknown)} is not one that the checker reads")
         return [READERS[kind](self, attributes, *operands)]
 
     def _evaluate(self, node: onnx.NodeProto, operands: list[Any]) -> list[Any]:
@@ -261,7 +272,9 @@ class Network:
         return Stream(len(self.nodes) - 1, x.shape)
 
     def _leaky(self, attributes: dict[str, Any], x: Stream, slope: Any = None) -> Stream:
-        slope = attributes.get("alpha", 0.01) if slope is None else np.asarray(slope, dtype=np.float64)
+        slope = (
+            attributes.get("alpha", float(np.float32(0.01))) if slope is None else np.asarray(slope, dtype=np.float64)
+        )
         return self._hinges(x, slope, {0.0: [1.0, -slope]})
 
     def _clip(self, attributes: dict[str, Any], x: Stream, low: Any = None, high: Any = None) -> Stream:
@@ -299,6 +312,10 @@ class Network:
         if others or attributes.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
             raise Rejected("windows of this form are not ones that the checker reads")
         pads, (down, right) = attributes.get("pads", [0] * 4), attributes.get("strides", (1, 1))
+        if any(pads) and attributes.get("auto_pad", b"NOTSET") != b"NOTSET":
+            raise Rejected("padding beside auto_pad is not what the checker reads")
+        if tuple(attributes.get("kernel_shape", kernel)) != tuple(kernel):
+            raise Rejected("a kernel of another shape than is said is not one that the checker reads")
         dilations = attributes.get("dilations", (1, 1))
         if len(x.shape) != 4 or len(kernel) != 2 or max(pads) > _PADDING:
             raise Rejected("windows over other than images are not ones that the checker reads")
@@ -339,11 +356,11 @@ class Network:
         return Stream(len(self.nodes) - 1, (1, *views.shape[:3]))
 
     def _batchnormalization(self, attributes: dict[str, Any], x: Stream, *parameters: Any) -> Stream:
-        if attributes.get("training_mode", 0):
-            raise Rejected("BatchNormalization in training mode is not one that the checker reads")
+        if attributes.get("training_mode", 0) or not attributes.get("spatial", 1):
+            raise Rejected("BatchNormalization in training, or of single entries, is not one that the checker reads")
         along = [1, -1] + [1] * (len(x.shape) - 2)
         scale, shift, mean, variance = (np.asarray(o, dtype=np.float64).reshape(along) for o in parameters)
-        factor = scale / np.sqrt(variance + attributes.get("epsilon", 1e-5))
+        factor = scale / np.sqrt(variance + attributes.get("epsilon", float(np.float32(1e-5))))
         parts = np.broadcast_to(np.abs(shift) + np.abs(mean * factor), x.shape)
         return self._add([self._scale(x, factor, x.shape, 4)], shift - mean * factor, x.shape, parts)
 
@@ -373,6 +390,23 @@ class Network:
             raise Rejected("a division by a value that depends on the input is not piecewise linear")
         return self._product(attributes, a, 1.0 / np.asarray(b, dtype=np.float64))
 
+
+STANDARD = ("", "ai.onnx")
+
+# By operator, the attributes that its reader knows; a node with another one may mean something else.
+_WINDOWED = {"auto_pad", "ceil_mode", "dilations", "kernel_shape", "pads", "storage_order", "strides"}
+ATTRIBUTES: dict[str, set[str]] = {
+    "AveragePool": _WINDOWED | {"count_include_pad"},
+    "BatchNormalization": {"epsilon", "momentum", "spatial", "training_mode"},
+    "Cast": {"saturate", "to"},
+    "Clip": {"max", "min"},
+    "Conv": _WINDOWED | {"group"},
+    "Dropout": {"ratio", "seed"},
+    "Gemm": {"alpha", "beta", "transA", "transB"},
+    "LeakyRelu": {"alpha"},
+    "MaxPool": _WINDOWED,
+    "Shape": {"end", "start"},
+}
 
 READERS: dict[str, Callable[..., Any]] = {
     "Abs": lambda network, attributes, x: network._hinges(x, -1.0, {0.0: [2.0]}),

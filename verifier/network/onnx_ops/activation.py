@@ -28,7 +28,7 @@ def leaky_relu(
 ) -> Stream:
     """x or alpha x."""
     x = context.stream(operands[0], "the input of LeakyRelu")
-    function = activations.leaky_relu(float(attributes.get("alpha", 0.01)))
+    function = activations.leaky_relu(float(attributes.get("alpha", np.float32(0.01))))
     return Stream(context.builder.activation(x.node, function, context.label), x.shape)
 
 
@@ -79,7 +79,7 @@ def hard_sigmoid(
 ) -> Stream:
     """max(0, min(1, alpha x + beta))."""
     x = context.stream(operands[0], "the input of HardSigmoid")
-    alpha, beta = float(attributes.get("alpha", 0.2)), float(attributes.get("beta", 0.5))
+    alpha, beta = float(attributes.get("alpha", np.float32(0.2))), float(attributes.get("beta", 0.5))
     line = scaled(context, x, np.array(alpha), np.full(x.shape, beta), x.shape)
     return Stream(context.builder.activation(line.node, activations.clip(0.0, 1.0), context.label), x.shape)
 

@@ -37,6 +37,8 @@ def window(
             small, large = total // 2, total - total // 2
             begin.append(small if auto == "SAME_UPPER" else large)
             end.append(large if auto == "SAME_UPPER" else small)
+    if auto == "VALID" and any((*begin, *end)):  # onnxruntime refuses it for Conv, and ignores the pads of pools
+        raise context.unsupported("auto_pad VALID beside pads is not supported; export one of the two")
     pads = ([0] * lift + begin) + ([0] * lift + end)
     if min((*stride, *dilation), default=0) < 1 or min(pads) < 0 or len(stride) + len(dilation) + len(pads) != 8:
         raise context.unsupported("strides and dilations must be at least 1, pads at least 0, one for each side")

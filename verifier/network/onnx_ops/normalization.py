@@ -24,7 +24,7 @@ def batch_normalization(
     scale, bias, mean, variance = (
         context.constant(v, f"the {n}").astype(np.float64) for v, n in zip(operands[1:5], names, strict=True)
     )
-    factor = scale / np.sqrt(variance + float(attributes.get("epsilon", 1e-5)))
+    factor = scale / np.sqrt(variance + float(attributes.get("epsilon", np.float32(1e-5))))
     spread = prod(x.shape[2:])
     context.keep_exact(False)
     # Two nodes, which are folded into one later: where mean and bias cancel, the first one shows the size of both.

@@ -1,0 +1,98 @@
+"""Files that the checker must not read, since runtimes or the ONNX specification read them otherwise than it would."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+from advverify.verifier.checker.model_file import open_model
+from advverify.verifier.checker.network import Network, Rejected
+from advverify.verifier.errors import UnsupportedOperator
+from advverify.verifier.network.evaluate import evaluate
+from advverify.verifier.network.onnx_reader import read_onnx
+
+node = helper.make_node
+KERNEL = numpy_helper.from_array(np.ones((1, 1, 2, 2), dtype=np.float32), "k")
+VECTOR = numpy_helper.from_array(np.ones(1, dtype=np.float32), "v")
+POOL: dict[str, Any] = {"kernel_shape": [2, 2]}
+NORMAL = ["x", "v", "v", "v", "v"]
+
+
+def model(
+    *nodes: onnx.NodeProto, opsets: tuple[tuple[str, int], ...] = (("", 13),), kind: int = TensorProto.FLOAT
+) -> onnx.ModelProto:
+    """Of an image of 4 x 4; the last node's output is y."""
+    entry, leave = (
+        helper.make_tensor_value_info(name, kind, shape) for name, shape in (("x", [1, 1, 4, 4]), ("y", None))
+    )
+    graph = helper.make_graph(list(nodes), "g", [entry], [leave], [KERNEL, VECTOR])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid(*o) for o in opsets], ir_version=8)
+
+
+READ = {
+    "a pool": model(node("MaxPool", ["x"], ["y"], **POOL, pads=[1, 1, 1, 1])),
+    "a pool without padding": model(node("MaxPool", ["x"], ["y"], **POOL, auto_pad="VALID")),
+    "a convolution": model(node("Conv", ["x", "k"], ["y"], kernel_shape=[2, 2], pads=[1, 1, 0, 0])),
+    "a normalisation": model(node("BatchNormalization", NORMAL, ["y"])),
+    "a sum": model(node("Add", ["x", "v"], ["y"]), opsets=(("", 7),)),
+}
+REFUSED = {
+    "pads of a maximum beside VALID": model(node("MaxPool", ["x"], ["y"], **POOL, pads=[1, 1, 1, 1], auto_pad="VALID")),
+    "pads of a mean beside VALID": model(
+        node("AveragePool", ["x"], ["y"], **POOL, pads=[1, 1, 1, 1], auto_pad="VALID")
+    ),
+    "pads of a convolution beside VALID": model(node("Conv", ["x", "k"], ["y"], pads=[1, 1, 1, 1], auto_pad="VALID")),
+    "another kernel than is said": model(node("Conv", ["x", "k"], ["y"], kernel_shape=[1, 1])),
+    "statistics of single entries": model(node("BatchNormalization", NORMAL, ["y"], spatial=0), opsets=(("", 7),)),
+    "an old opset": model(node("Add", ["x", "v"], ["y"]), opsets=(("", 6),)),
+    "an opset to come": model(node("Add", ["x", "v"], ["y"]), opsets=(("", 999),)),
+    "no opset": model(node("Add", ["x", "v"], ["y"]), opsets=(("my", 1),)),
+    "two opsets": model(node("Add", ["x", "v"], ["y"]), opsets=(("", 13), ("ai.onnx", 7))),
+    "a sum along an axis": model(node("Add", ["x", "v"], ["y"], broadcast=1, axis=1)),
+    "an attribute that nobody knows": model(node("Relu", ["x"], ["y"], upper=6.0)),
+    "whole numbers": model(node("Add", ["x", "x"], ["y"]), kind=TensorProto.INT64),
+    "a value computed twice": model(node("Relu", ["x"], ["y"]), node("Neg", ["x"], ["y"])),
+    "an input computed": model(node("Relu", ["x"], ["x"]), node("Neg", ["x"], ["y"])),
+}
+
+
+@pytest.mark.parametrize("name", READ)
+def test_what_is_read(name: str, tmp_path: Path) -> None:
+    onnx.save(READ[name], tmp_path / "m.onnx")
+    assert len(Network(open_model(tmp_path / "m.onnx")[0]).nodes) > 1
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_refused(name: str, tmp_path: Path) -> None:
+    onnx.save(REFUSED[name], tmp_path / "m.onnx")
+    with pytest.raises(Rejected):
+        Network(open_model(tmp_path / "m.onnx")[0])
+
+
+def test_the_verifier_does_not_read_pads_beside_valid_either(tmp_path: Path) -> None:
+    for name in (name for name in REFUSED if name.endswith("beside VALID")):
+        onnx.save(REFUSED[name], tmp_path / "m.onnx")
+        with pytest.raises(UnsupportedOperator, match="VALID beside pads"):
+            read_onnx(tmp_path / "m.onnx")
+
+
+def test_defaults_are_float32_numbers(tmp_path: Path) -> None:
+    """ONNX has no double attributes: a missing slope is the float32 number 0.01, a missing epsilon 1e-5, for both readers."""
+    low = torch.full((1, 16), -1.0, dtype=torch.float64)
+    for made, right in (
+        (node("LeakyRelu", ["x"], ["y"]), -np.float64(np.float32(0.01))),
+        (node("BatchNormalization", NORMAL, ["y"]), 1 - 2 / np.sqrt(1 + np.float64(np.float32(1e-5)))),
+    ):
+        path = tmp_path / "m.onnx"
+        onnx.save(model(made), path)
+        network = Network(open_model(path)[0])
+        values = [low.numpy()[0]]
+        for each in network.nodes[1:]:
+            terms = sum((term.apply(values[j]) for j, term in each.terms), each.bias)
+            values.append(np.maximum(values[each.relu], 0) if each.relu >= 0 else np.asarray(terms))
+        np.testing.assert_allclose(values[-1], right, rtol=1e-13)
+        np.testing.assert_allclose(evaluate(read_onnx(path), low), right, rtol=1e-13)
