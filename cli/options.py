@@ -219,6 +219,18 @@ def writable_file(path: Path, option: str) -> None:
         path.unlink()
 
 
+def write_text(path: Path, text: str, option: str) -> None:
+    """Write the file of an option.
+
+    Raises:
+        InvalidInput: it cannot be written any more: a full disk, a folder that is gone.
+    """
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InvalidInput(f"{option} {path}: cannot be written ({error.strerror})") from error
+
+
 def engines_from(text: str) -> tuple[str, ...]:
     """Engine names; unknown ones are refused."""
     from advverify.verifier.engines import choose_engines

@@ -53,7 +53,7 @@ class Model:
         Raises:
             InvalidModel: the two disagree by more than rounding explains.
         """
-        flat = self._flat(image)
+        flat = self.flat(image)
         if self._agreement is not None:
             self._agreement.check_on(flat)
 
@@ -65,12 +65,12 @@ class Model:
 
     def predict(self, image: np.ndarray) -> int:
         """Class of one image, by its execution."""
-        flat = self._flat(image)
+        flat = self.flat(image)
         if self.network.output_size == 1:
             return int(self.executor.logits(flat[None])[0, 0] > 0)
         return int(self.executor.run(flat[None])[0].argmax())
 
-    def _flat(self, image: np.ndarray) -> np.ndarray:
+    def flat(self, image: np.ndarray) -> np.ndarray:
         """The values of an image.
 
         Raises:
@@ -122,14 +122,15 @@ def _question(
     model: Model, image: np.ndarray, label: int, threat: Threat, objective: Objective
 ) -> tuple[Query | Outcome, dict[str, Any]]:
     """The query about an image, or its answer where the image itself is misclassified; and the outcome's labels."""
-    model.check_on(image)
-    network = model.network
-    specification = robustness(image, label, threat, network.output_size, network.ending)
-    prediction = model.predict(image)
+    network, flat = model.network, model.flat(image)
+    specification = robustness(flat, label, threat, network.output_size, network.ending)
+    model.check_on(flat)
+    prediction = model.predict(flat)
     labels = {"label": int(label), "prediction": prediction, **threat.to_dict()}
     if prediction != label and threat.target in (None, prediction):
-        bracket = Bracket(0.0, 0.0, np.asarray(image, dtype=np.float64).ravel())
-        return Outcome(Verdict.MISCLASSIFIED, bracket, Trust.CHECKED, "executor", 0.0, labels=labels), labels
+        return Outcome(
+            Verdict.MISCLASSIFIED, Bracket(0.0, 0.0, flat), Trust.CHECKED, "executor", 0.0, labels=labels
+        ), labels
     return Query(network, specification, objective, model.path, threat.float32), labels
 
 
@@ -201,7 +202,8 @@ def certify(
     """
     _check_radius(threat)
     model = model if isinstance(model, Model) else Model(model)
-    query, labels = _question(model, image, label, threat, _objective(exact_margin))
+    objective = Objective.MAX_MARGIN if exact_margin else Objective.FEASIBILITY
+    query, labels = _question(model, image, label, threat, objective)
     return query if isinstance(query, Outcome) else _answer(model, query, labels, settings, engines, listener)
 
 
@@ -272,10 +274,6 @@ def certify_all(
 def _check_radius(threat: Threat) -> None:
     if threat.eps is None:
         raise InvalidInput("certify needs a radius: Threat(norm, eps), or math.inf for the whole valid range")
-
-
-def _objective(exact_margin: bool) -> Objective:
-    return Objective.MAX_MARGIN if exact_margin else Objective.FEASIBILITY
 
 
 def distance(

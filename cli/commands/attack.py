@@ -13,7 +13,7 @@ import numpy as np
 from advverify.verifier.errors import InvalidInput
 from advverify.verifier.outcome import finite
 
-from ..options import SEED, data_for, images_from, model_path, norm_option, several_outputs, writable_file
+from ..options import SEED, data_for, images_from, model_path, norm_option, several_outputs, writable_file, write_text
 from ..table import console, number
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def command(names: str, out: Path | None, **options: Any) -> int:
         raise InvalidInput(f"none of these attacks knows the norm {options['norm']}")
     _show(rows, ATTACKS, f"{options['model']}, {len(indices)} of {len(asked)} images of {data.name}", bool(known))
     if out is not None:
-        out.write_text("".join(json.dumps(finite(row)) + "\n" for row in rows))
+        write_text(out, "".join(json.dumps(finite(row)) + "\n" for row in rows), "--out")
     wrong = [row for row in rows if row["below"]]
     for row in wrong:
         click.echo(

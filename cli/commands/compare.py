@@ -132,14 +132,14 @@ def _subjects(names: tuple[str, ...], source: str | None) -> tuple[list[Subject]
     """
     import torch
 
-    from advverify.verifier.api import Model
     from advverify.verifier.network.evaluate import predict
+    from advverify.verifier.request import model_of
 
     subjects: list[Subject] = []
     data: Dataset | None = None
     for name in names:
         path = model_path(name)
-        model = Model(path)
+        model = model_of(str(path))
         several_outputs(model, name, "compare")
         data = data or data_for(model, source)
         if data.images[0].size != model.network.input_size:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import click
@@ -34,8 +33,7 @@ def command(
     from advverify.verifier.solvers.pulp import write_file
     from advverify.verifier.specification import Threat, robustness
 
-    if math.isnan(eps) or eps < 0:
-        raise InvalidInput(f"--eps must be a number >= 0, got {eps:g}")
+    threat = Threat(norm, eps, target=target)
     if norm == "2" and objective != "min_distortion":
         raise InvalidInput("a ball of norm 2 is no linear constraint: with --norm 2 only min_distortion can be written")
     loaded = Model(model_path(model))
@@ -43,7 +41,7 @@ def command(
     images_of = data_for(loaded, data)
     index = images_from(images, len(images_of))[0]
     image, label = images_of.images[index], int(images_of.labels[index])
-    disjunct = robustness(image, label, Threat(norm, eps, target=target), network.output_size).disjuncts[0]
+    disjunct = robustness(image, label, threat, network.output_size).disjuncts[0]
     bounds = crown(network, InputSet.from_regions([disjunct.region]))
     program = encode(network, bounds, disjunct.region, disjunct.unsafe, Objective(objective))
     try:

@@ -13,7 +13,7 @@ import numpy as np
 
 from advverify.verifier.errors import InvalidInput
 
-from ..options import writable_file, writable_folder
+from ..options import writable_file, writable_folder, write_text
 from ..report import summary
 from ..report.figures import require_report
 from ..report.page import data_address, render
@@ -65,7 +65,7 @@ def command(
         click.echo(f"figures written to {figures}")
     if out is not None:
         page = _page(str(store.name), rows, len(everything) - len(rows), hardest, compared, against)
-        out.write_text(page, encoding="utf-8")
+        write_text(out, page, "--out")
         click.echo(f"written to {out}")
     return 0
 

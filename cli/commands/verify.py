@@ -10,7 +10,15 @@ import click
 
 from advverify.verifier.errors import AdvverifyError, InvalidInput
 
-from ..options import engines_from, model_path, search_options, settings_from, writable_file, writable_folder
+from ..options import (
+    engines_from,
+    model_path,
+    search_options,
+    settings_from,
+    writable_file,
+    writable_folder,
+    write_text,
+)
 
 if TYPE_CHECKING:
     from advverify.verifier.api import Model
@@ -46,6 +54,7 @@ def command(
         if options["proofs"] is not None:
             raise InvalidInput("give --proof FILE or --proofs DIR, not both")
         writable_file(proof, "--proof")
+        proof.unlink(missing_ok=True)  # another property's
         options["proofs"] = proof.parent
     name, model_name, spec = _files(files, networks)
     if result is not None:  # before the work, which would be lost with a place that cannot be written
@@ -57,7 +66,7 @@ def command(
         model, outcome = _check(name, model_name, spec, options, since)
     except AdvverifyError:
         if result is not None:
-            result.write_text("error\n")
+            write_text(result, "error\n", "--result")
         raise
     if proof is not None:
         if outcome.proof is not None:
@@ -71,9 +80,9 @@ def command(
     if word == "sat":
         lines += _standard_values(model, outcome) if standard else _assignments(model, outcome)
     if result is not None:
-        result.write_text("\n".join(lines) + "\n")
+        write_text(result, "\n".join(lines) + "\n", "--result")
     if serialise_assignments is not None and word == "sat":
-        (serialise_assignments / "assignments.txt").write_text("\n".join(lines[1:]) + "\n")
+        write_text(serialise_assignments / "assignments.txt", "\n".join(lines[1:]) + "\n", "--serialise-assignments")
     click.echo("\n".join(lines) if standard else word)
     for note in (*model.network.notes, *outcome.labels.get("notes", ())):
         click.echo(f"note: {note}", err=True)

@@ -43,3 +43,26 @@ def test_versions_and_names_of_networks(version: str, name: str, fine: bool, mod
     done = run("verify", str(tmp_path / "p.vnnlib"), "--network", f"{name}={model}")
     assert (done.returncode == 0) is fine
     assert fine or "called N, not M" in done.stderr or "version '9.7' is not known" in done.stderr
+
+
+def test_no_proof_of_another_property_is_left(model: str, tmp_path: Path) -> None:
+    proof = tmp_path / "a.proof"
+    for name, there in (("unsat", True), ("sat", False)):
+        done = run("verify", model, str(tmp_path / f"{name}.vnnlib"), "--proof", str(proof))
+        assert done.stdout.split() == [name] and proof.exists() is there
+
+
+def test_a_place_that_is_lost_on_the_way_is_told_in_one_line(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, *_: object, **__: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    out = str(tmp_path / "out")
+    for command in (
+        ("verify", model, str(tmp_path / "unsat.vnnlib"), "--result", out),
+        ("attack", "zoo:digits-mlp", "--attack", "fgsm", "--norm", "inf", "--images", "0:3", "--out", out),
+    ):
+        done = run(*command)
+        assert done.returncode == 2 and f"{out}: cannot be written (No space left on device)" in done.stderr

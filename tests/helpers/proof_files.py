@@ -16,6 +16,7 @@ import torch
 from onnx_networks import write_network
 from oracle import lowest, nearest
 
+from advverify.verifier.checker.network import Network as CheckedNetwork
 from advverify.verifier.network.evaluate import predict
 from advverify.verifier.network.onnx_reader import read_onnx
 from advverify.verifier.proof import prover
@@ -121,3 +122,16 @@ def corrupt(rng: np.random.Generator, header: dict[str, Any], arrays: dict[str, 
         case _:
             array = rng.permutation(array)
     arrays[name] = array
+
+
+def checked_values(network: CheckedNetwork, x: np.ndarray) -> list[np.ndarray]:
+    """A plain forward pass over the checker's nodes."""
+    values = [x]
+    for node in network.nodes[1:]:
+        if node.relu >= 0:
+            values.append(np.maximum(values[node.relu], 0))
+        elif node.pool >= 0:
+            values.append(values[node.pool][:, node.windows].max(-1))
+        else:
+            values.append(node.bias + sum(term.apply(values[j]) for j, term in node.terms))
+    return values

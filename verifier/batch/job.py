@@ -39,7 +39,6 @@ from advverify import __version__
 from ..engines import Settings, choose_engines
 from ..errors import InvalidInput
 from ..network.onnx_reader import read_onnx
-from ..norms import get_norm
 from ..request import Request
 from ..specification import Threat
 from ..store import StoredQuery
@@ -185,8 +184,7 @@ def _images(section: dict[str, Any], base: dict[str, Any], folder: Path, sources
     if not 0 < gap < 1:
         raise InvalidInput(f"gap must lie between 0 and 1, got {gap}")
     norms = [str(norm) for norm in section.get("norms", ["inf"])]
-    for norm in norms:
-        get_norm(norm)
+    threats = [Threat(norm, eps) for norm in norms for eps in ([None] if distance else radii)]
     engines = tuple(str(name) for name in section.get("engines", []))
     choose_engines(engines)
     images, labels = sources.data(section["data"])
@@ -207,7 +205,6 @@ def _images(section: dict[str, Any], base: dict[str, Any], folder: Path, sources
             raise InvalidInput(
                 f"{name} takes {network.input_size} values, images of {section['data']} have {images[0].size}"
             )
-        threats = [Threat(norm, eps) for norm in norms for eps in ([None] if distance else radii)]
         for threat, index in product(threats, indices):
             request = Request(
                 "distance" if distance else "certify",

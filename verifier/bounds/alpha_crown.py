@@ -195,7 +195,7 @@ def raise_bounds(
     unstable: dict[int, Tensor] = {}
     signs: dict[int, Tensor] = {}
     first = Multipliers()
-    working = (float32_network or network).dtype
+    ascent_dtype = (float32_network or network).dtype
     for i, relaxation in base.items():
         node = network.nodes[i]
         if not isinstance(node, Relu):
@@ -205,11 +205,11 @@ def raise_bounds(
         if bool(mask.any()):
             unstable[i] = mask
             slopes = relaxation.lower_slope if known is None or i not in known.alpha else known.alpha[i]
-            first.alpha[i] = slopes.to(working).expand(batch, rows, -1)
+            first.alpha[i] = slopes.to(ascent_dtype).expand(batch, rows, -1)
         if splits is not None and bool((splits[i] != 0).any()):
             signs[i] = -splits[i].to(network.dtype).unsqueeze(1)
-            zero = torch.zeros((), dtype=working, device=network.device)
-            first.beta[i] = (zero if known is None or i not in known.beta else known.beta[i].to(working)).expand(
+            zero = torch.zeros((), dtype=ascent_dtype, device=network.device)
+            first.beta[i] = (zero if known is None or i not in known.beta else known.beta[i].to(ascent_dtype)).expand(
                 batch, rows, node.size
             )
     problem = _Problem(network, inputs, start, base, unstable, signs)

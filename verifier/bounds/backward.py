@@ -153,7 +153,7 @@ def backward(
                     bend = bent if bend is None else bend + bent
                     lines = torch.where(better, together.to(lines.dtype), lines)
                     if keep_outputs:
-                        tangent_point[i] = _touched(weights, relaxation, better, point)
+                        tangent_point[i] = _tangent_points(weights, relaxation, better, point)
                 offset = offset + lines
                 accumulate(node.input, below)
             case Max():
@@ -208,7 +208,7 @@ def _intercepts(weights: Tensor, offset: Tensor, dtype: torch.dtype) -> Tensor:
     return _inner(weights.clamp(max=0), offset, dtype)
 
 
-def _touched(weights: Tensor, relaxation: ReluRelaxation, better: Tensor, point: Tensor) -> Tensor:
+def _tangent_points(weights: Tensor, relaxation: ReluRelaxation, better: Tensor, point: Tensor) -> Tensor:
     """Where each ReLU meets the line that stands for it, (batch, rows, size): 0, the upper bound, or a point of the ball."""
     assert relaxation.ball is not None
     result = torch.zeros_like(weights)

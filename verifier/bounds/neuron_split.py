@@ -196,8 +196,8 @@ class NeuronTrees:
         )
         found = best.multipliers
         with torch.no_grad():
-            working = self.float32_network or self.network
-            values = evaluate_all(working, best.point[:, 0].to(working.dtype), self.node + 1)
+            network = self.float32_network or self.network
+            values = evaluate_all(network, best.point[:, 0].to(network.dtype), self.node + 1)
             self._execute(tree, values[self.node])
         weights = {i: w[:, 0] for i, w in best.form.at_output.items()}
         scores = slack(self.network, bounds, weights, {i: a[:, 0] for i, a in found.alpha.items()}, values, self.node)

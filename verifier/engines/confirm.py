@@ -61,13 +61,13 @@ def by_tree(
     target: float,
     deadline: float,
     visit: Visit,
-    enough: float = -math.inf,
+    threshold: float = -math.inf,
 ) -> TreeResult:
-    """What our own tree proves; a point at or below `enough` ends it, since nothing is left to be shown then."""
+    """What our own tree proves; a point at or below `threshold` ends it, since nothing is left to be shown then."""
 
     def stop(point: np.ndarray) -> bool:
         visit(point)
-        return program.objective(point) <= enough
+        return program.objective(point) <= threshold
 
     seconds = _TREE_SHARE * max(deadline - state.elapsed, 0.01)
     tree = LpTree(program).minimum(seconds, target, visit=stop)
@@ -94,7 +94,7 @@ def nothing_at_most(
 def is_infeasible(state: SearchState, program: MixedIntegerProgram, deadline: float, visit: Visit) -> bool:
     """Whether every input violates some row of a program by more than the solver's tolerances, by its elastic form."""
 
-    def enough(event: object) -> bool:
+    def beyond(event: object) -> bool:
         return getattr(event, "dual", -math.inf) > INFEASIBLE_BY
 
     options = SolveOptions(
@@ -102,7 +102,7 @@ def is_infeasible(state: SearchState, program: MixedIntegerProgram, deadline: fl
         threads=state.settings.threads,
         seed=state.settings.seed + 1,
         presolve=False,
-        progress=enough,
+        progress=beyond,
     )
     again = get_solver(state.settings.milp.solver).solve(program.elastic(), options)
     state.count("second_opinions")

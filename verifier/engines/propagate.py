@@ -192,7 +192,7 @@ def _bound(jobs: list[_Job], options: AlphaCrown, name: str, exact: bool = False
     """
     first = jobs[0].state
     known, stack = first.region_bounds, RegionBatch.of([(job.state.region_bounds, job.region) for job in jobs], exact)
-    working = known.network if exact else known.bounding_network
+    bounding = known.network if exact else known.bounding_network
     subproblems = [(k, subproblem) for k, job in enumerate(jobs) for subproblem in job.open]
     chunk = max(1, (1 << 22) // max(n.size for n in known.network.nodes))
     for begin in range(0, len(subproblems), chunk):
@@ -200,9 +200,9 @@ def _bound(jobs: list[_Job], options: AlphaCrown, name: str, exact: bool = False
         regions = stack.rows(torch.tensor([k for k, _ in part], device=known.network.device))
         rows, offset = first.rows([subproblem for _, subproblem in part])
         best = raise_bounds(
-            working,
+            bounding,
             regions.inputs,
-            Start.output(working, rows, offset),
+            Start.output(bounding, rows, offset),
             regions.bounds,
             options=options,
             float32_network=known.float32_network,

@@ -33,8 +33,8 @@ class RegionBounds:
 
     Attributes:
         network: float64.
-        working: the copy that proofs are computed with.
-        fast: the float32 copy, for ascents.
+        bounding_network: the copy whose bounds count: itself, or the float32 one where it is large.
+        float32_network: the float32 copy, for ascents.
     """
 
     def __init__(self, network: Network, balls: bool = True) -> None:

@@ -49,7 +49,7 @@ from .trees import Leaves, pack
 _PASSES = (None, 0.0, 1.0, 4.0, 16.0, 64.0)  # before each search: no lemmas, alpha-CROWN, seconds of neuron trees
 _SEARCH_SHARE = 0.5  # of the time spent on lemmas
 _SHORTEST_SEARCH = 1.0
-_ENOUGH = (1e-6, 1e-3)  # violation that a leaf must reach, relative to 1: room for the checker's own arithmetic
+_THRESHOLDS = (1e-6, 1e-3)  # violation that a leaf must reach, relative to 1: room for the checker's own arithmetic
 _FEW_INPUTS = 20
 _TREE_SECONDS = 2.0  # with few inputs, or over an l0 ball, before the region is parted
 _LEMMA_ROWS = 256
@@ -192,7 +192,7 @@ class _Prover:
 
     def _goals(self, limit: float) -> bool:
         """Searches over ReLU phases; whether one came to an end that the checker accepts."""
-        for threshold in _ENOUGH:
+        for threshold in _THRESHOLDS:
             search = self._search(limit, threshold)
             if search is None:
                 return False

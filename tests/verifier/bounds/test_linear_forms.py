@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from networks import KINDS, forward_exactly, random_network, scaled
 from onnx import numpy_helper
 from onnx_networks import FILE_KINDS, write_network
+from proof_files import checked_values
 
 from advverify.verifier.bounds import InputSet, crown, ibp
 from advverify.verifier.bounds.backward import Start, backward
@@ -92,18 +93,6 @@ def files(kind: str, seed: int, factor: float = 1.0) -> tuple[Network, CheckedNe
             tensor.CopyFrom(numpy_helper.from_array((array * factor).astype(array.dtype), tensor.name))
     onnx.save(model, str(path))
     return read_onnx(path), CheckedNetwork(onnx.load(str(path)))
-
-
-def checked_values(network: CheckedNetwork, x: np.ndarray) -> list[np.ndarray]:
-    values = [x]
-    for node in network.nodes[1:]:
-        if node.relu >= 0:
-            values.append(np.maximum(values[node.relu], 0))
-        elif node.pool >= 0:
-            values.append(values[node.pool][:, node.windows].max(-1))
-        else:
-            values.append(node.bias + sum(term.apply(values[j]) for j, term in node.terms))
-    return values
 
 
 @settings(deadline=None, max_examples=100)

@@ -8,6 +8,7 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from proof_files import checked_values
 
 from advverify.verifier.checker.model_file import open_model
 from advverify.verifier.checker.network import Network, Rejected
@@ -89,10 +90,6 @@ def test_defaults_are_float32_numbers(tmp_path: Path) -> None:
     ):
         path = tmp_path / "m.onnx"
         onnx.save(model(made), path)
-        network = Network(open_model(path)[0])
-        values = [low.numpy()[0]]
-        for each in network.nodes[1:]:
-            terms = sum((term.apply(values[j]) for j, term in each.terms), each.bias)
-            values.append(np.maximum(values[each.relu], 0) if each.relu >= 0 else np.asarray(terms))
+        values = checked_values(Network(open_model(path)[0]), low.numpy())
         np.testing.assert_allclose(values[-1], right, rtol=1e-13)
         np.testing.assert_allclose(evaluate(read_onnx(path), low), right, rtol=1e-13)

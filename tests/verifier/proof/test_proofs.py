@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from onnx import numpy_helper
 from onnx_networks import FILE_KINDS
 from oracle import lowest
-from proof_files import base, corrupt, folder, query, repack, subject, truth, unpack, unreached
+from proof_files import base, checked_values, corrupt, folder, query, repack, subject, truth, unpack, unreached
 
 from advverify.models.zoo import names, path_of
 from advverify.verifier.api import certify, distance
@@ -31,19 +31,6 @@ from advverify.verifier.proof.prover import Unproved, prove
 from advverify.verifier.specification import Threat
 
 
-def values_of(network: Network, x: np.ndarray) -> list[np.ndarray]:
-    """A plain forward pass over the checker's nodes."""
-    values = [x]
-    for node in network.nodes[1:]:
-        if node.relu >= 0:
-            values.append(np.maximum(values[node.relu], 0))
-        elif node.pool >= 0:
-            values.append(values[node.pool][:, node.windows].max(-1))
-        else:
-            values.append(node.bias + sum(term.apply(values[j]) for j, term in node.terms))
-    return values
-
-
 @pytest.mark.parametrize("name", [*names(), *FILE_KINDS])
 def test_checker_reads_files_as_the_verifier_does(name: str) -> None:
     path = subject(name, 0)[0] if name in FILE_KINDS else path_of(name)
@@ -51,7 +38,7 @@ def test_checker_reads_files_as_the_verifier_does(name: str) -> None:
     assert [checked.nodes[i].size for i in checked.relus] == [network.nodes[i].size for i in network.relus]
     x = np.random.default_rng(0).random((3, network.input_size))
     ours = evaluate(network, torch.from_numpy(x)).numpy()
-    np.testing.assert_allclose(values_of(checked, x)[-1], ours, atol=1e-9)
+    np.testing.assert_allclose(checked_values(checked, x)[-1], ours, atol=1e-9)
 
 
 @settings(deadline=None, max_examples=40)
@@ -142,7 +129,7 @@ def test_rounding_is_accounted_for(kind: str) -> None:
                 if hasattr(term, "weight"):
                     term.weight = term.weight.astype(np.longdouble)
         share = np.random.default_rng(seed).random((50, len(image))).astype(np.longdouble)
-        values = values_of(network, region.lower + share * (region.upper - region.lower))
+        values = checked_values(network, region.lower + share * (region.upper - region.lower))
         for k, i in enumerate(network.relus):
             read = values[network.nodes[i].relu]
             assert (read >= bounds.lower[k]).all() and (read <= bounds.upper[k]).all()
@@ -185,7 +172,7 @@ def test_duals_of_known_phases(norm: str) -> None:
         points = region.lower + rng.random((100_000, 3)) * (region.upper - region.lower)
         power = np.inf if norm == "inf" else float(norm)
         points = points[np.linalg.norm(points - image, power, axis=1) <= 0.4]
-        values = values_of(network, points)
+        values = checked_values(network, points)
         active = [values[network.nodes[i].relu] > 0 for i in network.relus]
         row = np.array([1.0, -1.0, 0.5])
         for wanted in (np.concatenate([a[0] for a in active]), rng.random(7) < 0.5):

@@ -71,6 +71,13 @@ def test_labels_and_images_that_are_none() -> None:
             distance(network, broken, 0)  # type: ignore[arg-type]
 
 
+def test_what_is_wrong_with_an_image_is_said_before_it_is_executed(tmp_path: Path) -> None:
+    path = write_network(tmp_path / "m.onnx", "mlp", 0)
+    for value, message in ((np.nan, "NaN or infinite"), (np.inf, "NaN or infinite"), (1e38, "outside the valid range")):
+        with pytest.raises(InvalidInput, match=message):
+            certify(path, np.full(3, value), 0, Threat("inf", 0.1))
+
+
 def test_a_key_knows_every_part_of_a_threat() -> None:
     image = np.full(4, 0.5)
     threats = [Threat(), Threat("2"), Threat("2", 0.5), Threat("2", 0.5, target=1), Threat("2", 0.5, margin=0.5)]

@@ -89,7 +89,7 @@ class DomainBounds:
         self.radii, self.stack = radii, RegionBatch.of(searches, exact=True)
         if not self.balls:
             self.stack = replace(self.stack, inputs=replace(self.stack.inputs, balls=None))
-        self.fast_losses = RoundingLoss.of(self.known.float32_network, self.stack.inputs, self.stack.bounds).loss
+        self.float32_losses = RoundingLoss.of(self.known.float32_network, self.stack.inputs, self.stack.bounds).loss
         self.refine = refines(self.stack.bounds, self.network)
 
     def use_balls(self, use: bool) -> None:
@@ -189,7 +189,7 @@ class DomainBounds:
         bounds = regions.bounds.clipped(self.network, implied)
         if self.refine and not coarse and (inputs.halfspace is not None or bool((batch.phases != 0).any())):
             parted = self._parted(batch.phases) if batch.siblings else None
-            losses = self.fast_losses
+            losses = self.float32_losses
             if len(self.stack.inputs) > 1:
                 losses = [loss[self._places[batch.subproblems]] for loss in losses]
             with torch.no_grad():

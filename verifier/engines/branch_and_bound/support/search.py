@@ -56,7 +56,7 @@ class SupportSearch:
         self.radius = int(min(region.ball.radius + 1e-9, pixels))
         self.whole = self.radius == pixels  # no input lies outside of the ball
         self.stack = RegionBatch.of([(self.known, region)], exact=True)
-        self.fast_losses = RoundingLoss.of(self.known.float32_network, self.stack.inputs, self.stack.bounds).loss
+        self.float32_losses = RoundingLoss.of(self.known.float32_network, self.stack.inputs, self.stack.bounds).loss
         self.rows, self.offset = state.rows(subproblems)
         self.least = [math.inf] * len(subproblems)  # lowest bound of what was settled
         self.queue = Queue()
@@ -145,7 +145,7 @@ class SupportSearch:
             self._split(left, inputs.rows(index), status[index], form, lower[index].tolist())
 
     def _crown(self, inputs: InputSet) -> Bounds:
-        return crown(self.known.float32_network, inputs, self.stack.bounds.expand(len(inputs)), self.fast_losses)
+        return crown(self.known.float32_network, inputs, self.stack.bounds.expand(len(inputs)), self.float32_losses)
 
     def _box_bounds(self, domains: Sequence[SupportDomain], inputs: InputSet) -> Bounds:
         """Bounds on boxes, those of a support computed once for all subproblems."""
