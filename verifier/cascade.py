@@ -248,4 +248,5 @@ def conclude(state: SearchState, reason: str = "") -> Outcome:
         reason,
         {},
         dict(state.statistics),
+        mips=tuple(state.mips),
     )

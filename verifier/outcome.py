@@ -14,6 +14,8 @@ from typing import Any, Self
 
 import numpy as np
 
+from .mip_record import MipRecord
+
 SCHEMA = 1
 
 
@@ -83,6 +85,7 @@ class Outcome:
         labels: model, data, index, label, prediction, norm, eps, target and so on, for the JSON line.
         statistics: counts of the engines (unstable ReLUs, nodes, solves).
         proof: file of a proof of the verdict, or of a distance's lower side, that the checker accepted.
+        mips: records of the mixed-integer programs that were solved on the way, in order.
     """
 
     verdict: Verdict
@@ -95,6 +98,7 @@ class Outcome:
     labels: Mapping[str, Any] = field(default_factory=dict)
     statistics: Mapping[str, Any] = field(default_factory=dict)
     proof: str | None = None
+    mips: tuple[MipRecord, ...] = ()
 
     def labelled(self, **labels: Any) -> Self:
         """The same outcome with more labels."""
@@ -121,6 +125,7 @@ class Outcome:
             "reason": self.reason,
             "statistics": self.statistics,
             "trace": [[round(e.seconds, 4), e.lower, e.upper, e.engine] for e in self.trace],
+            "mips": [record.to_dict() for record in self.mips],
         }
         return json.dumps(finite(record), allow_nan=False)
 
@@ -135,7 +140,7 @@ class Outcome:
         if record.get("schema") != SCHEMA:
             raise ValueError(f"written with schema {record.get('schema')}, this version reads {SCHEMA}")
         own = {"schema", "verdict", "lower", "upper", "trust", "engine", "seconds", "proof", "witness", "reason"}
-        own |= {"statistics", "trace"}
+        own |= {"statistics", "trace", "mips"}
 
         def number(value: float | None, missing: float) -> float:
             return missing if value is None else float(value)
@@ -161,6 +166,7 @@ class Outcome:
             {k: v for k, v in record.items() if k not in own},
             record["statistics"],
             record["proof"],
+            tuple(MipRecord.from_dict(each) for each in record.get("mips", [])),
         )
 
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ..bounds import Bounds, InputSet
+from ..mip_record import MipRecord
 from ..network.nodes import Network
 from ..outcome import Bracket, TraceEvent
 from ..query import Objective, Query
@@ -68,6 +69,7 @@ class SearchState:
     trace: list[TraceEvent] = field(default_factory=list)
     statistics: dict[str, float | int | str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    mips: list[MipRecord] = field(default_factory=list)
     listener: Callable[[TraceEvent], None] | None = None
     search_radius: float = math.inf
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -45,7 +46,9 @@ class SolveOptions:
         threads: of the solver.
         seed: of the solver.
         presolve: whether to presolve (off for a second opinion).
-        start: a known feasible point.
+        start: a known feasible point; solvers that take none pass over it.
+        cutoff: only points of a lower objective are of interest; a solver that uses it may answer INFEASIBLE for "none is
+            lower". Infinite: none.
         progress: called as incumbents and bounds come; returning True stops the solver.
     """
 
@@ -56,6 +59,7 @@ class SolveOptions:
     seed: int = 0
     presolve: bool = True
     start: np.ndarray | None = None
+    cutoff: float = math.inf
     progress: Callable[[Progress], bool] | None = None
 
 
@@ -63,7 +67,9 @@ class SolveOptions:
 class SolveResult:
     """What came out: the best point, its objective, the proved dual bound (-inf if none), and seconds.
 
-    `row_dual` are the rows' multipliers where an LP was solved by a back end that names them (see `safe_dual`).
+    `row_dual` are the rows' multipliers where an LP was solved by a back end that names them (see `safe_dual`). `nodes`,
+    `iterations` and `root_bound` are of the solver's tree, None where it does not say; `version` is the solver's own, and
+    `trace` what it reported of (seconds, primal, dual) while it ran.
     """
 
     status: SolverStatus
@@ -72,6 +78,11 @@ class SolveResult:
     dual_bound: float
     seconds: float
     row_dual: np.ndarray | None = None
+    nodes: int | None = None
+    iterations: int | None = None
+    root_bound: float | None = None
+    version: str = ""
+    trace: tuple[tuple[float, float, float], ...] = ()
 
 
 class Solver(Protocol):
