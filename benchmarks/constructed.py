@@ -1,9 +1,11 @@
 """Networks whose answer is known because of how they are built, of any size: no solver, no training, no sampling.
 
-SAT formulas as ReLU networks: an input x is read as the literals relu(1 - 2x) (false) and relu(2x - 1) (true), of which one
+SAT formulas as ReLU networks, deep ones with one output: an input x is read as the literals relu(1 - 2x) (false) and relu(2x - 1) (true), of which one
 is 0; a clause is satisfied by min(1, sum of its literals), and the output is the sum over clauses. It reaches the number of
 clauses exactly where the formula is satisfiable: literals that are positive belong to a consistent assignment, and a clause
-is full only if one of them is. Satisfiable formulas are planted; parity chains and pigeonholes are unsatisfiable.
+is full only if one of them is. Flat ones with two outputs, as in VNN-COMP's sat_relu: one counts clauses that are violated
+(they are sums of inputs), the other how far inputs are from 0 and 1, and both have to be 0 together. Satisfiable formulas
+are planted; parity chains and pigeonholes are unsatisfiable, and so are random ones with many clauses.
 
 Isometries: W of signed permutations times powers of two moves a ball exactly, and a shift keeps every ReLU on over the
 input range, so that the margin is linear there and the distance is its value over its dual norm. A contractive network has
@@ -13,6 +15,7 @@ rows of l1 norm at most 1, thus moves no output by more than the radius.
 from __future__ import annotations
 
 import itertools
+import math
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +46,19 @@ def planted_formula(variables: int, clauses: int, seed: int) -> Formula:
         if any(literal * hidden[abs(literal) - 1] > 0 for literal in clause):
             found.append(clause)
     return Formula(variables, tuple(found), True)
+
+
+def crowded_formula(variables: int, clauses: int, seed: int) -> Formula:
+    """Random clauses of three literals, so many that an assignment satisfies all with less than one chance in a trillion.
+
+    Raises:
+        ValueError: there are too few for that.
+    """
+    if variables + clauses * math.log2(7 / 8) > -40:  # the expected number of assignments, as a power of two
+        raise ValueError(f"{clauses} random clauses over {variables} variables may be satisfiable")
+    rng = random.Random(seed)
+    found = [tuple(rng.choice((1, -1)) * (k + 1) for k in rng.sample(range(variables), 3)) for _ in range(clauses)]
+    return Formula(variables, tuple(found), False)
 
 
 def pigeonhole(holes: int) -> Formula:
@@ -83,6 +99,28 @@ def formula_network(formula: Formula, path: Path, text: Path) -> None:
     lines = [f"(declare-const X_{k} Real)" for k in range(n)] + ["(declare-const Y_0 Real)"]
     lines += [f"(assert (>= X_{k} 0.0))\n(assert (<= X_{k} 1.0))" for k in range(n)]
     text.write_text("\n".join([*lines, f"(assert (>= Y_0 {m}.0))"]) + "\n")
+
+
+def flat_formula_network(formula: Formula, path: Path, text: Path) -> None:
+    """One layer and two outputs: Y_0 = 1 - violated clauses has to reach 1 while Y_1, what inputs lack to 0 or 1, stays 0."""
+    n, m = formula.variables, len(formula.clauses)
+    b = Builder((n,))
+    eye = np.eye(n)
+    violated, constant = np.zeros((m, n)), np.ones(m)  # 1 - sum of literals
+    for row, clause in enumerate(formula.clauses):
+        for literal in clause:
+            violated[row, abs(literal) - 1] -= 1 if literal > 0 else -1
+            constant[row] -= literal < 0
+    layer = b.relu(
+        b.gemm(b.input, np.concatenate([violated, eye, 2 * eye]), np.concatenate([constant, np.zeros(n), -np.ones(n)]))
+    )
+    outputs = np.zeros((2, m + 2 * n))
+    outputs[0, :m], outputs[1, m : m + n], outputs[1, m + n :] = -1, 1, -1
+    b.finish(b.gemm(layer, outputs, [1.0, 0.0], 1))
+    b.write(path)
+    lines = [f"(declare-const X_{k} Real)" for k in range(n)] + [f"(declare-const Y_{k} Real)" for k in range(2)]
+    lines += [f"(assert (>= X_{k} 0.0))\n(assert (<= X_{k} 1.0))" for k in range(n)]
+    text.write_text("\n".join([*lines, "(assert (>= Y_0 1.0))", "(assert (<= Y_1 0.0))"]) + "\n")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,17 @@ from .exact import Cell, Network, cells
 from .optimum import Ball, Disjunct, Row, Unsafe, least_distance, unsafe_parts
 from .polytope import Point
 
-ENGINES = ("crown", "falsify", "propagate", "falsify-more", "support-split", "input-split", "relu-split", "milp")
+ENGINES = (
+    "crown",
+    "falsify",
+    "propagate",
+    "falsify-more",
+    "row-split",
+    "support-split",
+    "input-split",
+    "relu-split",
+    "milp",
+)
 DECIMALS = (1 / 255, 2 / 255, 8 / 255, 0.01, 0.02, 0.03, 0.05, 0.1, 0.3, 0.7)
 RADII = ("inside", "outside", "at", "ulp", "near", "zero", "infinite", "decimal")
 EDGES = ("at", "ulp", "near", "zero")

@@ -2,7 +2,7 @@
 
 A proof is a zip archive of numpy arrays and a JSON header:
 
-    format, version    "advverify-proof", 4
+    format, version    "advverify-proof", 5
     model_sha256       of the ONNX file
     about              words for people (image, label, data set); nothing is concluded from it
     cases              a list; for each case c
@@ -15,7 +15,7 @@ A proof is a zip archive of numpy arrays and a JSON header:
         steps              in order:
             {"kind": "crown"}                       CROWN bounds of every open neuron, computed here
             {"kind": "lemmas", "relu": k, ...}      bounds on neurons that ReLU number k reads
-            {"kind": "goals", ...}                  some row of a polytope is positive wherever the tree leads
+            {"kind": "goals", ...}                  the rows of a polytope cannot all hold, wherever the tree leads
             {"kind": "boxes", "polytope": p, ...}   the same by parts of the input region
 
 Lemmas and goals are trees over ReLU phases in preorder, step s of case c in arrays c.s.*:
@@ -24,7 +24,7 @@ Lemmas and goals are trees over ReLU phases in preorder, step s of case c in arr
     columns   neurons whose lower slopes are given; slopes (leaves, columns), in 1/65535
     betas     one multiplier for each split on the way to each leaf, leaf by leaf, root first
     neurons, sides     lemmas, one a tree: -1 bounds from above, +1 from below
-    polytopes          goals, one a tree; rows (leaves,): the row that is positive there
+    polytopes          goals, one a tree; weights: for each leaf a multiplier >= 0 of every row, whose sum is positive there
     refine    in the header: CROWN once more in every leaf
 
 Boxes: one entry a node in preorder. Dimensions >= 0 are halved at a threshold, the lower half first; -1 is a leaf; -2 - p
@@ -50,10 +50,10 @@ from .arithmetic import Relaxation
 from .execution import execution_error
 from .model_file import open_model
 from .network import Array, Network, Rejected
-from .region import Region
+from .region import SAFE, TINY, Region, gamma
 from .statement import Source, Statement, whole
 
-FORMAT, VERSION = "advverify-proof", 4
+FORMAT, VERSION = "advverify-proof", 5
 _LARGEST = 1 << 32  # bytes of a file when unpacked
 _HEADER = 1 << 24
 _LEAVES = 64  # leaves that are refined together
@@ -235,17 +235,19 @@ class Case:
     def _goals(self, name: str, step: dict[str, Any]) -> set[int]:
         trees = Trees(self, name, bool(step["refine"]))
         polytopes = self.arrays.get(f"{name}.polytopes", np.int32, (trees.count,))
-        rows = self.arrays.get(f"{name}.rows", np.int32, (len(trees.tree),))
         if ((polytopes < 0) | (polytopes >= len(self.unsafe))).any():
             raise Rejected(f"step {name}: a goal is about no unsafe set")
-        for leaf, tree in enumerate(trees.tree):
-            if not 0 <= rows[leaf] < len(self.unsafe[polytopes[tree]][1]):
-                raise Rejected(f"step {name}: leaf {leaf} names no row")
+        counts = [len(self.unsafe[polytopes[tree]][1]) for tree in trees.tree]
+        weights = self.arrays.get(f"{name}.weights", np.float32, (sum(counts),))
+        if not np.isfinite(weights).all():
+            raise Rejected(f"step {name}: a weight is not finite")
+        by_leaf = np.split(np.maximum(weights, 0).astype(np.float64), np.cumsum(counts)[:-1])
+        largest = np.maximum(*(np.abs(side) for side in self.relaxation.intervals[-1]))
 
         def start(leaves: NDArray[np.int64]) -> tuple[int, Array, Array]:
-            chosen = [(self.unsafe[polytopes[trees.tree[leaf]]], rows[leaf]) for leaf in leaves]
-            coefficients = np.stack([matrix[row] for (matrix, _), row in chosen])
-            return len(self.network.nodes) - 1, coefficients, np.array([-offset[row] for (_, offset), row in chosen])
+            rows = [combined(self.unsafe[polytopes[trees.tree[leaf]]], by_leaf[leaf], largest) for leaf in leaves]
+            coefficients, constants = zip(*rows, strict=True)
+            return len(self.network.nodes) - 1, np.stack(coefficients), np.array(constants)
 
         values = trees.values(start)
         failed = np.flatnonzero(~(values > 0))
@@ -283,6 +285,29 @@ class Case:
 def widened(offset: Array, error: Array) -> Array:
     """Offsets of unsafe sets that hold all outputs within an error of the unsafe ones."""
     return np.asarray(np.nextafter(offset + error, np.inf))
+
+
+def combined(polytope: tuple[Array, Array], weights: Array, largest: Array) -> tuple[Array, float]:
+    """A linear function of the outputs that is positive only where some row of a polytope is not met.
+
+    It is the sum of the rows, C y - d, each times its weight; the constant is lowered by what rounding may have added.
+
+    Args:
+        polytope: matrix C (rows, outputs) and offset d (rows,).
+        weights: (rows,), none of them negative.
+        largest: magnitudes that outputs cannot exceed, (outputs,).
+
+    Returns:
+        Coefficients (outputs,) and the constant.
+    """
+    matrix, offset = polytope
+    coefficients, constant = weights @ matrix, -float(weights @ offset)
+    if np.count_nonzero(weights) <= 1 and weights.max(initial=0.0) in (0.0, 1.0):
+        return coefficients, constant  # nothing was rounded
+    spread = (weights @ np.abs(matrix)) @ largest + weights @ np.abs(offset)
+    lost = gamma(2 * len(weights) + len(largest) + 8) * spread
+    lost += 8 * len(weights) * TINY * (1 + float(largest.sum()))
+    return coefficients, float(np.nextafter(constant - lost * SAFE, -np.inf))
 
 
 def part_bound(network: Network, region: Region, polytope: tuple[Array, Array]) -> tuple[float, Array]:

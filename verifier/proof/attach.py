@@ -11,7 +11,8 @@ from typing import Any
 from ..checker import Rejected, check, difference
 from ..outcome import Outcome, Trust, Verdict
 from ..query import Objective, Query
-from .prover import Unproved, prove
+from .file import Unproved
+from .prover import prove
 from .question import statements
 
 _LEEWAY = 1e-4  # an open distance is proved at so much less, relatively: at the bound itself the worst leaf has no room

@@ -18,6 +18,10 @@ from ..checker.network import Rejected
 from ..checker.statement import Statement
 
 
+class Unproved(Exception):
+    """Why there is no proof."""
+
+
 class ProofFile:
     """Grows step by step; the checker's `Case` can read it at any time."""
 

@@ -25,38 +25,38 @@ from ..bounds.neuron_split import NeuronSplit, NeuronTrees
 from ..bounds.relu_columns import ReluColumns
 from ..bounds.rounding import RoundingLoss
 from ..checker.check import Case as CheckedCase
-from ..checker.check import part_bound, part_values
+from ..checker.check import part_values
 from ..checker.model_file import open_model
 from ..checker.network import Network as CheckedNetwork
 from ..checker.network import Rejected
-from ..checker.region import Region
+from ..encoding import encode
 from ..engines.branch_and_bound.relu.domain import Batch, Domain
 from ..engines.branch_and_bound.relu.search import ReluSearch
 from ..engines.branch_and_bound.relu.tree import Root
-from ..engines.branch_and_bound.support.domain import bounds_by_first, heavier_half
+from ..engines.branch_and_bound.rows.engine import MOST_UNSTABLE
 from ..engines.executor import NetworkExecutor
 from ..engines.region_bounds import RegionBounds
 from ..engines.settings import Settings
 from ..engines.state import SearchState
 from ..network.nodes import Max, Network, Relu
 from ..query import Objective, Query
+from ..solvers.row_tree import RowTree
 from ..specification import Disjunct, Specification
-from .file import ProofFile
+from .file import ProofFile, Unproved
 from .leaf_duals import leaf_duals
+from .parts import parts
 from .question import remaining, statements
-from .trees import Leaves, pack
+from .row_goals import row_goal
+from .trees import Leaves, pack, single_rows
 
 _PASSES = (None, 0.0, 1.0, 4.0, 16.0, 64.0)  # before each search: no lemmas, alpha-CROWN, seconds of neuron trees
+_ROWS_SHARE = 0.4  # of the time left, at most, for a tree over all rows of an unsafe set
 _SEARCH_SHARE = 0.5  # of the time spent on lemmas
 _SHORTEST_SEARCH = 1.0
 _THRESHOLDS = (1e-6, 1e-3)  # violation that a leaf must reach, relative to 1: room for the checker's own arithmetic
 _FEW_INPUTS = 20
 _TREE_SECONDS = 2.0  # with few inputs, or over an l0 ball, before the region is parted
 _LEMMA_ROWS = 256
-
-
-class Unproved(Exception):
-    """Why there is no proof."""
 
 
 def prove(query: Query, model: Path, seconds: float, about: dict[str, Any] | None = None) -> ProofFile:
@@ -119,10 +119,15 @@ class _Prover:
         if not self.checked.entry["float32"]:  # else the checker has done so already
             self._add({"kind": "crown"}, {})
         region = self.disjunct.region
+        for polytope, unsafe in enumerate(self.disjunct.unsafe):
+            if len(unsafe.offset) > 1 and not region.is_l0 and not self.network.has_max:
+                self._rows(polytope)
+        if not self._left:
+            return
         if region.is_l0 or (region.is_box and self.network.input_size <= _FEW_INPUTS):
             if self._goals(min(time.perf_counter() + _TREE_SECONDS, self.deadline)):
                 return
-            for polytope in range(len(self.disjunct.unsafe)):
+            for polytope in self._left:
                 self._parts(polytope)
             return
         spent = 0.0
@@ -152,7 +157,9 @@ class _Prover:
             polytopes, best = (np.array(column, dtype=np.int32) for column in zip(*rows, strict=True))
             empty = np.zeros((len(rows), 0), dtype=np.float32)
             tree = np.arange(len(rows))
-            arrays = pack(Leaves(tree, empty.astype(np.int8), empty, empty, best), np.zeros(0, np.int64))
+            counts = [len(self.checked.unsafe[polytope][1]) for polytope in polytopes]
+            weights = single_rows(best, max(counts))
+            arrays = pack(Leaves(tree, empty.astype(np.int8), empty, empty, weights), np.zeros(0, np.int64), counts)
             self._add({"kind": "goals", "refine": False}, {**arrays, "polytopes": polytopes})
 
     def _add(self, step: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
@@ -190,6 +197,29 @@ class _Prover:
                 else:
                     intervals[node.input] = ibp(self.network, self.inputs)[node.input]
 
+    @property
+    def _left(self) -> list[int]:
+        """Polytopes that no step excludes so far."""
+        return [polytope for polytope in range(len(self.checked.unsafe)) if polytope not in self.checked.excluded]
+
+    def _rows(self, polytope: int) -> None:
+        """A tree over all rows of a polytope together, where they say something together."""
+        unsafe, bounds = self.disjunct.unsafe[polytope], self._bounds()
+        if not 0 < bounds.unstable_count(self.network) <= MOST_UNSTABLE:
+            return
+        program = encode(self.network, bounds, self.disjunct.region, (unsafe,), Objective.FEASIBILITY)
+        until = time.perf_counter() + _ROWS_SHARE * (self.deadline - time.perf_counter())
+        tree = RowTree(self.network, program)
+        result = tree.search(until - time.perf_counter()) if tree.promises else None
+        if result is None or not result.infeasible:
+            return
+        leaves = row_goal(self.network, program, result.leaves, len(unsafe.offset))
+        arrays = pack(leaves, self._unstable(self.columns), [len(unsafe.offset)])
+        try:
+            self._add({"kind": "goals", "refine": False}, {**arrays, "polytopes": np.array([polytope], dtype=np.int32)})
+        except Rejected:
+            return  # a leaf had too little room for the checker's arithmetic: searches by single rows may have more
+
     def _goals(self, limit: float) -> bool:
         """Searches over ReLU phases; whether one came to an end that the checker accepts."""
         for threshold in _THRESHOLDS:
@@ -205,7 +235,8 @@ class _Prover:
 
     def _search(self, limit: float, threshold: float) -> ReluSearch | None:
         """A finished search, or None where time ran out."""
-        specification = Specification((self.disjunct,))
+        left = tuple(self.disjunct.unsafe[polytope] for polytope in self._left)
+        specification = Specification((replace(self.disjunct, unsafe=left),))
         query = Query(self.network, specification, Objective.FEASIBILITY)
         settings = Settings(timeout=max(limit - time.perf_counter(), 0.01), threads=torch.get_num_threads())
         state = SearchState.open(query, settings, NetworkExecutor(self.network))
@@ -223,16 +254,18 @@ class _Prover:
         assert batch.alpha is not None and batch.beta is not None  # all have been bounded
         pick = torch.tensor([domain.row for domain in domains])
         lines = torch.arange(len(domains))
+        left = self._left
+        counts = [len(self.disjunct.unsafe[polytope].offset) for polytope in left]
         leaves = Leaves(
             batch.subproblems.numpy(),
             batch.phases.numpy(),
             batch.alpha[lines, pick].numpy(),
             batch.beta[lines, pick].numpy(),
-            pick.numpy().astype(np.int32),
+            single_rows(pick.numpy(), max(counts)),
         )
         self._finish(search.closed, leaves)
-        arrays = pack(leaves, self._unstable(self.columns))
-        arrays["polytopes"] = np.arange(len(search.tree.roots), dtype=np.int32)
+        arrays = pack(leaves, self._unstable(self.columns), counts)
+        arrays["polytopes"] = np.array(left, dtype=np.int32)
         split = bool((leaves.phases != 0).any())
         self._add({"kind": "goals", "refine": search.bounds.refine and split}, arrays)
 
@@ -241,7 +274,7 @@ class _Prover:
         for k, (subproblem, domain) in enumerate(closed):
             if domain.bound <= 0 and not domain.branches and not self.network.has_max:
                 split = np.flatnonzero(leaves.phases[k])
-                row = self.checked.unsafe[subproblem][0][domain.row]
+                row = self.checked.unsafe[self._left[subproblem]][0][domain.row]
                 leaves.betas[k, split] = leaf_duals(
                     self.checked.network, self.checked.region, domain.implied, split, row
                 )
@@ -291,8 +324,7 @@ class _Prover:
         count = 2 * len(neurons)
         slopes = self.columns.flat(best.multipliers.alpha, (1, count))[0].numpy()
         empty = np.zeros((count, self.columns.count))
-        tree, rows = np.arange(count), np.zeros(count, np.int32)
-        leaves = Leaves(tree, empty.astype(np.int8), slopes, empty.astype(np.float32), rows)
+        leaves = Leaves(np.arange(count), empty.astype(np.int8), slopes, empty.astype(np.float32))
         self._lemma(k, relu, neurons, leaves)
 
     def _trees(self, k: int, relu: int, neurons: Tensor, bounds: Bounds, losses: list[Tensor], seconds: float) -> None:
@@ -317,70 +349,16 @@ class _Prover:
             return self.columns.flat(by_node, (len(tree),)).numpy()
 
         phases = spread(forest.phases).astype(np.int8)
-        rows = np.zeros(len(tree), np.int32)
-        self._lemma(k, relu, neurons, Leaves(tree.numpy(), phases, spread(forest.alpha), spread(forest.beta), rows))
+        self._lemma(k, relu, neurons, Leaves(tree.numpy(), phases, spread(forest.alpha), spread(forest.beta)))
 
     def _lemma(self, k: int, relu: int, neurons: Tensor, leaves: Leaves) -> None:
         arrays = pack(leaves, self._unstable(self.columns, relu))
-        del arrays["rows"]
         half = len(neurons)
         arrays["neurons"] = np.tile(neurons.numpy(), 2).astype(np.int32)
         arrays["sides"] = np.repeat(np.array([1, -1], dtype=np.int8), half)
         self._add({"kind": "lemmas", "relu": k, "refine": False}, arrays)
 
     def _parts(self, polytope: int) -> None:
-        """Part the input region until CROWN settles every part, depth first.
-
-        Of l0 balls pixels are chosen, in the order of what they can lower the bound by, up to the one from which on it is
-        positive; of boxes the side is halved that the bounds depend on most.
-        """
-        unsafe = self.checked.unsafe[polytope]
-        dimensions: list[int] = []
-        thresholds: list[float] = []
-        open_: list[tuple[Region, list[int]]] = [
-            (self.checked.region, [])
-        ]  # with pixels to choose before a bound is worth it
-        while open_:
-            if time.perf_counter() > self.deadline:
-                raise Unproved("no proof within the time limit")
-            region, pixels = open_.pop()
-            if not pixels:
-                bound, lines = part_bound(self.checked.network, region, unsafe)
-                if bound > 0:
-                    dimensions.append(-1)
-                    thresholds.append(0.0)
-                    continue
-                pixels = _pixels_to_choose(region, bound, lines[:1])
-            if pixels:
-                dimensions.append(-2 - pixels[0])
-                thresholds.append(0.0)
-                open_ += [(region.decided(pixels[0], False), pixels[1:]), (region.decided(pixels[0], True), [])]
-                continue
-            strength = np.abs(lines).max(0)
-            side = int((np.maximum(strength, 0.1 * strength.max()) * (region.upper - region.lower)).argmax())
-            middle = float((region.lower[side] + region.upper[side]) / 2)
-            if not region.lower[side] < middle < region.upper[side]:
-                raise Unproved("a box became too small to be halved")
-            dimensions.append(side)
-            thresholds.append(middle)
-            open_ += [(region.half(side, middle, True), []), (region.half(side, middle, False), [])]
-        arrays = {"dimensions": np.array(dimensions, dtype=np.int32), "thresholds": np.array(thresholds)}
+        """Part the input region until CROWN settles every part."""
+        arrays = parts(self.checked, polytope, self.deadline)
         self._add({"kind": "boxes", "polytope": polytope}, arrays)
-
-
-def _pixels_to_choose(region: Region, bound: float, line: NDArray[Any]) -> list[int]:
-    """The open pixels of an l0 ball that matter to a bound with coefficients (1, n), those of the largest ranges first.
-
-    If none of them changes, the bound is positive, or half of what all can lower it by is gone. None for a box.
-    """
-    if region.norm != "0" or region.center is None:
-        return []
-    pixels, room = np.flatnonzero(region.open), int(region.radius) - int(region.counted.sum())
-    if room < 1 or len(pixels) == 0:
-        return []
-    ranges = region.ranges(line)[0, pixels]
-    order = np.argsort(-ranges)
-    pixels, ranges = pixels[order], ranges[order]
-    parts = bounds_by_first(bound + float(ranges[:room].sum()), ranges, room)
-    first = int((parts <= 0).sum()) if parts[-1] > 0 else heavier_half(ranges)
-    return [int(pixel) for pixel in pixels[:first]]

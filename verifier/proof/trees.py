@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,18 +19,28 @@ class Leaves:
         phases: (leaves, neurons) int8: +1 split active, -1 inactive, 0 not split.
         slopes: (leaves, neurons) lower slopes.
         betas: (leaves, neurons) multipliers, used where a neuron is split.
-        rows: (leaves,) the row of the polytope that is bounded; zeros for neurons.
+        weights: (leaves, most rows) of the polytope's rows, whose sum is bounded; None for neurons.
     """
 
     tree: NDArray[np.int64]
     phases: NDArray[np.int8]
     slopes: NDArray[np.float32]
     betas: NDArray[np.float32]
-    rows: NDArray[np.int32]
+    weights: NDArray[np.float32] | None = None
 
 
-def pack(leaves: Leaves, columns: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-    """Arrays `codes`, `columns`, `slopes`, `betas` and `rows`, with slopes for the neurons `columns` only.
+def single_rows(rows: NDArray[np.integer[Any]], count: int) -> NDArray[np.float32]:
+    """Weights (leaves, count) that are 1 on one row a leaf."""
+    return np.asarray(np.arange(count) == rows[:, None], dtype=np.float32)
+
+
+def pack(leaves: Leaves, columns: NDArray[np.int64], counts: Sequence[int] = ()) -> dict[str, NDArray[Any]]:
+    """Arrays `codes`, `columns`, `slopes` and `betas`, with slopes for the neurons `columns` only; for goals `weights`, too.
+
+    Args:
+        leaves: of all trees.
+        columns: numbers of neurons.
+        counts: for goals, how many rows the polytope of each tree has.
 
     Raises:
         ValueError: the leaves of some tree do not come from splitting one neuron at a time.
@@ -57,13 +68,16 @@ def pack(leaves: Leaves, columns: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
                 raise ValueError(f"tree {tree} lacks one side of a split")
             open_ += [(members[~active], [*path, neuron]), (members[active], [*path, neuron])]
     slopes = np.rint(np.clip(leaves.slopes[order][:, columns], 0, 1) * SCALE).astype(np.uint16)
-    return {
+    packed: dict[str, NDArray[Any]] = {
         "codes": np.array(codes, dtype=np.int32),
         "columns": columns.astype(np.int32),
         "slopes": slopes,
         "betas": np.array(betas, dtype=np.float32),
-        "rows": leaves.rows[order].astype(np.int32),
     }
+    if leaves.weights is not None:
+        weights = [leaves.weights[leaf, : counts[leaves.tree[leaf]]] for leaf in order]
+        packed["weights"] = np.concatenate(weights).astype(np.float32)
+    return packed
 
 
 SCALE = 65535

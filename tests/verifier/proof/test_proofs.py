@@ -26,8 +26,9 @@ from advverify.verifier.network.evaluate import evaluate
 from advverify.verifier.network.onnx_reader import read_onnx
 from advverify.verifier.norms import get_norm
 from advverify.verifier.outcome import Trust, Verdict
+from advverify.verifier.proof.file import Unproved
 from advverify.verifier.proof.leaf_duals import leaf_duals
-from advverify.verifier.proof.prover import Unproved, prove
+from advverify.verifier.proof.prover import prove
 from advverify.verifier.specification import Threat
 
 

@@ -151,7 +151,7 @@ VACUOUS = {
     "a negative number of sets": (header_change(polytopes=-1), "polytopes"),
     "float32 in words": (header_change(float32="false"), "outputs"),
     "no claim": (header_change(claim="true"), "claims"),
-    "an old version": (lambda header, _: header.update(version=2), "version 2, not 4: write it again"),
+    "an old version": (lambda header, _: header.update(version=2), "version 2, not 5: write it again"),
     "version true": (lambda header, _: header.update(version=True), "version"),
 }
 
@@ -188,7 +188,7 @@ def test_what_is_accepted_is_described_as_it_is(subject: tuple[Path, Path, np.nd
     def one_rival(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         header["cases"][0]["polytopes"] = 1
         step = len(header["cases"][0]["steps"]) - 1
-        for name, first in (("codes", 1), ("rows", 1), ("polytopes", 1), ("slopes", 1)):
+        for name, first in (("codes", 1), ("weights", 1), ("polytopes", 1), ("slopes", 1)):
             arrays[f"0.{step}.{name}"] = arrays[f"0.{step}.{name}"][:first]
 
     assert "a single point" in described(pinned)

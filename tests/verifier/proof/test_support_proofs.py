@@ -14,7 +14,8 @@ from advverify.verifier.checker import Rejected, check
 from advverify.verifier.checker.region import Region
 from advverify.verifier.network.onnx_reader import read_onnx
 from advverify.verifier.proof import prover
-from advverify.verifier.proof.prover import Unproved, prove
+from advverify.verifier.proof.file import Unproved
+from advverify.verifier.proof.prover import prove
 from advverify.verifier.query import Objective, Query
 from advverify.verifier.specification import Threat, robustness
 

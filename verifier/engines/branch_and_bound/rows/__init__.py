@@ -1,0 +1,1 @@
+"""Branch and bound over binaries where the rows of an unsafe set say most when they are taken together."""
