@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from sys import intern
 from typing import Any
@@ -28,6 +28,11 @@ from .trajectory import Trajectory, Values, all_gaps, gap
 LEVELS = (0.01, 0.05, 0.1)  # of gaps at the limit
 _NEAR_ZERO = 1e-6  # margins are closed relatively to no less than this, as searches do it
 _GRID = 96  # moments at which the bounds of a set are looked at
+_OF_MIPS: Mapping[str, Callable[[MipRecord], str]] = {
+    "solver": lambda record: record.solver,
+    "solver-version": lambda record: f"{record.solver} {record.version}".strip(),
+    "formulation": lambda record: record.formulation,
+}
 _CHUNK = 1_000  # queries whose gaps are computed together
 
 
@@ -196,7 +201,8 @@ def compare(
 
     Args:
         sources: files and stores; memory holds their traces, one file's line at a time the rest.
-        by: what names a run: "file", "solver", "formulation", or any label of the lines; "file" where nothing is given.
+        by: what names a run: "file"; "solver", "solver-version" and "formulation", as the lines say or else the records of their
+            MIPs; or any label of the lines. "file" where nothing is given.
         limit: seconds at which gaps are taken and times end; the largest time limit of the answers where None, or where
             they do not say, the longest time.
         shift: seconds, of the shifted geometric means.
@@ -245,7 +251,9 @@ def _grouped(sources: Sequence[Source], by: tuple[str, ...]) -> tuple[dict[str, 
             for name, value in zip(by, values, strict=True):
                 found[name] |= value is not None
             labels |= dict.fromkeys(answer.labels)
-            run = intern(", ".join("-" if value is None else value for value in values))
+            run = intern(
+                ", ".join(_absent(name) if value is None else value for name, value in zip(by, values, strict=True))
+            )
             solves = grouped.setdefault(run, {})
             replaced += solve.question in solves
             solves[solve.question] = solve
@@ -253,12 +261,12 @@ def _grouped(sources: Sequence[Source], by: tuple[str, ...]) -> tuple[dict[str, 
     for name, there in found.items():
         if not there:
             raise InvalidInput(
-                f"--by {name}: no answer has it; choose file, solver, formulation or one of {', '.join(labels)}"
+                f"--by {name}: no answer has it; choose file, solver, solver-version, formulation or one of {', '.join(labels)}"
             )
     notes = [note for source in sources for note in source.notes]
     if replaced:
         notes.append(
-            f"{replaced} earlier answers to a question asked again in the same run are left out; --by tells apart"
+            f"{replaced} earlier answers to a question asked again in the same run are left out; more of --by (file, engines, ...) tells them apart"
         )
     return grouped, notes, misclassified
 
@@ -279,11 +287,8 @@ def _value(answer: Answer, name: str) -> str | None:
     """What names an answer's run."""
     if name == "file":
         return answer.source
-    mips = answer.outcome.mips
-    if name == "solver" and mips:
-        return "+".join(sorted({f"{record.solver} {record.version}".strip() for record in mips}))
-    if name == "formulation" and mips:
-        return "+".join(sorted({record.formulation for record in mips}))
+    if name in _OF_MIPS and name not in answer.labels:
+        return "+".join(sorted({_OF_MIPS[name](record) for record in answer.outcome.mips})) or None
     if name == "engines" and answer.labels.get(name) == []:
         return "all engines"
     value: Any = answer.labels.get(name)
@@ -292,6 +297,10 @@ def _value(answer: Answer, name: str) -> str | None:
     if isinstance(value, list):
         return ",".join(str(each) for each in value)
     return str(value) if isinstance(value, str) else f"{name} {value}"
+
+
+def _absent(name: str) -> str:
+    return "no MIP" if name in _OF_MIPS else f"no {name}"
 
 
 def _best(solves: Iterable[Solve]) -> dict[bytes, float]:
@@ -344,9 +353,11 @@ def _numbers(
         gaps,
         shifted_geometric_mean(np.where(np.isfinite(closed), closed, limit), shift),
         penalised_mean(closed, limit),
-        *((None, None) if not valued else (float(mean) for mean in areas.mean(axis=0))),
+        float(areas[:, 0].mean()) if valued else None,
+        float(areas[:, 1].mean()) if valued else None,
         times,
-        *bands,
+        bands[0],
+        bands[1],
         len(roots),
         {step: quartiles([shares[step] for shares in roots if step in shares]) for step in steps},
         sum(solve.nodes for solve in solves),
