@@ -106,7 +106,8 @@ def bounds_over_time(
         axis.set(xscale="log", xlabel="seconds", ylabel="margin" if solves[0][1].kind != "distance" else "distance")
         if math.isfinite(begin):
             axis.set_xlim(left=max(begin, SHORTEST))
-            axis.xaxis.set_major_formatter(_plain)
+        axis.xaxis.set_major_formatter(_plain)
+        axis.xaxis.set_minor_formatter(pyplot().NullFormatter())
         if values:
             low, high = min(values), max(values)
             room = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
@@ -146,6 +147,7 @@ def convergence(run: Run, path: Path) -> Path:
         axis.yaxis.set_minor_locator(pyplot().NullLocator())
         axis.set_xlim(run.times[0], run.times[-1])
         axis.xaxis.set_major_formatter(_plain)
+        axis.xaxis.set_minor_formatter(pyplot().NullFormatter())
         axis.set_title(f"{short(run.name, 44)}", loc="left")
     return path
 

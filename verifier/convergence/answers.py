@@ -31,6 +31,7 @@ class Answer:
         kind: "distance", "margin" (the exact worst margin) or "verdict" (its sign alone).
         source: name of the file it came from.
         place: byte offset of its line, or its key in the store (see `Source.outcome`).
+        where: the same for people: "line 3" or "key 5f0c".
     """
 
     outcome: Outcome
@@ -38,6 +39,7 @@ class Answer:
     kind: str
     source: str
     place: int | str
+    where: str
 
     @property
     def question(self) -> bytes:
@@ -116,10 +118,11 @@ class Source:
                         if not line.endswith(b"\n") and number > 1:
                             self.notes.append(f"{self.path}: the last line is cut short and left out")
                             return
+                        mend = _MEND if number == 1 else "take the line out"
                         raise InvalidInput(
-                            f"{self.path}: line {number} is no answer ({_why(error)}); {_MEND}"
+                            f"{self.path}: line {number} is no answer ({_why(error)}); {mend}"
                         ) from error
-                    yield Answer(outcome, outcome.labels, _kind(outcome), self.name, place)
+                    yield Answer(outcome, outcome.labels, _kind(outcome), self.name, place, f"line {number}")
                 place += len(line)
 
     def _stored(self) -> Iterator[Answer]:
@@ -150,7 +153,7 @@ class Source:
             raise InvalidInput(
                 f"{self.path}: the answer {row['key']} cannot be read ({_why(error)}); ask it again in a new store"
             ) from error
-        return Answer(outcome, labels, kind, self.name, str(row["key"]))
+        return Answer(outcome, labels, kind, self.name, str(row["key"]), f"key {row['key']}")
 
 
 def _kind(outcome: Outcome) -> str:
@@ -183,7 +186,7 @@ def _record(line: bytes | str) -> dict[str, Any]:
 
 
 def _refuse(name: str) -> NoReturn:
-    raise ValueError(f"it holds {name}, which no answer does: take the line out")
+    raise ValueError(f"it holds {name}, which no answer does")
 
 
 def _why(error: Exception) -> str:

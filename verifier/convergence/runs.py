@@ -244,8 +244,9 @@ def _grouped(sources: Sequence[Source], by: tuple[str, ...]) -> tuple[dict[str, 
             try:
                 solve = Solve.of(answer, position)
             except (ValueError, TypeError) as error:
-                where = f"key {answer.place}" if source.is_store else f"the line at byte {answer.place}"
-                raise InvalidInput(f"{source.path}: {where} makes no sense ({error}); take it out") from error
+                raise InvalidInput(
+                    f"{source.path}: {answer.where} makes no sense ({error}); take it out, or ask it again"
+                ) from error
             searched, traced = searched + 1, traced + bool(answer.outcome.trace)
             values = [_value(answer, name) for name in by]
             for name, value in zip(by, values, strict=True):
