@@ -114,7 +114,7 @@ def _stored(index: int) -> StoredQuery:
 
 @click.command()
 @click.option("--rows", default=100_000, show_default=True, help="Answers in the store.")
-def main(rows: int) -> None:
+def command(rows: int) -> None:
     """Time and memory of `advverify gap` and `advverify report` on a store of made-up answers."""
     with tempfile.TemporaryDirectory() as folder:
         path, page = Path(folder) / "made-up.sqlite", Path(folder) / "page.html"
@@ -123,8 +123,8 @@ def main(rows: int) -> None:
         for name, arguments in (("gap", []), ("gap -o", ["-o", str(page)]), ("report -o", ["-o", str(page)])):
             page.unlink(missing_ok=True)
             began = time.perf_counter()
-            command = [sys.executable, "-m", "advverify", name.split()[0], str(path), *arguments]
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+            call = [sys.executable, "-m", "advverify", name.split()[0], str(path), *arguments]
+            subprocess.run(call, check=True, stdout=subprocess.DEVNULL)
             seconds = time.perf_counter() - began
             peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024  # of the largest so far
             size = f"{page.stat().st_size / 1e6:.1f}" if page.exists() else "-"
@@ -133,4 +133,4 @@ def main(rows: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command()

@@ -135,7 +135,12 @@ def _table(title: str, *columns: str, words: Sequence[str] = ("run",)) -> Table:
     from rich import box
     from rich.table import Table
 
-    plain: dict[str, Any] = {"title_justify": "left", "title_style": "bold", "box": box.SIMPLE_HEAD, "padding": (0, 1, 0, 0)}
+    plain: dict[str, Any] = {
+        "title_justify": "left",
+        "title_style": "bold",
+        "box": box.SIMPLE_HEAD,
+        "padding": (0, 1, 0, 0),
+    }
     table = Table(title=title or None, **plain)
     for name in columns:
         word = name in words
