@@ -110,15 +110,12 @@ def _hardest_target(pairs: Sequence[tuple[MipRecord, float]]) -> str:
     """The MIP that is farthest from its value, or took longest, in words."""
     if not pairs:
         return ""
-
-    def hardness(pair: tuple[MipRecord, float]) -> tuple[float, float]:
-        record, value = pair
-        return (float(gap(min(record.proved, value), value)) if record.proved < value else 0.0, record.seconds)
-
-    worst = max(pairs, key=hardness)
-    left, seconds = hardness(worst)
-    nodes = "" if worst[0].nodes is None else f", {worst[0].nodes} nodes"
-    return f"{worst[0].target}: {100 * left:.2g} % left, {seconds:.3g} s{nodes}"
+    values = np.array([value for _, value in pairs])
+    left = gap(np.minimum([record.proved for record, _ in pairs], values), values)
+    worst = max(range(len(pairs)), key=lambda k: (left[k], pairs[k][0].seconds))
+    record = pairs[worst][0]
+    nodes = "" if record.nodes is None else f", {record.nodes} nodes"
+    return f"{record.target}: {100 * left[worst]:.2g} % left, {record.seconds:.3g} s{nodes}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -86,11 +86,11 @@ class Trajectory:
 
     def closing_time(self, relative: float, absolute: float = 0.0) -> float:
         """Seconds until upper - lower <= max(relative * |upper|, absolute), infinite where that never comes."""
-        with np.errstate(invalid="ignore"):
-            width = self.upper - self.lower
-            near = width <= np.maximum(relative * np.abs(self.upper), absolute) * (1 + 1e-9)
-        near = (near & np.isfinite(self.upper)) | (self.upper == self.lower)
-        return float(self.times[near.argmax()]) if near.any() else math.inf
+        steps = zip(self.times.tolist(), self.lower.tolist(), self.upper.tolist(), strict=True)
+        for seconds, lower, upper in steps:  # most traces are short, and a loop over them faster than arrays
+            if lower == upper or upper - lower <= max(relative * abs(upper), absolute) * (1 + 1e-9) < math.inf:
+                return float(seconds)
+        return math.inf
 
     def gaps(self, reference: float, closed: float) -> Values:
         """Primal and dual gaps: those of each side to the best value known of the query.
