@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from advverify import __version__
 from advverify.verifier.errors import InvalidInput
 
 from .options import data_for, engines_from, images_from, model_path, settings_from, threat_from
@@ -69,6 +70,8 @@ def run_images(command: Command, options: dict[str, Any], exact_margin: bool = F
         for i in indices
     ]
     labels = {"model": options["model"], "model_sha256": sha256, "data": options["data"] or data.name}
+    labels |= {"version": __version__, "timeout": settings.timeout, "gap": settings.gap}
+    labels |= {"engines": list(engines), "solver": settings.milp.solver}
     if data.units:
         labels["units"] = data.units
     keys = [request.key for request in requests]

@@ -14,6 +14,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 # What these test is of use to people, but no verdict or bracket depends on it, or no more than other files test.
 NOT_OF_ANSWERS = {
     "cli/test_cli.py",
+    "cli/test_gap.py",
     "laws/test_fuzz.py",
     "models/test_comparison.py",
     "models/test_geometry.py",
@@ -23,6 +24,8 @@ NOT_OF_ANSWERS = {
     "project/test_installation.py",
     "project/test_layout.py",
     "verifier/batch/test_batch.py",
+    "verifier/convergence/test_statistics.py",
+    "verifier/convergence/test_trajectory.py",
     "verifier/engines/test_progress.py",
     "verifier/parallel/test_pool.py",
 }

@@ -126,7 +126,7 @@ def _question(
     specification = robustness(flat, label, threat, network.output_size, network.ending)
     model.check_on(flat)
     prediction = model.predict(flat)
-    labels = {"label": int(label), "prediction": prediction, **threat.to_dict()}
+    labels = {"label": int(label), "prediction": prediction, "objective": objective.value, **threat.to_dict()}
     if prediction != label and threat.target in (None, prediction):
         return Outcome(
             Verdict.MISCLASSIFIED, Bracket(0.0, 0.0, flat), Trust.CHECKED, "executor", 0.0, labels=labels

@@ -136,7 +136,16 @@ class Outcome:
         Raises:
             ValueError: not a line of this schema.
         """
-        record = json.loads(line)
+        return cls.from_dict(json.loads(line))
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Self:
+        """Read back what `to_json` wrote, after JSON was taken off it.
+
+        Raises:
+            ValueError: not of this schema.
+            KeyError: an entry is missing.
+        """
         if record.get("schema") != SCHEMA:
             raise ValueError(f"written with schema {record.get('schema')}, this version reads {SCHEMA}")
         own = {"schema", "verdict", "lower", "upper", "trust", "engine", "seconds", "proof", "witness", "reason"}

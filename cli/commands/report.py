@@ -22,6 +22,7 @@ from ..table import console, number
 
 if TYPE_CHECKING:
     from advverify.models.datasets import Dataset
+    from advverify.verifier.convergence.answers import Source
     from advverify.verifier.outcome import Outcome
 
 _HARDEST, _ROWS = 40, 20_000
@@ -64,7 +65,8 @@ def command(
         draw(rows, figures, ("png", "svg"))
         click.echo(f"figures written to {figures}")
     if out is not None:
-        page = _page(str(store.name), rows, len(everything) - len(rows), hardest, compared, against)
+        sources = _sources(store, job, against)
+        page = _page(str(store.name), rows, len(everything) - len(rows), hardest, compared, against, sources)
         write_text(out, page, "--out")
         click.echo(f"written to {out}")
     return 0
@@ -84,6 +86,7 @@ def _page(
     hardest: list[tuple[dict[str, Any], Outcome | None]],
     compared: dict[str, Any] | None,
     against: Path | None,
+    sources: list[Source],
 ) -> str:
     counts = [(v, sum(row["verdict"] == v for row in rows)) for v in summary.VERDICTS]
     pictures = _Pictures()
@@ -118,7 +121,31 @@ def _page(
             pictures=any(any(entry["images"]) for entry in shown),
             table=table,
             left_out=len(rows) > len(held),
+            **_gaps(sources, Path(folder)),
         )
+
+
+def _sources(store: Path, job: str | None, against: Path | None) -> list[Source]:
+    """The store, and before it the one that it is compared with."""
+    from advverify.verifier.convergence.answers import Source
+
+    if against is None or against == store:
+        return [Source(store, job=job)]
+    names = ("before", "now") if against.stem == store.stem else (against.stem, store.stem)
+    return [Source(against, names[0]), Source(store, names[1], job)]
+
+
+def _gaps(sources: list[Source], folder: Path) -> dict[str, Any]:
+    """The chapter about gaps; answers without traces have none, and the page says so."""
+    from advverify.verifier.convergence.runs import compare
+
+    from ..report.gap_page import chapter
+
+    try:
+        comparison = compare(sources, hardest=_HARDEST)
+    except InvalidInput as error:
+        return {"gaps": None, "no_gaps": str(error)}
+    return {"gaps": chapter(comparison, sources, folder), "no_gaps": ""}
 
 
 def _hard(row: dict[str, Any], outcome: Outcome | None, pictures: _Pictures) -> dict[str, Any]:

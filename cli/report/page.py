@@ -64,10 +64,10 @@ def p_range(values: tuple[float, float]) -> str:
 
 
 def picture(path: Path) -> str:
-    """A PNG file as a data address."""
-    return data_address(path.read_bytes())
+    """A PNG or SVG file as a data address."""
+    return data_address(path.read_bytes(), "image/svg+xml" if path.suffix == ".svg" else "image/png")
 
 
-def data_address(png: bytes) -> str:
-    """The bytes of a PNG file as a data address."""
-    return "data:image/png;base64," + base64.b64encode(png).decode()
+def data_address(content: bytes, kind: str = "image/png") -> str:
+    """The bytes of a picture as a data address."""
+    return f"data:{kind};base64," + base64.b64encode(content).decode()

@@ -77,7 +77,8 @@ class Store:
             if isinstance(error, InvalidInput):
                 raise
             raise InvalidInput(
-                f"{self.path}: not a store that can be {'written' if write else 'read'} ({error})"
+                f"{self.path}: not a store that can be {'written' if write else 'read'} ({error}); "
+                "give one that `advverify batch run` made"
             ) from error
 
     def _exclusive(self) -> sqlite3.Connection:

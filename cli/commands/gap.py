@@ -1,0 +1,230 @@
+"""`advverify gap`: how the bounds of kept answers converged, and where runs differ."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from advverify.verifier.errors import InvalidInput
+
+from ..options import writable_file, writable_folder, write_text
+from ..table import console, number
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from advverify.verifier.convergence.answers import Source
+    from advverify.verifier.convergence.runs import Comparison, Solve
+
+_SHOWN, _LISTED = 8, 40  # hard questions on the terminal and on the page
+
+
+@click.command("gap")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("-o", "--out", type=click.Path(path_type=Path), default=None, help="Write an HTML page.")
+@click.option(
+    "--figures", type=click.Path(path_type=Path), default=None, help="Write the figures to this folder, as SVG."
+)
+@click.option(
+    "--by",
+    multiple=True,
+    metavar="WHAT",
+    help="What makes a run: file, solver, solver-version, formulation, or a label of the lines such as engines, version, norm, "
+    "model; several together [default: file].",
+)
+@click.option("--limit", type=float, default=None, help="Seconds at which gaps are taken [default: the time limit].")
+@click.option("--shift", type=float, default=1.0, show_default=True, help="Seconds, of the shifted geometric mean.")
+@click.option("--query", "names", multiple=True, metavar="NAME", help="Show the bounds of this image, property or key.")
+@click.option("--job", default=None, help="Only this job of a store.")
+def command(
+    files: tuple[Path, ...],
+    out: Path | None,
+    figures: Path | None,
+    by: tuple[str, ...],
+    limit: float | None,
+    shift: float,
+    names: tuple[str, ...],
+    job: str | None,
+) -> int:
+    """Report how primal and dual bounds converged in FILES: JSON lines of --out, or stores of `batch run`.
+
+    Each file is a run, unless --by says what is. Gaps are those of distances, of exact margins, or of verdicts (open or
+    closed). Traces and records are read, no models: it needs nothing but the files.
+    """
+    from advverify.verifier.convergence.runs import compare
+
+    for option, value in (("--limit", limit), ("--shift", shift)):
+        if value is not None and not 0 < value < math.inf:
+            raise InvalidInput(f"{option} must be a number of seconds above 0, got {value:g}")
+    if out is not None or figures is not None:
+        from ..report.figures import require_report
+
+        require_report()
+    if out is not None:
+        writable_file(out, "--out")
+    if figures is not None:
+        figures = writable_folder(figures, "--figures")
+    sources = _sources(files, job)
+    comparison = compare(sources, by, limit, shift, _LISTED)
+    asked = _asked(comparison, names)
+    for note in comparison.notes:
+        click.echo(f"note: {note}", err=True)
+    screen = console()
+    _print(screen, comparison)
+    for question in asked:
+        _print_bounds(screen, comparison, sources, question)
+    if out is not None or figures is not None:
+        _write(comparison, sources, asked, out, figures)
+    return 0
+
+
+def _sources(files: Sequence[Path], job: str | None) -> list[Source]:
+    """The files, named so that no two have one name."""
+    from advverify.verifier.convergence.answers import Source
+
+    stems = [path.stem for path in files]
+    unique = [stem if stems.count(stem) == 1 else str(path) for stem, path in zip(stems, files, strict=True)]
+    for name in unique:
+        if unique.count(name) > 1:
+            raise InvalidInput(f"{name}: given twice; name each file once")
+    return [Source(path, name, job) for path, name in zip(files, unique, strict=True)]
+
+
+def _asked(comparison: Comparison, names: Sequence[str]) -> list[bytes]:
+    """The questions of --query, each once."""
+    found = dict[bytes, None]()
+    for name in names:
+        matching = [
+            solve.question
+            for solves in comparison.solves.values()
+            for solve in solves.values()
+            if name in (solve.name, solve.name.rsplit(", ", 1)[-1], solve.place)
+        ]
+        if not matching:
+            raise InvalidInput(
+                f"--query {name}: no such question here; give an image's index, a property's file or a key"
+            )
+        found |= dict.fromkeys(matching)
+    return list(found)
+
+
+def _write(
+    comparison: Comparison, sources: Sequence[Source], asked: Sequence[bytes], out: Path | None, figures: Path | None
+) -> None:
+    from ..report.gap_page import chapter
+    from ..report.page import render
+
+    with tempfile.TemporaryDirectory() as folder:
+        values = chapter(comparison, sources, Path(folder) if figures is None else figures, asked)
+        if figures is not None:
+            click.echo(f"figures written to {figures}")
+        if out is not None:
+            title = f"Gaps of {', '.join(source.path.name for source in sources)}"
+            write_text(out, render("gap.html", title=title, gaps=values), "--out")
+            click.echo(f"written to {out}")
+
+
+def _table(title: str, *columns: str, words: Sequence[str] = ("run",)) -> Table:
+    """A compact table: numbers to the right, words to the left."""
+    from rich import box
+    from rich.table import Table
+
+    plain: dict[str, Any] = {
+        "title_justify": "left",
+        "title_style": "bold",
+        "box": box.SIMPLE_HEAD,
+        "padding": (0, 1, 0, 0),
+    }
+    table = Table(title=title or None, **plain)
+    for name in columns:
+        word = name in words
+        table.add_column(name, justify="left" if word else "right", no_wrap=not word, overflow="fold")
+    return table
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.3g} %" if value < 0.9995 else "100 %"
+
+
+def _print(screen: Console, comparison: Comparison) -> None:
+    """Tables that fit into 80 columns."""
+    from rich.markup import escape
+
+    runs, profile = comparison.runs, comparison.profile
+    left = f", {comparison.misclassified} misclassified images left out" if comparison.misclassified else ""
+    plural = "" if len(runs) == 1 else "s"
+    screen.print(
+        f"{comparison.questions} questions, {len(runs)} run{plural}, limit {comparison.limit:g} s{left}", markup=False
+    )
+    table = _table("Gap at the limit", "run", "queries", "closed", "<= 1 %", "<= 5 %", "<= 10 %", "primal ∫", "dual ∫")
+    for run in runs:
+        shares = [_share(value) for value in (run.closed, *run.below)]
+        integrals = [number(value, 3) for value in (run.primal_integral, run.dual_integral)]
+        table.add_row(escape(run.name), str(run.queries), *shares, *integrals)
+    screen.print(table)
+    within = [] if profile is None else [profile.within(factor) for factor in (1.0, 2.0, 10.0)]
+    ratios = ["fastest", "within 2x", "within 10x"] if len(runs) > 1 and within else []
+    table = _table("Seconds", "run", "geom. mean", "PAR2", *ratios)
+    for k, run in enumerate(runs):
+        shares = [_share(float(each[k])) for each in within] if ratios else []
+        table.add_row(escape(run.name), number(run.mean_seconds, 3), number(run.par2, 3), *shares)
+    screen.print(table)
+    if ratios and profile is not None:
+        screen.print(
+            f"fastest, within 2x and 10x: of the {profile.questions} questions that every run was asked", markup=False
+        )
+    _print_roots(screen, comparison)
+    words = ("question", "run", "hardest MIP")
+    several, mips = len(runs) > 1, any(solve.target for _, solve, _ in comparison.hardest[:_SHOWN])
+    columns = ["question", *(["run"] if several else []), "gap", "seconds", *(["hardest MIP"] if mips else [])]
+    table = _table("Hardest questions", *columns, words=words)
+    for name, solve, gap in comparison.hardest[:_SHOWN]:
+        cells = [escape(solve.name), *([escape(name)] if several else []), _share(gap), number(solve.seconds, 3)]
+        table.add_row(*cells, *([escape(solve.target or "-")] if mips else []))
+    screen.print(table)
+
+
+def _print_roots(screen: Console, comparison: Comparison) -> None:
+    from rich.markup import escape
+
+    with_mips = [run for run in comparison.runs if run.mips]
+    if not with_mips:
+        return
+    steps = dict.fromkeys(step for run in with_mips for step in run.root if step != "lp")
+    table = _table("Root gap closed by step, median over MIPs", "run", "MIPs", *steps, "nodes")
+    for run in with_mips:
+        closed = [_share(float(run.root[step][1])) if step in run.root else "-" for step in steps]
+        table.add_row(escape(run.name), str(run.mips), *closed, str(run.nodes))
+    screen.print(table)
+
+
+def _print_bounds(screen: Console, comparison: Comparison, sources: Sequence[Source], question: bytes) -> None:
+    """Every step of a question's bounds and every MIP solved for it, run by run."""
+    from rich.markup import escape
+
+    for name, solves in comparison.solves.items():
+        solve: Solve | None = solves.get(question)
+        if solve is None:
+            continue
+        outcome = sources[solve.source].outcome(solve.place)
+        screen.print(f"[bold]{escape(solve.name)}[/], run {escape(name)}")
+        table = _table("", "seconds", "dual bound", "primal bound", "engine", words=("engine",))
+        for event in outcome.trace:
+            table.add_row(f"{event.seconds:.3f}", number(event.lower), number(event.upper), escape(event.engine))
+        screen.print(table)
+        if outcome.mips:
+            table = _table(
+                "", "target", "binaries", "from", "seconds", "nodes", "LP", "proved", "primal", words=("target",)
+            )
+            for record in outcome.mips:
+                times = f"{record.began:.2f}", f"{record.seconds:.2f}"
+                bounds = (number(value, 4) for value in (record.root.get("lp"), record.proved, record.primal))
+                nodes = "-" if record.nodes is None else str(record.nodes)
+                table.add_row(escape(record.target), str(record.binaries), *times, nodes, *bounds)
+            screen.print(table)

@@ -1,0 +1,224 @@
+"""Figures of `advverify gap`, as SVG files. Colour says which side of the bracket a curve is of; runs differ in their dashes and markers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from advverify.verifier.convergence.runs import LEVELS, Comparison, Run, Solve
+from advverify.verifier.convergence.statistics import SHORTEST, STEPS
+from advverify.verifier.convergence.trajectory import Values
+from advverify.verifier.mip_record import MipRecord
+
+from .figures import pyplot
+
+PRIMAL, DUAL, PLAIN = "#D55E00", "#0072B2", "#333333"  # colours of the primal side, the dual side, and of whole runs
+_DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (7, 1.5, 1.5, 1.5)))
+_MARKERS = ("", "o", "s", "^", "D", "v")
+_LINE = 0.18  # inches a line of a legend
+_SIZE = (4.6, 2.7)  # inches: letters keep a readable size on pages 400 pixels wide
+_STEP_NAMES = {"lp": "first LP", "tightened": "tightened", "cuts": "cuts", "solver": "solver's\nroot", "tree": "tree"}
+
+
+def short(text: str, width: int = 34) -> str:
+    """A name that fits into a legend, cut in the middle, and safe from matplotlib's mathematics."""
+    cut = text if len(text) <= width else f"{text[: width // 2 - 1]}…{text[-(width // 2) :]}"
+    return cut.replace("$", r"\$").lstrip("_") or "-"
+
+
+@contextmanager
+def _figure(path: Path, columns: int = 1) -> Iterator[Any]:
+    """An axis whose figure is saved to an SVG file; letters are drawn, so that they look the same everywhere.
+
+    The legend gets `columns` columns below the axes, where it hides no curve, and makes the figure higher instead of the axes
+    lower.
+    """
+    plt = pyplot()
+    with plt.rc_context({"svg.fonttype": "path", "svg.hashsalt": path.stem, "font.size": 9, "axes.titlesize": 9}):
+        figure, axis = plt.subplots(figsize=_SIZE, layout="constrained")
+        for side in ("top", "right"):
+            axis.spines[side].set_visible(False)
+        axis.grid(alpha=0.25)
+        try:
+            yield axis
+            handles, labels = axis.get_legend_handles_labels()
+            if handles:
+                figure.set_figheight(_SIZE[1] + _LINE * math.ceil(len(handles) / columns))
+                place = {"loc": "outside lower center", "ncols": columns, "frameon": False, "handlelength": 3}
+                figure.legend(handles, labels, **place)
+            figure.savefig(path, metadata={"Date": None})
+        finally:
+            plt.close(figure)
+
+
+def _style(position: int, colour: str = PLAIN) -> dict[str, Any]:
+    """How the curves of a run look: dashes first, markers too where these are used up."""
+    dashes, marker = _DASHES[position % len(_DASHES)], _MARKERS[position // len(_DASHES) % len(_MARKERS)]
+    return {"linestyle": dashes, "marker": marker, "markersize": 3.5, "markevery": 0.13, "color": colour}
+
+
+def _plain(value: float, _: object = None) -> str:
+    return f"{value:g}"
+
+
+def _percent(value: float, _: object = None) -> str:
+    return f"{100 * abs(value):g} %"
+
+
+def bounds_over_time(
+    solves: Sequence[tuple[str, Solve]], mips: Sequence[MipRecord], path: Path, title: str = ""
+) -> Path:
+    """Both sides of one question's bracket over time, as each run had them, and what the first run's MIPs claimed.
+
+    Args:
+        solves: (run, solve), all of one question.
+        mips: records of the first of them.
+        path: of the SVG file.
+        title: of the figure.
+    """
+    with _figure(path, columns=2 if len(solves) == 1 and not mips else 1) as axis:
+        begin, values = math.inf, list[float]()
+        for colour, name in ((PRIMAL, "primal bound"), (DUAL, "dual bound")):
+            axis.plot([], [], color=colour, label=name)
+        for position, (run, solve) in enumerate(solves):
+            steps = solve.trajectory
+            if len(solves) > 1:
+                axis.plot([], [], label=short(run), **_style(position))
+            for side, colour in ((steps.upper, PRIMAL), (steps.lower, DUAL)):
+                times, heights = _steps(steps.times, side)
+                if len(times):
+                    axis.plot(times, heights, drawstyle="steps-post", **_style(position, colour))
+                    begin = min(begin, float(times[times > 0].min(initial=math.inf)))
+                    values += heights.tolist()
+        claimed = 0
+        for record in mips:
+            moments = np.array([[record.began + t, dual] for t, _, dual in record.trace]).reshape(-1, 2)
+            times, heights = _steps(moments[:, 0], moments[:, 1])
+            if len(times):
+                label = None if claimed else "dual bounds of its MIPs, as claimed"
+                axis.plot(times, heights, drawstyle="steps-post", color=DUAL, alpha=0.45, linewidth=0.8, label=label)
+                claimed += 1
+        axis.set(xscale="log", xlabel="seconds", ylabel="margin" if solves[0][1].kind != "distance" else "distance")
+        if math.isfinite(begin):
+            axis.set_xlim(left=max(begin, SHORTEST))
+        axis.xaxis.set_major_formatter(_plain)
+        axis.xaxis.set_minor_formatter(pyplot().NullFormatter())
+        if values:
+            low, high = min(values), max(values)
+            room = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
+            axis.set_ylim(low - room, high + room)
+        axis.set_title(short(title, 60), loc="left")
+    return path
+
+
+def _steps(times: Values, values: Values) -> tuple[Values, Values]:
+    """The part of a side that is known."""
+    known = np.isfinite(values)
+    return times[known], values[known]
+
+
+def convergence(run: Run, path: Path) -> Path:
+    """Median and quartiles over a run's queries of how far both sides are from the best value known."""
+    assert run.primal is not None and run.dual is not None
+    with _figure(path) as axis:
+        for (low, middle, high), sign, colour, name in (
+            (run.primal, 1, PRIMAL, "primal"),
+            (run.dual, -1, DUAL, "dual"),
+        ):
+            axis.fill_between(run.times, sign * low, sign * high, step="post", color=colour, alpha=0.22, linewidth=0)
+            axis.plot(
+                run.times,
+                sign * middle,
+                drawstyle="steps-post",
+                color=colour,
+                label=f"{name} bound: median and quartiles",
+            )
+        axis.axhline(0, color="#999999", linewidth=0.8, zorder=0)
+        axis.set(xscale="log", xlabel="seconds", ylabel="gap to the best value known", ylim=(-1.15, 1.15))
+        axis.set_yscale("symlog", linthresh=1e-3, linscale=0.6)
+        marks = (1.0, 0.1, 0.01, 1e-3)
+        axis.set_yticks([*marks, 0.0, *(-mark for mark in marks)])
+        axis.yaxis.set_major_formatter(_percent)
+        axis.yaxis.set_minor_locator(pyplot().NullLocator())
+        axis.set_xlim(run.times[0], run.times[-1])
+        axis.xaxis.set_major_formatter(_plain)
+        axis.xaxis.set_minor_formatter(pyplot().NullFormatter())
+        axis.set_title(f"{short(run.name, 44)}", loc="left")
+    return path
+
+
+def distribution(comparison: Comparison, path: Path) -> Path:
+    """Share of the queries of each run whose gap at the limit is at most so large."""
+    with _figure(path) as axis:
+        least = 1e-4
+        for position, run in enumerate(comparison.runs):
+            gaps = np.sort(np.maximum(run.gaps, least / 2))
+            shares = np.arange(1, len(gaps) + 1) / len(gaps)
+            across = np.concatenate([[least / 2], gaps, [1.0]])
+            heights = np.concatenate([[0.0], shares, [1.0]])
+            axis.plot(across, 100 * heights, drawstyle="steps-post", label=short(run.name), **_style(position))
+        for level in LEVELS:
+            axis.axvline(level, color="#999999", linewidth=0.8, linestyle=":")
+        axis.set(
+            xscale="log",
+            xlim=(least, 1.0),
+            ylim=(0, 103),
+            xlabel="gap at the limit",
+            ylabel="queries with at most that gap, %",
+        )
+        axis.set_xticks([1e-4, 1e-3, *LEVELS, 1.0], ["≤ 0.01 %", "0.1 %", "1 %", "5 %", "", "100 %"])
+        axis.xaxis.set_minor_locator(pyplot().NullLocator())
+    return path
+
+
+def profile(comparison: Comparison, path: Path) -> Path:
+    """Performance profile: the share that each run answers within a factor of the fastest."""
+    found = comparison.profile
+    assert found is not None
+    with _figure(path) as axis:
+        last = max(float(found.factors[-1]) * 1.1, 2.0)
+        for position, run in enumerate(comparison.runs):
+            across, heights = np.append(found.factors, last), np.append(found.shares[position], found.solved[position])
+            axis.plot(across, 100 * heights, drawstyle="steps-post", label=short(run.name), **_style(position))
+        axis.set(
+            xscale="log",
+            xlim=(1, last),
+            ylim=(0, 103),
+            xlabel="factor of the fastest run's time",
+            ylabel="queries answered, %",
+        )
+        axis.xaxis.set_major_formatter(_plain)
+        axis.xaxis.set_minor_formatter(pyplot().NullFormatter())
+    return path
+
+
+def root_gap(comparison: Comparison, path: Path) -> Path:
+    """Share of the root gap of the MIPs that is closed after each step; quartiles as bars."""
+    runs = [run for run in comparison.runs if run.mips]
+    steps = ordered_steps(runs)
+    with _figure(path) as axis:
+        for position, run in enumerate(runs):
+            places = np.arange(len(steps)) + (position - (len(runs) - 1) / 2) * min(0.12, 0.5 / len(runs))
+            low, middle, high = 100 * np.array([run.root.get(step, np.full(3, np.nan)) for step in steps]).T
+            label = f"{short(run.name)}: median of {run.mips} MIPs, quartiles"
+            style = _style(position, DUAL) | {"marker": "o", "markevery": 1}
+            axis.plot(places, middle, label=label, **style)
+            axis.vlines(places, low, high, color=DUAL, linewidth=3, alpha=0.3)
+        axis.set(ylim=(-3, 103), ylabel="root gap closed, %")
+        axis.set_xticks(range(len(steps)), [_STEP_NAMES.get(step, short(step, 12)) for step in steps])
+    return path
+
+
+def ordered_steps(runs: Sequence[Run]) -> list[str]:
+    """All steps of the runs' MIPs that somebody took or that everybody knows, in order."""
+    there = dict.fromkeys(step for run in runs for step in run.root)
+    return [
+        *(s for s in STEPS[:-1] if s in there),
+        *(s for s in there if s not in STEPS),
+        *(s for s in STEPS[-1:] if s in there),
+    ]

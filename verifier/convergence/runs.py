@@ -1,0 +1,374 @@
+"""Runs side by side: answers grouped into runs, and the numbers of each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from sys import intern
+from typing import Any
+
+import numpy as np
+
+from ..errors import InvalidInput
+from ..mip_record import MipRecord
+from ..outcome import Verdict
+from .answers import MARGIN, VERDICT, Answer, Source
+from .statistics import (
+    Profile,
+    penalised_mean,
+    performance_profile,
+    quartiles,
+    root_gap_closed,
+    shares_below,
+    shifted_geometric_mean,
+)
+from .trajectory import Trajectory, Values, all_gaps, gap
+
+LEVELS = (0.01, 0.05, 0.1)  # of gaps at the limit
+_NEAR_ZERO = 1e-6  # margins are closed relatively to no less than this, as searches do it
+_GRID = 96  # moments at which the bounds of a set are looked at
+_OF_MIPS: Mapping[str, Callable[[MipRecord], str]] = {
+    "solver": lambda record: record.solver,
+    "solver-version": lambda record: f"{record.solver} {record.version}".strip(),
+    "formulation": lambda record: record.formulation,
+}
+_CHUNK = 1_000  # queries whose gaps are computed together
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Solve:
+    """A solve is one run's answer to one question, without what no statistic needs.
+
+    Attributes:
+        question: digest, the same in every run.
+        name: of the question.
+        kind: "distance", "margin" or "verdict".
+        trajectory: the bracket over time.
+        closed: seconds until it was answered: a bracket as narrow as was asked for, or a verdict; infinite where it is open.
+        seconds: of the whole query.
+        timeout: seconds that it was allowed, None where the file does not say.
+        roots: of its MIPs, the share of the root gap closed by step.
+        target: of its hardest MIP, and what became of it; empty where no MIP was solved.
+        nodes: of all its MIPs' trees.
+        source: position of its file.
+        place: where in the file its outcome is.
+    """
+
+    question: bytes
+    name: str
+    kind: str
+    trajectory: Trajectory
+    closed: float
+    seconds: float
+    timeout: float | None
+    roots: tuple[Mapping[str, float], ...]
+    target: str
+    nodes: int
+    source: int
+    place: int | str
+
+    @classmethod
+    def of(cls, answer: Answer, source: int) -> Solve:
+        """Take from an answer what the statistics need.
+
+        Raises:
+            ValueError: a trace that makes no sense.
+        """
+        outcome, labels = answer.outcome, answer.labels
+        trajectory = Trajectory.of(outcome)
+        lower, upper = trajectory.end
+        asked = float(labels.get("gap", 1e-4))
+        if answer.kind == MARGIN:
+            closed = trajectory.closing_time(asked, asked * _NEAR_ZERO)
+        elif outcome.verdict is Verdict.UNKNOWN:
+            closed = math.inf
+        elif answer.kind == VERDICT or math.isinf(upper):
+            closed = float(trajectory.times[-1])
+        else:  # a line that does not say which gap was asked for is closed to the gap that it ended with
+            closed = trajectory.closing_time(max(asked, outcome.bracket.relative_gap))
+        sought = min(upper, 0.0) if answer.kind == VERDICT else upper
+        pairs = [(record, min(record.primal, sought)) for record in outcome.mips]
+        roots = [root_gap_closed({**record.root, "tree": record.proved}, value) for record, value in pairs]
+        return cls(
+            answer.question,
+            answer.name,
+            answer.kind,
+            trajectory,
+            closed,
+            float(trajectory.times[-1]),
+            None if labels.get("timeout") is None else float(labels["timeout"]),
+            tuple(shares for shares in roots if shares is not None),
+            _hardest_target(pairs),
+            sum(record.nodes or 0 for record in outcome.mips),
+            source,
+            answer.place,
+        )
+
+
+def _hardest_target(pairs: Sequence[tuple[MipRecord, float]]) -> str:
+    """The MIP that is farthest from its value, or took longest, in words."""
+    if not pairs:
+        return ""
+    values = np.array([value for _, value in pairs])
+    left = gap(np.minimum([record.proved for record, _ in pairs], values), values)
+    worst = max(range(len(pairs)), key=lambda k: (left[k], pairs[k][0].seconds))
+    record = pairs[worst][0]
+    nodes = "" if record.nodes is None else f", {record.nodes} nodes"
+    return f"{record.target}: {100 * left[worst]:.2g} % left, {record.seconds:.3g} s{nodes}"
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """The numbers of one run; shares in [0, 1], times and integrals in seconds, gaps as of `trajectory.gap`.
+
+    Attributes:
+        name: as tables show it.
+        queries: how many.
+        closed: share answered.
+        below: shares with a gap of at most 1, 5 and 10 % at the limit.
+        gaps: (queries,) gaps at the limit.
+        mean_seconds: shifted geometric mean of the times, the limit for what is open.
+        par2: mean of the times, twice the limit for what is open.
+        primal_integral: mean over distances and margins; None where there are none.
+        dual_integral: likewise.
+        times: (m,) moments of the curves.
+        primal: (3, m) quartiles of the primal gaps over time, of distances and margins; None where there are none.
+        dual: (3, m) likewise of the dual gaps.
+        mips: records with a bound of their first LP.
+        root: quartiles by step of the root gap closed by then.
+        nodes: of all MIPs' trees.
+    """
+
+    name: str
+    queries: int
+    closed: float
+    below: Sequence[float]
+    gaps: Values
+    mean_seconds: float
+    par2: float
+    primal_integral: float | None
+    dual_integral: float | None
+    times: Values
+    primal: Values | None
+    dual: Values | None
+    mips: int
+    root: Mapping[str, Values]
+    nodes: int
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """What a gap report says.
+
+    Attributes:
+        runs: in the order of their first answers.
+        limit: seconds at which gaps are taken.
+        shift: seconds, of the shifted geometric means.
+        questions: how many different ones.
+        profile: of the questions that all runs were asked; None where there are none.
+        hardest: (run, solve, gap at the limit), one a question: open ones first, widest first, then the slowest.
+        solves: by run and question.
+        misclassified: answers that needed no search and are left out.
+        notes: what else was left out, and why.
+    """
+
+    runs: list[Run]
+    limit: float
+    shift: float
+    questions: int
+    profile: Profile | None
+    hardest: list[tuple[str, Solve, float]]
+    solves: dict[str, dict[bytes, Solve]] = field(repr=False)
+    misclassified: int
+    notes: list[str]
+
+
+def compare(
+    sources: Sequence[Source],
+    by: Sequence[str] = (),
+    limit: float | None = None,
+    shift: float = 1.0,
+    hardest: int = 20,
+) -> Comparison:
+    """Read answers and compare the runs that they are of.
+
+    Within a run the last answer to a question counts. The best value known of a question, over all runs, is what primal and
+    dual gaps are measured against.
+
+    Args:
+        sources: files and stores; memory holds their traces, one file's line at a time the rest.
+        by: what names a run: "file"; "solver", "solver-version" and "formulation", as the lines say or else the records of their
+            MIPs; or any label of the lines. "file" where nothing is given.
+        limit: seconds at which gaps are taken and times end; the largest time limit of the answers where None, or where
+            they do not say, the longest time.
+        shift: seconds, of the shifted geometric means.
+        hardest: how many hard questions are wanted.
+
+    Raises:
+        InvalidInput: a source that cannot be read, has no traces, or lacks the label.
+    """
+    grouped, notes, misclassified = _grouped(sources, tuple(by) or ("file",))
+    everything = [solve for solves in grouped.values() for solve in solves.values()]
+    if limit is not None:
+        until, cut = limit, limit
+    else:
+        until = max((solve.timeout for solve in everything if solve.timeout is not None), default=0.0)
+        until, cut = until or max(solve.seconds for solve in everything) or 1.0, math.inf
+    best = _best(everything)
+    times = np.geomspace(min(1e-2, until / 10), until, _GRID)
+    runs = [_numbers(name, list(solves.values()), best, times, cut, shift) for name, solves in grouped.items()]
+    common = set.intersection(*(set(solves) for solves in grouped.values()))
+    profile = None
+    if common:
+        seconds = [[_closed(solves[q], cut) for q in sorted(common)] for solves in grouped.values()]
+        profile = performance_profile(seconds)
+    ranked = _hardest(grouped, cut, hardest)
+    return Comparison(runs, until, shift, len(best), profile, ranked, grouped, misclassified, notes)
+
+
+def _grouped(sources: Sequence[Source], by: tuple[str, ...]) -> tuple[dict[str, dict[bytes, Solve]], list[str], int]:
+    """The last answers to each question by run, notes, and how many images were misclassified."""
+    grouped: dict[str, dict[bytes, Solve]] = {}
+    found, labels = dict.fromkeys(by, False), dict[str, None]()
+    replaced = misclassified = 0
+    for position, source in enumerate(sources):
+        searched = traced = 0
+        for answer in source:
+            if answer.outcome.verdict is Verdict.MISCLASSIFIED:
+                misclassified += 1
+                continue
+            try:
+                solve = Solve.of(answer, position)
+            except (ValueError, TypeError) as error:
+                raise InvalidInput(
+                    f"{source.path}: {answer.where} makes no sense ({error}); take it out, or ask it again"
+                ) from error
+            searched, traced = searched + 1, traced + bool(answer.outcome.trace)
+            values = [_value(answer, name) for name in by]
+            for name, value in zip(by, values, strict=True):
+                found[name] |= value is not None
+            labels |= dict.fromkeys(answer.labels)
+            run = intern(
+                ", ".join(_absent(name) if value is None else value for name, value in zip(by, values, strict=True))
+            )
+            solves = grouped.setdefault(run, {})
+            replaced += solve.question in solves
+            solves[solve.question] = solve
+        _check_traces(source, searched, traced)
+    for name, there in found.items():
+        if not there:
+            raise InvalidInput(
+                f"--by {name}: no answer has it; choose file, solver, solver-version, formulation or one of {', '.join(labels)}"
+            )
+    notes = [note for source in sources for note in source.notes]
+    if replaced:
+        notes.append(
+            f"{replaced} earlier answers to a question asked again in the same run are left out; more of --by (file, engines, ...) tells them apart"
+        )
+    return grouped, notes, misclassified
+
+
+def _check_traces(source: Source, searched: int, traced: int) -> None:
+    if not searched:
+        what = "no answers of a search" if source.is_store else "misclassified images alone"
+        raise InvalidInput(
+            f"{source.path}: holds {what} yet; ask `distance --out` or `batch run` for some that take one"
+        )
+    if not traced:
+        raise InvalidInput(
+            f"{source.path}: none of its {searched} answers has a trace; ask them again with this version of advverify"
+        )
+
+
+def _value(answer: Answer, name: str) -> str | None:
+    """What names an answer's run."""
+    if name == "file":
+        return answer.source
+    if name in _OF_MIPS and name not in answer.labels:
+        return "+".join(sorted({_OF_MIPS[name](record) for record in answer.outcome.mips})) or None
+    if name == "engines" and answer.labels.get(name) == []:
+        return "all engines"
+    value: Any = answer.labels.get(name)
+    if value is None:
+        return None
+    if isinstance(value, list):
+        return ",".join(str(each) for each in value)
+    return str(value) if isinstance(value, str) else f"{name} {value}"
+
+
+def _absent(name: str) -> str:
+    return "no MIP" if name in _OF_MIPS else f"no {name}"
+
+
+def _best(solves: Iterable[Solve]) -> dict[bytes, float]:
+    """The best value known of each question: that of the best point, or where there is none the highest bound."""
+    upper, lower = dict[bytes, float](), dict[bytes, float]()
+    for solve in solves:
+        low, high = solve.trajectory.end
+        upper[solve.question] = min(upper.get(solve.question, math.inf), high)
+        lower[solve.question] = max(lower.get(solve.question, -math.inf), low)
+    return {question: high if math.isfinite(high) else lower[question] for question, high in upper.items()}
+
+
+def _closed(solve: Solve, cut: float) -> float:
+    return solve.closed if solve.closed <= cut else math.inf
+
+
+def _gaps(solves: Sequence[Solve], cut: float) -> Values:
+    """(n,) gaps between both sides at a time: 0 where the question is answered by then, 1 where a verdict is not."""
+    lower, upper = np.array([solve.trajectory.until(cut).end for solve in solves]).T
+    closed = np.isfinite([_closed(solve, cut) for solve in solves])
+    verdict = np.array([solve.kind == VERDICT for solve in solves])
+    return np.where(closed, 0.0, np.where(verdict, 1.0, gap(lower, upper)))
+
+
+def _numbers(
+    name: str, solves: list[Solve], best: Mapping[bytes, float], times: Values, cut: float, shift: float
+) -> Run:
+    """The numbers of one run; `times` ends at the limit, `cut` is infinite where none was given."""
+    limit = float(times[-1])
+    closed, gaps = np.array([_closed(solve, cut) for solve in solves]), _gaps(solves, cut)
+    valued = [solve for solve in solves if solve.kind != VERDICT]
+    curves, areas = np.empty((len(valued), 2, len(times)), dtype=np.float32), np.empty((len(valued), 2))
+    for begin in range(0, len(valued), _CHUNK):
+        part = valued[begin : begin + _CHUNK]
+        trajectories = [solve.trajectory.until(cut) for solve in part]
+        sides = all_gaps(trajectories, [best[solve.question] for solve in part], [solve.closed for solve in part])
+        for k, (trajectory, side) in enumerate(zip(trajectories, sides, strict=True), start=begin):
+            areas[k] = trajectory.integral(side, limit)
+            curves[k] = trajectory.sample(side, times)
+    bands: list[Values | None] = [None, None]
+    if valued:  # a column at a time: quartiles copy what they look at
+        bands = [np.stack([quartiles(column) for column in side.T], axis=1) for side in curves.transpose(1, 0, 2)]
+    roots = [shares for solve in solves for shares in solve.roots]
+    steps = dict.fromkeys(step for shares in roots for step in shares)
+    return Run(
+        name,
+        len(solves),
+        float(np.isfinite(closed).mean()),
+        shares_below(gaps, LEVELS),
+        gaps,
+        shifted_geometric_mean(np.where(np.isfinite(closed), closed, limit), shift),
+        penalised_mean(closed, limit),
+        float(areas[:, 0].mean()) if valued else None,
+        float(areas[:, 1].mean()) if valued else None,
+        times,
+        bands[0],
+        bands[1],
+        len(roots),
+        {step: quartiles([shares[step] for shares in roots if step in shares]) for step in steps},
+        sum(solve.nodes for solve in solves),
+    )
+
+
+def _hardest(grouped: Mapping[str, Mapping[bytes, Solve]], cut: float, count: int) -> list[tuple[str, Solve, float]]:
+    """The hardest questions, each with the run that did worst on it."""
+    worst = dict[bytes, tuple[float, float, str, Solve]]()
+    for run, solves in grouped.items():
+        for solve, left in zip(solves.values(), _gaps(list(solves.values()), cut), strict=True):
+            entry = (float(left), min(solve.seconds, cut), run, solve)
+            if solve.question not in worst or entry[:2] > worst[solve.question][:2]:
+                worst[solve.question] = entry
+    ranked = sorted(worst.values(), key=lambda entry: (-entry[0], -entry[1]))
+    return [(run, solve, left) for left, _, run, solve in ranked[:count]]
