@@ -61,6 +61,17 @@ def query_options(function: F) -> F:
         click.option(
             "--images", default="0:20", show_default=True, help="Images of the test set: 7, 0:100 or 0:100:5."
         ),
+        threat_options(),
+        click.option("--gap", type=float, default=1e-4, show_default=True, help="Relative gap of a closed bracket."),
+        search_options(60.0),
+        click.option("--jobs", type=COUNT, default=1, show_default=True, help="Images worked on at the same time."),
+        click.option("--out", type=click.Path(path_type=Path), default=None, help="Append one JSON line an image."),
+    )(function)
+
+
+def threat_options() -> Callable[[F], F]:
+    """What counts as adversarial, apart from norm and radius."""
+    return apply(
         click.option("--target", type=int, default=None, help="Only this class counts as adversarial."),
         click.option("--margin", type=float, default=0.0, help="Confidence by which an adversarial example must win."),
         click.option(
@@ -68,11 +79,7 @@ def query_options(function: F) -> F:
         ),
         bytes_option(),
         click.option("--tie-channels", is_flag=True, help="Norm 0 counts pixels instead of single values."),
-        click.option("--gap", type=float, default=1e-4, show_default=True, help="Relative gap of a closed bracket."),
-        search_options(60.0),
-        click.option("--jobs", type=COUNT, default=1, show_default=True, help="Images worked on at the same time."),
-        click.option("--out", type=click.Path(path_type=Path), default=None, help="Append one JSON line an image."),
-    )(function)
+    )
 
 
 def bytes_option() -> Callable[[F], F]:

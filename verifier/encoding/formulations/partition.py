@@ -92,9 +92,8 @@ def _grouped(matrix: sp.csr_matrix, groups: int) -> tuple[sp.csr_matrix, np.ndar
 def _sides(sums: sp.csr_matrix, lower: np.ndarray, upper: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Bounds of sums over a box, rounded outward."""
     plus, minus = sums.maximum(0), sums.minimum(0)
-    terms = abs(sums) @ np.maximum(np.abs(lower), np.abs(upper))
-    rounding = (np.diff(sums.indptr) + 4) * _UNIT * terms
     low, high = plus @ lower + minus @ upper, plus @ upper + minus @ lower
-    # a sum of one term loses nothing: its ends may be 0, which needs no row
-    single = np.diff(sums.indptr) == 1
-    return np.where(single & (low == 0), 0.0, low - rounding), np.where(single & (high == 0), 0.0, high + rounding)
+    share = (np.diff(sums.indptr) + 4) * _UNIT
+    lower, upper = np.abs(lower), np.abs(upper)
+    # a sum of zeros, as outputs of ReLUs give, stays 0: that needs no row
+    return low - share * (plus @ lower - minus @ upper), high + share * (plus @ upper - minus @ lower)
