@@ -17,7 +17,7 @@ CASES = [("mlp", 2), ("residual", 1), ("conv", 2), ("pool", 3), ("mlp", 1)]  # n
 
 def asked(folder: Path, kind: str, seed: int) -> tuple[str, ...]:
     """A tiny network and an image of the class that it gives it."""
-    path = write_network(folder / f"{kind}.onnx", kind, seed)
+    path = write_network(folder / f"{kind}{seed}.onnx", kind, seed)  # models are read once a path
     model = Model(path)
     image = np.random.default_rng(seed).random(model.network.input_size)
     shape = (1, *model.network.input_shape)
