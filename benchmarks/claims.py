@@ -40,15 +40,15 @@ def command(model: Path, data: str, image: int, timeout: float) -> None:
     disjunct = robustness(x, label, Threat("inf", radius), network.output_size).disjuncts[0]
     bounds = crown(network, InputSet.from_regions([disjunct.region]))
     rows = []
-    for symmetric, presolve in itertools.product((False, True), repeat=2):
-        form = Formulation(symmetric, True)
+    for name, presolve in itertools.product(("asymmetric", "symmetric"), (False, True)):
+        form = Formulation(name)
         program = encode(network, bounds, disjunct.region, disjunct.unsafe, Objective.MIN_DISTORTION, form)
         result = Highs().solve(program, SolveOptions(time_limit=timeout, presolve=presolve))
         tree = LpTree(program).minimum(timeout, target=result.dual_bound)
         wrong = result.dual_bound > known.upper * (1 + 1e-6) or tree.bound > known.upper * (1 + 1e-6)
         rows.append(
             [
-                "symmetric" if symmetric else "asymmetric",
+                name,
                 "on" if presolve else "off",
                 program.binaries,
                 result.status.name.lower(),

@@ -15,7 +15,7 @@ from advverify.verifier.errors import InvalidInput, no_file
 if TYPE_CHECKING:
     from advverify.models.datasets import Dataset
     from advverify.verifier.api import Model
-    from advverify.verifier.engines import Settings
+    from advverify.verifier.engines import MilpOptions, Settings
     from advverify.verifier.specification import Threat
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -61,6 +61,17 @@ def query_options(function: F) -> F:
         click.option(
             "--images", default="0:20", show_default=True, help="Images of the test set: 7, 0:100 or 0:100:5."
         ),
+        threat_options(),
+        click.option("--gap", type=float, default=1e-4, show_default=True, help="Relative gap of a closed bracket."),
+        search_options(60.0),
+        click.option("--jobs", type=COUNT, default=1, show_default=True, help="Images worked on at the same time."),
+        click.option("--out", type=click.Path(path_type=Path), default=None, help="Append one JSON line an image."),
+    )(function)
+
+
+def threat_options() -> Callable[[F], F]:
+    """What counts as adversarial, apart from norm and radius."""
+    return apply(
         click.option("--target", type=int, default=None, help="Only this class counts as adversarial."),
         click.option("--margin", type=float, default=0.0, help="Confidence by which an adversarial example must win."),
         click.option(
@@ -68,11 +79,7 @@ def query_options(function: F) -> F:
         ),
         bytes_option(),
         click.option("--tie-channels", is_flag=True, help="Norm 0 counts pixels instead of single values."),
-        click.option("--gap", type=float, default=1e-4, show_default=True, help="Relative gap of a closed bracket."),
-        search_options(60.0),
-        click.option("--jobs", type=COUNT, default=1, show_default=True, help="Images worked on at the same time."),
-        click.option("--out", type=click.Path(path_type=Path), default=None, help="Append one JSON line an image."),
-    )(function)
+    )
 
 
 def bytes_option() -> Callable[[F], F]:
@@ -88,12 +95,34 @@ def bytes_option() -> Callable[[F], F]:
 
 
 def search_options(timeout: float) -> Callable[[F], F]:
-    """Time limit, engines, solver, threads, device."""
+    """Time limit, engines, solver and form of MILPs, threads, device."""
     return apply(
         click.option("--timeout", type=float, default=timeout, show_default=True, help="Seconds a query."),
         click.option("--engines", default="", help="Comma-separated engines to use [default: all]."),
         click.option(
             "--solver", default="highs", show_default=True, help="Solver of the MILP engine: highs, scip, cbc."
+        ),
+        formulation_options(),
+        click.option(
+            "--tighten",
+            type=click.Choice(["none", "lp", "mip"]),
+            default="lp",
+            show_default=True,
+            help="Bounds of neurons from solves over what is unsafe, before a MILP.",
+        ),
+        click.option(
+            "--targets",
+            type=click.Choice(["joint", "separate"]),
+            default="separate",
+            show_default=True,
+            help="One MILP over all targets, or one a target.",
+        ),
+        click.option(
+            "--cuts",
+            type=click.Choice(["none", "root", "tree"]),
+            default="root",
+            show_default=True,
+            help="Rows of ideal ReLU formulations: at the root of a MILP, or inside the tree where the solver takes them.",
         ),
         click.option("--threads", type=COUNT, default=None, help="Threads a query [default: 2, fewer with --jobs]."),
         click.option(
@@ -116,6 +145,41 @@ def search_options(timeout: float) -> Callable[[F], F]:
             help="Write a proof of each verdict to this folder.",
         ),
     )
+
+
+def formulation_options() -> Callable[[F], F]:
+    """How a MILP writes ReLUs."""
+    return apply(
+        click.option(
+            "--formulation",
+            default="asymmetric",
+            show_default=True,
+            metavar="NAME",
+            help="ReLUs of MILPs: symmetric (one big M a layer), asymmetric (each neuron's own bounds), partition-N "
+            "(N groups of inputs), extended (convex hull).",
+        ),
+        click.option(
+            "--fix-stable/--no-fix-stable",
+            default=True,
+            show_default=True,
+            help="Leave out the binaries of ReLUs whose phase the bounds settle.",
+        ),
+    )
+
+
+def milp_from(options: dict[str, Any]) -> MilpOptions:
+    """Validated options of the MILP engine.
+
+    Raises:
+        InvalidInput: there is no such formulation, or the solver cannot do what is asked.
+    """
+    from advverify.verifier.engines import MilpOptions
+    from advverify.verifier.solvers import get_solver
+
+    if options["solver"] != "highs":
+        get_solver(options["solver"])
+    names = ("solver", "formulation", "fix_stable", "tighten", "targets", "cuts")
+    return MilpOptions(**{name: options[name] for name in names})
 
 
 def threat_from(options: dict[str, Any]) -> Threat:
@@ -147,8 +211,7 @@ def settings_from(options: dict[str, Any], gpu: bool = True, many: bool = False)
     Raises:
         InvalidInput: a limit that makes no sense.
     """
-    from advverify.verifier.engines import MilpOptions, Settings
-    from advverify.verifier.solvers import get_solver
+    from advverify.verifier.engines import Settings
 
     timeout = float(options["timeout"])
     if math.isnan(timeout) or timeout <= 0:
@@ -159,8 +222,7 @@ def settings_from(options: dict[str, Any], gpu: bool = True, many: bool = False)
     threads = options["threads"]
     if threads is None:  # all jobs together get no more than the machine has
         threads = max(1, min(2, (os.cpu_count() or 1) // max(int(options.get("jobs", 1)), 1)))
-    if options["solver"] != "highs":
-        get_solver(options["solver"])
+    milp = milp_from(options)
     if options["device"] == "cuda" and not gpu:
         raise InvalidInput("--device cuda is for verdicts of certify and verify alone; leave it out")
     device = "cpu" if options["device"] == "auto" and not many else device_from(options["device"])
@@ -170,7 +232,7 @@ def settings_from(options: dict[str, Any], gpu: bool = True, many: bool = False)
         gap=gap,
         threads=threads,
         seed=int(options["seed"]),
-        milp=MilpOptions(solver=options["solver"]),
+        milp=milp,
         device=device,
         proofs=proofs,
     )

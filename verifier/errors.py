@@ -5,6 +5,8 @@ Every class also inherits the builtin that a Python programmer would expect to c
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -51,3 +53,11 @@ class TrainingDiverged(AdvverifyError, ArithmeticError):
 def no_file(path: Path) -> str:
     """Why a path is no file, in words."""
     return "is a folder, not a file" if path.is_dir() else "no such file"
+
+
+def no_such(kind: str, name: object, known: Iterable[str]) -> InvalidInput:
+    """The error for a name that a table does not have, with the nearest one that it has."""
+    names = list(known)
+    near = difflib.get_close_matches(str(name), names, n=1)
+    meant = f"did you mean {near[0]}? " if near else ""
+    return InvalidInput(f"unknown {kind} '{name}': {meant}choose among {', '.join(names)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from typing import Literal
 
@@ -56,7 +56,7 @@ class Request:
         parts = {"command": self.command, "model": self.sha256, "threat": self.threat.to_dict(), "label": self.label}
         parts |= {"exact_margin": self.exact_margin, "property": self.property_sha256, "engines": list(self.engines)}
         parts |= {name: getattr(self.settings, name) for name in ("timeout", "gap", "seed")}
-        parts["solver"] = self.settings.milp.solver
+        parts |= {f"milp_{name}": value for name, value in asdict(self.settings.milp).items()}
         return content_key(parts, *(() if self.image is None else (self.image,)))
 
     @property

@@ -2,52 +2,169 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from advverify.verifier.errors import InvalidInput
 
-from ..options import data_for, images_from, model_path, norm_option
+from ..options import (
+    apply,
+    data_for,
+    formulation_options,
+    images_from,
+    model_path,
+    norm_option,
+    threat_from,
+    threat_options,
+)
+
+if TYPE_CHECKING:
+    from advverify.verifier.encoding import MixedIntegerProgram
+    from advverify.verifier.encoding.files import QuadraticBall
+    from advverify.verifier.network.nodes import Network
+    from advverify.verifier.query import Objective
+    from advverify.verifier.specification import Disjunct, Threat
+
+_SAYS = {
+    "feasibility": "feasible where an adversarial input lies within eps",
+    "min_distortion": "the optimum is the distance of the nearest adversarial input within eps",
+    "max_margin": "the optimum is the least violation of an unsafe set within eps; what is below 0 is adversarial",
+}
 
 
 @click.command("export-mip")
 @click.argument("model")
 @click.argument("output", type=click.Path(path_type=Path))
-@norm_option()
-@click.option("--eps", type=float, required=True, help="Radius that the big-M bounds are computed for.")
-@click.option(
-    "--objective", type=click.Choice(["feasibility", "min_distortion", "max_margin"]), default="min_distortion"
+@apply(
+    norm_option(),
+    click.option("--eps", type=float, required=True, help="Radius that the bounds of the ReLUs are computed for."),
+    click.option(
+        "--objective",
+        type=click.Choice(list(_SAYS)),
+        default="min_distortion",
+        show_default=True,
+        help="Is there an adversarial input within eps, how near is one, or how deep inside the unsafe set can one get?",
+    ),
+    formulation_options(),
+    click.option(
+        "--tighten",
+        type=click.Choice(["none", "lp", "mip"]),
+        default="none",
+        show_default=True,
+        help="Bounds of neurons from solves over what is unsafe.",
+    ),
+    click.option(
+        "--cuts",
+        type=click.Choice(["none", "root"]),
+        default="none",
+        show_default=True,
+        help="Rows of ideal ReLU formulations that the LP relaxation violates.",
+    ),
+    click.option(
+        "--timeout", type=float, default=60.0, show_default=True, help="Seconds for --tighten, and for --cuts."
+    ),
+    click.option("--data", default=None, help="digits, mnist:DIR, cifar10:DIR or npz:FILE [default: the model's own]."),
+    click.option("--images", default="0", show_default=True, help="One image."),
+    threat_options(),
 )
-@click.option("--data", default=None, help="digits, mnist:DIR, cifar10:DIR or npz:FILE [default: the model's own].")
-@click.option("--images", default="0", show_default=True, help="One image.")
-@click.option("--target", type=int, default=None, help="Only this class counts as adversarial.")
-def command(
-    model: str, output: Path, norm: str, eps: float, objective: str, data: str | None, images: str, target: int | None
-) -> int:
-    """Write the mixed-integer program of one image of MODEL to OUTPUT (.mps or .lp)."""
+def command(model: str, output: Path, **options: Any) -> int:
+    """Write the mixed-integer program of one image of MODEL to OUTPUT (.mps or .lp).
+
+    Norm 2 makes the objective of a distance quadratic, its square, and brings a quadratic row into the other programs.
+    """
     from advverify.verifier.api import Model
+    from advverify.verifier.encoding import Formulation
+    from advverify.verifier.encoding.files import FORMATS, Listing, write_listing
+    from advverify.verifier.query import Objective
+    from advverify.verifier.specification import robustness
+
+    if output.suffix not in FORMATS:
+        raise InvalidInput(f"{output}: the file must end in {' or '.join(FORMATS)}")
+    if not (options["timeout"] > 0):
+        raise InvalidInput(f"--timeout must be a number of seconds above 0, got {options['timeout']:g}")
+    objective, form = Objective(options["objective"]), Formulation(options["formulation"], options["fix_stable"])
+    if objective is Objective.FEASIBILITY and options["cuts"] != "none":
+        raise InvalidInput("--cuts root raises the relaxation of an objective, and --objective feasibility has none")
+    threat = threat_from({**options, "float32": False})
+    opened = Model(model_path(model))
+    network = opened.network
+    if options["tie_channels"]:
+        threat = replace(threat, channels=opened.channels())
+    images = data_for(opened, options["data"], threat.valid_range, options["bytes_as"])
+    chosen = images_from(options["images"], len(images))
+    if len(chosen) != 1:
+        raise InvalidInput(f"--images {options['images']}: a program is of one image, such as --images {chosen[0]}")
+    index = chosen[0]
+    images.check_range([index], threat.valid_range, option=True)
+    label = int(images.labels[index])
+    specification = robustness(images.images[index], label, threat, network.output_size, network.ending)
+    program, ball = _program(network, specification.disjuncts[0], objective, form, options)
+    comments = (
+        f"{_printable(model)}, image {index} of {_printable(images.name)}, class {label}",
+        _words(threat, objective),
+        f"ReLUs: {form}; bounds from solves: {options['tighten']}; cuts: {options['cuts']}",
+    )
+    write_listing(Listing(program, ball, comments), output)
+    rows, columns = program.matrix.shape
+    rows += ball is not None
+    quadratic = "" if ball is None else ", a quadratic row"
+    quadratic += "" if program.hessian is None else ", a quadratic objective"
+    sizes = f"{rows} rows, {columns} columns, {program.binaries} binaries, {program.matrix.nnz} nonzeros"
+    click.echo(f"{output}: {sizes}{quadratic}")
+    return 0
+
+
+def _program(
+    network: Network, disjunct: Disjunct, objective: Objective, form: Any, options: dict[str, Any]
+) -> tuple[MixedIntegerProgram, QuadraticBall | None]:
+    """The program, and the ball that it has no row for."""
+    import torch
+
     from advverify.verifier.bounds import InputSet, crown
     from advverify.verifier.encoding import encode
+    from advverify.verifier.encoding.files import QuadraticBall
+    from advverify.verifier.engines.root_cuts import strengthened
+    from advverify.verifier.network.evaluate import evaluate
+    from advverify.verifier.norms import UnitBall
     from advverify.verifier.query import Objective
-    from advverify.verifier.solvers.pulp import write_file
-    from advverify.verifier.specification import Threat, robustness
+    from advverify.verifier.tightening import tighten
 
-    threat = Threat(norm, eps, target=target)
-    if norm == "2" and objective != "min_distortion":
-        raise InvalidInput("a ball of norm 2 is no linear constraint: with --norm 2 only min_distortion can be written")
-    loaded = Model(model_path(model))
-    network = loaded.network
-    images_of = data_for(loaded, data)
-    index = images_from(images, len(images_of))[0]
-    image, label = images_of.images[index], int(images_of.labels[index])
-    disjunct = robustness(image, label, threat, network.output_size).disjuncts[0]
-    bounds = crown(network, InputSet.from_regions([disjunct.region]))
-    program = encode(network, bounds, disjunct.region, disjunct.unsafe, Objective(objective))
-    try:
-        write_file(program, output)
-    except OSError as error:
-        raise InvalidInput(f"{output}: cannot be written ({error.strerror})") from error
-    rows, columns = program.matrix.shape
-    click.echo(f"{output}: {rows} rows, {columns} columns, {program.binaries} binaries")
-    return 0
+    region, unsafe = disjunct.region, disjunct.unsafe
+    assert region.ball is not None
+    bounds = crown(network, InputSet.from_regions([region]))
+    if options["tighten"] != "none":
+        depth = 0.0
+        if objective is Objective.MAX_MARGIN:  # inputs less unsafe than the image itself are of no interest
+            logits = evaluate(network, torch.tensor(region.ball.center, dtype=network.dtype)[None])[0].double().numpy()
+            depth = min(polytope.violation(logits) for polytope in unsafe)
+            depth += 1e-6 * (1 + abs(depth))
+        bounds = tighten(network, bounds, region, unsafe, options["timeout"], options["tighten"], depth)
+    program = encode(network, bounds, region, unsafe, objective, form)
+    if options["cuts"] != "none":
+        program = strengthened(network, program, options["timeout"])
+    quadratic = region.ball.norm.unit_ball is UnitBall.EUCLIDEAN and objective is not Objective.MIN_DISTORTION
+    if not quadratic or math.isinf(region.ball.radius):
+        return program, None
+    return program, QuadraticBall(program.columns.inputs, region.ball.center, region.ball.radius)
+
+
+def _words(threat: Threat, objective: Objective) -> str:
+    """What is asked."""
+    parts = [f"norm {threat.norm}", f"eps {threat.eps:g}"]
+    parts += [] if threat.target is None else [f"target {threat.target}"]
+    parts += [f"margin {threat.margin:g}"] if threat.margin else []
+    says = _SAYS[objective.value]
+    if str(threat.norm) == "2" and objective.value == "min_distortion":
+        says = (
+            "the optimum is the square of that distance; above eps squared nothing is known but that none is within eps"
+        )
+    return f"{', '.join(parts)}; {objective.value}: {says}"
+
+
+def _printable(text: str) -> str:
+    """Nothing but printable ASCII, as the files have it."""
+    return "".join(c if " " <= c <= "~" else "?" for c in Path(text).name)

@@ -17,6 +17,7 @@ from advverify.verifier.bounds.branching import SCORES
 from advverify.verifier.engines import ENGINES, MilpOptions, ReluSplitOptions, Settings, region_bounds
 from advverify.verifier.engines.branch_and_bound.relu import bounds as domain_bounds
 from advverify.verifier.engines.branch_and_bound.relu import engine as relu_split
+from advverify.verifier.engines.settings import Targets
 from advverify.verifier.network.builder import NetworkBuilder, tensor
 from advverify.verifier.network.evaluate import predict
 from advverify.verifier.network.nodes import Network
@@ -104,22 +105,13 @@ def test_margins_of_verdicts_hold(engines: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("norm", ["inf", "1", "0"])
-@pytest.mark.parametrize("joint", [False, True])
-def test_milp_alone_is_exact(norm: str, joint: bool) -> None:
+@pytest.mark.parametrize("targets", ["separate", "joint"])
+def test_milp_alone_is_exact(norm: str, targets: Targets) -> None:
     network, image, label = case("mlp", 3)
     truth = nearest(network, image, label, norm)
-    settings = Settings(timeout=20, gap=5e-7, threads=1, milp=MilpOptions(all_targets=joint))
+    settings = Settings(timeout=20, gap=5e-7, threads=1, milp=MilpOptions(targets=targets))
     bracket = distance(network, image, label, Threat(norm), settings=settings, engines=("milp",)).bracket
     assert bracket.lower == pytest.approx(truth, abs=1e-6)
-
-
-def test_symmetric_big_m_and_free_stable_binaries_give_the_same_answer() -> None:
-    network, image, label = case("mlp", 4)
-    truth = nearest(network, image, label, "inf")
-    for symmetric, fix in itertools.product((False, True), repeat=2):
-        settings = Settings(timeout=20, gap=5e-7, threads=1, milp=MilpOptions(symmetric=symmetric, fix_stable=fix))
-        bracket = distance(network, image, label, Threat("inf"), settings=settings, engines=("falsify", "milp")).bracket
-        assert bracket.lower == pytest.approx(truth, abs=1e-5)
 
 
 @pytest.mark.parametrize("norm", ["1", "2", "inf"])

@@ -18,7 +18,9 @@ from torch import Tensor
 from advverify.verifier import attacks, engines, norms, solvers
 from advverify.verifier.api import certify, certify_all, distance
 from advverify.verifier.attacks.base import AttackProblem, Problem
-from advverify.verifier.encoding import MixedIntegerProgram
+from advverify.verifier.encoding import MixedIntegerProgram, formulations
+from advverify.verifier.encoding.formulations.base import Columns, Neurons, big_m
+from advverify.verifier.encoding.program import ProgramBuilder
 from advverify.verifier.engines import MilpOptions, Settings
 from advverify.verifier.engines.state import SearchState
 from advverify.verifier.network import onnx_ops, operators
@@ -194,6 +196,29 @@ def test_a_linear_operator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, add_
     label = int(predict(read_onnx(known), torch.tensor(image[None])))
     for norm in norms.NORMS:
         assert same(*(distance(path, image, label, Threat(norm), settings=SETTINGS) for path in (new, known))), norm
+
+
+class Doubled:
+    """Big-M with constants N times as large as need be."""
+
+    written = 0
+
+    def __init__(self, times: int) -> None:
+        self.times = times
+
+    def __call__(self, builder: ProgramBuilder, neurons: Neurons) -> Columns:
+        Doubled.written += len(neurons)
+        return big_m(builder, neurons, np.abs(neurons.lower) * self.times, np.abs(neurons.upper) * self.times)
+
+
+def test_a_formulation(monkeypatch: pytest.MonkeyPatch, add_file: AddFile) -> None:
+    add_file(formulations, "doubled", Doubled)
+    monkeypatch.setitem(formulations.FORMULATIONS, "times-N", "doubled:Doubled")
+    network, image, label = asked()
+    names = ("falsify", "milp")
+    usual = distance(network, image, label, settings=SETTINGS, engines=names)
+    other = Settings(timeout=20, threads=1, milp=MilpOptions(formulation="times-2"))
+    assert same(distance(network, image, label, settings=other, engines=names), usual) and Doubled.written > 0
 
 
 class Corner:

@@ -11,6 +11,7 @@
     eps = [0.03, 0.05]            # or: distance = true
     engines = []                  # optional
     gap = 1e-4                    # optional
+    formulation = "asymmetric"    # optional, as solver, fix_stable, tighten, targets and cuts: of the MILP engine
 
     [[vnncomp]]
     folder = "benchmarks/acasxu"  # with instances.csv
@@ -27,7 +28,7 @@ import json
 import math
 import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -36,13 +37,15 @@ import numpy as np
 
 from advverify import __version__
 
-from ..engines import Settings, choose_engines
+from ..engines import MilpOptions, Settings, choose_engines
 from ..errors import InvalidInput
 from ..network.onnx_reader import read_onnx
 from ..request import Request
+from ..solvers import get_solver
 from ..specification import Threat
 from ..store import StoredQuery
 
+_MILP = {"solver": str, "formulation": str, "fix_stable": bool, "tighten": str, "targets": str, "cuts": str}
 _TOP = {"name": str, "timeout": float, "seed": int, "queries": list, "vnncomp": list}
 _QUERIES = {
     "models": list,
@@ -54,8 +57,9 @@ _QUERIES = {
     "timeout": float,
     "gap": float,
     "engines": list,
+    **_MILP,
 }
-_VNNCOMP = {"folder": str, "timeout": float, "take": int}
+_VNNCOMP = {"folder": str, "timeout": float, "take": int, **_MILP}
 
 LoadData = Callable[[str], tuple[np.ndarray, np.ndarray]]
 FindModel = Callable[[str, Path], Path]
@@ -170,6 +174,14 @@ def _limit(value: float, name: str) -> float:
     return float(value)
 
 
+def _milp(section: dict[str, Any]) -> MilpOptions:
+    """Options of the MILP engine; the solver is there."""
+    options = MilpOptions(**{name: section[name] for name in _MILP if name in section})
+    if options.solver != "highs":
+        get_solver(options.solver)
+    return options
+
+
 def _images(section: dict[str, Any], base: dict[str, Any], folder: Path, sources: Sources) -> list[Task]:
     """Models x images x norms x radii."""
     for key in ("models", "data"):
@@ -196,7 +208,7 @@ def _images(section: dict[str, Any], base: dict[str, Any], folder: Path, sources
                 f"image {index} has values from {low:g} to {high:g}; jobs work in [0, 1]: scale the images"
             )
     timeout = _limit(section.get("timeout", base["timeout"]), "timeout")
-    settings = Settings(timeout=timeout, gap=gap, seed=base["seed"], threads=1)
+    settings = Settings(timeout=timeout, gap=gap, seed=base["seed"], threads=1, milp=_milp(section))
     tasks = []
     for name in section["models"]:
         path = sources.model(str(name), folder)
@@ -229,6 +241,10 @@ def _instances(section: dict[str, Any], base: dict[str, Any], folder: Path, wher
     listing = place / "instances.csv"
     if not listing.is_file():
         raise InvalidInput(f"{where}: {listing} is not there; give a VNN-COMP folder with instances.csv")
+    try:
+        milp = _milp(section)
+    except InvalidInput as error:
+        raise InvalidInput(f"{where}: {error}") from error
     with listing.open(newline="") as stream:
         rows = [row for row in csv.reader(stream) if len(row) >= 2]
     if rows and not rows[0][0].strip().endswith((".onnx", ".onnx.gz")):
@@ -250,7 +266,7 @@ def _instances(section: dict[str, Any], base: dict[str, Any], folder: Path, wher
             hashes[network],
             property_path=str(prop),
             property_sha256=hashes[prop],
-            settings=Settings(timeout=timeout, seed=base["seed"], threads=1),
+            settings=Settings(timeout=timeout, seed=base["seed"], threads=1, milp=milp),
         )
         tasks.append(Task(_stored(request, row[0].strip(), section["folder"], row[1].strip()), request, 5.0))
     return tasks
@@ -269,6 +285,7 @@ def _stored(request: Request, model: str, data: str, item: str) -> StoredQuery:
     """A row of the store."""
     settings, threat = request.settings, request.threat
     options = {"timeout": settings.timeout, "gap": settings.gap, "engines": request.engines, "seed": settings.seed}
+    options |= asdict(settings.milp)
     norm, eps = (None, None) if request.command == "verify" else (str(threat.norm), threat.eps)
     text = json.dumps(options, sort_keys=True)
     return StoredQuery(request.key, request.command, model, request.sha256, data, item, norm, eps, text, __version__)

@@ -1,6 +1,7 @@
 """From (network, bounds, region, unsafe set, objective) to a mixed-integer program, and back from its points to inputs."""
 
-from .encode import Formulation, encode
+from .encode import encode
+from .formulations import FORMULATIONS, Formulation
 from .program import ColumnMap, MixedIntegerProgram
 
-__all__ = ["ColumnMap", "Formulation", "MixedIntegerProgram", "encode"]
+__all__ = ["FORMULATIONS", "ColumnMap", "Formulation", "MixedIntegerProgram", "encode"]

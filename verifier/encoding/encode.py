@@ -13,11 +13,13 @@ from ..network.nodes import Affine, Input, Max, Network, Relu
 from ..norms import UnitBall
 from ..query import Objective
 from ..specification import Polytope, Region
+from .expression import Expression
+from .formulations import Formulation
 from .objective import Distance, encode_distance, limit_distance
-from .piecewise_linear import Expression, Formulation, encode_max, encode_relu
+from .piecewise_linear import encode_max, encode_relu
 from .program import ColumnMap, MixedIntegerProgram, ProgramBuilder, selection
 
-__all__ = ["Formulation", "encode"]
+__all__ = ["encode"]
 
 
 def encode(
@@ -40,13 +42,13 @@ def encode(
         region: box ∩ ball; a ball of norm 2 is not written as a constraint (solvers add its tangents).
         unsafe: the polytopes; several are chosen among by binaries.
         objective: see above.
-        formulation: of the ReLUs.
+        formulation: of the ReLUs; asymmetric big-M where not given.
         tightening: subtracted from every unsafe offset, to ask for points strictly inside.
     """
     formulation = formulation or Formulation()
     builder = ProgramBuilder()
     low, high = region.bounding_box()
-    inputs = builder.columns(low, high)
+    inputs = builder.columns(low, high, label="x")
     columns = ColumnMap(inputs)
     values: list[Expression] = []
     for i, node in enumerate(network.nodes):
@@ -57,12 +59,12 @@ def encode(
                 values.append(_affine(builder, node, values))
             case Relu():
                 lower, upper = _interval(bounds, node.input)
-                positive, phase = encode_relu(builder, values[node.input], lower, upper, formulation)
+                positive, phase = encode_relu(builder, i, values[node.input], lower, upper, formulation)
                 columns.positive[i], columns.phase[i] = positive, phase
                 values.append(_columns_as_expression(builder, positive))
             case Max():
                 lower, upper = _interval(bounds, node.input)
-                outputs = encode_max(builder, values[node.input], lower, upper, node.windows.cpu().numpy())
+                outputs = encode_max(builder, i, values[node.input], lower, upper, node.windows.cpu().numpy())
                 columns.maximum[i] = outputs
                 values.append(_columns_as_expression(builder, outputs))
             case _:
@@ -124,12 +126,12 @@ def _unsafe(
     depth = -1
     if with_depth:
         worst = max(float(np.abs(r).max()) for pair in ranges for r in pair)
-        depth = int(builder.columns(np.array([-worst]), np.array([worst]))[0])
+        depth = int(builder.columns(np.array([-worst]), np.array([worst]), label="violation")[0])
     select = np.zeros(0, dtype=np.int64)
     if len(unsafe) > 1:
-        select = builder.columns(np.zeros(len(unsafe)), np.ones(len(unsafe)), integer=True)
+        select = builder.columns(np.zeros(len(unsafe)), np.ones(len(unsafe)), integer=True, label="unsafe")
         row = selection(np.zeros(len(select), dtype=int), select, np.ones(len(select)), (1, builder.count))
-        builder.rows(row, 1.0, 1.0)
+        builder.rows(row, 1.0, 1.0, "unsafe")
     floor = min(float(r[0].max()) for r in ranges)  # no chosen polytope can lie deeper than this
     for k, polytope in enumerate(unsafe):
         matrix = sp.csr_matrix(sp.csr_matrix(polytope.matrix) @ output.matrix)
@@ -144,7 +146,7 @@ def _unsafe(
             big = np.maximum(high + tightening - (floor if depth >= 0 else 0.0), 0.0)
             matrix = matrix + selection(rows, np.full(count, select[k]), big, matrix.shape)
             limit = limit + big
-        builder.rows(matrix, -np.inf, limit)
+        builder.rows(matrix, -np.inf, limit, f"unsafe{k}")
     return _Unsafe(depth, select)
 
 
@@ -152,7 +154,6 @@ def _range(builder: ProgramBuilder, output: Expression, polytope: Polytope) -> t
     """Interval of C y - d over the column bounds."""
     matrix = sp.csr_matrix(sp.csr_matrix(polytope.matrix) @ output.matrix)
     constant = polytope.matrix @ output.constant - polytope.offset
-    lower = np.concatenate([c[0] for c in builder._columns])[: matrix.shape[1]]
-    upper = np.concatenate([c[1] for c in builder._columns])[: matrix.shape[1]]
+    lower, upper = builder.sides(matrix.shape[1])
     plus, minus = matrix.maximum(0), matrix.minimum(0)
     return plus @ lower + minus @ upper + constant, plus @ upper + minus @ lower + constant

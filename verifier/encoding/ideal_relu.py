@@ -20,12 +20,12 @@ import scipy.sparse as sp
 from .preactivations import Preactivation
 from .program import MixedIntegerProgram, selection
 
-_LEAST = 1e-4  # violation of a row worth adding, relative to the width of the neuron's output
+_LEAST = 1e-4
 _ROUNDING = 1e-9  # by which rows are loosened, relative to the size of their terms
 
 
 def separate(
-    known: Sequence[Preactivation], program: MixedIntegerProgram, point: np.ndarray
+    known: Sequence[Preactivation], program: MixedIntegerProgram, point: np.ndarray, least: float = _LEAST
 ) -> tuple[sp.csr_matrix, np.ndarray]:
     """The rows `matrix x <= limit` that a point violates, at most one a neuron.
 
@@ -33,8 +33,9 @@ def separate(
         known: `preactivations` of the program.
         program: its columns and their bounds.
         point: values of all columns, as an LP relaxation attains them.
+        least: violation of a row worth adding, relative to the largest value of the neuron's output.
     """
-    found = [_violated(reading, program, point) for reading in known]
+    found = [_violated(reading, program, point, least) for reading in known]
     none = sp.csr_matrix((0, len(program.cost)))
     return sp.csr_matrix(sp.vstack([none, *(m for m, _ in found)])), np.concatenate(
         [np.zeros(0), *(r for _, r in found)]
@@ -42,7 +43,7 @@ def separate(
 
 
 def _violated(
-    reading: Preactivation, program: MixedIntegerProgram, point: np.ndarray
+    reading: Preactivation, program: MixedIntegerProgram, point: np.ndarray, least: float
 ) -> tuple[sp.csr_matrix, np.ndarray]:
     bias, output, phase = reading.bias, reading.output, reading.phase
     entries = reading.weights.tocoo()
@@ -59,7 +60,7 @@ def _violated(
         return np.bincount(row, values, minlength=count)
 
     right = summed(np.minimum(inside, outside)) + bias * a
-    violated = point[output] - right > _LEAST * np.maximum(program.col_upper[output], 1e-9)
+    violated = point[output] - right > least * np.maximum(program.col_upper[output], 1e-9)
     # z - sum_I w x - (sum_I w low + b + sum_others w high) a <= - sum_I w low, a little looser for rounding
     fixed = summed(np.where(chosen, w * low, 0.0))
     slope = fixed + bias + summed(np.where(chosen, 0.0, w * high))

@@ -36,20 +36,19 @@ def encode_distance(
     match ball.norm.unit_ball:
         case UnitBall.BOX:
             reach = float(np.maximum(upper - center, center - lower).max(initial=0.0))
-            t = builder.columns(np.zeros(1), np.array([max(reach, 0.0)]))[0]
+            t = builder.columns(np.zeros(1), np.array([max(reach, 0.0)]), label="distance")[0]
             x = selection(rows, inputs, np.ones(n), (n, builder.count))
             column = selection(rows, np.full(n, t), np.ones(n), (n, builder.count))
-            builder.rows(x - column, -np.inf, center)
-            builder.rows(x + column, center, np.inf)
+            builder.rows(x - column, -np.inf, center, "above")
+            builder.rows(x + column, center, np.inf, "below")
             return Distance({int(t): 1.0}, column=int(t))
         case UnitBall.CROSS_POLYTOPE:
-            more = builder.columns(np.zeros(n), np.maximum(upper - center, 0.0))
-            less = builder.columns(np.zeros(n), np.maximum(center - lower, 0.0))
+            more = builder.columns(np.zeros(n), np.maximum(upper - center, 0.0), label="more")
+            less = builder.columns(np.zeros(n), np.maximum(center - lower, 0.0), label="less")
             shape = (n, builder.count)
             x = selection(rows, inputs, np.ones(n), shape)
-            builder.rows(
-                x - selection(rows, more, np.ones(n), shape) + selection(rows, less, np.ones(n), shape), center, center
-            )
+            moved = selection(rows, more, np.ones(n), shape) - selection(rows, less, np.ones(n), shape)
+            builder.rows(x - moved, center, center, "moved")
             return Distance({int(c): 1.0 for c in (*more, *less)})
         case UnitBall.EUCLIDEAN:
             cost = {int(c): -2.0 * float(v) for c, v in zip(inputs, center, strict=True)}
@@ -57,14 +56,14 @@ def encode_distance(
         case UnitBall.COUNT:
             assert isinstance(ball.norm, L0)
             pixels = n // ball.norm.channels
-            changed = builder.columns(np.zeros(pixels), np.ones(pixels), integer=True)
+            changed = builder.columns(np.zeros(pixels), np.ones(pixels), integer=True, label="changed")
             owner = np.tile(changed, ball.norm.channels)
             shape = (n, builder.count)
             x = selection(rows, inputs, np.ones(n), shape)
             above = x - selection(rows, owner, np.maximum(upper - center, 0.0), shape)
             below = x + selection(rows, owner, np.maximum(center - lower, 0.0), shape)
-            builder.rows(above, -np.inf, center)
-            builder.rows(below, center, np.inf)
+            builder.rows(above, -np.inf, center, "above")
+            builder.rows(below, center, np.inf, "below")
             return Distance({int(c): 1.0 for c in changed})
         case _:
             assert_never(ball.norm.unit_ball)
@@ -77,4 +76,4 @@ def limit_distance(builder: ProgramBuilder, distance: Distance, ball: NormBall) 
     columns = np.array(sorted(distance.cost), dtype=np.int64)
     values = np.array([distance.cost[int(c)] for c in columns])
     row = sp.csr_matrix((values, (np.zeros(len(columns), dtype=int), columns)), shape=(1, builder.count))
-    builder.rows(row, -np.inf, float(ball.radius))
+    builder.rows(row, -np.inf, float(ball.radius), "ball")

@@ -8,6 +8,8 @@ from typing import Self
 import numpy as np
 import scipy.sparse as sp
 
+from .names import Names
+
 
 @dataclass(frozen=True, eq=False)
 class ColumnMap:
@@ -36,6 +38,7 @@ class MixedIntegerProgram:
 
     `integer` marks the columns that must be whole. Arrays are float64; A is CSR. `loss` and `row_loss` say by how much
     entries of A and sides of rows may be off, in absolute terms, where they are sums of products: such sums may cancel.
+    `column_names` and `row_names` are for files and readers; nothing depends on them.
     """
 
     matrix: sp.csr_matrix
@@ -50,6 +53,8 @@ class MixedIntegerProgram:
     offset: float = 0.0
     loss: sp.csr_matrix | None = None
     row_loss: np.ndarray | None = None
+    column_names: Names = field(default_factory=Names)
+    row_names: Names = field(default_factory=Names)
 
     @property
     def binaries(self) -> int:
@@ -76,6 +81,7 @@ class MixedIntegerProgram:
             row_upper=self.row_upper[rows],
             loss=None if self.loss is None else self.loss[rows],
             row_loss=None if self.row_loss is None else self.row_loss[rows],
+            row_names=self.row_names.take(rows),
         )
 
     def with_rows(self, matrix: sp.spmatrix, lower: np.ndarray, upper: np.ndarray) -> Self:
@@ -87,6 +93,7 @@ class MixedIntegerProgram:
             row_upper=np.concatenate([self.row_upper, upper]),
             loss=None if self.loss is None else sp.csr_matrix(sp.vstack([self.loss, sp.csr_matrix(matrix.shape)])),
             row_loss=None if self.row_loss is None else np.concatenate([self.row_loss, np.zeros(len(upper))]),
+            row_names=self.row_names.and_more(len(upper)),
         )
 
     def elastic(self) -> Self:
@@ -121,6 +128,8 @@ class MixedIntegerProgram:
             offset=0.0,
             loss=loss,
             row_loss=row_loss,
+            column_names=self.column_names.and_more(1),
+            row_names=Names(),  # a row with two sides has become two
         )
 
     def violation(self, x: np.ndarray) -> float:
@@ -148,21 +157,54 @@ class ProgramBuilder:
         self.count = 0
         self._columns: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         self._rows: list[tuple[sp.csr_matrix, np.ndarray, np.ndarray]] = []
+        self._column_names: list[tuple[str, np.ndarray]] = []
+        self._row_names: list[tuple[str, np.ndarray]] = []
+        self._row_count = 0
 
-    def columns(self, lower: np.ndarray, upper: np.ndarray, integer: bool = False) -> np.ndarray:
-        """New columns; returns their indices."""
+    def columns(
+        self,
+        lower: np.ndarray,
+        upper: np.ndarray,
+        integer: bool = False,
+        label: str = "",
+        index: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """New columns; returns their indices.
+
+        Args:
+            lower: side, (count,).
+            upper: side, (count,).
+            integer: whether they must be whole.
+            label: what they are called in files; no other columns have it.
+            index: their numbers under the label, (count,) or (count, k); from 0 where not given.
+        """
         lower, upper = np.asarray(lower, dtype=np.float64), np.asarray(upper, dtype=np.float64)
         self._columns.append((lower, upper, np.full(len(lower), integer)))
+        self._column_names.append(_block(label, index, len(lower), ("column", self.count)))
         self.count += len(lower)
         return np.arange(self.count - len(lower), self.count)
 
-    def rows(self, matrix: sp.spmatrix, lower: np.ndarray | float, upper: np.ndarray | float) -> None:
-        """New rows lower <= matrix x <= upper; the matrix may be narrower than the program is by now."""
+    def rows(
+        self,
+        matrix: sp.spmatrix,
+        lower: np.ndarray | float,
+        upper: np.ndarray | float,
+        label: str = "",
+        index: np.ndarray | None = None,
+    ) -> None:
+        """New rows lower <= matrix x <= upper, named like columns; the matrix may be narrower than the program is by now."""
         csr = sp.csr_matrix(matrix)
         if csr.shape[0] == 0:
             return
         sides = [np.broadcast_to(np.asarray(side, dtype=np.float64), csr.shape[:1]) for side in (lower, upper)]
         self._rows.append((csr, sides[0], sides[1]))
+        self._row_names.append(_block(label, index, csr.shape[0], ("row", self._row_count)))
+        self._row_count += csr.shape[0]
+
+    def sides(self, count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Lower and upper sides of the first `count` columns; of all there are so far where not given."""
+        sides = [np.concatenate([np.zeros(0), *(c[position] for c in self._columns)])[:count] for position in (0, 1)]
+        return sides[0], sides[1]
 
     def finish(
         self, cost: dict[int, float], columns: ColumnMap, hessian: dict[int, float] | None = None, offset: float = 0.0
@@ -199,7 +241,16 @@ class ProgramBuilder:
             columns,
             diagonal,
             offset,
+            column_names=Names.of(self._column_names),
+            row_names=Names.of(self._row_names),
         )
+
+
+def _block(label: str, index: np.ndarray | None, count: int, unnamed: tuple[str, int]) -> tuple[str, np.ndarray]:
+    """A block of names; those without a label are numbered through."""
+    if not label:
+        return unnamed[0], np.arange(unnamed[1], unnamed[1] + count)
+    return label, np.arange(count) if index is None else index
 
 
 def selection(rows: np.ndarray, columns: np.ndarray, values: np.ndarray, shape: tuple[int, int]) -> sp.csr_matrix:

@@ -1,4 +1,4 @@
-"""The MILP engine: big-M programs in HiGHS (or another solver), one a target or one for all.
+"""The MILP engine: mixed-integer programs in HiGHS (or another solver), one a target or one for all.
 
 What the solver says, be it a bound or "infeasible", is a claim, which `confirm` proves again before it counts; the solver
 gets only part of the time for that reason. Norm 2 goes by outer approximation: MILPs with tangents of the ball, a new
@@ -46,7 +46,7 @@ class Milp:
             subproblems = sorted((p for p in state.open_subproblems if p.disjunct is disjunct), key=lambda p: p.lower)
             groups = (
                 [subproblems]
-                if state.settings.milp.all_targets and subproblems
+                if state.settings.milp.targets == "joint" and subproblems
                 else [[subproblem] for subproblem in subproblems]
             )
             for group in groups:
@@ -58,7 +58,7 @@ class Milp:
     def _solve(self, state: SearchState, subproblems: list[Subproblem], deadline: float) -> None:
         region = state.search_region(subproblems[0].region)
         unsafe = tuple(subproblem.polytope for subproblem in subproblems)
-        form = Formulation(state.settings.milp.symmetric, state.settings.milp.fix_stable)
+        form = Formulation(state.settings.milp.formulation, state.settings.milp.fix_stable)
         if region.ball is not None and region.ball.norm.unit_ball is UnitBall.EUCLIDEAN:
             self._quadratic(state, subproblems, region, unsafe, form, deadline)
             return
@@ -66,13 +66,13 @@ class Milp:
         program = encode(state.network, bounds, region, unsafe, objective, form)
         if self._relaxed(state, program, subproblems, region, deadline):
             return
-        if state.settings.milp.obbt != "none":
+        if state.settings.milp.tighten != "none":
             bounds = self._tightened(state, bounds, region, unsafe, deadline)
             program = encode(state.network, bounds, region, unsafe, objective, form)
             if self._relaxed(state, program, subproblems, region, deadline):
                 return
         if (
-            state.settings.milp.cuts and program.cost.any()
+            state.settings.milp.cuts != "none" and program.cost.any()
         ):  # a relaxation without an objective has nothing to be raised
             own = program.matrix.shape[0]
             program = strengthened(state.network, program, _CUT_SHARE * max(deadline - state.elapsed, 0.0))
@@ -145,11 +145,11 @@ class Milp:
         state: SearchState, known: Bounds, region: Region, unsafe: tuple[Polytope, ...], deadline: float
     ) -> Bounds:
         """Bounds for what is still of interest, by solves where the settings ask for them."""
-        if state.settings.milp.obbt == "none":
+        if state.settings.milp.tighten == "none":
             return known
         seconds = _TIGHTENING_SHARE * max(deadline - state.elapsed, 0.0)
         depth = state.upper if state.query.objective is Objective.MAX_MARGIN else 0.0
-        return tighten(state.network, known, region, unsafe, seconds, state.settings.milp.obbt, depth)
+        return tighten(state.network, known, region, unsafe, seconds, state.settings.milp.tighten, depth)
 
     def _run(self, state: SearchState, program: MixedIntegerProgram, deadline: float) -> SolveResult:
         """One solve; incumbents reach the state as they come, bounds do not: they are claims."""

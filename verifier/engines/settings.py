@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from ..bounds.branching import SCORES
-from ..errors import InvalidInput
+from ..errors import InvalidInput, no_such
 
-Solves = Literal["none", "lp", "mip"]
+Tighten = Literal["none", "lp", "mip"]
+Targets = Literal["joint", "separate"]
+Cuts = Literal["none", "root", "tree"]
+
+IN_TREE = "cuts"  # the feature of a solver that asks for violated rows at the nodes of its tree
 
 
 @dataclass(frozen=True)
@@ -18,27 +22,42 @@ class MilpOptions:
 
     Attributes:
         solver: back end, one of `solvers.SOLVERS`.
-        symmetric: symmetric big-M (ablation).
-        fix_stable: leave out binaries of stable ReLUs (ablation when False).
-        obbt: bounds from solves before a MILP, "none", "lp" or "mip" (see `tightening`).
-        cuts: separate rows of ideal ReLU formulations at the root.
-        all_targets: one MILP over all targets instead of one MILP a target.
+        formulation: of the ReLUs, one of `encoding.FORMULATIONS` with a number for N: "asymmetric", "partition-4".
+        fix_stable: give no binary to stable ReLUs (ablation when False).
+        tighten: bounds from solves before a MILP, "none", "lp" (relaxations) or "mip" (see `tightening`).
+        targets: one MILP a target ("separate"), or one over all of them ("joint").
+        cuts: rows of ideal ReLU formulations (see `encoding.ideal_relu`): "none", separated at the "root", or in the solver's
+            "tree" as well, where the solver has the feature "cuts".
 
     Raises:
-        InvalidInput: there is no such kind of solves.
+        InvalidInput: a name that its table does not have, or cuts in the tree of a solver that takes none.
     """
 
     solver: str = "highs"
-    symmetric: bool = False
+    formulation: str = "asymmetric"
     fix_stable: bool = True
-    obbt: Solves = "lp"
-    cuts: bool = True
-    all_targets: bool = False
+    tighten: Tighten = "lp"
+    targets: Targets = "separate"
+    cuts: Cuts = "root"
 
     def __post_init__(self) -> None:
         """Refuse names that no table knows."""
-        if self.obbt not in get_args(Solves):
-            raise InvalidInput(f"unknown bounds from solves '{self.obbt}': choose among {', '.join(get_args(Solves))}")
+        for kind, name, known in (
+            ("bounds from solves", self.tighten, Tighten),
+            ("way to take targets", self.targets, Targets),
+            ("place of cuts", self.cuts, Cuts),
+        ):
+            if name not in get_args(known):
+                raise no_such(kind, name, get_args(known))
+        if self.formulation != "asymmetric":  # most runs end without a program: its modules are not imported for them
+            from ..encoding import Formulation
+
+            Formulation(self.formulation)
+        if self.cuts == "tree":
+            from ..solvers import get_solver
+
+            if IN_TREE not in get_solver(self.solver).features:
+                raise InvalidInput(f"solver '{self.solver}' takes no cuts inside its tree: choose cuts root or none")
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from advverify.cli.commands.batch import sources
 from advverify.verifier.batch.job import Job, Task, read_job
 from advverify.verifier.batch.run import Pool, open_tasks, run_job
 from advverify.verifier.batch.work import WORK
+from advverify.verifier.engines import MilpOptions
 from advverify.verifier.errors import AdvverifyError, InvalidInput
 from advverify.verifier.outcome import Bracket, Outcome, Trust, Verdict
 from advverify.verifier.parallel import pool as pools
@@ -185,6 +186,13 @@ def test_workers_that_die_hang_or_fail(tmp_path: Path, monkeypatch: pytest.Monke
         (JOB.replace("eps = [0.02, 0.05]", ""), "needs eps"),
         (JOB.replace("eps = [0.02, 0.05]", "eps = [-1.0]"), "numbers >= 0"),
         (JOB.replace("timeout = 20", "timeout = 0"), "above 0"),
+        (
+            JOB.replace("norms", "formulation = 'extnded'\nnorms"),
+            "number 1: unknown formulation 'extnded': did you mean",
+        ),
+        (JOB.replace("norms", "cuts = 'tree'\nnorms"), "takes no cuts inside its tree"),
+        (JOB.replace("norms", "solver = 'nothing'\nnorms"), "unknown solver 'nothing'"),
+        (JOB.replace("norms", "fix_stable = 0\nnorms"), "fix_stable must be of type bool"),
         ("[[vnncomp]]\nfolder = 'nowhere'\n", "instances.csv is not there"),
     ],
 )
@@ -193,6 +201,16 @@ def test_broken_jobs_are_one_line(text: str, message: str, tmp_path: Path) -> No
     done = run("batch", "run", str(write(tmp_path, text)), "--store", str(store))
     assert done.returncode == 2 and message in done.stderr and len(done.stderr.strip().splitlines()) == 1
     assert not store.exists()
+
+
+def test_jobs_choose_how_their_programs_are_written(tmp_path: Path) -> None:
+    chosen = 'formulation = "partition-4"\ntighten = "mip"\ntargets = "joint"\ncuts = "none"\nfix_stable = false\nnorms'
+    usual, job = (read_job(write(tmp_path, text), sources()) for text in (JOB, JOB.replace("norms", chosen)))
+    options = MilpOptions("highs", "partition-4", False, "mip", "joint", "none")
+    first, last = job.tasks[0], job.tasks[-1]
+    assert first.request.settings.milp == options and last.request.settings.milp == MilpOptions()
+    assert json.loads(first.stored.options)["formulation"] == "partition-4"
+    assert first.stored.key != usual.tasks[0].stored.key and last.stored.key == usual.tasks[-1].stored.key
 
 
 def test_stores_that_cannot_be_used(tmp_path: Path) -> None:

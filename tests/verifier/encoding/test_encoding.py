@@ -21,7 +21,8 @@ from advverify.verifier.query import Objective
 from advverify.verifier.solvers import SolveOptions, SolverStatus, get_solver
 from advverify.verifier.specification import Threat, robustness
 
-FORMS = [Formulation(symmetric=s, fix_stable=f) for s, f in itertools.product((False, True), repeat=2)]
+NAMES = ("symmetric", "asymmetric", "partition-1", "partition-2", "partition-3", "extended")
+FORMS = [Formulation(name, fix_stable) for name, fix_stable in itertools.product(NAMES, (True, False))]
 
 
 @pytest.mark.parametrize("form", FORMS, ids=str)
@@ -101,7 +102,7 @@ def test_the_distance_is_the_same_with_ideal_rows() -> None:
         image = np.random.default_rng(1000 + seed).random(network.input_size)
         label = int(predict(network, torch.tensor(image)[None]))
         truth = nearest(network, image, label, "inf")
-        for cuts in (False, True):
+        for cuts in ("none", "root"):
             settings = Settings(timeout=20, gap=5e-7, threads=1, milp=MilpOptions(cuts=cuts))
             bracket = distance(
                 network, image, label, Threat("inf"), settings=settings, engines=("falsify", "milp")

@@ -100,6 +100,12 @@ def test_a_key_knows_every_part_of_a_request_and_nothing_else() -> None:
         replace(request, engines=("milp",)),
         *(replace(request, settings=Settings(**change)) for change in ({"timeout": 1.0}, {"gap": 1e-2}, {"seed": 1})),
         replace(request, settings=Settings(milp=MilpOptions(solver="scip"))),
+        replace(request, settings=Settings(milp=MilpOptions(formulation="partition-2"))),
+        replace(request, settings=Settings(milp=MilpOptions(formulation="partition-3"))),
+        replace(request, settings=Settings(milp=MilpOptions(fix_stable=False))),
+        replace(request, settings=Settings(milp=MilpOptions(tighten="mip"))),
+        replace(request, settings=Settings(milp=MilpOptions(targets="joint"))),
+        replace(request, settings=Settings(milp=MilpOptions(cuts="none"))),
     ]
     assert len({request.key, *(other.key for other in others)}) == len(others) + 1
     settings = Settings(threads=1, device="cuda", proofs=Path("folder"), proof_seconds=1.0)

@@ -76,8 +76,8 @@ def test_the_distance_is_the_same_with_and_without(norm: str) -> None:
         image = np.random.default_rng(1000 + seed).random(network.input_size)
         label = int(predict(network, torch.tensor(image)[None]))
         truth = nearest(network, image, label, norm)
-        for obbt in SOLVES:
-            settings = Settings(timeout=30, gap=1e-5, threads=1, milp=MilpOptions(obbt=obbt))
+        for solves in SOLVES:
+            settings = Settings(timeout=30, gap=1e-5, threads=1, milp=MilpOptions(tighten=solves))
             bracket = distance(
                 network, image, label, Threat(norm), settings=settings, engines=("falsify", "milp")
             ).bracket
@@ -97,10 +97,10 @@ def test_verdicts_are_the_same_with_and_without(exact_margin: bool) -> None:
         for share, verdict in ((0.97, Verdict.ROBUST), (1.03, Verdict.ADVERSARIAL)):
             eps = share * truth
             worst = worst_margin(network, np.clip(image - eps, 0, 1), np.clip(image + eps, 0, 1), label)
-            for obbt in SOLVES:
-                settings = Settings(timeout=30, gap=1e-5, threads=1, milp=MilpOptions(obbt=obbt))
+            for solves in SOLVES:
+                settings = Settings(timeout=30, gap=1e-5, threads=1, milp=MilpOptions(tighten=solves))
                 outcome = certify(network, image, label, Threat("inf", eps), settings=settings, engines=("milp",), exact_margin=exact_margin)  # fmt: skip
-                assert outcome.verdict is verdict, (kind, seed, share, obbt, outcome)
+                assert outcome.verdict is verdict, (kind, seed, share, solves, outcome)
                 if exact_margin:
                     assert outcome.bracket.lower <= worst + 1e-6
                     assert outcome.bracket.upper == pytest.approx(worst, abs=1e-4)
@@ -108,4 +108,4 @@ def test_verdicts_are_the_same_with_and_without(exact_margin: bool) -> None:
 
 def test_unknown_kinds_of_solves_are_refused() -> None:
     with pytest.raises(InvalidInput, match="none, lp, mip"):
-        MilpOptions(obbt="qp")  # type: ignore[arg-type]
+        MilpOptions(tighten="qp")  # type: ignore[arg-type]
