@@ -27,7 +27,7 @@ from advverify.verifier.attacks import AttackProblem
 from advverify.verifier.attacks.minimal import minimal
 from advverify.verifier.bounds import InputSet, crown, ibp
 from advverify.verifier.encoding import Formulation, MixedIntegerProgram, encode
-from advverify.verifier.engines.root_cuts import strengthened
+from advverify.verifier.engines.milp.root_cuts import strengthened
 from advverify.verifier.network.evaluate import evaluate
 from advverify.verifier.network.nodes import Network
 from advverify.verifier.network.onnx_reader import read_onnx

@@ -98,7 +98,9 @@ def search_options(timeout: float) -> Callable[[F], F]:
     """Time limit, engines, solver and form of MILPs, threads, device."""
     return apply(
         click.option("--timeout", type=float, default=timeout, show_default=True, help="Seconds a query."),
-        click.option("--engines", default="", help="Comma-separated engines to use [default: all]."),
+        click.option(
+            "--engines", default="", help="Comma-separated engines to use, or the profile mip [default: all]."
+        ),
         click.option(
             "--solver", default="highs", show_default=True, help="Solver of the MILP engine: highs, scip, cbc."
         ),

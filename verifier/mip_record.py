@@ -32,7 +32,7 @@ class MipRecord:
         status: what the solver said, one of `SolverStatus`'s values.
         primal: value of the best point the solver found.
         dual: bound that the solver claimed.
-        proved: how much of it was confirmed (see `engines.confirm`).
+        proved: how much of it was confirmed (see `engines.milp.confirm`).
         nodes: of the solver's tree; None where it does not say.
         iterations: of its LPs, likewise.
         root: lower bounds by step, in order: "lp" (first relaxation), "tightened" (relaxation after bounds from solves), "cuts"

@@ -127,7 +127,7 @@ def _program(
     from advverify.verifier.bounds import InputSet, crown
     from advverify.verifier.encoding import encode
     from advverify.verifier.encoding.files import QuadraticBall
-    from advverify.verifier.engines.root_cuts import strengthened
+    from advverify.verifier.engines.milp.root_cuts import strengthened
     from advverify.verifier.network.evaluate import evaluate
     from advverify.verifier.norms import UnitBall
     from advverify.verifier.query import Objective

@@ -26,7 +26,7 @@ from advverify.verifier.engines.branch_and_bound.relu.domain import Domain
 from advverify.verifier.engines.branch_and_bound.relu.tree import Root, Tree
 from advverify.verifier.engines.clock import Clock
 from advverify.verifier.engines.executor import NetworkExecutor
-from advverify.verifier.engines.milp import Milp
+from advverify.verifier.engines.milp.engine import Milp
 from advverify.verifier.engines.propagate import Propagate
 from advverify.verifier.engines.region_bounds import RegionBatch, RegionBounds
 from advverify.verifier.engines.state import SearchState

@@ -24,11 +24,16 @@ ENGINES = {
     "input-split": "branch_and_bound.input.engine:InputSplit",
     "relu-split": "branch_and_bound.relu.engine:ReluSplit",
     "exact-more": "exact:ExactMore",
-    "milp": "milp:Milp",
+    "milp": "milp.engine:Milp",
+}
+
+PROFILES = {
+    "mip": ("falsify", "propagate", "milp"),  # what MIP people would do: an attack, bounds, LP tightening, MILPs
 }
 
 __all__ = [
     "ENGINES",
+    "PROFILES",
     "Engine",
     "MilpOptions",
     "Subproblem",
@@ -41,14 +46,15 @@ __all__ = [
 
 
 def choose_engines(names: tuple[str, ...] = ()) -> list[str]:
-    """Names in the cascade's order; all of them where no names are given.
+    """Names in the cascade's order; all of them where no names are given; a profile stands for the engines it names.
 
     Raises:
         InvalidInput: there is no such engine.
     """
+    names = tuple(each for name in names for each in PROFILES.get(name, (name,)))
     for name in names:
         if name not in ENGINES:
-            raise InvalidInput(f"unknown engine '{name}': choose among {', '.join(ENGINES)}")
+            raise InvalidInput(f"unknown engine '{name}': choose among {', '.join((*ENGINES, *PROFILES))}")
     return [name for name in ENGINES if not names or name in names]
 
 

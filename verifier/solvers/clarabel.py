@@ -7,12 +7,14 @@ an MNIST image: 5 s and more, against 0.1 s here).
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import clarabel
 import numpy as np
 import scipy.sparse as sp
 
 from ..encoding import MixedIntegerProgram
+from .highs import LpAnswer
 from .protocol import SolveOptions, SolveResult, SolverStatus
 
 _TOLERANCE = 1e-10
@@ -47,7 +49,8 @@ class Clarabel:
         matrix, constant = program.matrix[:, free], program.matrix @ fixed
         equal = program.row_lower == program.row_upper
         above, below = program.row_upper - constant, program.row_lower - constant
-        rows, sides = [matrix[equal]], [above[equal]]
+        numbers = np.arange(len(equal))
+        rows, sides, owners = [matrix[equal]], [above[equal]], [(numbers[equal], -1.0)]
         unit = sp.identity(int(free.sum()), format="csr")
         for part, values, sign in (
             (matrix[~equal], above[~equal], 1.0),
@@ -58,6 +61,8 @@ class Clarabel:
             chosen = np.isfinite(values)
             rows.append(sign * part[chosen])
             sides.append(sign * values[chosen])
+            if part is not unit:
+                owners.append((numbers[~equal][chosen], -sign))
         hessian = np.zeros(len(free)) if program.hessian is None else program.hessian
         settings = clarabel.DefaultSettings()
         settings.verbose = False
@@ -70,10 +75,42 @@ class Clarabel:
         solution = clarabel.DefaultSolver(quadratic, linear, stacked, np.concatenate(sides), cones, settings).solve()
         status = _STATUS.get(str(solution.status), SolverStatus.ERROR)
         seconds = time.perf_counter() - began
+        row_dual, multipliers = np.zeros(len(equal)), np.asarray(solution.z)
+        for own, factor in owners:
+            row_dual[own] += factor * multipliers[: len(own)]
+            multipliers = multipliers[len(own) :]
         if status not in (SolverStatus.OPTIMAL, SolverStatus.LIMIT_WITH_INCUMBENT):
-            return SolveResult(status, None, float("inf"), -float("inf"), seconds)
+            return SolveResult(status, None, float("inf"), -float("inf"), seconds, row_dual)
         point = fixed.copy()
         point[free] = np.asarray(solution.x)
         shift = program.objective(fixed)
         dual = float(solution.obj_val_dual) + shift if status is SolverStatus.OPTIMAL else -float("inf")
-        return SolveResult(status, point, program.objective(point), dual, seconds)
+        return SolveResult(status, point, program.objective(point), dual, seconds, row_dual)
+
+
+class ClarabelQps:
+    """QPs that differ in their objectives' linear part and column bounds alone, solved one after another.
+
+    They answer like `HighsLps`: multipliers where there is an optimum, a ray where there is no feasible point.
+    """
+
+    def __init__(self, program: MixedIntegerProgram) -> None:
+        """The relaxation of a program with a quadratic objective."""
+        self._program, self._solver = program.relaxed(), Clarabel()
+
+    def set_cost(self, cost: np.ndarray) -> None:
+        """From now on minimise `cost x + x hessian x / 2`."""
+        self._program = replace(self._program, cost=cost)
+
+    def set_bounds(self, columns: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
+        """From now on `low <= x[columns] <= high`."""
+        lower, upper = self._program.col_lower.copy(), self._program.col_upper.copy()
+        lower[columns], upper[columns] = low, high
+        self._program = replace(self._program, col_lower=lower, col_upper=upper)
+
+    def solve(self, seconds: float, cutoff: float = np.inf) -> LpAnswer:
+        """Solve; a cut-off does not end it sooner."""
+        result = self._solver.solve(self._program, SolveOptions(time_limit=seconds))
+        infeasible = result.status is SolverStatus.INFEASIBLE
+        dual = None if infeasible or result.point is None else result.row_dual
+        return LpAnswer(result.point, dual, result.row_dual if infeasible else None, seconds <= result.seconds)

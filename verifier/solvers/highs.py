@@ -46,8 +46,9 @@ class Highs:
             start.col_value = options.start
             solver.setSolution(start)
         stop = threading.Event()
+        trace: list[tuple[float, float, float]] = []
         if program.binaries:
-            _watch(solver, options, stop, started)
+            _watch(solver, options, stop, started, trace)
             worker = threading.Thread(target=solver.run, daemon=True)
             worker.start()
             try:
@@ -59,7 +60,7 @@ class Highs:
                 raise
         else:
             solver.run()
-        return _result(solver, program, options, time.perf_counter() - started)
+        return _result(solver, program, options, time.perf_counter() - started, tuple(trace))
 
 
 @dataclass(frozen=True)
@@ -177,18 +178,26 @@ def _model(program: MixedIntegerProgram) -> highspy.HighsModel:
     return model
 
 
-def _watch(solver: highspy.Highs, options: SolveOptions, stop: threading.Event, started: float) -> None:
-    """Report incumbents and bounds, and carry the wish to stop into HiGHS."""
+def _watch(
+    solver: highspy.Highs,
+    options: SolveOptions,
+    stop: threading.Event,
+    started: float,
+    trace: list[tuple[float, float, float]],
+) -> None:
+    """Report incumbents and bounds, write down where they moved, and carry the wish to stop into HiGHS."""
     kinds = highspy.cb.HighsCallbackType
 
     def callback(kind: object, message: str, out: object, into: object, user: object) -> None:
         wanted = stop.is_set()
+        seconds = time.perf_counter() - started
+        primal, dual = float(out.mip_primal_bound), float(out.mip_dual_bound)  # type: ignore[attr-defined]
+        if not trace or trace[-1][1:] != (primal, dual):
+            trace.append((seconds, primal, dual))
         if options.progress is not None and not wanted:
             incumbent = None
             if kind == kinds.kCallbackMipImprovingSolution:
                 incumbent = np.array(out.mip_solution, dtype=np.float64)  # type: ignore[attr-defined]
-            seconds = time.perf_counter() - started
-            primal, dual = float(out.mip_primal_bound), float(out.mip_dual_bound)  # type: ignore[attr-defined]
             wanted = options.progress(Progress(seconds, primal, dual, incumbent))
         if wanted:
             stop.set()
@@ -201,7 +210,13 @@ def _watch(solver: highspy.Highs, options: SolveOptions, stop: threading.Event, 
         solver.startCallback(kinds.kCallbackMipImprovingSolution)
 
 
-def _result(solver: highspy.Highs, program: MixedIntegerProgram, options: SolveOptions, seconds: float) -> SolveResult:
+def _result(
+    solver: highspy.Highs,
+    program: MixedIntegerProgram,
+    options: SolveOptions,
+    seconds: float,
+    trace: tuple[tuple[float, float, float], ...],
+) -> SolveResult:
     status = _STATUS.get(solver.getModelStatus(), SolverStatus.ERROR)
     info = solver.getInfo()
     point, objective = None, float("inf")
@@ -218,7 +233,13 @@ def _result(solver: highspy.Highs, program: MixedIntegerProgram, options: SolveO
     row_dual = None
     if not program.binaries and info.dual_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible:
         row_dual = np.array(solver.getSolution().row_dual, dtype=np.float64)
-    return SolveResult(status, point, objective, dual, seconds, row_dual)
+    nodes = int(info.mip_node_count) if program.binaries and info.mip_node_count >= 0 else None
+    iterations = int(info.simplex_iteration_count) if info.simplex_iteration_count >= 0 else None
+    if nodes is not None and np.isfinite(dual) and (not trace or trace[-1][1:] != (objective, dual)):
+        trace = (*trace, (seconds, objective, dual))
+    return SolveResult(
+        status, point, objective, dual, seconds, row_dual, nodes, iterations, version=solver.version(), trace=trace
+    )
 
 
 def write_model(program: MixedIntegerProgram, path: str) -> None:

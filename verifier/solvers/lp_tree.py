@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..encoding import MixedIntegerProgram
+from .clarabel import ClarabelQps
 from .highs import HighsLps, LpAnswer
 from .safe_dual import SafeDual
 
@@ -52,11 +53,11 @@ class LpTree:
     """Trees over one program; objectives may differ."""
 
     def __init__(self, program: MixedIntegerProgram) -> None:
-        """Any linear program with integer columns that have bounds."""
+        """Any program with integer columns that have bounds; a quadratic objective takes QPs instead of LPs."""
         self._program = program
         self._whole = np.flatnonzero(program.integer)
         self._safe = SafeDual(program)
-        self._lps = HighsLps(program, presolve=False)
+        self._lps = HighsLps(program, presolve=False) if program.hessian is None else ClarabelQps(program)
 
     def minimum(
         self,
@@ -65,6 +66,7 @@ class LpTree:
         cost: np.ndarray | None = None,
         relative_gap: float = 0.0,
         visit: Callable[[np.ndarray], bool] | None = None,
+        raised: Callable[[float], None] | None = None,
     ) -> TreeResult:
         """Prove that the optimum is at least `target`, or as much as there is to prove, in the time there is.
 
@@ -74,9 +76,12 @@ class LpTree:
             cost: another objective, then without the program's offset.
             relative_gap: nodes within it of the best point are closed.
             visit: called with better points as they are found; the tree ends where it returns True.
+            raised: called with the tree's bound whenever it has risen.
         """
         offset = self._program.offset if cost is None else 0.0
         search = _Search(self, self._program.cost if cost is None else cost, target - offset, relative_gap, visit)
+        search.hessian = self._program.hessian if cost is None else None
+        search.offset, search.raised = offset, raised
         search.run(time.perf_counter() + seconds)
         return TreeResult(search.bound + offset, search.point, search.objective + offset, search.nodes, not search.heap)
 
@@ -99,6 +104,9 @@ class _Search:
         self.objective = math.inf
         self.point: np.ndarray | None = None
         self.nodes, self.stopped = 0, False
+        self.hessian: np.ndarray | None = None
+        self.offset, self.told = 0.0, -math.inf
+        self.raised: Callable[[float], None] | None = None
         self.ticket = itertools.count()
         self.heap: list[tuple[float, int, _Node]] = []
         count = len(self.whole)
@@ -110,7 +118,7 @@ class _Search:
         """Nodes that reach it are closed."""
         if math.isinf(self.objective):
             return self.target
-        return min(self.target, self.objective - self.gap * abs(self.objective) - 1e-12)
+        return min(self.target, self.objective - self.gap * abs(self.objective + self.offset) - 1e-12)
 
     @property
     def bound(self) -> float:
@@ -131,6 +139,19 @@ class _Search:
                 self._push(node)
                 return
             node = self._step(node, deadline)
+            self._tell(math.inf if node is None else node.bound)
+
+    def _tell(self, taken: float) -> None:
+        """Report the bound where it has risen; the node that is taken up counts as open."""
+        bound = min(self.bound, taken)
+        if self.raised is not None and self.told < bound < math.inf:
+            self.told = bound
+            self.raised(bound + self.offset)
+
+    def _value(self, point: np.ndarray) -> float:
+        """The objective, without its constant."""
+        quadratic = 0.0 if self.hessian is None else 0.5 * float((self.hessian * point * point).sum())
+        return float(self.cost @ point) + quadratic
 
     def _push(self, node: _Node) -> None:
         heapq.heappush(self.heap, (node.bound, next(self.ticket), node))
@@ -147,7 +168,7 @@ class _Search:
         low[self.whole], high[self.whole] = node.low, node.high
         bound = node.bound
         if answer.row_dual is not None:
-            bound = max(bound, self.safe.bound(answer.row_dual, self.cost, low, high))
+            bound = max(bound, self.safe.bound(answer.row_dual, self.cost, low, high, self.hessian))
         if answer.ray is not None:
             nothing = np.zeros(len(self.cost))
             if max(self.safe.bound(sign * answer.ray, nothing, low, high) for sign in (1.0, -1.0)) > 0:
@@ -177,7 +198,7 @@ class _Search:
                 self._close(bound)
                 return None
             return self._split(node, int(np.argmax(np.where(free, fraction, -1.0))), values)
-        return self._branch(node, values, fraction, float(self.cost @ answer.point), deadline)
+        return self._branch(node, values, fraction, self._value(answer.point), deadline)
 
     def _attained(self, node: _Node, relaxed: np.ndarray, deadline: float) -> bool:
         """Whether a point that is nearly whole is so at no loss; it is kept if it is the best."""
@@ -186,11 +207,11 @@ class _Search:
         answer = self.lps.solve(max(deadline - time.perf_counter(), 1e-3))
         if answer.point is None:
             return False
-        value = float(self.cost @ answer.point)
+        value = self._value(answer.point)
         if value < self.objective:
             self.objective, self.point = value, answer.point
             self.stopped |= self.visit is not None and self.visit(answer.point)
-        return value <= float(self.cost @ relaxed) + _SAME * (1 + abs(value))
+        return value <= self._value(relaxed) + _SAME * (1 + abs(value))
 
     def _branch(
         self, node: _Node, values: np.ndarray, fraction: np.ndarray, value: float, deadline: float

@@ -67,7 +67,8 @@ class SolveOptions:
 class SolveResult:
     """What came out: the best point, its objective, the proved dual bound (-inf if none), and seconds.
 
-    `row_dual` are the rows' multipliers where an LP was solved by a back end that names them (see `safe_dual`). `nodes`,
+    `row_dual` are the rows' multipliers where an LP or QP was solved by a back end that names them (see `safe_dual`); of an
+    infeasible one those of a ray. `nodes`,
     `iterations` and `root_bound` are of the solver's tree, None where it does not say; `version` is the solver's own, and
     `trace` what it reported of (seconds, primal, dual) while it ran.
     """

@@ -6,7 +6,8 @@ any y, the optimum of min {c x : l <= A x <= u, x in a box} is at least
     sum over rows of min(y l, y u)  +  sum over columns of min over the box of (c - A' y) x,
 
 where a row counts on the side that its multiplier's sign names. Good multipliers make it the optimum; with c = 0 a sum
-above 0 says that there is no feasible point (Farkas).
+above 0 says that there is no feasible point (Farkas). A convex quadratic objective with a diagonal hessian h adds h x^2 / 2 to
+each column's term, which is still a function of one column.
 """
 
 from __future__ import annotations
@@ -32,7 +33,14 @@ class SafeDual:
         self._below, self._above = np.isfinite(program.row_lower), np.isfinite(program.row_upper)
         self._share = 8 * (sum(program.matrix.shape) + 64) * _UNIT
 
-    def bound(self, row_dual: np.ndarray, cost: np.ndarray, low: np.ndarray, high: np.ndarray) -> float:
+    def bound(
+        self,
+        row_dual: np.ndarray,
+        cost: np.ndarray,
+        low: np.ndarray,
+        high: np.ndarray,
+        hessian: np.ndarray | None = None,
+    ) -> float:
         """A lower bound on `cost x` over the rows and `low <= x <= high`, without the program's offset; -inf where none.
 
         Rounded down by more than its own arithmetic can be off, and by what rounding brought to the program's entries:
@@ -43,6 +51,7 @@ class SafeDual:
             cost: (columns,).
             low: bounds of the columns.
             high: likewise.
+            hessian: its diagonal, (columns,), none of it negative, where `x hessian x / 2` is to be added.
         """
         program = self._program
         usable = (row_dual > 0) & self._below | (row_dual < 0) & self._above
@@ -66,8 +75,27 @@ class SafeDual:
             far = np.where(boxed, ends.max(0), np.abs(end))
             # the sums below round as well: terms is at least the reduced cost, so that their share covers both
             rounding = sides + doubt @ far + self._share * (terms @ far) + _TINY
-            bound = float(y @ side + reduced @ end - rounding)
+            values = reduced * end
+            if hessian is not None:
+                curved = hessian > 0
+                if not boxed[curved].all():
+                    return -np.inf
+                values = np.where(curved, _parabola(reduced, hessian, low, high), values)
+                rounding += self._share * float((hessian * far * far).sum())
+            bound = float(y @ side + values.sum() - rounding)
         return bound if np.isfinite(bound) else -np.inf
+
+
+def _parabola(slope: np.ndarray, hessian: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """The least value of slope x + hessian x^2 / 2 on [low, high], up to a few roundings of its terms.
+
+    Where rounding mistakes an apex just inside for one at a side, the value is off by the square of that rounding only.
+    """
+    curved = np.maximum(hessian, 1e-300)
+    apex = -slope / curved
+    end = np.clip(apex, low, high)
+    inside = (apex > low) & (apex < high)
+    return np.asarray(np.where(inside, -slope * slope / (2 * curved), slope * end + hessian * end * end / 2))
 
 
 def safe_bound(program: MixedIntegerProgram, row_dual: np.ndarray, cost: np.ndarray | None = None) -> float:

@@ -16,7 +16,7 @@ from ..network.nodes import Network, Relu
 from ..query import Objective
 from ..solvers.highs import HighsLps
 from ..solvers.lp_tree import LpTree
-from ..solvers.safe_dual import safe_bound
+from ..solvers.safe_dual import SafeDual
 from ..specification import Polytope, Region
 
 _UNIT = 2.0**-52
@@ -106,11 +106,11 @@ def _bounded(interval: Interval, reading: Preactivation, least: Least, until: fl
 
 
 def _lp(program: MixedIntegerProgram) -> Least:
-    lps = HighsLps(program)
+    lps, safe = HighsLps(program), SafeDual(program)
 
     def least(cost: np.ndarray, seconds: float) -> float:
         row_dual = lps.row_dual(cost, seconds)
-        return -np.inf if row_dual is None else safe_bound(program, row_dual, cost)
+        return -np.inf if row_dual is None else safe.bound(row_dual, cost, program.col_lower, program.col_upper)
 
     return least
 

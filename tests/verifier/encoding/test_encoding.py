@@ -14,7 +14,7 @@ from advverify.verifier.encoding import Formulation, encode
 from advverify.verifier.encoding.ideal_relu import separate
 from advverify.verifier.encoding.preactivations import preactivations
 from advverify.verifier.engines import MilpOptions, Settings
-from advverify.verifier.engines.root_cuts import strengthened
+from advverify.verifier.engines.milp.root_cuts import strengthened
 from advverify.verifier.network.evaluate import evaluate_all, predict
 from advverify.verifier.network.nodes import Relu
 from advverify.verifier.query import Objective
@@ -103,7 +103,7 @@ def test_the_distance_is_the_same_with_ideal_rows() -> None:
         label = int(predict(network, torch.tensor(image)[None]))
         truth = nearest(network, image, label, "inf")
         for cuts in ("none", "root"):
-            settings = Settings(timeout=20, gap=5e-7, threads=1, milp=MilpOptions(cuts=cuts))
+            settings = Settings(timeout=20, gap=5e-7, threads=1, milp=MilpOptions(cuts=cuts, trial=False))
             bracket = distance(
                 network, image, label, Threat("inf"), settings=settings, engines=("falsify", "milp")
             ).bracket

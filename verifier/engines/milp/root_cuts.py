@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..encoding import MixedIntegerProgram
-from ..encoding.ideal_relu import separate
-from ..encoding.preactivations import preactivations
-from ..network.nodes import Network
-from ..solvers import SolveOptions, SolverStatus
-from ..solvers.highs import Highs
+from ...encoding import MixedIntegerProgram
+from ...encoding.ideal_relu import separate
+from ...encoding.preactivations import preactivations
+from ...network.nodes import Network
+from ...solvers import SolveOptions, SolverStatus
+from ...solvers.highs import Highs
 
 _ROUNDS = 20
 _LEAST_GAIN = 0.02  # a round that raises the relaxation by less than this share of all rounds' gain is the last

@@ -13,13 +13,15 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..encoding import MixedIntegerProgram
-from ..solvers import SolveOptions, SolveResult, SolverStatus, get_solver
-from ..solvers.lp_tree import LpTree, TreeResult
-from .state import SearchState
+from ...encoding import MixedIntegerProgram
+from ...solvers import SolveOptions, SolveResult, SolverStatus, get_solver
+from ...solvers.lp_tree import LpTree, TreeResult
+from ...solvers.row_tree import RowTree
+from ..state import SearchState
 
 INFEASIBLE_BY = 5e-9  # least violation of a row: five times the tolerance of the solvers
 SOLVER_SHARE = 0.5  # of the time left, at most, for a claim; the rest is for its confirmation
+_ROW_SHARE = 0.4  # likewise, for the tree over all rows together
 _TREE_SHARE = 0.6  # of the time left then, at most, for the tree
 _SLACK = 1e-9  # by which claims are lowered before they are proved
 _NEAR = 1e-6  # a tree that misses a claim by no more than this has confirmed it, for as much as it proved
@@ -29,7 +31,13 @@ Visit = Callable[[np.ndarray], None]
 
 
 def at_least(
-    state: SearchState, program: MixedIntegerProgram, result: SolveResult, deadline: float, visit: Visit, whole: bool
+    state: SearchState,
+    program: MixedIntegerProgram,
+    result: SolveResult,
+    deadline: float,
+    visit: Visit,
+    whole: bool,
+    raised: Callable[[float], None] | None = None,
 ) -> float:
     """How much is proved of the optimum of a program whose solver named a dual bound; inf where there is no point at all.
 
@@ -40,11 +48,12 @@ def at_least(
         deadline: in `state.elapsed`.
         visit: called with points that the tree comes upon.
         whole: whether the optimum is a whole number.
+        raised: called with what the tree has proved, whenever that is more.
     """
     claim = result.dual_bound
     # a whole number is at least the next one once it is proved to be above one
     target = math.ceil(claim - 1e-6) - 1 + 1e-6 if whole else claim - _SLACK * (1 + abs(claim))
-    tree = by_tree(state, program, target, deadline, visit)
+    tree = by_tree(state, program, target, deadline, visit, raised=raised)
     proved = _next_whole(tree.bound) if whole else tree.bound
     near = _NEAR * (1 + abs(target))
     if tree.bound < target - near:
@@ -62,19 +71,39 @@ def by_tree(
     deadline: float,
     visit: Visit,
     threshold: float = -math.inf,
+    raised: Callable[[float], None] | None = None,
+    share: float = _TREE_SHARE,
 ) -> TreeResult:
-    """What our own tree proves; a point at or below `threshold` ends it, since nothing is left to be shown then."""
+    """What our own tree proves; a point at or below `threshold` ends it, since nothing is left to be shown then.
+
+    It has a share of the time left; the rest is for a second run of the solver, where there is one.
+    """
 
     def stop(point: np.ndarray) -> bool:
         visit(point)
-        return program.objective(point) <= threshold
+        return program.objective(point) <= threshold or state.done
 
-    seconds = _TREE_SHARE * max(deadline - state.elapsed, 0.01)
-    tree = LpTree(program).minimum(seconds, target, visit=stop)
+    seconds = share * max(deadline - state.elapsed, 0.01)
+    tree = LpTree(program).minimum(seconds, target, visit=stop, raised=raised)
     state.count("tree_nodes", tree.nodes)
     if math.isfinite(tree.bound) or tree.finished:
         _rests(state, "lp tree")
     return tree
+
+
+def by_rows(state: SearchState, program: MixedIntegerProgram, deadline: float, visit: Visit) -> bool:
+    """Whether a tree over all rows together proves that a program has no feasible point (`solvers.row_tree`)."""
+
+    def stop(point: np.ndarray) -> bool:
+        visit(point)
+        return state.done
+
+    tree = RowTree(state.network, program)
+    result = tree.search(_ROW_SHARE * max(deadline - state.elapsed, 0.01), stop)
+    state.count("tree_nodes", result.nodes)
+    if result.infeasible:
+        _rests(state, "lp tree")
+    return result.infeasible
 
 
 def nothing_at_most(

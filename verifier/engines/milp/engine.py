@@ -1,0 +1,154 @@
+"""The MILP engine: big-M programs in HiGHS (or another solver), one a target or one for all.
+
+It stands alone: where nothing has been attacked yet it makes its own search ball, relaxations of all targets come first and
+say which one is taken up first, bounds from LPs over what is unsafe tighten each program, rows of ideal formulations are
+separated at the root, the best witness is the solver's start, and every bound that is proved reaches the state at once.
+What the solver says, be it a bound or "infeasible", is a claim, which `confirm` proves again before it counts; the solver
+gets only part of the time for that reason. Norm 2 is `euclidean`.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ...query import Objective
+from ...solvers import SolveResult, SolverStatus
+from ...solvers.safe_dual import safe_optimum
+from ..state import SearchState
+from .confirm import SOLVER_SHARE, at_least, by_rows, by_tree, is_infeasible, nothing_at_most
+from .euclidean import solve_euclidean
+from .root_cuts import strengthened
+from .target import Target, run_solver, run_tree
+
+_ATTACK_SHARE = 0.2  # of the time left, at most, for a first witness where there is none
+_TIGHTENING_SHARE = 0.2  # of the time left, at most, for bounds from solves, and for a relaxation
+_TRIAL_SHARE = 0.02  # likewise, for our own tree before anything is tightened
+_CUT_SHARE = 0.1  # of the time left, at most, for cuts at the root
+
+
+class Milp:
+    """The reference engine, and the closer of what the searches leave."""
+
+    name = "milp"
+    fraction = 1.0
+
+    def run(self, state: SearchState, deadline: float) -> None:
+        """Relax all targets, then solve one after another, lowest relaxation first; or all of a disjunct in one program."""
+        if any("is not trusted" in note for note in state.network.notes):
+            state.notes.append("the MILP engine is not trusted on weights of this range")
+            return
+        if math.isinf(state.upper) and state.query.objective is not Objective.FEASIBILITY:
+            from ..falsify import Falsify
+
+            Falsify().run(state, state.elapsed + _ATTACK_SHARE * max(deadline - state.elapsed, 0.0))
+        for disjunct in state.excluded.disjuncts:
+            open_ = [subproblem for subproblem in state.open_subproblems if subproblem.disjunct is disjunct]
+            joint = state.settings.milp.targets == "joint"
+            targets = [Target(state, group) for group in ([open_] if joint and open_ else [[each] for each in open_])]
+            for target in targets:
+                if _late(state, deadline):
+                    return
+                if not target.euclidean:
+                    self._relaxed(state, target, "lp", deadline)
+            for target in sorted(targets, key=lambda target: target.lower):
+                if _late(state, deadline):
+                    return
+                if target.open:
+                    self._solve(state, target, deadline)
+
+    def _solve(self, state: SearchState, target: Target, deadline: float) -> None:
+        if target.euclidean:
+            solve_euclidean(state, target, deadline, self.name)
+            return
+        if target.refresh() and self._relaxed(state, target, "lp", deadline):  # the ball has become smaller since
+            return
+        if state.settings.milp.trial and self._tried(state, target, deadline):
+            return
+        if state.settings.milp.tighten != "none":
+            target.tighten(_TIGHTENING_SHARE * max(deadline - state.elapsed, 0.0))
+            if self._relaxed(state, target, "tightened", deadline):
+                return
+        if state.settings.milp.cuts != "none" and target.program.cost.any():  # else there is nothing to be raised
+            own = target.program.matrix.shape[0]
+            program = strengthened(state.network, target.program, _CUT_SHARE * max(deadline - state.elapsed, 0.0))
+            target.program = program
+            state.count("cuts", program.matrix.shape[0] - own)
+            if program.matrix.shape[0] > own and self._relaxed(state, target, "cuts", deadline):
+                return
+        program = target.program
+        state.statistics["binaries"] = max(int(state.statistics.get("binaries", 0)), program.binaries)
+        until = state.elapsed + SOLVER_SHARE * max(deadline - state.elapsed, 0.0)
+        result, index = run_solver(state, target, program, until, self.name)
+        before = target.lower
+        if result.point is not None:
+            target.offer(result.point, self.name)
+        if not state.done:
+            self._confirm(state, target, result, deadline)
+        if target.lower > before:
+            target.confirmed(index, target.lower)
+
+    def _tried(self, state: SearchState, target: Target, deadline: float) -> bool:
+        """A moment of our own tree over the program as it is: what is easy needs no more; whether nothing is left."""
+        until = state.elapsed + _TRIAL_SHARE * max(deadline - state.elapsed, 0.0)
+        match state.query.objective:
+            case Objective.FEASIBILITY:
+                deepest, above = target.encode(Objective.MAX_MARGIN), float(np.nextafter(0.0, math.inf))
+                tree = run_tree(state, target, deepest, above, until, self.name, threshold=0.0)
+                if tree.bound >= above:
+                    target.exclude(self.name)
+            case _:
+                tree = run_tree(state, target, target.program, state.goal, until, self.name)
+                if tree.bound == math.inf:
+                    target.exclude(self.name)
+                else:
+                    target.prove(math.ceil(tree.bound - 1e-6) if target.counts else tree.bound, self.name)
+        if tree.point is not None:
+            target.offer(tree.point, self.name)
+        return state.done or not target.open
+
+    def _confirm(self, state: SearchState, target: Target, result: SolveResult, deadline: float) -> None:
+        """Prove again what the solver claims."""
+        program, visit = target.program, target.visitor(self.name)
+
+        def raised(value: float) -> None:
+            if state.is_min_distortion and not target.counts:
+                target.prove(value, self.name)
+
+        if result.status is SolverStatus.INFEASIBLE:
+            if state.query.objective is Objective.MAX_MARGIN:  # nothing is as unsafe as the best point known
+                tree = by_tree(state, program, state.upper, deadline, visit)
+                if math.isfinite(state.upper):
+                    target.prove(tree.bound, self.name)
+                known = True if tree.bound >= state.upper else False if tree.point is not None else None
+            else:
+                known = True if by_rows(state, program, deadline, visit) else None
+                if known is None:
+                    known = nothing_at_most(state, target.encode(Objective.MAX_MARGIN), 0.0, deadline, visit)
+            if known is None:
+                known = is_infeasible(state, program, deadline, visit)
+            if known:
+                target.exclude(self.name)
+        elif state.query.objective is not Objective.FEASIBILITY and math.isfinite(result.dual_bound):
+            bound = at_least(state, program, result, deadline, visit, target.counts, raised)
+            if bound == math.inf:
+                target.exclude(self.name)
+            else:
+                target.prove(bound, self.name)
+
+    def _relaxed(self, state: SearchState, target: Target, step: str, deadline: float) -> bool:
+        """Prove what the LP relaxation does, by its multipliers; whether nothing of the target is left."""
+        seconds = _TIGHTENING_SHARE * max(deadline - state.elapsed, 0.01)
+        value, _ = safe_optimum(target.program.relaxed(), target.options(seconds))
+        state.count("relaxations")
+        if value == math.inf:
+            target.exclude(self.name)
+        elif state.query.objective is not Objective.FEASIBILITY and math.isfinite(value):
+            target.root[step] = value
+            target.prove(math.ceil(value - 1e-6) if target.counts else value, self.name)
+        return state.done or not target.open
+
+
+def _late(state: SearchState, deadline: float) -> bool:
+    return state.done or state.elapsed >= deadline

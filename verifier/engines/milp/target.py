@@ -1,0 +1,311 @@
+"""A target of the MILP engine: subproblems that share a program, and everything that happens to it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import scipy.sparse as sp
+
+from ...bounds import Bounds
+from ...encoding import Formulation, MixedIntegerProgram, encode
+from ...mip_record import MipRecord
+from ...norms import UnitBall
+from ...query import Objective
+from ...solvers import Progress, SolveOptions, SolveResult, SolverStatus, convex_solver, get_solver
+from ...solvers.lp_tree import TreeResult
+from ...specification import Region
+from ...tightening import tighten
+from ..polish import cell_program, deepen, polish
+from ..state import ABOVE_ZERO, SearchState, Subproblem
+from ..tangents import ROUNDING
+from .confirm import by_tree
+
+
+class Target:
+    """One subproblem, or all of a disjunct, over the ball that is still of interest.
+
+    Attributes:
+        subproblems: of one disjunct.
+        region: that is searched.
+        bounds: of the network on it, for inputs of interest.
+        program: the latest form of it.
+        root: lower bounds by step, as in `MipRecord`.
+    """
+
+    def __init__(self, state: SearchState, subproblems: list[Subproblem]) -> None:
+        """Encode the subproblems over the present search region."""
+        self.state, self.subproblems = state, subproblems
+        self.unsafe = tuple(subproblem.polytope for subproblem in subproblems)
+        self.form = Formulation(state.settings.milp.formulation, state.settings.milp.fix_stable)
+        self.root: dict[str, float] = {}
+        self._open()
+
+    def _open(self) -> None:
+        state = self.state
+        self.region: Region = state.search_region(self.subproblems[0].region)
+        self.bounds: Bounds = state.bounds(self.region)
+        if not self.euclidean:
+            self.program = self.encode(state.query.objective)
+
+    @property
+    def euclidean(self) -> bool:
+        """Whether the region is a ball of norm 2."""
+        ball = self.region.ball
+        return ball is not None and ball.norm.unit_ball is UnitBall.EUCLIDEAN
+
+    @property
+    def counts(self) -> bool:
+        """Whether the values that are minimised are whole: distances in norm 0 are, margins in norm 0 are not."""
+        return self.state.is_min_distortion and self.state.is_l0
+
+    @property
+    def open(self) -> bool:
+        """Whether some subproblem still needs work."""
+        return any(self.state.is_open(subproblem) for subproblem in self.subproblems)
+
+    @property
+    def lower(self) -> float:
+        """The least value proved of the subproblems."""
+        return min(subproblem.lower for subproblem in self.subproblems)
+
+    @property
+    def words(self) -> str:
+        """Which unsafe sets it is about."""
+        every = self.state.excluded.disjuncts[0].unsafe
+        named = [
+            polytope.label or f"unsafe set {next((k for k, other in enumerate(every) if other is polytope), 0)}"
+            for polytope in self.unsafe
+        ]
+        return ", ".join(named)
+
+    def encode(self, objective: Objective, region: Region | None = None) -> MixedIntegerProgram:
+        """The program for an objective, over the region or another one."""
+        return encode(self.state.network, self.bounds, region or self.region, self.unsafe, objective, self.form)
+
+    def refresh(self) -> bool:
+        """Encode again where a witness has made the search region smaller; whether it has."""
+        now = self.state.search_region(self.subproblems[0].region)
+        if now.ball is None or self.region.ball is None or now.ball.radius >= self.region.ball.radius:
+            return False
+        self._open()
+        return True
+
+    def tighten(self, seconds: float) -> None:
+        """Bounds for what is still of interest, by solves where the settings ask for them."""
+        state = self.state
+        if state.settings.milp.tighten == "none":
+            return
+        depth = state.upper if state.query.objective is Objective.MAX_MARGIN else 0.0
+        self.bounds = tighten(
+            state.network, self.bounds, self.region, self.unsafe, seconds, state.settings.milp.tighten, depth
+        )
+        if not self.euclidean:
+            self.program = self.encode(state.query.objective)
+
+    def options(self, seconds: float) -> SolveOptions:
+        """Limits of one solve."""
+        settings = self.state.settings
+        return SolveOptions(
+            time_limit=max(seconds, 0.01),
+            relative_gap=settings.gap / 10,
+            absolute_gap=0.999 if self.counts else 1e-9,
+            threads=settings.threads,
+            seed=settings.seed,
+        )
+
+    # -- what comes of it --------------------------------------------------------------------------------------------
+
+    def prove(self, value: float, name: str) -> None:
+        """Raise the subproblems: no input of interest has a lower value; margins above the upper side are of no interest."""
+        if self.state.query.objective is Objective.MAX_MARGIN:
+            value = min(value, self.state.upper)
+        if self.state.is_min_distortion:  # nothing is searched beyond the region
+            value = min(value, self.reach)
+        for subproblem in self.subproblems:
+            self.state.raise_lower_bound(subproblem, value, name)
+
+    @property
+    def reach(self) -> float:
+        """The distance up to which the region holds every input of interest; what it excludes is excluded up to there."""
+        ball = self.region.ball
+        if ball is None or math.isinf(ball.radius):
+            return math.inf
+        return math.floor(ball.radius + 1e-9) + 1 if self.state.is_l0 else ball.radius
+
+    def exclude(self, name: str) -> None:
+        """The region holds no input of interest."""
+        value = ABOVE_ZERO
+        if self.state.is_min_distortion:
+            value = min(self.reach, self.state.goal)
+        elif self.state.query.objective is Objective.MAX_MARGIN and math.isfinite(self.state.upper):
+            value = self.state.upper
+        self.prove(value, name)
+
+    def visitor(self, name: str) -> Callable[[np.ndarray], None]:
+        """Offers the inputs of points of the program."""
+        inputs = self.program.columns.inputs
+
+        def visit(point: np.ndarray) -> None:
+            self.state.add_counterexample(point[inputs], name)
+
+        return visit
+
+    def offer(self, point: np.ndarray, name: str) -> None:
+        """A solver's point: its inputs, or what is near them and holds in the executor's arithmetic."""
+        state, x = self.state, point[self.program.columns.inputs]
+        moved = state.add_counterexample(x, name)
+        for subproblem in self.subproblems:
+            if state.query.objective is Objective.FEASIBILITY and state.witness is None:
+                deepen(state, x, subproblem, name)
+            elif state.is_min_distortion and not moved:
+                polish(state, x, subproblem, name)
+
+    def record(
+        self, program: MixedIntegerProgram, solver: str, began: float, result: SolveResult, proved: float
+    ) -> None:
+        """Write down a solve of a program; values are the query's, and no bound says more than what the region can show."""
+        most = self.reach if self.state.is_min_distortion else self.state.upper
+        root = {**self.root, **({} if result.root_bound is None else {"solver": result.root_bound})}
+        self.state.mips.append(
+            MipRecord(
+                self.words,
+                str(self.form),
+                solver,
+                result.version,
+                rows=program.matrix.shape[0],
+                columns=program.matrix.shape[1],
+                binaries=program.binaries,
+                nonzeros=program.matrix.nnz,
+                largest_m=_largest_m(program),
+                began=began,
+                seconds=result.seconds,
+                status=result.status.value,
+                primal=result.objective,
+                dual=min(result.dual_bound, most),
+                proved=min(proved, most),
+                nodes=result.nodes,
+                iterations=result.iterations,
+                root=root,
+                trace=result.trace,
+            )
+        )
+
+    def confirmed(self, index: int, value: float) -> None:
+        """Write into a record how much of what its solver claimed was confirmed."""
+        record = self.state.mips[index]
+        self.state.mips[index] = replace(record, proved=max(record.proved, value))
+
+
+def start_of(state: SearchState, program: MixedIntegerProgram) -> np.ndarray | None:
+    """The best witness as a point of a program, (columns,); None where there is none, or it is no point of this one."""
+    if state.witness is None:
+        return None
+    cell = cell_program(state, program, state.witness)
+    inputs = program.columns.inputs
+    inside = np.clip(state.witness, program.col_lower[inputs], program.col_upper[inputs])
+    found = convex_solver(cell).solve(cell.fixed(inputs, inside), SolveOptions(time_limit=1.0, threads=1))
+    return found.point
+
+
+def run_solver(
+    state: SearchState,
+    target: Target,
+    program: MixedIntegerProgram,
+    deadline: float,
+    name: str,
+    value: Callable[[float], float] = float,
+) -> tuple[SolveResult, int]:
+    """One solve, and the number of its record; incumbents reach the state as they come, bounds do not: they are claims.
+
+    Args:
+        state: of the query.
+        target: that the program is about.
+        program: what is solved.
+        deadline: in `state.elapsed`.
+        name: of the engine.
+        value: from the program's objective to the query's values.
+    """
+
+    def progress(event: Progress) -> bool:
+        if event.incumbent is not None:
+            state.add_counterexample(event.incumbent[program.columns.inputs], name)
+        return state.query.objective is Objective.FEASIBILITY and state.witness is not None
+
+    options = target.options(deadline - state.elapsed)
+    start = start_of(state, program) if program.cost.any() else None
+    began, solver = state.elapsed, get_solver(state.settings.milp.solver)
+    result = solver.solve(program, replace(options, progress=progress, start=start))
+    state.count("milp_solves")
+    seen = replace(
+        result,
+        objective=value(result.objective),
+        dual_bound=value(result.dual_bound),
+        root_bound=None if result.root_bound is None else value(result.root_bound),
+        trace=tuple((seconds, value(primal), value(dual)) for seconds, primal, dual in result.trace),
+    )
+    target.record(program, solver.name, began, seen, -math.inf)
+    return result, len(state.mips) - 1
+
+
+def run_tree(
+    state: SearchState,
+    target: Target,
+    program: MixedIntegerProgram,
+    aim: float,
+    deadline: float,
+    name: str,
+    value: Callable[[float], float] = float,
+    threshold: float = -math.inf,
+) -> TreeResult:
+    """Our own tree over a program, recorded like a solver; what it proves of distances is proved at once.
+
+    Args:
+        state: of the query.
+        target: that the program is about.
+        program: linear, or with a quadratic objective.
+        aim: objective that is to be proved.
+        deadline: in `state.elapsed`.
+        name: of the engine.
+        value: from the program's objective to the query's values.
+        threshold: a point with an objective no higher ends it.
+    """
+    began, visit = state.elapsed, target.visitor(name)
+    trace: list[tuple[float, float, float]] = []
+    best = [math.inf]
+
+    def seen(point: np.ndarray) -> None:
+        best[0] = min(best[0], value(program.objective(point)))
+        visit(point)
+
+    def raised(objective: float) -> None:
+        trace.append((state.elapsed - began, best[0], value(objective)))
+        if state.is_min_distortion and not target.counts:
+            target.prove(value(objective) * (1 - ROUNDING), name)
+
+    tree = by_tree(state, program, aim, deadline, seen, threshold, raised, share=1.0)
+    status = SolverStatus.LIMIT if tree.point is None else SolverStatus.LIMIT_WITH_INCUMBENT
+    if tree.bound == math.inf:
+        status = SolverStatus.INFEASIBLE
+    elif tree.finished or tree.bound >= aim:  # nothing is better than the best point known, this tree's or another's
+        status = SolverStatus.OPTIMAL
+    proved = value(tree.bound)
+    result = SolveResult(
+        status,
+        tree.point,
+        value(tree.objective),
+        proved,
+        state.elapsed - began,
+        nodes=tree.nodes,
+        trace=tuple(trace),
+    )
+    target.record(program, "lp tree" if program.hessian is None else "qp tree", began, result, proved)
+    return tree
+
+
+def _largest_m(program: MixedIntegerProgram) -> float:
+    """The largest factor of a binary."""
+    entries = abs(sp.csc_matrix(program.matrix)[:, np.flatnonzero(program.integer)])
+    return float(entries.max()) if entries.nnz else 0.0
