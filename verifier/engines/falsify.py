@@ -79,7 +79,7 @@ class Falsify:
                 state.add_counterexample(points[row], self.name, subproblem.disjunct)
 
     def _nearest(self, state: SearchState, deadline: float) -> None:
-        """The nearest unsafe points of every open subproblem, polished where that is cheap."""
+        """The nearest unsafe points of every open subproblem, the best of them polished."""
         from .polish import polish, worth_polishing  # brings the MILP encoding with it
 
         polished = worth_polishing(state)  # then a weak attack will do
@@ -96,7 +96,7 @@ class Falsify:
             for i in order:
                 self._offer_ray(state, points[i])
             for i in order[:3]:
-                if polished and state.elapsed < deadline:
+                if state.elapsed < deadline:
                     polish(state, points[i], subproblems[i], self.name)
 
     def _offer_ray(self, state: SearchState, point: np.ndarray) -> None:

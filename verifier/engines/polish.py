@@ -10,15 +10,19 @@ import math
 import numpy as np
 import torch
 
+from ..bounds import Bounds
 from ..encoding import Formulation, MixedIntegerProgram, encode
 from ..network.evaluate import evaluate_all
 from ..network.nodes import Relu
 from ..norms import UnitBall
 from ..query import Objective
 from ..solvers import SolveOptions, convex_solver
+from ..specification import Region
+from .cells import cell_over_inputs
 from .state import SearchState, Subproblem
 
-_MOST_RELUS = 1500
+_MOST_RELUS = 1500  # of a network whose cells are written neuron by neuron
+_MOST_UNSTABLE = 600  # ReLUs in the ball, of any other: its cells are written over the inputs
 # How far beyond the boundary to aim, so that the executor's arithmetic agrees.
 _INSIDE = {4: (1e-6, 1e-5, 1e-4), 8: (1e-9, 1e-8, 1e-7)}
 
@@ -41,13 +45,27 @@ def cell_program(state: SearchState, program: MixedIntegerProgram, point: np.nda
 
 
 def worth_polishing(state: SearchState) -> bool:
-    """Whether the LP of a cell is small enough to be solved again and again."""
+    """Whether the LP of a cell, one row a neuron, is small enough to be solved again and again."""
     return state.network.relu_count <= _MOST_RELUS
+
+
+def _nearest_program(
+    state: SearchState, bounds: Bounds, region: Region, subproblem: Subproblem, point: np.ndarray, margin: float
+) -> MixedIntegerProgram | None:
+    """The program of a point's cell, or None where it would be too large."""
+    if worth_polishing(state):
+        program = encode(
+            state.network, bounds, region, (subproblem.polytope,), Objective.MIN_DISTORTION, Formulation(), margin
+        )
+        return cell_program(state, program, point)
+    if state.network.has_max or bounds.unstable_count(state.network) > _MOST_UNSTABLE:
+        return None
+    return cell_over_inputs(state.network, bounds, region, subproblem.polytope, point, margin)
 
 
 def polish(state: SearchState, point: np.ndarray, subproblem: Subproblem, engine: str, rounds: int = 4) -> None:
     """Walk from a point of an engine's to the nearest unsafe point of its cell, and on from there while that pays."""
-    if state.is_l0 or not state.is_min_distortion or not worth_polishing(state):
+    if state.is_l0 or not state.is_min_distortion:
         return
     for _ in range(rounds):
         before = state.upper
@@ -55,10 +73,9 @@ def polish(state: SearchState, point: np.ndarray, subproblem: Subproblem, engine
         bounds = state.bounds(region)
         for inside in _INSIDE[state.executor.dtype.itemsize]:
             margin = inside * max(1.0, float(np.abs(subproblem.polytope.offset).max()))
-            program = encode(
-                state.network, bounds, region, (subproblem.polytope,), Objective.MIN_DISTORTION, Formulation(), margin
-            )
-            program = cell_program(state, program, point)
+            program = _nearest_program(state, bounds, region, subproblem, point, margin)
+            if program is None:
+                return
             limit = max(min(5.0, state.time_left), 0.01)
             result = convex_solver(program).solve(program, SolveOptions(time_limit=limit, threads=1))
             state.count("polish")

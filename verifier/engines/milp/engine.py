@@ -51,7 +51,8 @@ class Milp:
                 if _late(state, deadline):
                     return
                 if not target.euclidean:
-                    self._relaxed(state, target, "lp", deadline)
+                    self._relaxed(state, target, "lp", deadline, _TIGHTENING_SHARE / len(targets))
+                    target.forget()
             for target in sorted(targets, key=lambda target: target.lower):
                 if _late(state, deadline):
                     return
@@ -137,9 +138,11 @@ class Milp:
             else:
                 target.prove(bound, self.name)
 
-    def _relaxed(self, state: SearchState, target: Target, step: str, deadline: float) -> bool:
+    def _relaxed(
+        self, state: SearchState, target: Target, step: str, deadline: float, share: float = _TIGHTENING_SHARE
+    ) -> bool:
         """Prove what the LP relaxation does, by its multipliers; whether nothing of the target is left."""
-        seconds = _TIGHTENING_SHARE * max(deadline - state.elapsed, 0.01)
+        seconds = share * max(deadline - state.elapsed, 0.01)
         value, _ = safe_optimum(target.program.relaxed(), target.options(seconds))
         state.count("relaxations")
         if value == math.inf:

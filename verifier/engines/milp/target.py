@@ -31,7 +31,7 @@ class Target:
         subproblems: of one disjunct.
         region: that is searched.
         bounds: of the network on it, for inputs of interest.
-        program: the latest form of it.
+        program: the latest form of it; encoded when it is asked for.
         root: lower bounds by step, as in `MipRecord`.
     """
 
@@ -47,8 +47,22 @@ class Target:
         state = self.state
         self.region: Region = state.search_region(self.subproblems[0].region)
         self.bounds: Bounds = state.bounds(self.region)
-        if not self.euclidean:
-            self.program = self.encode(state.query.objective)
+        self._program: MixedIntegerProgram | None = None
+
+    @property
+    def program(self) -> MixedIntegerProgram:
+        """For the query's objective, unless it was set to another."""
+        if self._program is None:
+            self._program = self.encode(self.state.query.objective)
+        return self._program
+
+    @program.setter
+    def program(self, program: MixedIntegerProgram) -> None:
+        self._program = program
+
+    def forget(self) -> None:
+        """Free the program: targets that wait need not hold theirs."""
+        self._program = None
 
     @property
     def euclidean(self) -> bool:
@@ -102,8 +116,7 @@ class Target:
         self.bounds = tighten(
             state.network, self.bounds, self.region, self.unsafe, seconds, state.settings.milp.tighten, depth
         )
-        if not self.euclidean:
-            self.program = self.encode(state.query.objective)
+        self._program = None
 
     def options(self, seconds: float) -> SolveOptions:
         """Limits of one solve."""
