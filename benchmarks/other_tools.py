@@ -28,7 +28,9 @@ from .measure import table
 THREADS = 2
 
 
-def advverify(model: str, lower: np.ndarray, upper: np.ndarray, label: int, limit: float) -> str:
+def advverify(
+    model: str, lower: np.ndarray, upper: np.ndarray, label: int, limit: float, engines: tuple[str, ...] = ()
+) -> str:
     """This project, on the box as a property."""
     from advverify.verifier.api import Model, verify
     from advverify.verifier.engines import Settings
@@ -38,8 +40,13 @@ def advverify(model: str, lower: np.ndarray, upper: np.ndarray, label: int, limi
     middle = (lower + upper) / 2
     unsafe = robustness(middle, label, Threat("inf", 1.0), network.network.output_size).disjuncts[0].unsafe
     specification = Specification((Disjunct(Region(lower, upper), unsafe),))
-    outcome = verify(network, specification, settings=Settings(timeout=limit, threads=THREADS))
+    outcome = verify(network, specification, settings=Settings(timeout=limit, threads=THREADS), engines=engines)
     return outcome.verdict.value
+
+
+def advverify_mip(model: str, lower: np.ndarray, upper: np.ndarray, label: int, limit: float) -> str:
+    """Its MIP path alone."""
+    return advverify(model, lower, upper, label, limit, ("mip",))
 
 
 def omlt_highs(model: str, lower: np.ndarray, upper: np.ndarray, label: int, limit: float) -> str:
@@ -176,18 +183,20 @@ def plain(model: Path, folder: Path) -> Path:
 
 TOOLS: dict[str, Callable[[str, np.ndarray, np.ndarray, int, float], str]] = {
     "advverify": advverify,
+    "advverify mip": advverify_mip,
     "omlt + highs": omlt_highs,
     "pyscipopt-ml + scip": scip_ml,
     "marabou": marabou,
 }
+_OWN = (
+    "onnxruntime",
+    "advverify.verifier.api",
+    "advverify.verifier.engines.falsify",
+    "advverify.verifier.engines.propagate",
+)
 IMPORTS = {
-    "advverify": (
-        "onnxruntime",
-        "advverify.verifier.api",
-        "advverify.verifier.engines.falsify",
-        "advverify.verifier.engines.propagate",
-        "advverify.verifier.engines.branch_and_bound.relu.engine",
-    ),
+    "advverify": (*_OWN, "advverify.verifier.engines.branch_and_bound.relu.engine"),
+    "advverify mip": (*_OWN, "advverify.verifier.engines.milp.engine"),
     "omlt + highs": ("onnx", "pyomo.environ", "omlt", "omlt.io.onnx", "omlt.neuralnet", "highspy"),
     "pyscipopt-ml + scip": ("onnx", "pyscipopt", "pyscipopt_ml.add_predictor"),
     "marabou": ("maraboupy.Marabou", "maraboupy.MarabouUtils"),
