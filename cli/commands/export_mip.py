@@ -136,14 +136,16 @@ def _program(
     region, unsafe = disjunct.region, disjunct.unsafe
     assert region.ball is not None
     bounds = crown(network, InputSet.from_regions([region]))
+    whole = None
     if options["tighten"] != "none":
         depth = 0.0
         if objective is Objective.MAX_MARGIN:  # inputs less unsafe than the image itself are of no interest
             logits = evaluate(network, torch.tensor(region.ball.center, dtype=network.dtype)[None])[0].double().numpy()
             depth = min(polytope.violation(logits) for polytope in unsafe)
             depth += 1e-6 * (1 + abs(depth))
+        whole = bounds
         bounds = tighten(network, bounds, region, unsafe, options["timeout"], options["tighten"], depth)
-    program = encode(network, bounds, region, unsafe, objective, form)
+    program = encode(network, bounds, region, unsafe, objective, form, whole=whole)
     if options["cuts"] != "none":
         program = strengthened(network, program, options["timeout"])
     quadratic = region.ball.norm.unit_ball is UnitBall.EUCLIDEAN and objective is not Objective.MIN_DISTORTION

@@ -30,6 +30,7 @@ def encode(
     objective: Objective,
     formulation: Formulation | None = None,
     tightening: float = 0.0,
+    whole: Bounds | None = None,
 ) -> MixedIntegerProgram:
     """The program of one region and a union of unsafe polytopes.
 
@@ -38,12 +39,14 @@ def encode(
 
     Args:
         network: the network.
-        bounds: valid on the region, batch of one, for every node of `network.bounded`.
+        bounds: valid on the region, or for its unsafe inputs, batch of one, for every node of `network.bounded`.
         region: box ∩ ball; a ball of norm 2 is not written as a constraint (solvers add its tangents).
         unsafe: the polytopes; several are chosen among by binaries.
         objective: see above.
         formulation: of the ReLUs; asymmetric big-M where not given.
         tightening: subtracted from every unsafe offset, to ask for points strictly inside.
+        whole: bounds that are valid on all of the region, where `bounds` are not: neurons that only the latter call inactive
+            keep a row that says so. Without it the program would hold inputs at which they are active, as if they were not.
     """
     formulation = formulation or Formulation()
     builder = ProgramBuilder()
@@ -60,6 +63,8 @@ def encode(
             case Relu():
                 lower, upper = _interval(bounds, node.input)
                 positive, phase = encode_relu(builder, i, values[node.input], lower, upper, formulation)
+                if whole is not None and formulation.fix_stable:
+                    _stay_inactive(builder, values[node.input], (upper <= 0) & (_interval(whole, node.input)[1] > 0))
                 columns.positive[i], columns.phase[i] = positive, phase
                 values.append(_columns_as_expression(builder, positive))
             case Max():
@@ -91,6 +96,12 @@ def encode(
 def _interval(bounds: Bounds, node: int) -> tuple[np.ndarray, np.ndarray]:
     interval = bounds[node]
     return interval.lower[0].double().cpu().numpy(), interval.upper[0].double().cpu().numpy()
+
+
+def _stay_inactive(builder: ProgramBuilder, read: Expression, chosen: np.ndarray) -> None:
+    """What the chosen neurons read is at most 0."""
+    part = read.take(np.flatnonzero(chosen))
+    builder.rows(part.matrix, -np.inf, -part.constant)
 
 
 def _columns_as_expression(builder: ProgramBuilder, columns: np.ndarray) -> Expression:

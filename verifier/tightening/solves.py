@@ -49,10 +49,10 @@ def tighten(
             the program itself, by trees of such LPs.
         depth: violations up to this one count as unsafe.
     """
-    deadline = time.perf_counter() + seconds
+    deadline, whole = time.perf_counter() + seconds, bounds
     before, left = math.inf, bounds.unstable_count(network)
     while 0 < left <= _WORTHWHILE * before and time.perf_counter() < deadline:
-        bounds = _round(network, bounds, region, unsafe, deadline, method, depth)
+        bounds = _round(network, bounds, whole, region, unsafe, deadline, method, depth)
         before, left = left, bounds.unstable_count(network)
     return bounds
 
@@ -60,6 +60,7 @@ def tighten(
 def _round(
     network: Network,
     bounds: Bounds,
+    whole: Bounds,
     region: Region,
     unsafe: tuple[Polytope, ...],
     deadline: float,
@@ -74,7 +75,7 @@ def _round(
             break
         if not bool(bounds[node].unstable.any()):
             continue
-        program = encode(network, bounds, region, unsafe, Objective.FEASIBILITY, tightening=-depth)
+        program = encode(network, bounds, region, unsafe, Objective.FEASIBILITY, tightening=-depth, whole=whole)
         least = _lp(program) if method == "lp" else _mip(program)
         until = time.perf_counter() + left / (len(nodes) - position)
         (reading, *_) = preactivations(network, program, node)  # more than one where several ReLUs read the same

@@ -47,6 +47,7 @@ class Target:
         state = self.state
         self.region: Region = state.search_region(self.subproblems[0].region)
         self.bounds: Bounds = state.bounds(self.region)
+        self._whole = self.bounds
         self._program: MixedIntegerProgram | None = None
 
     @property
@@ -97,7 +98,8 @@ class Target:
 
     def encode(self, objective: Objective, region: Region | None = None) -> MixedIntegerProgram:
         """The program for an objective, over the region or another one."""
-        return encode(self.state.network, self.bounds, region or self.region, self.unsafe, objective, self.form)
+        region, whole = region or self.region, None if self.bounds is self._whole else self._whole
+        return encode(self.state.network, self.bounds, region, self.unsafe, objective, self.form, whole=whole)
 
     def refresh(self) -> bool:
         """Encode again where a witness has made the search region smaller; whether it has."""
