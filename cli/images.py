@@ -71,7 +71,7 @@ def run_images(command: Command, options: dict[str, Any], exact_margin: bool = F
     ]
     labels = {"model": options["model"], "model_sha256": sha256, "data": options["data"] or data.name}
     labels |= {"version": __version__, "timeout": settings.timeout, "gap": settings.gap}
-    labels |= {"engines": list(engines), "solver": settings.milp.solver}
+    labels |= {"engines": list(engines), "solver": settings.milp.solver, "formulation": settings.milp.formulation}
     if data.units:
         labels["units"] = data.units
     keys = [request.key for request in requests]

@@ -105,13 +105,7 @@ def search_options(timeout: float) -> Callable[[F], F]:
             "--solver", default="highs", show_default=True, help="Solver of the MILP engine: highs, scip, cbc."
         ),
         formulation_options(),
-        click.option(
-            "--tighten",
-            type=click.Choice(["none", "lp", "mip"]),
-            default="lp",
-            show_default=True,
-            help="Bounds of neurons from solves over what is unsafe, before a MILP.",
-        ),
+        tighten_option("lp"),
         click.option(
             "--targets",
             type=click.Choice(["joint", "separate"]),
@@ -119,13 +113,7 @@ def search_options(timeout: float) -> Callable[[F], F]:
             show_default=True,
             help="One MILP over all targets, or one a target.",
         ),
-        click.option(
-            "--cuts",
-            type=click.Choice(["none", "root", "tree"]),
-            default="root",
-            show_default=True,
-            help="Rows of ideal ReLU formulations: at the root of a MILP, or inside the tree where the solver takes them.",
-        ),
+        cuts_option("root", ("none", "root", "tree")),
         click.option("--threads", type=COUNT, default=None, help="Threads a query [default: 2, fewer with --jobs]."),
         click.option(
             "--device",
@@ -166,6 +154,29 @@ def formulation_options() -> Callable[[F], F]:
             show_default=True,
             help="Leave out the binaries of ReLUs whose phase the bounds settle.",
         ),
+    )
+
+
+def tighten_option(default: str) -> Callable[[F], F]:
+    """Bounds of neurons from solves."""
+    return click.option(
+        "--tighten",
+        type=click.Choice(["none", "lp", "mip"]),
+        default=default,
+        show_default=True,
+        help="Bounds of neurons from solves over what is unsafe, before a MILP.",
+    )
+
+
+def cuts_option(default: str, places: tuple[str, ...]) -> Callable[[F], F]:
+    """Rows of ideal formulations, where they are possible."""
+    inside = ", or inside the tree where the solver takes them" if "tree" in places else ""
+    return click.option(
+        "--cuts",
+        type=click.Choice(places),
+        default=default,
+        show_default=True,
+        help=f"Rows of ideal ReLU formulations that the LP relaxation violates: at the root of a MILP{inside}.",
     )
 
 

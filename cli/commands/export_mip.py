@@ -13,6 +13,7 @@ from advverify.verifier.errors import InvalidInput
 
 from ..options import (
     apply,
+    cuts_option,
     data_for,
     formulation_options,
     images_from,
@@ -20,6 +21,7 @@ from ..options import (
     norm_option,
     threat_from,
     threat_options,
+    tighten_option,
 )
 
 if TYPE_CHECKING:
@@ -50,20 +52,8 @@ _SAYS = {
         help="Is there an adversarial input within eps, how near is one, or how deep inside the unsafe set can one get?",
     ),
     formulation_options(),
-    click.option(
-        "--tighten",
-        type=click.Choice(["none", "lp", "mip"]),
-        default="none",
-        show_default=True,
-        help="Bounds of neurons from solves over what is unsafe.",
-    ),
-    click.option(
-        "--cuts",
-        type=click.Choice(["none", "root"]),
-        default="none",
-        show_default=True,
-        help="Rows of ideal ReLU formulations that the LP relaxation violates.",
-    ),
+    tighten_option("none"),
+    cuts_option("none", ("none", "root")),
     click.option(
         "--timeout", type=float, default=60.0, show_default=True, help="Seconds for --tighten, and for --cuts."
     ),

@@ -6,6 +6,7 @@ the region need no row: a network of thousands of ReLUs has a few hundred rows t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import assert_never
 
 import numpy as np
@@ -20,8 +21,6 @@ from ..encoding.program import ProgramBuilder
 from ..network.evaluate import evaluate_all
 from ..network.nodes import Affine, Input, Max, Network, Relu
 from ..specification import Polytope, Region
-
-_ROWS = 64  # of the Jacobian, computed together
 
 
 def cell_over_inputs(
@@ -42,7 +41,7 @@ def cell_over_inputs(
     """
     if region.ball is None:
         raise ValueError("a cell's nearest point needs a ball")
-    matrix, constant, sign = _linear(network, bounds, polytope, point)
+    matrix, constant, sign = _rows(network, bounds, polytope, point)
     neurons = len(sign)
     builder = ProgramBuilder()
     low, high = region.bounding_box()
@@ -56,43 +55,45 @@ def cell_over_inputs(
     return builder.finish(distance.cost, columns, distance.hessian, distance.offset)
 
 
-def _linear(
+def _rows(
     network: Network, bounds: Bounds, polytope: Polytope, point: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What unstable neurons read, then the polytope's rows, as matrix x + constant; and +1 or -1 for each neuron's phase."""
-    x = torch.tensor(point, dtype=network.dtype)[None]
     with torch.no_grad():
-        actual = evaluate_all(network, x)
-    x = x.requires_grad_(True)
-    values: list[Tensor] = []
-    read: list[Tensor] = []
-    signs: list[Tensor] = []
-    for node in network.nodes:
-        match node:
-            case Input():
-                values.append(x)
+        values = evaluate_all(network, torch.tensor(point, dtype=network.dtype)[None])
+    relus = [(i, node.input) for i, node in enumerate(network.nodes) if isinstance(node, Relu)]
+    active = {i: values[read][0] > 0 for i, read in relus}
+    parts: list[tuple[Tensor, Tensor]] = []
+    signs: list[Tensor] = [torch.zeros(0)]
+    for i, read in relus:
+        unstable = torch.nonzero(bounds[read].unstable[0]).squeeze(-1)
+        units = torch.zeros((len(unstable), network.nodes[read].size), dtype=network.dtype)
+        units[torch.arange(len(unstable)), unstable] = 1.0
+        parts.append(_substituted(network, active, read, units))
+        signs.append(torch.where(active[i][unstable], 1.0, -1.0))
+    parts.append(_substituted(network, active, network.output, torch.from_numpy(polytope.matrix).to(network.dtype)))
+    matrix, constant = (torch.cat(side).double().numpy() for side in zip(*parts, strict=True))
+    return matrix, constant, torch.cat(signs).double().numpy()
+
+
+def _substituted(network: Network, active: Mapping[int, Tensor], node: int, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Functions `rows` (count, size) of a node's neurons as functions of the inputs: matrix (count, n) and constant (count,)."""
+    constant = torch.zeros(len(rows), dtype=rows.dtype)
+    pending = {node: rows}
+    for i in range(node, 0, -1):
+        if i not in pending:
+            continue
+        row, this = pending.pop(i), network.nodes[i]
+        match this:
             case Affine():
-                total = node.bias[None]
-                for j, operator in zip(node.inputs, node.operators, strict=True):
-                    total = total + operator.apply(values[j])
-                values.append(total)
+                constant = constant + row @ this.bias
+                passed = [(j, operator.adjoint(row)) for j, operator in zip(this.inputs, this.operators, strict=True)]
             case Relu():
-                active = actual[node.input] > 0
-                values.append(values[node.input] * active)
-                unstable = bounds[node.input].unstable[0]
-                read.append(values[node.input][0, unstable])
-                signs.append(torch.where(active[0, unstable], 1.0, -1.0))
-            case Max():
+                passed = [(this.input, row * active[i])]
+            case Max() | Input():
                 raise ValueError("cells of maxima are not those of ReLUs alone")
             case _:
-                assert_never(node)
-    rows = torch.from_numpy(polytope.matrix).to(network.dtype) @ values[-1][0]
-    everything = torch.cat([*read, rows])
-    identity = torch.eye(len(everything), dtype=network.dtype)
-    parts = [
-        torch.autograd.grad(everything, x, chunk, retain_graph=True, is_grads_batched=True)[0][:, 0]
-        for chunk in identity.split(_ROWS)
-    ]
-    matrix = torch.cat(parts).double().numpy()
-    constant = everything.detach().double().numpy() - matrix @ point
-    return matrix, constant, torch.cat([torch.zeros(0), *signs]).double().numpy()
+                assert_never(this)
+        for j, part in passed:
+            pending[j] = pending[j] + part if j in pending else part
+    return pending.get(0, rows.new_zeros((len(rows), network.input_size))), constant

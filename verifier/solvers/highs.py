@@ -240,11 +240,3 @@ def _result(
     return SolveResult(
         status, point, objective, dual, seconds, row_dual, nodes, iterations, version=solver.version(), trace=trace
     )
-
-
-def write_model(program: MixedIntegerProgram, path: str) -> None:
-    """Write a quadratic program as .mps or .lp (PuLP writes linear ones only)."""
-    solver = highspy.Highs()
-    solver.setOptionValue("output_flag", False)
-    solver.passModel(_model(program))
-    solver.writeModel(path)

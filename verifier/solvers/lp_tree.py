@@ -73,15 +73,13 @@ class LpTree:
         Args:
             seconds: at most.
             target: nodes that reach it are closed.
-            cost: another objective, then without the program's offset.
+            cost: another objective of a linear program, then without the program's offset.
             relative_gap: nodes within it of the best point are closed.
             visit: called with better points as they are found; the tree ends where it returns True.
             raised: called with the tree's bound whenever it has risen.
         """
         offset = self._program.offset if cost is None else 0.0
-        search = _Search(self, self._program.cost if cost is None else cost, target - offset, relative_gap, visit)
-        search.hessian = self._program.hessian if cost is None else None
-        search.offset, search.raised = offset, raised
+        search = _Search(self, cost, offset, target - offset, relative_gap, visit, raised)
         search.run(time.perf_counter() + seconds)
         return TreeResult(search.bound + offset, search.point, search.objective + offset, search.nodes, not search.heap)
 
@@ -92,21 +90,23 @@ class _Search:
     def __init__(
         self,
         tree: LpTree,
-        cost: np.ndarray,
+        cost: np.ndarray | None,
+        offset: float,
         target: float,
         relative_gap: float,
         visit: Callable[[np.ndarray], bool] | None,
+        raised: Callable[[float], None] | None,
     ) -> None:
         self.program, self.whole, self.safe, self.lps = tree._program, tree._whole, tree._safe, tree._lps
-        self.cost, self.target, self.gap, self.visit = cost, target, relative_gap, visit
-        self.lps.set_cost(cost)
+        self.cost = self.program.cost if cost is None else cost
+        self.hessian = self.program.hessian if cost is None else None
+        self.offset, self.target, self.gap, self.visit, self.raised = offset, target, relative_gap, visit, raised
+        self.told = -math.inf
+        self.lps.set_cost(self.cost)
         self.closed = math.inf  # least bound of closed leaves
         self.objective = math.inf
         self.point: np.ndarray | None = None
         self.nodes, self.stopped = 0, False
-        self.hessian: np.ndarray | None = None
-        self.offset, self.told = 0.0, -math.inf
-        self.raised: Callable[[float], None] | None = None
         self.ticket = itertools.count()
         self.heap: list[tuple[float, int, _Node]] = []
         count = len(self.whole)

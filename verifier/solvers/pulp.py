@@ -1,4 +1,4 @@
-"""PuLP: other MILP solvers, and .mps and .lp files.
+"""PuLP: other MILP solvers.
 
 PuLP 3.3 reports a HiGHS time-out with an incumbent as "Optimal", so no verdict is ever taken from its status alone:
 `sol_status` decides, and whatever it cannot tell apart becomes the weaker word.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 import warnings
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,7 @@ def to_pulp(program: MixedIntegerProgram, name: str = "advverify") -> tuple[pulp
         InvalidInput: the objective is quadratic.
     """
     if program.hessian is not None:
-        raise InvalidInput("PuLP has no quadratic objectives; norm 2 is written by HiGHS")
+        raise InvalidInput("PuLP has no quadratic objectives: choose another solver for norm 2")
 
     def side(value: float) -> float | None:
         return None if np.isinf(value) else float(value)
@@ -55,27 +54,6 @@ def to_pulp(program: MixedIntegerProgram, name: str = "advverify") -> tuple[pulp
         if np.isfinite(low):
             problem += pulp.LpConstraint(expression.copy(), pulp.LpConstraintGE, f"r{i}l", float(low))
     return problem, variables
-
-
-def write_file(program: MixedIntegerProgram, path: str | Path) -> None:
-    """Write .mps or .lp.
-
-    Raises:
-        InvalidInput: any other suffix.
-    """
-    suffix = Path(path).suffix
-    if suffix not in (".mps", ".lp"):
-        raise InvalidInput(f"{path}: the file must end in .mps or .lp")
-    if program.hessian is not None:
-        from .highs import write_model
-
-        write_model(program, str(path))
-        return
-    problem, _ = to_pulp(program)
-    if suffix == ".mps":
-        problem.writeMPS(str(path))
-    else:
-        problem.writeLP(str(path))
 
 
 class Cbc:

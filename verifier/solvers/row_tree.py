@@ -3,7 +3,7 @@
 A MIP solver that answers "infeasible" leaves nothing that could be checked. Here binaries are decided depth first, by what
 the rows' propagation says (`row_propagation`); where that comes upon a contradiction, the LP over nothing but the decisions
 on the way has to be infeasible too, and only a Farkas ray that holds in outward-rounded arithmetic (`safe_dual`) closes the
-leaf. Otherwise the tree goes on below it. So propagation may err without harm, and the leaves are a proof (`proof.rows`).
+leaf. Otherwise the tree goes on below it. So propagation may err without harm, and the leaves are a proof (`proof.row_goals`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from .highs import HighsLps, LpAnswer
 from .row_propagation import Box, RowPropagation
 from .safe_dual import SafeDual
 
-_WHOLE = 1e-6
 _TRIALS = 8  # nodes without a contradiction whose LPs are solved before their worth is judged
 _WORTHWHILE = 1 / 8  # of them, at least, that have to be infeasible for the next ones to be solved
 _FEW_ROWS = 0.5  # of all rows, at most, for them to be tried alone
@@ -52,6 +51,7 @@ class RowTreeResult:
 class _Worth:
     """How often an LP was infeasible where propagation saw no contradiction."""
 
+    most_trials: int
     solved: int = 0
     closed: int = 0
 
@@ -63,7 +63,7 @@ class _Worth:
     @property
     def pays(self) -> bool:
         """Whether to solve the next one."""
-        return self.solved < _TRIALS or self.closed >= _WORTHWHILE * self.solved
+        return self.solved < self.most_trials or self.closed > _WORTHWHILE * self.solved
 
 
 @dataclass(frozen=True)
@@ -86,9 +86,8 @@ class RowTree:
         """
         self._program = program
         self.rows = RowPropagation(network, program)
-        self._worth = _Worth(
-            _TRIALS if self.rows.whole_inputs else 0
-        )  # rows over whole inputs say when an LP is worth it
+        # where inputs are whole, rows see every contradiction that is worth an LP: no trials
+        self._worth = _Worth(most_trials=0 if self.rows.whole_inputs else _TRIALS)
 
     @property
     def promises(self) -> bool:
@@ -106,7 +105,7 @@ class RowTree:
 
         Args:
             seconds: at most.
-            visit: gets points with whole binaries, (columns,); True ends the search.
+            visit: gets points of the LPs, (columns,), whose inputs may be what is sought; True ends the search.
             stop: asked at every node; True ends the search.
         """
         deadline = time.perf_counter() + seconds

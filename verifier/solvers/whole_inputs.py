@@ -36,17 +36,22 @@ class WholeInputs:
     columns: np.ndarray
 
 
+@dataclass(frozen=True)
 class _Unit:
-    """A ReLU of a single input: relu(weight x + bias), its output's column and its phase's."""
+    """A ReLU of a single input, relu(weight x + bias), with the column of the input and that of its phase."""
 
-    def __init__(self, x: int, weight: float, bias: float, phase: int) -> None:
-        self.x, self.weight, self.bias, self.phase = x, weight, bias, phase
+    x: int
+    weight: float
+    bias: float
+    phase: int
 
     @property
     def kink(self) -> float:
+        """Where it changes its phase."""
         return -self.bias / self.weight
 
     def at(self, points: np.ndarray) -> np.ndarray:
+        """Its values."""
         return np.maximum(self.weight * points + self.bias, 0.0)
 
 
@@ -58,7 +63,7 @@ def whole_inputs(
     low: np.ndarray,
     high: np.ndarray,
 ) -> WholeInputs:
-    """Inputs that are whole.
+    """Find the inputs that a row makes whole.
 
     Args:
         network: that the program encodes.
@@ -99,6 +104,7 @@ def whole_inputs(
 def _of_row(
     units: dict[int, _Unit], columns: np.ndarray, values: np.ndarray, limit: float, low: np.ndarray, high: np.ndarray
 ) -> list[tuple[int, int, float, float]]:
+    """What one row says."""
     groups: dict[int, list[tuple[_Unit, float]]] = defaultdict(list)
     for column, value in zip(columns.tolist(), values.tolist(), strict=True):
         if column in units:

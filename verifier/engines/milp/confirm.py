@@ -54,7 +54,7 @@ def at_least(
     # a whole number is at least the next one once it is proved to be above one
     target = math.ceil(claim - 1e-6) - 1 + 1e-6 if whole else claim - _SLACK * (1 + abs(claim))
     tree = by_tree(state, program, target, deadline, visit, raised=raised)
-    proved = _next_whole(tree.bound) if whole else tree.bound
+    proved = next_whole(tree.bound) if whole else tree.bound
     near = _NEAR * (1 + abs(target))
     if tree.bound < target - near:
         if tree.objective < target - near:
@@ -167,10 +167,10 @@ def _second_run(state: SearchState, program: MixedIntegerProgram, target: float,
     agreed = min(target + (1e-5 if whole else 0.0), again.dual_bound - _SLACK * (1 + abs(again.dual_bound)))
     state.count("milp_agreed")
     _rests(state, "two solver runs")
-    return _next_whole(agreed) if whole else agreed
+    return next_whole(agreed) if whole else agreed
 
 
-def _next_whole(bound: float) -> float:
+def next_whole(bound: float) -> float:
     """What a whole number is at least that is at least the bound."""
     return float(math.ceil(bound - 1e-6)) if math.isfinite(bound) else bound
 

@@ -17,7 +17,7 @@ from ...query import Objective
 from ...solvers import SolveResult, SolverStatus
 from ...solvers.safe_dual import safe_optimum
 from ..state import SearchState
-from .confirm import SOLVER_SHARE, at_least, by_rows, by_tree, is_infeasible, nothing_at_most
+from .confirm import SOLVER_SHARE, at_least, by_rows, by_tree, is_infeasible, next_whole, nothing_at_most
 from .euclidean import solve_euclidean
 from .root_cuts import strengthened
 from .target import Target, run_solver, run_tree
@@ -83,8 +83,6 @@ class Milp:
         until = state.elapsed + SOLVER_SHARE * max(deadline - state.elapsed, 0.0)
         result, index = run_solver(state, target, program, until, self.name)
         before = target.lower
-        if result.point is not None:
-            target.offer(result.point, self.name)
         if not state.done:
             self._confirm(state, target, result, deadline)
         if target.lower > before:
@@ -93,25 +91,22 @@ class Milp:
     def _tried(self, state: SearchState, target: Target, deadline: float) -> bool:
         """A moment of our own tree over the program as it is: what is easy needs no more; whether nothing is left."""
         until = state.elapsed + _TRIAL_SHARE * max(deadline - state.elapsed, 0.0)
-        match state.query.objective:
-            case Objective.FEASIBILITY:
-                deepest, above = target.encode(Objective.MAX_MARGIN), float(np.nextafter(0.0, math.inf))
-                tree = run_tree(state, target, deepest, above, until, self.name, threshold=0.0)
-                if tree.bound >= above:
-                    target.exclude(self.name)
-            case _:
-                tree = run_tree(state, target, target.program, state.goal, until, self.name)
-                if tree.bound == math.inf:
-                    target.exclude(self.name)
-                else:
-                    target.prove(math.ceil(tree.bound - 1e-6) if target.counts else tree.bound, self.name)
-        if tree.point is not None:
-            target.offer(tree.point, self.name)
+        if state.query.objective is Objective.FEASIBILITY:
+            deepest, above = target.encode(Objective.MAX_MARGIN), float(np.nextafter(0.0, math.inf))
+            if run_tree(state, target, deepest, above, until, self.name, threshold=0.0).bound >= above:
+                target.exclude(self.name)
+        else:
+            bound = run_tree(state, target, target.program, state.goal, until, self.name).bound
+            if bound == math.inf:
+                target.exclude(self.name)
+            else:
+                target.prove(next_whole(bound) if target.counts else bound, self.name)
         return state.done or not target.open
 
     def _confirm(self, state: SearchState, target: Target, result: SolveResult, deadline: float) -> None:
         """Prove again what the solver claims."""
-        program, visit = target.program, target.visitor(self.name)
+        program = target.program
+        visit = target.visitor(program, self.name)
 
         def raised(value: float) -> None:
             if state.is_min_distortion and not target.counts:
@@ -149,7 +144,7 @@ class Milp:
             target.exclude(self.name)
         elif state.query.objective is not Objective.FEASIBILITY and math.isfinite(value):
             target.root[step] = value
-            target.prove(math.ceil(value - 1e-6) if target.counts else value, self.name)
+            target.prove(next_whole(value) if target.counts else value, self.name)
         return state.done or not target.open
 
 

@@ -41,13 +41,11 @@ def solve_euclidean(state: SearchState, target: Target, deadline: float, name: s
 
 def _nearest(state: SearchState, target: Target, deadline: float, name: str) -> None:
     """Minimise the squared distance; a verdict needs to know only whether it exceeds that of the radius."""
-    program = target.program = target.encode(Objective.MIN_DISTORTION)
+    program = target.encode(Objective.MIN_DISTORTION)
     state.statistics["binaries"] = max(int(state.statistics.get("binaries", 0)), program.binaries)
     if "miqp" in get_solver(state.settings.milp.solver).features:
         until = state.elapsed + SOLVER_SHARE * max(deadline - state.elapsed, 0.0)
-        result, _ = run_solver(state, target, program, until, name, _root)
-        if result.point is not None:
-            target.offer(result.point, name)
+        run_solver(state, target, program, until, name, _root)
         if state.done:
             return
     ball = target.region.ball
@@ -55,8 +53,6 @@ def _nearest(state: SearchState, target: Target, deadline: float, name: str) -> 
     goal = min(state.goal, ball.radius) if state.is_min_distortion else ball.radius
     above = float(np.nextafter(goal * goal * (1 + ROUNDING), math.inf))
     tree = run_tree(state, target, program, above, deadline, name, _root)
-    if tree.point is not None:
-        target.offer(tree.point, name)
     if tree.bound >= above:
         target.exclude(name)
     elif state.is_min_distortion:
@@ -75,12 +71,11 @@ def _margin(state: SearchState, target: Target, deadline: float, name: str) -> N
     center, radius = ball.center, ball.radius
     boxed = Region(*target.region.bounding_box(), NormBall(center, get_norm("inf"), math.inf))
     program = target.encode(Objective.MAX_MARGIN, boxed)
-    for point in () if state.witness is None else (state.witness,):
-        program = _touched(program, point, center, radius)
+    if state.witness is not None:
+        program = _touched(program, state.witness, center, radius)
     program = _relaxed(program, target, center, radius)
     until = state.elapsed + SOLVER_SHARE * max(deadline - state.elapsed, 0.0)
     claimed: SolveResult | None = None
-    target.program = program
     while state.elapsed < until and not state.done:
         result, _ = run_solver(state, target, program, until, name)
         if result.status is SolverStatus.INFEASIBLE:
@@ -91,14 +86,13 @@ def _margin(state: SearchState, target: Target, deadline: float, name: str) -> N
         if result.point is None:
             break
         x = result.point[program.columns.inputs]
-        target.offer(result.point, name)
         length = float(np.linalg.norm(x - center))
         if length - radius <= 0.1 * state.settings.gap * max(length, 1e-12) or length == 0.0:
             break
-        program = target.program = _touched(program, x, center, radius)
+        program = _touched(program, x, center, radius)
     if claimed is None or state.done:
         return
-    visit = target.visitor(name)
+    visit = target.visitor(program, name)
     if claimed.status is SolverStatus.INFEASIBLE:
         target.prove(by_tree(state, program, state.upper, deadline, visit).bound, name)
     else:

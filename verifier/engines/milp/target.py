@@ -36,7 +36,7 @@ class Target:
     """
 
     def __init__(self, state: SearchState, subproblems: list[Subproblem]) -> None:
-        """Encode the subproblems over the present search region."""
+        """Take the subproblems over the present search region."""
         self.state, self.subproblems = state, subproblems
         self.unsafe = tuple(subproblem.polytope for subproblem in subproblems)
         self.form = Formulation(state.settings.milp.formulation, state.settings.milp.fix_stable)
@@ -89,7 +89,7 @@ class Target:
     @property
     def words(self) -> str:
         """Which unsafe sets it is about."""
-        every = self.state.excluded.disjuncts[0].unsafe
+        every = self.subproblems[0].disjunct.unsafe
         named = [
             polytope.label or f"unsafe set {next((k for k, other in enumerate(every) if other is polytope), 0)}"
             for polytope in self.unsafe
@@ -102,7 +102,7 @@ class Target:
         return encode(self.state.network, self.bounds, region, self.unsafe, objective, self.form, whole=whole)
 
     def refresh(self) -> bool:
-        """Encode again where a witness has made the search region smaller; whether it has."""
+        """Begin anew where a witness has made the search region smaller; whether it has."""
         now = self.state.search_region(self.subproblems[0].region)
         if now.ball is None or self.region.ball is None or now.ball.radius >= self.region.ball.radius:
             return False
@@ -159,18 +159,18 @@ class Target:
             value = self.state.upper
         self.prove(value, name)
 
-    def visitor(self, name: str) -> Callable[[np.ndarray], None]:
-        """Offers the inputs of points of the program."""
-        inputs = self.program.columns.inputs
+    def visitor(self, program: MixedIntegerProgram, name: str) -> Callable[[np.ndarray], None]:
+        """Offers the inputs of points of a program."""
+        inputs = program.columns.inputs
 
         def visit(point: np.ndarray) -> None:
             self.state.add_counterexample(point[inputs], name)
 
         return visit
 
-    def offer(self, point: np.ndarray, name: str) -> None:
-        """A solver's point: its inputs, or what is near them and holds in the executor's arithmetic."""
-        state, x = self.state, point[self.program.columns.inputs]
+    def offer(self, x: np.ndarray, name: str) -> None:
+        """Inputs (n,) of a solver's point, or what is near them and holds in the executor's arithmetic."""
+        state = self.state
         moved = state.add_counterexample(x, name)
         for subproblem in self.subproblems:
             if state.query.objective is Objective.FEASIBILITY and state.witness is None:
@@ -233,7 +233,7 @@ def run_solver(
     name: str,
     value: Callable[[float], float] = float,
 ) -> tuple[SolveResult, int]:
-    """One solve, and the number of its record; incumbents reach the state as they come, bounds do not: they are claims.
+    """One solve, and the number of its record; points reach the state as they come, bounds do not: they are claims.
 
     Args:
         state: of the query.
@@ -262,6 +262,8 @@ def run_solver(
         trace=tuple((seconds, value(primal), value(dual)) for seconds, primal, dual in result.trace),
     )
     target.record(program, solver.name, began, seen, -math.inf)
+    if result.point is not None:
+        target.offer(result.point[program.columns.inputs], name)
     return result, len(state.mips) - 1
 
 
@@ -275,7 +277,7 @@ def run_tree(
     value: Callable[[float], float] = float,
     threshold: float = -math.inf,
 ) -> TreeResult:
-    """Our own tree over a program, recorded like a solver; what it proves of distances is proved at once.
+    """Our own tree over a program, recorded like a solver; its points are offered, what it proves of distances counts at once.
 
     Args:
         state: of the query.
@@ -287,7 +289,7 @@ def run_tree(
         value: from the program's objective to the query's values.
         threshold: a point with an objective no higher ends it.
     """
-    began, visit = state.elapsed, target.visitor(name)
+    began, visit = state.elapsed, target.visitor(program, name)
     trace: list[tuple[float, float, float]] = []
     best = [math.inf]
 
@@ -317,6 +319,8 @@ def run_tree(
         trace=tuple(trace),
     )
     target.record(program, "lp tree" if program.hessian is None else "qp tree", began, result, proved)
+    if tree.point is not None:
+        target.offer(tree.point[program.columns.inputs], name)
     return tree
 
 

@@ -14,6 +14,7 @@ from ....solvers.row_tree import RowTree
 from ...state import ABOVE_ZERO, SearchState, Subproblem
 
 MOST_UNSTABLE = 20_000  # ReLUs: rows are propagated in every node
+_PATIENCE = 3  # unsafe sets in a row whose rows say nothing together, before the others are left alone
 
 
 class RowSplit:
@@ -26,21 +27,23 @@ class RowSplit:
         """Subproblem by subproblem."""
         if state.query.objective is Objective.MAX_MARGIN or state.is_l0:
             return
+        silent = 0
         for subproblem in state.open_subproblems:
-            if state.done or state.elapsed >= deadline:
+            if state.done or state.elapsed >= deadline or silent == _PATIENCE:
                 return
             if len(subproblem.polytope.offset) > 1 and state.is_open(subproblem):
-                self._search(state, subproblem, deadline)
+                silent = 0 if self._search(state, subproblem, deadline) else silent + 1
 
-    def _search(self, state: SearchState, subproblem: Subproblem, deadline: float) -> None:
+    def _search(self, state: SearchState, subproblem: Subproblem, deadline: float) -> bool:
+        """Whether the rows say something together; the search, if so."""
         region = state.search_region(subproblem.region)
         bounds = state.bounds(region)
         if not 0 < bounds.unstable_count(state.network) <= MOST_UNSTABLE:
-            return
+            return False
         program = encode(state.network, bounds, region, (subproblem.polytope,), Objective.FEASIBILITY)
         tree = RowTree(state.network, program)
         if not tree.promises:
-            return
+            return False
 
         def visit(point: np.ndarray) -> bool:
             state.add_counterexample(point[program.columns.inputs], self.name, subproblem.disjunct)
@@ -52,3 +55,4 @@ class RowSplit:
             reach = np.inf if region.ball is None else region.ball.radius
             value = min(reach, state.goal) if state.is_min_distortion else ABOVE_ZERO
             state.raise_lower_bound(subproblem, value, self.name)
+        return True
