@@ -124,7 +124,7 @@ def _steps(queries: list[_Query], timeout: float) -> str:
                 query.network, bounds, disjunct.region, disjunct.unsafe, Objective.MIN_DISTORTION, step.formulation
             )
             if step.cuts:
-                program = strengthened(query.network, program, timeout)
+                program = strengthened(program, timeout)
             result = Highs().solve(program, SolveOptions(time_limit=timeout, relative_gap=1e-4, threads=2))
             times[step.name].append(min(time.perf_counter() - began, timeout))
             solved[step.name] += result.status is SolverStatus.OPTIMAL

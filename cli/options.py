@@ -154,6 +154,12 @@ def formulation_options() -> Callable[[F], F]:
             show_default=True,
             help="Leave out the binaries of ReLUs whose phase the bounds settle.",
         ),
+        click.option(
+            "--substitute/--no-substitute",
+            default=True,
+            show_default=True,
+            help="Leave out their columns and rows as well, where that keeps the program small.",
+        ),
     )
 
 
@@ -191,7 +197,7 @@ def milp_from(options: dict[str, Any]) -> MilpOptions:
 
     if options["solver"] != "highs":
         get_solver(options["solver"])
-    names = ("solver", "formulation", "fix_stable", "tighten", "targets", "cuts")
+    names = ("solver", "formulation", "fix_stable", "substitute", "tighten", "targets", "cuts")
     return MilpOptions(**{name: options[name] for name in names})
 
 

@@ -76,7 +76,8 @@ def command(model: str, output: Path, **options: Any) -> int:
         raise InvalidInput(f"{output}: the file must end in {' or '.join(FORMATS)}")
     if not (options["timeout"] > 0):
         raise InvalidInput(f"--timeout must be a number of seconds above 0, got {options['timeout']:g}")
-    objective, form = Objective(options["objective"]), Formulation(options["formulation"], options["fix_stable"])
+    objective = Objective(options["objective"])
+    form = Formulation(options["formulation"], options["fix_stable"], options["substitute"])
     if objective is Objective.FEASIBILITY and options["cuts"] != "none":
         raise InvalidInput("--cuts root raises the relaxation of an objective, and --objective feasibility has none")
     threat = threat_from({**options, "float32": False})
@@ -137,7 +138,7 @@ def _program(
         bounds = tighten(network, bounds, region, unsafe, options["timeout"], options["tighten"], depth)
     program = encode(network, bounds, region, unsafe, objective, form, whole=whole)
     if options["cuts"] != "none":
-        program = strengthened(network, program, options["timeout"])
+        program = strengthened(program, options["timeout"])
     quadratic = region.ball.norm.unit_ball is UnitBall.EUCLIDEAN and objective is not Objective.MIN_DISTORTION
     if not quadratic or math.isinf(region.ball.radius):
         return program, None

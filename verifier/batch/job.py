@@ -11,7 +11,7 @@
     eps = [0.03, 0.05]            # or: distance = true
     engines = []                  # optional
     gap = 1e-4                    # optional
-    formulation = "asymmetric"    # optional, as solver, fix_stable, tighten, targets and cuts: of the MILP engine
+    formulation = "asymmetric"    # optional, as solver, fix_stable, substitute, tighten, targets and cuts: of the MILP engine
 
     [[vnncomp]]
     folder = "benchmarks/acasxu"  # with instances.csv
@@ -45,7 +45,15 @@ from ..solvers import get_solver
 from ..specification import Threat
 from ..store import StoredQuery
 
-_MILP = {"solver": str, "formulation": str, "fix_stable": bool, "tighten": str, "targets": str, "cuts": str}
+_MILP = {
+    "solver": str,
+    "formulation": str,
+    "fix_stable": bool,
+    "substitute": bool,
+    "tighten": str,
+    "targets": str,
+    "cuts": str,
+}
 _TOP = {"name": str, "timeout": float, "seed": int, "queries": list, "vnncomp": list}
 _QUERIES = {
     "models": list,

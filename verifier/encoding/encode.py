@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import assert_never
 
 import numpy as np
-import scipy.sparse as sp
 
 from ..bounds import Bounds
 from ..network.nodes import Affine, Input, Max, Network, Relu
@@ -17,7 +16,9 @@ from .expression import Expression
 from .formulations import Formulation
 from .objective import Distance, encode_distance, limit_distance
 from .piecewise_linear import encode_max, encode_relu
-from .program import ColumnMap, MixedIntegerProgram, ProgramBuilder, selection
+from .program import ColumnMap, MixedIntegerProgram, Preactivation, ProgramBuilder, selection
+from .substitution import SubstitutedValues, worth_substituting
+from .values import ComposedValues, Values
 
 __all__ = ["encode"]
 
@@ -45,33 +46,40 @@ def encode(
         objective: see above.
         formulation: of the ReLUs; asymmetric big-M where not given.
         tightening: subtracted from every unsafe offset, to ask for points strictly inside.
-        whole: bounds that are valid on all of the region, where `bounds` are not: neurons that only the latter call inactive
-            keep a row that says so. Without it the program would hold inputs at which they are active, as if they were not.
+        whole: bounds that are valid on all of the region, where `bounds` are not: neurons that only the latter call stable
+            keep a row that says so. Without it the program would hold inputs at which they are not, as if they were.
     """
     formulation = formulation or Formulation()
     builder = ProgramBuilder()
     low, high = region.bounding_box()
     inputs = builder.columns(low, high, label="x")
     columns = ColumnMap(inputs)
-    values: list[Expression] = []
+    substitute = formulation.substitute and formulation.fix_stable and worth_substituting(network, bounds)
+    values: Values
+    if substitute:
+        values = SubstitutedValues(network, builder, bounds, region)
+    else:
+        values = ComposedValues(network, builder)
+    values.put(0, inputs)
+    readings: list[Preactivation] = []
     for i, node in enumerate(network.nodes):
         match node:
-            case Input():
-                values.append(_columns_as_expression(builder, inputs))
-            case Affine():
-                values.append(_affine(builder, node, values))
             case Relu():
-                lower, upper = _interval(bounds, node.input)
-                positive, phase = encode_relu(builder, i, values[node.input], lower, upper, formulation)
+                sides = _interval(bounds, node.input)
+                positive, phase, reading = encode_relu(builder, i, node.input, values, sides, formulation, substitute)
                 if whole is not None and formulation.fix_stable:
-                    _stay_inactive(builder, values[node.input], (upper <= 0) & (_interval(whole, node.input)[1] > 0))
+                    _stay_stable(builder, values, node.input, sides, _interval(whole, node.input), substitute)
                 columns.positive[i], columns.phase[i] = positive, phase
-                values.append(_columns_as_expression(builder, positive))
+                readings += reading
+                values.put(i, positive)
             case Max():
                 lower, upper = _interval(bounds, node.input)
-                outputs = encode_max(builder, i, values[node.input], lower, upper, node.windows.cpu().numpy())
+                before = values.take(node.input, np.arange(len(lower)))
+                outputs = encode_max(builder, i, before, lower, upper, node.windows.cpu().numpy())
                 columns.maximum[i] = outputs
-                values.append(_columns_as_expression(builder, outputs))
+                values.put(i, outputs)
+            case Input() | Affine():
+                pass  # `values` compose them
             case _:
                 assert_never(node)
     distance = Distance()
@@ -80,15 +88,16 @@ def encode(
     ):
         distance = encode_distance(builder, inputs, low, high, region.ball)
         limit_distance(builder, distance, region.ball)
-    margin = _unsafe(builder, values[-1], unsafe, objective is Objective.MAX_MARGIN, tightening)
+    outputs_of = [values.combine(network.output, polytope.matrix) for polytope in unsafe]
+    margin = _unsafe(builder, outputs_of, unsafe, objective is Objective.MAX_MARGIN, tightening)
     columns = replace(columns, select=margin.select, distance=distance.column)
     match objective:
         case Objective.FEASIBILITY:
-            return builder.finish({}, columns)
+            return builder.finish({}, columns, preactivations=readings)
         case Objective.MAX_MARGIN:
-            return builder.finish({margin.depth: 1.0}, columns)
+            return builder.finish({margin.depth: 1.0}, columns, preactivations=readings)
         case Objective.MIN_DISTORTION:
-            return builder.finish(distance.cost, columns, distance.hessian, distance.offset)
+            return builder.finish(distance.cost, columns, distance.hessian, distance.offset, readings)
         case _:
             assert_never(objective)
 
@@ -98,28 +107,23 @@ def _interval(bounds: Bounds, node: int) -> tuple[np.ndarray, np.ndarray]:
     return interval.lower[0].double().cpu().numpy(), interval.upper[0].double().cpu().numpy()
 
 
-def _stay_inactive(builder: ProgramBuilder, read: Expression, chosen: np.ndarray) -> None:
-    """What the chosen neurons read is at most 0."""
-    part = read.take(np.flatnonzero(chosen))
-    builder.rows(part.matrix, -np.inf, -part.constant)
-
-
-def _columns_as_expression(builder: ProgramBuilder, columns: np.ndarray) -> Expression:
-    present = np.flatnonzero(columns >= 0)
-    matrix = selection(present, columns[present], np.ones(len(present)), (len(columns), builder.count))
-    return Expression(matrix, np.zeros(len(columns)))
-
-
-def _affine(builder: ProgramBuilder, node: Affine, values: list[Expression]) -> Expression:
-    matrix = sp.csr_matrix((node.size, builder.count))
-    constant = node.bias.double().cpu().numpy().copy()
-    for j, operator in zip(node.inputs, node.operators, strict=True):
-        weight = operator.to_sparse()
-        part = weight @ values[j].matrix
-        part.resize((node.size, builder.count))
-        matrix = matrix + part
-        constant = constant + weight @ values[j].constant
-    return Expression(sp.csr_matrix(matrix), constant)
+def _stay_stable(
+    builder: ProgramBuilder,
+    values: Values,
+    read: int,
+    sides: tuple[np.ndarray, np.ndarray],
+    whole: tuple[np.ndarray, np.ndarray],
+    substitute: bool,
+) -> None:
+    """What neurons read keeps the sign that `sides` say although it has another one in parts of the region."""
+    inactive = np.flatnonzero((sides[1] <= 0) & (sides[0] < 0) & (whole[1] > 0))
+    if len(inactive):
+        part = values.take(read, inactive)
+        builder.rows(part.matrix, -np.inf, -part.constant, loss=part.loss)
+    active = np.flatnonzero((sides[0] >= 0) & (whole[0] < 0))
+    if substitute and len(active):  # else the bound of its column says it
+        part = values.take(read, active)
+        builder.rows(part.matrix, -part.constant, np.inf, loss=part.loss)
 
 
 class _Unsafe:
@@ -130,10 +134,14 @@ class _Unsafe:
 
 
 def _unsafe(
-    builder: ProgramBuilder, output: Expression, unsafe: tuple[Polytope, ...], with_depth: bool, tightening: float
+    builder: ProgramBuilder,
+    outputs: list[Expression],
+    unsafe: tuple[Polytope, ...],
+    with_depth: bool,
+    tightening: float,
 ) -> _Unsafe:
-    """Rows C y - d <= v + M (1 - chosen), with v = 0 unless the depth is the objective."""
-    ranges = [_range(builder, output, polytope) for polytope in unsafe]
+    """Rows C y - d <= v + M (1 - chosen), with v = 0 unless the depth is the objective; `outputs` is C y of each polytope."""
+    ranges = [_range(builder, output, polytope) for output, polytope in zip(outputs, unsafe, strict=True)]
     depth = -1
     if with_depth:
         worst = max(float(np.abs(r).max()) for pair in ranges for r in pair)
@@ -144,11 +152,11 @@ def _unsafe(
         row = selection(np.zeros(len(select), dtype=int), select, np.ones(len(select)), (1, builder.count))
         builder.rows(row, 1.0, 1.0, "unsafe")
     floor = min(float(r[0].max()) for r in ranges)  # no chosen polytope can lie deeper than this
-    for k, polytope in enumerate(unsafe):
-        matrix = sp.csr_matrix(sp.csr_matrix(polytope.matrix) @ output.matrix)
+    for k, (output, polytope) in enumerate(zip(outputs, unsafe, strict=True)):
+        matrix = output.matrix.copy()
         count = len(polytope.offset)
         matrix.resize((count, builder.count))
-        limit = polytope.offset - tightening - polytope.matrix @ output.constant
+        limit = polytope.offset - tightening - output.constant
         rows = np.arange(count)
         if depth >= 0:
             matrix = matrix - selection(rows, np.full(count, depth), np.ones(count), matrix.shape)
@@ -157,14 +165,14 @@ def _unsafe(
             big = np.maximum(high + tightening - (floor if depth >= 0 else 0.0), 0.0)
             matrix = matrix + selection(rows, np.full(count, select[k]), big, matrix.shape)
             limit = limit + big
-        builder.rows(matrix, -np.inf, limit, f"unsafe{k}")
+        builder.rows(matrix, -np.inf, limit, f"unsafe{k}", loss=output.loss)
     return _Unsafe(depth, select)
 
 
 def _range(builder: ProgramBuilder, output: Expression, polytope: Polytope) -> tuple[np.ndarray, np.ndarray]:
     """Interval of C y - d over the column bounds."""
-    matrix = sp.csr_matrix(sp.csr_matrix(polytope.matrix) @ output.matrix)
-    constant = polytope.matrix @ output.constant - polytope.offset
-    lower, upper = builder.sides(matrix.shape[1])
-    plus, minus = matrix.maximum(0), matrix.minimum(0)
-    return plus @ lower + minus @ upper + constant, plus @ upper + minus @ lower + constant
+    constant = output.constant - polytope.offset
+    loss = 0.0 if output.loss is None else output.loss
+    lower, upper = builder.sides(output.matrix.shape[1])
+    plus, minus = output.matrix.maximum(0), output.matrix.minimum(0)
+    return plus @ lower + minus @ upper + constant - loss, plus @ upper + minus @ lower + constant + loss

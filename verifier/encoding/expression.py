@@ -12,14 +12,19 @@ from .program import ProgramBuilder, selection
 
 @dataclass(frozen=True, eq=False)
 class Expression:
-    """matrix (size, columns so far) times the columns plus constant (size,)."""
+    """matrix (size, columns so far) times the columns plus constant (size,).
+
+    `loss` (size,) says how far values may be off where the entries are sums of products, at inputs of the program's region.
+    """
 
     matrix: sp.csr_matrix
     constant: np.ndarray
+    loss: np.ndarray | None = None
 
     def take(self, index: np.ndarray) -> Expression:
         """Some of the entries."""
-        return Expression(self.matrix[index], self.constant[index])
+        loss = None if self.loss is None else self.loss[index]
+        return Expression(self.matrix[index], self.constant[index], loss)
 
 
 def equate(
@@ -48,4 +53,4 @@ def equate(
     matrix = matrix - selection(rows, positive, np.ones(count), shape)
     if slack is not None:
         matrix = matrix + selection(rows, slack, np.ones(count), shape)
-    builder.rows(matrix, -before.constant, -before.constant, label, index)
+    builder.rows(matrix, -before.constant, -before.constant, label, index, before.loss)

@@ -17,8 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 import scipy.sparse as sp
 
-from .preactivations import Preactivation
-from .program import MixedIntegerProgram, selection
+from .program import MixedIntegerProgram, Preactivation, selection
 
 _LEAST = 1e-4
 _ROUNDING = 1e-9  # by which rows are loosened, relative to the size of their terms
@@ -30,7 +29,7 @@ def separate(
     """The rows `matrix x <= limit` that a point violates, at most one a neuron.
 
     Args:
-        known: `preactivations` of the program.
+        known: what the program's unstable ReLUs read.
         program: its columns and their bounds.
         point: values of all columns, as an LP relaxation attains them.
         least: violation of a row worth adding, relative to the largest value of the neuron's output.
@@ -73,4 +72,4 @@ def _violated(
         np.concatenate([-w[chosen], np.ones(count), -slope]),
         shape,
     )
-    return sp.csr_matrix(matrix[violated]), (-fixed + _ROUNDING * size)[violated]
+    return sp.csr_matrix(matrix[violated]), (-fixed + _ROUNDING * size + reading.loss)[violated]

@@ -10,16 +10,38 @@ Tedrake, ICLR 2019, equations 10 to 12). It is the only formulation of a maximum
 from __future__ import annotations
 
 import numpy as np
+import scipy.sparse as sp
 
 from .expression import Expression, equate
 from .formulations import Formulation, Neurons, get_formulation
-from .program import ProgramBuilder, selection
+from .program import Preactivation, ProgramBuilder, selection
+from .values import Values
 
 
 def encode_relu(
-    builder: ProgramBuilder, node: int, before: Expression, lower: np.ndarray, upper: np.ndarray, form: Formulation
-) -> tuple[np.ndarray, np.ndarray]:
-    """Add the neurons of a layer; returns (column of each output or -1, column of each binary or -1)."""
+    builder: ProgramBuilder,
+    node: int,
+    read: int,
+    values: Values,
+    sides: tuple[np.ndarray, np.ndarray],
+    form: Formulation,
+    substituted: bool,
+) -> tuple[np.ndarray, np.ndarray, list[Preactivation]]:
+    """Add the neurons of a layer.
+
+    Args:
+        builder: gets columns and rows.
+        node: the ReLU node.
+        read: what it reads.
+        values: of that, over the columns so far.
+        sides: bounds of it, (size,) each.
+        form: of the ReLUs that get a binary.
+        substituted: whether active neurons go without a column.
+
+    Returns:
+        The column of each output, or -1; the column of each binary, or -1; and what the neurons with a binary read, if any.
+    """
+    lower, upper = sides
     size = len(lower)
     positive, phase = np.full(size, -1), np.full(size, -1)
     if form.fix_stable:
@@ -28,17 +50,24 @@ def encode_relu(
     else:
         active = inactive = np.zeros(size, dtype=bool)
     chosen = np.flatnonzero(active)
-    if len(chosen):
-        sides = np.maximum(lower[chosen], 0), np.maximum(upper[chosen], 0)
-        positive[chosen] = builder.columns(*sides, label=f"stable{node}", index=chosen)
-        equate(builder, before.take(chosen), positive[chosen], None, f"stable{node}", chosen)
+    if len(chosen) and not substituted:
+        ends = np.maximum(lower[chosen], 0), np.maximum(upper[chosen], 0)
+        positive[chosen] = builder.columns(*ends, label=f"stable{node}", index=chosen)
+        equate(builder, values.take(read, chosen), positive[chosen], None, f"stable{node}", chosen)
     chosen = np.flatnonzero(~active & ~inactive)
-    if len(chosen):
-        largest = max(float(np.abs(lower).max()), float(np.abs(upper).max()))
-        neurons = Neurons(node, chosen, before.take(chosen), lower[chosen], upper[chosen], largest)
-        columns = get_formulation(form.name)(builder, neurons)
-        positive[chosen], phase[chosen] = columns.positive, columns.phase
-    return positive, phase
+    if not len(chosen):
+        return positive, phase, []
+    largest, before = max(float(np.abs(lower).max()), float(np.abs(upper).max())), values.take(read, chosen)
+    columns = get_formulation(form.name)(builder, Neurons(node, chosen, before, lower[chosen], upper[chosen], largest))
+    positive[chosen], phase[chosen] = columns.positive, columns.phase
+    loss = np.zeros(len(chosen)) if before.loss is None else before.loss
+    weights = sp.csr_matrix(before.matrix, copy=True)
+    weights.eliminate_zeros()
+    return (
+        positive,
+        phase,
+        [Preactivation(read, chosen, weights, before.constant, loss, columns.positive, columns.phase)],
+    )
 
 
 def encode_max(

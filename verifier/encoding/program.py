@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
 
@@ -17,7 +18,7 @@ class ColumnMap:
 
     Attributes:
         inputs: columns of the inputs, (n,).
-        positive: by ReLU node, column of each neuron's output, -1 where it is 0; (size,).
+        positive: by ReLU node, column of each neuron's output, -1 where it is 0 or substituted; (size,).
         phase: by ReLU node, column of each neuron's binary, -1 where its phase is fixed; (size,).
         maximum: by node, column of each maximum; (size,).
         select: columns of the binaries that choose a disjunct of the unsafe set (empty when there is one).
@@ -33,11 +34,35 @@ class ColumnMap:
 
 
 @dataclass(frozen=True, eq=False)
+class Preactivation:
+    """What the unstable ReLUs of a node read, as functions of the columns, and the columns of their outputs and phases.
+
+    Attributes:
+        node: that they read.
+        neurons: which of its neurons.
+        weights: (neurons, columns).
+        bias: (neurons,).
+        loss: by how much that may be off, (neurons,).
+        output: columns, (neurons,).
+        phase: columns, (neurons,).
+    """
+
+    node: int
+    neurons: np.ndarray
+    weights: sp.csr_matrix
+    bias: np.ndarray
+    loss: np.ndarray
+    output: np.ndarray
+    phase: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
 class MixedIntegerProgram:
     """minimise cost x + x' diag(hessian) x / 2 + offset, row_lower <= A x <= row_upper, col_lower <= x <= col_upper.
 
     `integer` marks the columns that must be whole. Arrays are float64; A is CSR. `loss` and `row_loss` say by how much
     entries of A and sides of rows may be off, in absolute terms, where they are sums of products: such sums may cancel.
+    `preactivations` is what its unstable ReLUs read, node after node; further rows do not change that.
     `column_names` and `row_names` are for files and readers; nothing depends on them.
     """
 
@@ -53,6 +78,7 @@ class MixedIntegerProgram:
     offset: float = 0.0
     loss: sp.csr_matrix | None = None
     row_loss: np.ndarray | None = None
+    preactivations: tuple[Preactivation, ...] = ()
     column_names: Names = field(default_factory=Names)
     row_names: Names = field(default_factory=Names)
 
@@ -156,7 +182,7 @@ class ProgramBuilder:
         """Start empty."""
         self.count = 0
         self._columns: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-        self._rows: list[tuple[sp.csr_matrix, np.ndarray, np.ndarray]] = []
+        self._rows: list[tuple[sp.csr_matrix, np.ndarray, np.ndarray, np.ndarray]] = []
         self._column_names: list[tuple[str, np.ndarray]] = []
         self._row_names: list[tuple[str, np.ndarray]] = []
         self._row_count = 0
@@ -191,13 +217,17 @@ class ProgramBuilder:
         upper: np.ndarray | float,
         label: str = "",
         index: np.ndarray | None = None,
+        loss: np.ndarray | None = None,
     ) -> None:
-        """New rows lower <= matrix x <= upper, named like columns; the matrix may be narrower than the program is by now."""
+        """New rows lower <= matrix x <= upper, named like columns; the matrix may be narrower than the program is by now.
+
+        `loss` (rows,) says by how much the rows may be off.
+        """
         csr = sp.csr_matrix(matrix)
         if csr.shape[0] == 0:
             return
         sides = [np.broadcast_to(np.asarray(side, dtype=np.float64), csr.shape[:1]) for side in (lower, upper)]
-        self._rows.append((csr, sides[0], sides[1]))
+        self._rows.append((csr, sides[0], sides[1], np.zeros(csr.shape[0]) if loss is None else loss))
         self._row_names.append(_block(label, index, csr.shape[0], ("row", self._row_count)))
         self._row_count += csr.shape[0]
 
@@ -207,12 +237,17 @@ class ProgramBuilder:
         return sides[0], sides[1]
 
     def finish(
-        self, cost: dict[int, float], columns: ColumnMap, hessian: dict[int, float] | None = None, offset: float = 0.0
+        self,
+        cost: dict[int, float],
+        columns: ColumnMap,
+        hessian: dict[int, float] | None = None,
+        offset: float = 0.0,
+        preactivations: Sequence[Preactivation] = (),
     ) -> MixedIntegerProgram:
         """The program."""
         n = self.count
         blocks = []
-        for csr, _, _ in self._rows:
+        for csr, *_ in self._rows:
             csr.resize((csr.shape[0], n))
             blocks.append(csr)
         matrix = sp.csr_matrix(sp.vstack(blocks)) if blocks else sp.csr_matrix((0, n))
@@ -222,6 +257,9 @@ class ProgramBuilder:
         def gather(position: int) -> np.ndarray:
             return np.concatenate([c[position] for c in self._columns])
 
+        for reading in preactivations:
+            reading.weights.resize((len(reading.neurons), n))
+        row_loss = np.concatenate([np.zeros(0), *(r[3] for r in self._rows)])
         dense_cost = np.zeros(n)
         for column, value in cost.items():
             dense_cost[column] = value
@@ -241,6 +279,8 @@ class ProgramBuilder:
             columns,
             diagonal,
             offset,
+            row_loss=row_loss if row_loss.any() else None,
+            preactivations=tuple(preactivations),
             column_names=Names.of(self._column_names),
             row_names=Names.of(self._row_names),
         )

@@ -24,6 +24,7 @@ class MilpOptions:
         solver: back end, one of `solvers.SOLVERS`.
         formulation: of the ReLUs, one of `encoding.FORMULATIONS` with a number for N: "asymmetric", "partition-4".
         fix_stable: give no binary to stable ReLUs (ablation when False).
+        substitute: give them no column either, where that keeps the program small (ablation when False).
         tighten: bounds from solves before a MILP, "none", "lp" (relaxations) or "mip" (see `tightening`).
         targets: one MILP a target ("separate"), or one over all of them ("joint").
         cuts: rows of ideal ReLU formulations (see `encoding.ideal_relu`): "none", separated at the "root", or in the solver's
@@ -37,6 +38,7 @@ class MilpOptions:
     solver: str = "highs"
     formulation: str = "asymmetric"
     fix_stable: bool = True
+    substitute: bool = True
     tighten: Tighten = "lp"
     targets: Targets = "separate"
     cuts: Cuts = "root"

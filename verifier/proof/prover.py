@@ -209,7 +209,7 @@ class _Prover:
             return
         program = encode(self.network, bounds, self.disjunct.region, (unsafe,), Objective.FEASIBILITY)
         until = time.perf_counter() + _ROWS_SHARE * (self.deadline - time.perf_counter())
-        tree = RowTree(self.network, program)
+        tree = RowTree(program)
         result = tree.search(until - time.perf_counter()) if tree.promises else None
         if result is None or not result.infeasible:
             return

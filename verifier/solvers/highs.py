@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import highspy
 import numpy as np
@@ -81,8 +81,8 @@ class HighsLps:
     """LPs that differ in their objectives and column bounds alone: each one starts from the basis of the last."""
 
     def __init__(self, program: MixedIntegerProgram, presolve: bool = True) -> None:
-        """The relaxation of a program."""
-        relaxed = program.relaxed()
+        """The relaxation of a program, without its offset: costs are changed, and cut-offs are meant for them alone."""
+        relaxed = replace(program.relaxed(), offset=0.0)
         self._solver = highspy.Highs()
         _configure(self._solver, relaxed, SolveOptions(presolve=presolve))
         self._solver.passModel(_model(relaxed))
@@ -105,8 +105,10 @@ class HighsLps:
         solver = self._solver
         solver.setOptionValue("objective_bound", cutoff)
         solver.setOptionValue("time_limit", solver.getRunTime() + seconds)  # it counts over all runs
-        if solver.run() == highspy.HighsStatus.kError:
-            raise RuntimeError("HiGHS failed to solve an LP")
+        if solver.run() == highspy.HighsStatus.kError:  # a basis that led it astray may be to blame
+            solver.clearSolver()
+            if solver.run() == highspy.HighsStatus.kError:
+                raise RuntimeError("HiGHS failed to solve an LP")
         status, info = solver.getModelStatus(), solver.getInfo()
         point = row_dual = ray = None
         if status == highspy.HighsModelStatus.kOptimal:

@@ -163,12 +163,15 @@ class _Search:
         """What is proved of a node, at least what was of its parent, and the solver's answer."""
         self.nodes += 1
         self.lps.set_bounds(self.whole, node.low, node.high)
-        answer = self.lps.solve(max(deadline - time.perf_counter(), 1e-3), self.ceiling)
         low, high = self.program.col_lower.copy(), self.program.col_upper.copy()
         low[self.whole], high[self.whole] = node.low, node.high
         bound = node.bound
-        if answer.row_dual is not None:
-            bound = max(bound, self.safe.bound(answer.row_dual, self.cost, low, high, self.hessian))
+        for cutoff in (self.ceiling, math.inf):  # at a cut-off HiGHS may name multipliers that prove less than it says
+            answer = self.lps.solve(max(deadline - time.perf_counter(), 1e-3), cutoff)
+            if answer.row_dual is not None:
+                bound = max(bound, self.safe.bound(answer.row_dual, self.cost, low, high, self.hessian))
+            if answer.point is not None or answer.row_dual is None or bound >= self.ceiling:
+                break
         if answer.ray is not None:
             nothing = np.zeros(len(self.cost))
             if max(self.safe.bound(sign * answer.ray, nothing, low, high) for sign in (1.0, -1.0)) > 0:

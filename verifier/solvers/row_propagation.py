@@ -17,7 +17,6 @@ import numpy as np
 import scipy.sparse as sp
 
 from ..encoding import MixedIntegerProgram
-from ..network.nodes import Network
 from .whole_inputs import whole_inputs
 
 _TOLERANCE = 1e-6
@@ -62,13 +61,8 @@ class RowPropagation:
         fixed: number of binaries that propagation fixes at the root.
     """
 
-    def __init__(self, network: Network, program: MixedIntegerProgram) -> None:
-        """Propagate at the root, with inputs that the rows make whole.
-
-        Args:
-            network: that the program encodes.
-            program: linear.
-        """
+    def __init__(self, program: MixedIntegerProgram) -> None:
+        """Propagate at the root of a linear program, with inputs that the rows make whole."""
         self._program, self._integer = program, program.integer
         above, below = np.isfinite(program.row_upper), np.isfinite(program.row_lower)
         self._take(
@@ -83,7 +77,7 @@ class RowPropagation:
         if not root.empty:
             root = self.propagate(self._without_objection(root))
         if not root.empty:
-            self._substitute(network, root)
+            self._substitute(root)
             root = self.propagate(root)
         self.root = root
         self.fixed = int((self._integer & (root.low == root.high)).sum())
@@ -184,11 +178,11 @@ class RowPropagation:
         low[one] = high[one]
         return replace(box, low=low, high=high)
 
-    def _substitute(self, network: Network, box: Box) -> None:
+    def _substitute(self, box: Box) -> None:
         """Write inputs that the rows make whole as functions of a binary each."""
         program, count = self._program, len(self._program.cost)
         shift, columns, factor = np.zeros(count), np.arange(count), np.ones(count)
-        found = whole_inputs(network, program, self._matrix, self._limit, box.low, box.high)
+        found = whole_inputs(program, self._matrix, self._limit, box.low, box.high)
         for x, phase, start, step in found.inputs:
             shift[x], columns[x], factor[x] = start, phase, step
         self.whole_inputs = len(found.inputs)

@@ -17,7 +17,6 @@ import numpy as np
 import scipy.sparse as sp
 
 from ..encoding import MixedIntegerProgram
-from ..network.nodes import Network
 from .highs import HighsLps, LpAnswer
 from .row_propagation import Box, RowPropagation
 from .safe_dual import SafeDual
@@ -77,15 +76,10 @@ class _Node:
 class RowTree:
     """The tree over one linear program's binaries."""
 
-    def __init__(self, network: Network, program: MixedIntegerProgram) -> None:
-        """Propagate at the root.
-
-        Args:
-            network: that the program encodes.
-            program: linear, without an objective that matters; its integer columns are binaries.
-        """
+    def __init__(self, program: MixedIntegerProgram) -> None:
+        """Propagate at the root of a linear program without an objective that matters, whose integer columns are binaries."""
         self._program = program
-        self.rows = RowPropagation(network, program)
+        self.rows = RowPropagation(program)
         # where inputs are whole, rows see every contradiction that is worth an LP: no trials
         self._worth = _Worth(most_trials=0 if self.rows.whole_inputs else _TRIALS)
 

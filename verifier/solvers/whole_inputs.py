@@ -15,8 +15,6 @@ import numpy as np
 import scipy.sparse as sp
 
 from ..encoding import MixedIntegerProgram
-from ..encoding.preactivations import preactivations
-from ..network.nodes import Network
 
 _TOLERANCE = 1e-6
 
@@ -56,7 +54,6 @@ class _Unit:
 
 
 def whole_inputs(
-    network: Network,
     program: MixedIntegerProgram,
     matrix: sp.csr_matrix,
     limit: np.ndarray,
@@ -66,7 +63,6 @@ def whole_inputs(
     """Find the inputs that a row makes whole.
 
     Args:
-        network: that the program encodes.
         program: the program.
         matrix: its rows as matrix x <= limit, (rows, columns).
         limit: (rows,).
@@ -75,7 +71,7 @@ def whole_inputs(
     """
     inputs = set(program.columns.inputs.tolist())
     units: dict[int, _Unit] = {}
-    for reading in preactivations(network, program):
+    for reading in program.preactivations:
         single = np.flatnonzero(np.diff(reading.weights.indptr) == 1)
         for k in single:
             place = reading.weights.indptr[k]

@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 
 from ..bounds import Bounds, Interval
-from ..encoding import MixedIntegerProgram, encode
-from ..encoding.preactivations import Preactivation, preactivations
+from ..encoding import Formulation, MixedIntegerProgram, encode
+from ..encoding.program import Preactivation
 from ..network.nodes import Network, Relu
 from ..query import Objective
 from ..solvers.highs import HighsLps
@@ -21,6 +21,8 @@ from ..specification import Polytope, Region
 
 _UNIT = 2.0**-52
 _WORTHWHILE = 0.9  # a round that leaves more than this share of the unstable ReLUs is the last
+
+_FORM = Formulation(substitute=True)
 
 Method = Literal["lp", "mip"]
 Least = Callable[[np.ndarray, float], float]
@@ -75,10 +77,10 @@ def _round(
             break
         if not bool(bounds[node].unstable.any()):
             continue
-        program = encode(network, bounds, region, unsafe, Objective.FEASIBILITY, tightening=-depth, whole=whole)
+        program = encode(network, bounds, region, unsafe, Objective.FEASIBILITY, _FORM, -depth, whole)
         least = _lp(program) if method == "lp" else _mip(program)
         until = time.perf_counter() + left / (len(nodes) - position)
-        (reading, *_) = preactivations(network, program, node)  # more than one where several ReLUs read the same
+        reading = next(each for each in program.preactivations if each.node == node)
         bounds = bounds.tighten(Bounds({node: _bounded(bounds[node], reading, least, until)}, method))
     return bounds
 
@@ -96,7 +98,7 @@ def _bounded(interval: Interval, reading: Preactivation, least: Least, until: fl
             value = least(sign * cost, left) + sign * reading.bias[k]
             if not np.isfinite(value):  # out of time, or no unsafe input is left, which the whole program will show
                 return Interval(lower, upper)
-            value -= 2 * _UNIT * (abs(value) + abs(reading.bias[k]))
+            value -= 2 * _UNIT * (abs(value) + abs(reading.bias[k])) + reading.loss[k]
             if sign > 0:
                 lower[0, neuron] = max(float(lower[0, neuron]), value)
             else:

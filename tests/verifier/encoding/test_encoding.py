@@ -12,7 +12,6 @@ from advverify.verifier.api import distance
 from advverify.verifier.bounds import InputSet, crown, ibp
 from advverify.verifier.encoding import Formulation, encode
 from advverify.verifier.encoding.ideal_relu import separate
-from advverify.verifier.encoding.preactivations import preactivations
 from advverify.verifier.engines import MilpOptions, Settings
 from advverify.verifier.engines.milp.root_cuts import strengthened
 from advverify.verifier.network.evaluate import evaluate_all, predict
@@ -80,14 +79,14 @@ def test_ideal_rows_hold_wherever_the_network_goes_and_cut_the_relaxation(kind: 
         relaxed = solver.solve(program.relaxed(), options)
         assert relaxed.point is not None
         somewhere = program.col_lower + rng.random(len(program.cost)) * (program.col_upper - program.col_lower)
-        known = preactivations(network, program)
+        known = program.preactivations
         rows = [separate(known, program, point) for point in (relaxed.point, somewhere)]
         for _ in range(10):
             x = low + rng.random(len(low)) * (high - low)
             solution = solver.solve(program.fixed(program.columns.inputs, x), options).point
             assert solution is not None
             assert all((matrix @ solution <= limit + 1e-9).all() for matrix, limit in rows)
-        cut = strengthened(network, program, 20.0)
+        cut = strengthened(program, 20.0)
         better = solver.solve(cut.relaxed(), options).objective
         exact, again = solver.solve(program, options), solver.solve(cut, options)
         assert relaxed.objective - 1e-9 <= better <= exact.objective + 1e-7

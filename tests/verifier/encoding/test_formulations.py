@@ -14,7 +14,6 @@ from advverify.verifier.bounds import InputSet, crown, ibp
 from advverify.verifier.encoding import FORMULATIONS, Formulation, MixedIntegerProgram, encode
 from advverify.verifier.encoding.formulations.partition import _grouped, _sides
 from advverify.verifier.encoding.ideal_relu import separate
-from advverify.verifier.encoding.preactivations import preactivations
 from advverify.verifier.engines import MilpOptions
 from advverify.verifier.errors import InvalidInput
 from advverify.verifier.network.builder import NetworkBuilder, tensor
@@ -92,7 +91,7 @@ def single(seed: int, inputs: int = 6) -> tuple[Network, Region, np.random.Gener
 
 def cut_to_the_end(network: Network, program: MixedIntegerProgram) -> float:
     """The relaxation with all ideal rows that matter."""
-    known = preactivations(network, program)
+    known = program.preactivations
     for _ in range(200):
         result = Highs().solve(program.relaxed(), SolveOptions())
         assert result.point is not None

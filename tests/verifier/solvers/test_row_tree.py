@@ -76,7 +76,7 @@ def _entries(program: MixedIntegerProgram) -> tuple[list[int], list[int], list[f
 @pytest.mark.parametrize("seed", range(4))
 def test_formulas_without_an_assignment_are_excluded(seed: int, tmp_path: Path) -> None:
     network, program = asked(crowded_formula(9, 280, seed), tmp_path)
-    tree = RowTree(network, program)
+    tree = RowTree(program)
     assert tree.promises and tree.rows.whole_inputs == 9
     result = tree.search(20)
     assert result.infeasible
@@ -92,7 +92,7 @@ def test_formulas_with_an_assignment_are_not(seed: int, tmp_path: Path) -> None:
         seen.append(point)
         return bool(program.violation(np.where(program.integer, np.round(point), point)) < 1e-6)
 
-    result = RowTree(network, program).search(20, visit)
+    result = RowTree(program).search(20, visit)
     assert not result.infeasible and result.finished and seen
 
 
@@ -107,7 +107,7 @@ def test_conjunctions_on_random_networks(seed: int) -> None:
     low = np.array([min(_least(network, region, row, None), 0.0) for row in matrix])
     polytope = Polytope(matrix, low + rng.uniform(0.05, 0.6) * np.abs(low) + 0.01, np.zeros(2, dtype=bool))
     possible = _least(network, region, matrix[1], (matrix[0], polytope.offset[0])) <= polytope.offset[1]
-    result = RowTree(network, program_of(network, region, polytope)).search(20)
+    result = RowTree(program_of(network, region, polytope)).search(20)
     assert result.infeasible is not possible or abs(_gap(network, region, polytope)) < 1e-6
     if result.infeasible:
         excludes(program_of(network, region, polytope), result)
@@ -157,7 +157,7 @@ def test_propagation_keeps_every_feasible_point() -> None:
         matrix = rng.normal(size=(2, network.output_size))
         polytope = Polytope(matrix, matrix @ y + 1e-3, np.zeros(2, dtype=bool))
         program = program_of(network, region, polytope)
-        box = RowPropagation(network, program).root
+        box = RowPropagation(program).root
         assert not box.empty
         inputs = program.columns.inputs
         assert (box.low[inputs] <= x + 1e-5).all() and (x <= box.high[inputs] + 1e-5).all()

@@ -34,6 +34,7 @@ class Formulation:
     Attributes:
         name: one of `FORMULATIONS`, with a number for N.
         fix_stable: give no binary to ReLUs whose bounds have one sign (ablation when False).
+        substitute: give them no column either, where that keeps the program small (`encoding.substitution`).
 
     Raises:
         InvalidInput: there is no such formulation.
@@ -41,6 +42,7 @@ class Formulation:
 
     name: str = "asymmetric"
     fix_stable: bool = True
+    substitute: bool = False
 
     def __post_init__(self) -> None:
         """Refuse names that the table does not know."""
@@ -48,7 +50,9 @@ class Formulation:
 
     def __str__(self) -> str:
         """In words."""
-        return self.name if self.fix_stable else f"{self.name}, binaries for stable ReLUs"
+        if not self.fix_stable:
+            return f"{self.name}, binaries for stable ReLUs"
+        return f"{self.name}, stable ReLUs substituted" if self.substitute else self.name
 
 
 def get_formulation(name: str) -> ReluFormulation:

@@ -42,7 +42,7 @@ class Extended:
         numbers, shape = np.arange(len(neurons)), (len(neurons), builder.count)
         total = selection(numbers, positive, np.ones(len(neurons)), shape) - selection(owner, y, w, shape)
         total = total - selection(numbers, phase, neurons.before.constant, shape)
-        builder.rows(total, 0.0, 0.0, f"sum{node}", neurons.index)
+        builder.rows(total, 0.0, 0.0, f"sum{node}", neurons.index, neurons.before.loss)
         rows, one, a = np.arange(count), np.ones(count), phase[owner]
         for name, end, sense in (("most", high, 1.0), ("least", low, -1.0)):
             used = np.flatnonzero(end)  # else the bound of the copy says it

@@ -54,7 +54,8 @@ class Partition:
             entries = entries + selection(numbers, total, np.ones(len(neurons)), entries.shape)
             entries = entries - selection(numbers, phase, bias, entries.shape)
             side = np.zeros(len(neurons)) if sign < 0 else -bias
-            builder.rows(entries, side, side, f"sum{'on' if sign < 0 else 'off'}{node}", neurons.index)
+            name = f"sum{'on' if sign < 0 else 'off'}{node}"
+            builder.rows(entries, side, side, name, neurons.index, neurons.before.loss)
         a = phase[owner]
         for name, end, sense in (("most", high, 1.0), ("least", low, -1.0)):
             used = end != 0  # else the column's own bound says it

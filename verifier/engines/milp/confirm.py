@@ -98,7 +98,7 @@ def by_rows(state: SearchState, program: MixedIntegerProgram, deadline: float, v
         visit(point)
         return state.done
 
-    tree = RowTree(state.network, program)
+    tree = RowTree(program)
     result = tree.search(_ROW_SHARE * max(deadline - state.elapsed, 0.01), stop)
     state.count("tree_nodes", result.nodes)
     if result.infeasible:

@@ -73,7 +73,7 @@ class Milp:
                 return
         if state.settings.milp.cuts != "none" and target.program.cost.any():  # else there is nothing to be raised
             own = target.program.matrix.shape[0]
-            program = strengthened(state.network, target.program, _CUT_SHARE * max(deadline - state.elapsed, 0.0))
+            program = strengthened(target.program, _CUT_SHARE * max(deadline - state.elapsed, 0.0))
             target.program = program
             state.count("cuts", program.matrix.shape[0] - own)
             if program.matrix.shape[0] > own and self._relaxed(state, target, "cuts", deadline):

@@ -6,8 +6,6 @@ import numpy as np
 
 from ...encoding import MixedIntegerProgram
 from ...encoding.ideal_relu import separate
-from ...encoding.preactivations import preactivations
-from ...network.nodes import Network
 from ...solvers import SolveOptions, SolverStatus
 from ...solvers.highs import Highs
 
@@ -16,12 +14,12 @@ _LEAST_GAIN = 0.02  # a round that raises the relaxation by less than this share
 _TIGHT = 1e-7  # rows that the last relaxation leaves more room than this are dropped
 
 
-def strengthened(network: Network, program: MixedIntegerProgram, seconds: float) -> MixedIntegerProgram:
+def strengthened(program: MixedIntegerProgram, seconds: float) -> MixedIntegerProgram:
     """The program with rows that every solution of it satisfies and its relaxation did not."""
     solver, cut = Highs(), program
     result = solver.solve(program.relaxed(), SolveOptions(time_limit=seconds))
     spent, first, before = result.seconds, result.objective, result.objective
-    own, known = program.matrix.shape[0], preactivations(network, program)
+    own, known = program.matrix.shape[0], program.preactivations
     for _ in range(_ROUNDS):
         if result.status is not SolverStatus.OPTIMAL or result.point is None or spent >= seconds:
             break

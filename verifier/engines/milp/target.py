@@ -39,7 +39,8 @@ class Target:
         """Take the subproblems over the present search region."""
         self.state, self.subproblems = state, subproblems
         self.unsafe = tuple(subproblem.polytope for subproblem in subproblems)
-        self.form = Formulation(state.settings.milp.formulation, state.settings.milp.fix_stable)
+        options = state.settings.milp
+        self.form = Formulation(options.formulation, options.fix_stable, options.substitute)
         self.root: dict[str, float] = {}
         self._open()
 

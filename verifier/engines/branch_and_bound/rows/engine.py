@@ -41,7 +41,7 @@ class RowSplit:
         if not 0 < bounds.unstable_count(state.network) <= MOST_UNSTABLE:
             return False
         program = encode(state.network, bounds, region, (subproblem.polytope,), Objective.FEASIBILITY)
-        tree = RowTree(state.network, program)
+        tree = RowTree(program)
         if not tree.promises:
             return False
 
