@@ -109,7 +109,7 @@ def test_margins_of_verdicts_hold(engines: tuple[str, ...]) -> None:
 def test_milp_alone_is_exact(norm: str, targets: Targets) -> None:
     network, image, label = case("mlp", 3)
     truth = nearest(network, image, label, norm)
-    settings = Settings(timeout=20, gap=5e-7, threads=1, milp=MilpOptions(targets=targets, trial=False))
+    settings = Settings(timeout=20, gap=5e-7, threads=1, milp=MilpOptions(targets=targets))
     bracket = distance(network, image, label, Threat(norm), settings=settings, engines=("milp",)).bracket
     assert bracket.lower == pytest.approx(truth, abs=1e-6)
 

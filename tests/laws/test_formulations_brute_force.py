@@ -125,7 +125,7 @@ def test_the_engine_is_exact_by_every_formulation(norm: str, name: str) -> None:
     for kind, seed, fix in (("mlp", 2, True), ("leaky", 0, False), ("residual", 2, True)):
         network, image, label = case(kind, seed)
         known = truth(kind, seed, norm)
-        options = MilpOptions(formulation=name, fix_stable=fix, trial=False)
+        options = MilpOptions(formulation=name, fix_stable=fix)
         settings = Settings(timeout=20, gap=1e-3 if norm == "2" else 5e-7, threads=1, milp=options)
         engines = ("falsify", "milp")
         outcome = distance(network, image, label, Threat(norm), settings=settings, engines=engines)

@@ -217,7 +217,7 @@ def test_a_formulation(monkeypatch: pytest.MonkeyPatch, add_file: AddFile) -> No
     network, image, label = asked()
     names = ("falsify", "milp")
     usual = distance(network, image, label, settings=SETTINGS, engines=names)
-    other = Settings(timeout=20, threads=1, milp=MilpOptions(formulation="times-2", trial=False))
+    other = Settings(timeout=20, threads=1, milp=MilpOptions(formulation="times-2"))
     assert same(distance(network, image, label, settings=other, engines=names), usual) and Doubled.written > 0
 
 
@@ -258,5 +258,5 @@ def test_a_solver(monkeypatch: pytest.MonkeyPatch, add_file: AddFile) -> None:
     network, image, label = asked()
     names = ("propagate", "milp")
     usual = distance(network, image, label, settings=SETTINGS, engines=names)
-    other = Settings(timeout=20, threads=1, milp=MilpOptions("counting", tighten="none", cuts="none", trial=False))
+    other = Settings(timeout=20, threads=1, milp=MilpOptions("counting", tighten="none", cuts="none"))
     assert same(distance(network, image, label, settings=other, engines=names), usual) and Counting.solves > 0

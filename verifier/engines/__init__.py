@@ -22,13 +22,19 @@ ENGINES = {
     "exact": "exact:Exact",
     "support-split": "branch_and_bound.support.engine:SupportSplit",
     "input-split": "branch_and_bound.input.engine:InputSplit",
+    "lp-split": "milp.own_tree:LpSplit",
     "relu-split": "branch_and_bound.relu.engine:ReluSplit",
     "exact-more": "exact:ExactMore",
     "milp": "milp.engine:Milp",
 }
 
 PROFILES = {
-    "mip": ("falsify", "propagate", "milp"),  # what MIP people would do: an attack, bounds, LP tightening, MILPs
+    "mip": (
+        "falsify",
+        "propagate",
+        "lp-split",
+        "milp",
+    ),  # what MIP people would do: an attack, bounds, LP tightening, MILPs
 }
 
 __all__ = [

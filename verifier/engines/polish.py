@@ -1,6 +1,7 @@
-"""Polishing: the nearest or the most unsafe point inside one cell of the network, the inputs that share a point's ReLU pattern.
+"""Polishing: the nearest or the most unsafe point near one that was found, cell after cell.
 
-It is the solution of an LP (norms inf and 1) or a convex QP (norm 2): the "fix b" upper bound of the MIP.
+Inside a cell that is the solution of an LP (norms inf and 1) or a convex QP (norm 2), the "fix b" upper bound of the MIP; across
+its facets `Cells.descend` walks on. Networks with maxima stay in the point's cell, which their own program writes.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from ..norms import UnitBall
 from ..query import Objective
 from ..solvers import SolveOptions, convex_solver
 from ..specification import Region
-from .cells import cell_over_inputs
+from .cells import Cells
 from .state import SearchState, Subproblem
 
-_MOST_RELUS = 1500  # of a network whose cells are written neuron by neuron
-_MOST_UNSTABLE = 600  # ReLUs in the ball, of any other: its cells are written over the inputs
+_MOST_RELUS = 1500  # of a network with maxima: its cells are written neuron by neuron
+_MOST_UNSTABLE = 600  # ReLUs in the region, of any other: its cells are written over the inputs
 # How far beyond the boundary to aim, so that the executor's arithmetic agrees.
 _INSIDE = {4: (1e-6, 1e-5, 1e-4), 8: (1e-9, 1e-8, 1e-7)}
 
@@ -44,49 +45,74 @@ def cell_program(state: SearchState, program: MixedIntegerProgram, point: np.nda
     return program if state.network.has_max else program.relaxed()
 
 
-def worth_polishing(state: SearchState) -> bool:
-    """Whether the LP of a cell, one row a neuron, is small enough to be solved again and again."""
-    return state.network.relu_count <= _MOST_RELUS
+def worth_polishing(state: SearchState, bounds: Bounds | None = None) -> bool:
+    """Whether the program of a cell is small enough to be solved again and again.
+
+    Args:
+        state: of the query.
+        bounds: on the region; of a network without maxima they count, where they are known, and not its size.
+    """
+    if state.network.has_max or bounds is None:
+        return state.network.relu_count <= _MOST_RELUS
+    return bounds.unstable_count(state.network) <= _MOST_UNSTABLE
 
 
-def _nearest_program(
-    state: SearchState, bounds: Bounds, region: Region, subproblem: Subproblem, point: np.ndarray, margin: float
-) -> MixedIntegerProgram | None:
-    """The program of a point's cell, or None where it would be too large."""
-    if worth_polishing(state):
-        program = encode(
-            state.network, bounds, region, (subproblem.polytope,), Objective.MIN_DISTORTION, Formulation(), margin
-        )
-        return cell_program(state, program, point)
-    if state.network.has_max or bounds.unstable_count(state.network) > _MOST_UNSTABLE:
-        return None
-    return cell_over_inputs(state.network, bounds, region, subproblem.polytope, point, margin)
+def polish(
+    state: SearchState, point: np.ndarray, subproblem: Subproblem, engine: str, rounds: int = 4, steps: int = 0
+) -> None:
+    """Walk from a point of an engine's to the nearest unsafe point of its cell, and on from there while that pays.
 
-
-def polish(state: SearchState, point: np.ndarray, subproblem: Subproblem, engine: str, rounds: int = 4) -> None:
-    """Walk from a point of an engine's to the nearest unsafe point of its cell, and on from there while that pays."""
+    Args:
+        state: of the query; nothing is done unless distances are asked for.
+        point: inputs, (n,).
+        subproblem: that the point is unsafe in.
+        engine: in whose name points are offered.
+        rounds: points at most that are walked from.
+        steps: facets at most that are crossed from each.
+    """
     if state.is_l0 or not state.is_min_distortion:
         return
     for _ in range(rounds):
         before = state.upper
         region = state.query.specification.with_radius(min(state.upper * (1 + 1e-6), state.limit)).region
         bounds = state.bounds(region)
+        if not worth_polishing(state, bounds):
+            return
         for inside in _INSIDE[state.executor.dtype.itemsize]:
             margin = inside * max(1.0, float(np.abs(subproblem.polytope.offset).max()))
-            program = _nearest_program(state, bounds, region, subproblem, point, margin)
-            if program is None:
-                return
-            limit = max(min(5.0, state.time_left), 0.01)
-            result = convex_solver(program).solve(program, SolveOptions(time_limit=limit, threads=1))
+            candidate = _nearest(state, bounds, region, subproblem, point, margin, steps)
             state.count("polish")
-            if result.point is None:
+            if candidate is None:
                 return
-            candidate = result.point[program.columns.inputs]
             if state.add_counterexample(candidate, engine, subproblem.disjunct):
                 point = candidate
                 break
         if state.upper == math.inf or state.upper > before * (1 - 1e-4):
             return
+
+
+def _nearest(
+    state: SearchState,
+    bounds: Bounds,
+    region: Region,
+    subproblem: Subproblem,
+    point: np.ndarray,
+    margin: float,
+    steps: int,
+) -> np.ndarray | None:
+    """The nearest unsafe input of a point's cell, or of those beyond; None where there is none, or no time."""
+    seconds, objective = max(min(5.0, state.time_left), 0.01), Objective.MIN_DISTORTION
+    if not state.network.has_max:
+        cells = Cells(state.network, bounds, region, subproblem.polytope)
+        found = cells.best(cells.look(point)[0], objective, margin, seconds)
+        if found is None:
+            return None
+        return cells.descend(found, objective, margin, lambda _: state.time_left <= 0, steps).point
+    form = Formulation()
+    program = encode(state.network, bounds, region, (subproblem.polytope,), objective, form, margin)
+    cell = cell_program(state, program, point)
+    result = convex_solver(cell).solve(cell, SolveOptions(time_limit=seconds, threads=1))
+    return None if result.point is None else result.point[program.columns.inputs]
 
 
 def deepen(state: SearchState, point: np.ndarray, subproblem: Subproblem, engine: str) -> None:
@@ -96,10 +122,18 @@ def deepen(state: SearchState, point: np.ndarray, subproblem: Subproblem, engine
     """
     region = state.search_region(subproblem.region)
     quadratic = region.ball is not None and region.ball.norm.unit_ball is UnitBall.EUCLIDEAN
-    if quadratic or state.is_l0 or not worth_polishing(state):
+    bounds = state.bounds(region)
+    if quadratic or state.is_l0 or not worth_polishing(state, bounds):
         return
-    program = encode(state.network, state.bounds(region), region, (subproblem.polytope,), Objective.MAX_MARGIN)
+    seconds, objective = max(min(5.0, state.time_left), 0.01), Objective.MAX_MARGIN
+    if not state.network.has_max:
+        cells = Cells(state.network, bounds, region, subproblem.polytope)
+        found = cells.best(cells.look(point)[0], objective, seconds=seconds)
+        if found is not None:
+            state.add_counterexample(found.point, engine, subproblem.disjunct)
+        return
+    program = encode(state.network, bounds, region, (subproblem.polytope,), objective)
     cell = cell_program(state, program, point)
-    result = convex_solver(cell).solve(cell, SolveOptions(time_limit=max(min(5.0, state.time_left), 0.01)))
+    result = convex_solver(cell).solve(cell, SolveOptions(time_limit=seconds))
     if result.point is not None:
         state.add_counterexample(result.point[program.columns.inputs], engine, subproblem.disjunct)

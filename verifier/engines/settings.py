@@ -29,7 +29,6 @@ class MilpOptions:
         targets: one MILP a target ("separate"), or one over all of them ("joint").
         cuts: rows of ideal ReLU formulations (see `encoding.ideal_relu`): "none", separated at the "root", or in the solver's
             "tree" as well, where the solver has the feature "cuts".
-        trial: search with our own tree for a moment before anything is tightened or handed to the solver (ablation when False).
 
     Raises:
         InvalidInput: a name that its table does not have, or cuts in the tree of a solver that takes none.
@@ -42,7 +41,6 @@ class MilpOptions:
     tighten: Tighten = "lp"
     targets: Targets = "separate"
     cuts: Cuts = "root"
-    trial: bool = True
 
     def __post_init__(self) -> None:
         """Refuse names that no table knows."""

@@ -23,6 +23,8 @@ from .clarabel import ClarabelQps
 from .highs import HighsLps, LpAnswer
 from .safe_dual import SafeDual
 
+Inspect = Callable[[np.ndarray, float], bool]
+
 _WHOLE = 1e-6  # columns this near to a whole number are tried there
 _TRIALS = 8  # columns at most whose two sides are tried before a node is split on one of them
 _SAME = 1e-7  # a solution that loses no more than this by rounding its columns is one
@@ -67,6 +69,7 @@ class LpTree:
         relative_gap: float = 0.0,
         visit: Callable[[np.ndarray], bool] | None = None,
         raised: Callable[[float], None] | None = None,
+        inspect: Inspect | None = None,
     ) -> TreeResult:
         """Prove that the optimum is at least `target`, or as much as there is to prove, in the time there is.
 
@@ -77,9 +80,10 @@ class LpTree:
             relative_gap: nodes within it of the best point are closed.
             visit: called with better points as they are found; the tree ends where it returns True.
             raised: called with the tree's bound whenever it has risen.
+            inspect: called with the point of every relaxation, and the tree's bound; the tree ends where it returns True.
         """
         offset = self._program.offset if cost is None else 0.0
-        search = _Search(self, cost, offset, target - offset, relative_gap, visit, raised)
+        search = _Search(self, cost, offset, target - offset, relative_gap, visit, raised, inspect)
         search.run(time.perf_counter() + seconds)
         return TreeResult(search.bound + offset, search.point, search.objective + offset, search.nodes, not search.heap)
 
@@ -96,11 +100,13 @@ class _Search:
         relative_gap: float,
         visit: Callable[[np.ndarray], bool] | None,
         raised: Callable[[float], None] | None,
+        inspect: Inspect | None,
     ) -> None:
         self.program, self.whole, self.safe, self.lps = tree._program, tree._whole, tree._safe, tree._lps
         self.cost = self.program.cost if cost is None else cost
         self.hessian = self.program.hessian if cost is None else None
         self.offset, self.target, self.gap, self.visit, self.raised = offset, target, relative_gap, visit, raised
+        self.inspect, self.taken = inspect, math.inf
         self.told = -math.inf
         self.lps.set_cost(self.cost)
         self.closed = math.inf  # least bound of closed leaves
@@ -138,8 +144,11 @@ class _Search:
             if time.perf_counter() >= deadline:
                 self._push(node)
                 return
+            self.taken = node.bound
             node = self._step(node, deadline)
             self._tell(math.inf if node is None else node.bound)
+        if node is not None:  # stopped: what was taken up is still open
+            self._push(node)
 
     def _tell(self, taken: float) -> None:
         """Report the bound where it has risen; the node that is taken up counts as open."""
@@ -172,6 +181,8 @@ class _Search:
                 bound = max(bound, self.safe.bound(answer.row_dual, self.cost, low, high, self.hessian))
             if answer.point is not None or answer.row_dual is None or bound >= self.ceiling:
                 break
+        if answer.point is not None and self.inspect is not None:
+            self.stopped |= self.inspect(answer.point, min(self.bound, self.taken) + self.offset)
         if answer.ray is not None:
             nothing = np.zeros(len(self.cost))
             if max(self.safe.bound(sign * answer.ray, nothing, low, high) for sign in (1.0, -1.0)) > 0:

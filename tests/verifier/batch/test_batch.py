@@ -204,9 +204,9 @@ def test_broken_jobs_are_one_line(text: str, message: str, tmp_path: Path) -> No
 
 
 def test_jobs_choose_how_their_programs_are_written(tmp_path: Path) -> None:
-    chosen = 'formulation = "partition-4"\ntighten = "mip"\ntargets = "joint"\ncuts = "none"\nfix_stable = false\nnorms'
+    chosen = 'formulation = "partition-4"\ntighten = "mip"\ntargets = "joint"\ncuts = "none"\nfix_stable = false\nsubstitute = false\nnorms'
     usual, job = (read_job(write(tmp_path, text), sources()) for text in (JOB, JOB.replace("norms", chosen)))
-    options = MilpOptions("highs", "partition-4", False, "mip", "joint", "none")
+    options = MilpOptions("highs", "partition-4", False, False, "mip", "joint", "none")
     first, last = job.tasks[0], job.tasks[-1]
     assert first.request.settings.milp == options and last.request.settings.milp == MilpOptions()
     assert json.loads(first.stored.options)["formulation"] == "partition-4"

@@ -102,7 +102,7 @@ def test_the_distance_is_the_same_with_ideal_rows() -> None:
         label = int(predict(network, torch.tensor(image)[None]))
         truth = nearest(network, image, label, "inf")
         for cuts in ("none", "root"):
-            settings = Settings(timeout=20, gap=5e-7, threads=1, milp=MilpOptions(cuts=cuts, trial=False))
+            settings = Settings(timeout=20, gap=5e-7, threads=1, milp=MilpOptions(cuts=cuts))
             bracket = distance(
                 network, image, label, Threat("inf"), settings=settings, engines=("falsify", "milp")
             ).bracket

@@ -11,7 +11,7 @@ from oracle import nearest
 from advverify.verifier.bounds import InputSet, crown
 from advverify.verifier.encoding import encode
 from advverify.verifier.engines import SearchState, Settings, get_engine, polish
-from advverify.verifier.engines.cells import cell_over_inputs
+from advverify.verifier.engines.cells import Cells
 from advverify.verifier.engines.executor import NetworkExecutor
 from advverify.verifier.network.evaluate import predict
 from advverify.verifier.network.nodes import Network
@@ -45,9 +45,10 @@ def test_the_nearest_point_of_a_cell(kind: str, norm: str) -> None:
         for point, subproblem in itertools.product(points, state.subproblems):
             whole = encode(network, bounds, region, (subproblem.polytope,), Objective.MIN_DISTORTION, None, 1e-6)
             found = []
+            cells = Cells(network, bounds, region, subproblem.polytope)
             for program in (
                 polish.cell_program(state, whole, point),
-                cell_over_inputs(network, bounds, region, subproblem.polytope, point, 1e-6),
+                cells.program(cells.look(point)[0], Objective.MIN_DISTORTION, 1e-6),
             ):
                 result = convex_solver(program).solve(program, SolveOptions(threads=1))
                 solved = result.status in (SolverStatus.OPTIMAL, SolverStatus.LIMIT_WITH_INCUMBENT)
@@ -59,9 +60,8 @@ def test_the_nearest_point_of_a_cell(kind: str, norm: str) -> None:
 
 @pytest.mark.parametrize("norm", ["inf", "1", "2"])
 def test_polishing_over_inputs_keeps_to_the_truth(norm: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on networks too large for one row a neuron: never below the distance, and nearer than the attack alone."""
+    """Never below the distance, and nearer than the attack alone."""
     ratios: dict[int, list[float]] = {-1: [], 600: []}  # by the most unstable ReLUs that are polished
-    monkeypatch.setattr(polish, "_MOST_RELUS", 0)
     for seed in range(6):
         network = random_network("mlp", seed)
         image = np.random.default_rng(1000 + seed).random(network.input_size)
@@ -77,3 +77,26 @@ def test_polishing_over_inputs_keeps_to_the_truth(norm: str, monkeypatch: pytest
     attacked, polished = ratios[-1], ratios[600]
     assert len(polished) >= 3
     assert sum(polished) <= sum(attacked) + 1e-9 and np.median(polished) <= 1 + 1e-4
+
+
+@pytest.mark.parametrize("norm", ["inf", "1"])
+def test_a_walk_over_cells_only_gains(norm: str) -> None:
+    """Every step is a point of the region that is as unsafe as it says, and some walks leave their first cell."""
+    walked = 0
+    for kind, seed in itertools.product(KINDS, range(4)):
+        network = random_network(kind, seed)
+        rng = np.random.default_rng(seed)
+        image = rng.random(network.input_size)
+        state = opened(network, image, norm)
+        region = state.query.specification.with_radius(0.3).region
+        bounds = crown(network, InputSet.from_regions([region]))
+        for subproblem in state.subproblems:
+            cells = Cells(network, bounds, region, subproblem.polytope)
+            first = cells.best(cells.look(image)[0], Objective.MAX_MARGIN)
+            assert first is not None  # the image's own cell
+            last = cells.descend(first, Objective.MAX_MARGIN)
+            assert last.value <= first.value <= cells.look(image)[1] + 1e-7
+            assert region.distance(last.point) <= 0.3 + 1e-6
+            assert cells.look(last.point)[1] == pytest.approx(last.value, abs=1e-5)
+            walked += last.value < first.value - 1e-6
+    assert walked >= 4

@@ -34,12 +34,12 @@ def test_what_a_search_still_needs() -> None:
     search = ReluSearch([Root(state, subproblem, state.region_bounds) for subproblem in state.subproblems], "test")
     assert search.remaining() == math.inf  # nothing begun
     search.tree.push(0, search.bounds.undivided())
-    search.lower_bound_history = [(0.0, 0.0), (1.0, 0.1), (2.0, 0.2), (4.0, 0.25)]
+    search.course.points = [(0.0, 0.0), (1.0, 0.1), (2.0, 0.2), (4.0, 0.25)]
     assert search.remaining() == pytest.approx(3 * (0.4 - 0.25) / (0.25 - 0.1))
-    search.lower_bound_history = [(1.0, 0.1), (2.0, 0.1), (4.0, 0.1)]
+    search.course.points = [(1.0, 0.1), (2.0, 0.1), (4.0, 0.1)]
     assert search.remaining() == math.inf
     search.tree.pop(1, 1.0)
-    search.lower_bound_history = [(1.0, 0.1), (2.0, 0.2)]
+    search.course.points = [(1.0, 0.1), (2.0, 0.2)]
     assert search.remaining() == math.inf  # nothing open
 
 

@@ -77,7 +77,7 @@ def test_the_distance_is_the_same_with_and_without(norm: str) -> None:
         label = int(predict(network, torch.tensor(image)[None]))
         truth = nearest(network, image, label, norm)
         for solves in SOLVES:
-            settings = Settings(timeout=30, gap=1e-5, threads=1, milp=MilpOptions(tighten=solves, trial=False))
+            settings = Settings(timeout=30, gap=1e-5, threads=1, milp=MilpOptions(tighten=solves))
             bracket = distance(
                 network, image, label, Threat(norm), settings=settings, engines=("falsify", "milp")
             ).bracket
@@ -98,7 +98,7 @@ def test_verdicts_are_the_same_with_and_without(exact_margin: bool) -> None:
             eps = share * truth
             worst = worst_margin(network, np.clip(image - eps, 0, 1), np.clip(image + eps, 0, 1), label)
             for solves in SOLVES:
-                settings = Settings(timeout=30, gap=1e-5, threads=1, milp=MilpOptions(tighten=solves, trial=False))
+                settings = Settings(timeout=30, gap=1e-5, threads=1, milp=MilpOptions(tighten=solves))
                 outcome = certify(network, image, label, Threat("inf", eps), settings=settings, engines=("milp",), exact_margin=exact_margin)  # fmt: skip
                 assert outcome.verdict is verdict, (kind, seed, share, solves, outcome)
                 if exact_margin:

@@ -15,7 +15,7 @@ import numpy as np
 
 from ...encoding import MixedIntegerProgram
 from ...solvers import SolveOptions, SolveResult, SolverStatus, get_solver
-from ...solvers.lp_tree import LpTree, TreeResult
+from ...solvers.lp_tree import Inspect, LpTree, TreeResult
 from ...solvers.row_tree import RowTree
 from ..state import SearchState
 
@@ -73,6 +73,7 @@ def by_tree(
     threshold: float = -math.inf,
     raised: Callable[[float], None] | None = None,
     share: float = _TREE_SHARE,
+    inspect: Inspect | None = None,
 ) -> TreeResult:
     """What our own tree proves; a point at or below `threshold` ends it, since nothing is left to be shown then.
 
@@ -84,7 +85,7 @@ def by_tree(
         return program.objective(point) <= threshold or state.done
 
     seconds = share * max(deadline - state.elapsed, 0.01)
-    tree = LpTree(program).minimum(seconds, target, visit=stop, raised=raised)
+    tree = LpTree(program).minimum(seconds, target, visit=stop, raised=raised, inspect=inspect)
     state.count("tree_nodes", tree.nodes)
     if math.isfinite(tree.bound) or tree.finished:
         _rests(state, "lp tree")

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from ...query import Objective
 from ...solvers import SolveResult, SolverStatus
 from ...solvers.safe_dual import safe_optimum
@@ -20,11 +18,10 @@ from ..state import SearchState
 from .confirm import SOLVER_SHARE, at_least, by_rows, by_tree, is_infeasible, next_whole, nothing_at_most
 from .euclidean import solve_euclidean
 from .root_cuts import strengthened
-from .target import Target, run_solver, run_tree
+from .target import Target, run_solver, trusted
 
 _ATTACK_SHARE = 0.2  # of the time left, at most, for a first witness where there is none
 _TIGHTENING_SHARE = 0.2  # of the time left, at most, for bounds from solves, and for a relaxation
-_TRIAL_SHARE = 0.02  # likewise, for our own tree before anything is tightened
 _CUT_SHARE = 0.1  # of the time left, at most, for cuts at the root
 
 
@@ -36,8 +33,7 @@ class Milp:
 
     def run(self, state: SearchState, deadline: float) -> None:
         """Relax all targets, then solve one after another, lowest relaxation first; or all of a disjunct in one program."""
-        if any("is not trusted" in note for note in state.network.notes):
-            state.notes.append("the MILP engine is not trusted on weights of this range")
+        if not trusted(state):
             return
         if math.isinf(state.upper) and state.query.objective is not Objective.FEASIBILITY:
             from ..falsify import Falsify
@@ -65,8 +61,6 @@ class Milp:
             return
         if target.refresh() and self._relaxed(state, target, "lp", deadline):  # the ball has become smaller since
             return
-        if state.settings.milp.trial and self._tried(state, target, deadline):
-            return
         if state.settings.milp.tighten != "none":
             target.tighten(_TIGHTENING_SHARE * max(deadline - state.elapsed, 0.0))
             if self._relaxed(state, target, "tightened", deadline):
@@ -87,21 +81,6 @@ class Milp:
             self._confirm(state, target, result, deadline)
         if target.lower > before:
             target.confirmed(index, target.lower)
-
-    def _tried(self, state: SearchState, target: Target, deadline: float) -> bool:
-        """A moment of our own tree over the program as it is: what is easy needs no more; whether nothing is left."""
-        until = state.elapsed + _TRIAL_SHARE * max(deadline - state.elapsed, 0.0)
-        if state.query.objective is Objective.FEASIBILITY:
-            deepest, above = target.encode(Objective.MAX_MARGIN), float(np.nextafter(0.0, math.inf))
-            if run_tree(state, target, deepest, above, until, self.name, threshold=0.0).bound >= above:
-                target.exclude(self.name)
-        else:
-            bound = run_tree(state, target, target.program, state.goal, until, self.name).bound
-            if bound == math.inf:
-                target.exclude(self.name)
-            else:
-                target.prove(next_whole(bound) if target.counts else bound, self.name)
-        return state.done or not target.open
 
     def _confirm(self, state: SearchState, target: Target, result: SolveResult, deadline: float) -> None:
         """Prove again what the solver claims."""

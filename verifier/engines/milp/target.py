@@ -15,7 +15,7 @@ from ...mip_record import MipRecord
 from ...norms import UnitBall
 from ...query import Objective
 from ...solvers import Progress, SolveOptions, SolveResult, SolverStatus, convex_solver, get_solver
-from ...solvers.lp_tree import TreeResult
+from ...solvers.lp_tree import Inspect, TreeResult
 from ...specification import Region
 from ...tightening import tighten
 from ..polish import cell_program, deepen, polish
@@ -215,6 +215,15 @@ class Target:
         self.state.mips[index] = replace(record, proved=max(record.proved, value))
 
 
+def trusted(state: SearchState) -> bool:
+    """Whether programs of the network's weights are solved in floating point; a note says so where they are not."""
+    if any("is not trusted" in note for note in state.network.notes):
+        note = "the MILP engine is not trusted on weights of this range"
+        state.notes += [] if note in state.notes else [note]
+        return False
+    return True
+
+
 def start_of(state: SearchState, program: MixedIntegerProgram) -> np.ndarray | None:
     """The best witness as a point of a program, (columns,); None where there is none, or it is no point of this one."""
     if state.witness is None:
@@ -277,6 +286,8 @@ def run_tree(
     name: str,
     value: Callable[[float], float] = float,
     threshold: float = -math.inf,
+    inspect: Inspect | None = None,
+    asked: bool = True,
 ) -> TreeResult:
     """Our own tree over a program, recorded like a solver; its points are offered, what it proves of distances counts at once.
 
@@ -289,6 +300,8 @@ def run_tree(
         name: of the engine.
         value: from the program's objective to the query's values.
         threshold: a point with an objective no higher ends it.
+        inspect: as in `LpTree.minimum`.
+        asked: whether the program's objective is the query's; else the bracket's own sides are recorded.
     """
     began, visit = state.elapsed, target.visitor(program, name)
     trace: list[tuple[float, float, float]] = []
@@ -299,21 +312,26 @@ def run_tree(
         visit(point)
 
     def raised(objective: float) -> None:
+        if not asked:
+            trace.append((state.elapsed - began, state.upper, target.lower))
+            return
         trace.append((state.elapsed - began, best[0], value(objective)))
         if state.is_min_distortion and not target.counts:
             target.prove(value(objective) * (1 - ROUNDING), name)
 
-    tree = by_tree(state, program, aim, deadline, seen, threshold, raised, share=1.0)
+    tree = by_tree(state, program, aim, deadline, seen, threshold, raised, 1.0, inspect)
     status = SolverStatus.LIMIT if tree.point is None else SolverStatus.LIMIT_WITH_INCUMBENT
     if tree.bound == math.inf:
         status = SolverStatus.INFEASIBLE
     elif tree.finished or tree.bound >= aim:  # nothing is better than the best point known, this tree's or another's
         status = SolverStatus.OPTIMAL
     proved = value(tree.bound)
+    if not asked:
+        proved = target.reach if tree.bound >= aim else target.lower
     result = SolveResult(
         status,
         tree.point,
-        value(tree.objective),
+        value(tree.objective) if asked else state.upper,
         proved,
         state.elapsed - began,
         nodes=tree.nodes,

@@ -18,6 +18,7 @@ import torch
 from ....bounds.alpha_crown import AlphaCrown
 from ....parallel.fork import Team, helpers_for
 from ....query import Objective
+from ...course import Course
 from ...polish import polish
 from ...state import ABOVE_ZERO
 from .bounds import DomainBounds
@@ -41,7 +42,7 @@ class ReluSearch:
         strong_branching_candidates: pairs (most splits so far, ReLUs that are tried out at each), `STRONG` or none.
         closed: when set to a list, every domain that needs no more work is written down here, with its subproblem's number.
         tree: what is open, and what was proved.
-        lower_bound_history: seconds searched and the lowest open value, round by round.
+        course: seconds searched and the lowest open value, round by round.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class ReluSearch:
         self.leaves = {key: LeafSolver(each) for key, each in states.items()}
         self.nodes = [0] * len(roots)
         self.splits = 0
-        self.lower_bound_history: list[tuple[float, float]] = []
+        self.course = Course()
         self._spent = 0.0
         self.batch = int(min(1024, max(8, 400_000 // max(self.bounds.columns.count, 1))))
 
@@ -97,12 +98,7 @@ class ReluSearch:
 
         Infinity where it does not rise, or where nothing is open.
         """
-        if not self.tree.heap or len(self.lower_bound_history) < 2:
-            return math.inf
-        now, value = self.lower_bound_history[-1]
-        before, lowest = next(point for point in self.lower_bound_history if point[0] >= now / 4)  # it has plateaus
-        rise = (value - lowest) / (now - before) if now > before else 0.0
-        return (max(self.state.goal, self.bounds.threshold) - value) / rise if rise > 0 else math.inf
+        return self.course.remaining(max(self.state.goal, self.bounds.threshold)) if self.tree.heap else math.inf
 
     def _run(self, deadline: float, began: float) -> None:
         state = self.state
@@ -121,7 +117,7 @@ class ReluSearch:
             self._abandon()
             self.tree.report(self.name)
             if self.tree.heap:
-                self.lower_bound_history.append((state.elapsed - began, self.tree.heap[0][0]))
+                self.course.record(state.elapsed - began, self.tree.heap[0][0])
             self.bounds.refresh()
         if not self.tree.heap:
             self.tree.report(self.name)

@@ -1,0 +1,182 @@
+"""Engine `lp-split`: our own branch and bound over a target's program, by LPs that are proved one by one.
+
+Where few ReLUs are unstable nothing else comes near it: once the stable ones are substituted a node is an LP of a few hundred rows that
+starts from the last one's basis, exact where bound propagation has to ascend, and its multipliers are the proof (`solvers.lp_tree`).
+
+What is searched is always the most unsafe point of a region. For distances that region is the ball of the best witness: a tree
+without an unsafe point proves the distance, an unsafe point makes the ball smaller and the tree is begun anew. Points come from
+relaxations: their inputs are inputs of the network, whose cells `Cells.descend` walks down.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from ...query import Objective
+from ...specification import Region
+from ..cells import CellPoint, Cells
+from ..course import Course
+from ..polish import polish
+from ..state import SearchState, Subproblem
+from .target import Target, run_tree, trusted
+
+_MOST_UNSTABLE = 400  # ReLUs in a region: LPs grow, and so do trees
+_TRIAL, _TRIAL_SHARE = 2.0, 0.1  # seconds, or share of the time left, until a tree that does not rise is given up
+_PATIENCE = 2.0  # a tree goes on where it needs at most so many times the time left
+_WHOLE_SHARE = 0.7  # of the time left, for the ball of the best witness; the rest for smaller ones
+_BOLDER = 4.0  # factor of steps inwards
+_HARDLY = 10.0  # gaps that a witness is better by, at least, where no step inwards is due
+_NARROW = 0.01  # relative width at which the search for a provable ball ends
+_DESCENTS = 0.3  # of the seconds of a tree, at most, for walks over cells
+_STEPS = 30  # of a walk
+
+
+class LpSplit:
+    """Complete for boxes and for balls of norms inf and 1."""
+
+    name = "lp-split"
+    fraction = 0.5
+
+    def run(self, state: SearchState, deadline: float) -> None:
+        """Subproblem by subproblem, the lowest first; each has twice its share of the time."""
+        if state.is_l0 or not trusted(state):
+            return
+        for disjunct in state.excluded.disjuncts:
+            open_ = [subproblem for subproblem in state.open_subproblems if subproblem.disjunct is disjunct]
+            for position, subproblem in enumerate(sorted(open_, key=lambda each: each.lower)):
+                if state.done or state.elapsed >= deadline:
+                    return
+                if state.is_open(subproblem):
+                    share = min(1.0, 2 / (len(open_) - position))
+                    self._settle(state, subproblem, state.elapsed + share * (deadline - state.elapsed))
+
+    def _settle(self, state: SearchState, subproblem: Subproblem, deadline: float) -> None:
+        if not state.is_min_distortion:
+            self._search(state, subproblem, deadline)
+            return
+        if not self._close_in(state, subproblem, state.elapsed + _WHOLE_SHARE * (deadline - state.elapsed)):
+            self._approach(state, subproblem, deadline)
+
+    def _close_in(self, state: SearchState, subproblem: Subproblem, deadline: float) -> bool:
+        """Balls of better and better witnesses, until the last one holds none; whether that is proved.
+
+        A witness that is hardly better is followed by bolder and bolder steps inwards, or brackets would close one gap a tree.
+        """
+        step = 0.0
+        while state.is_open(subproblem) and state.elapsed < deadline:
+            before = state.upper
+            with self._within(state, max(before * (1 - step), (subproblem.lower + before) / 2) if step else math.inf):
+                self._search(state, subproblem, deadline)
+                proved = not state.is_open(subproblem)
+            if state.upper < before:
+                assert state.witness is not None
+                polish(state, state.witness, subproblem, self.name, steps=_STEPS)
+                hardly = state.upper > before * (1 - _HARDLY * state.settings.gap)
+                step = max(_BOLDER * step, 2 * state.settings.gap) if hardly else 0.0
+            elif proved:
+                step /= _BOLDER**2
+            else:
+                return False
+        return not state.is_open(subproblem)
+
+    def _approach(self, state: SearchState, subproblem: Subproblem, deadline: float) -> None:
+        """Raise the lower side over smaller balls where the whole one is too hard: bisect what may be provable."""
+        ceiling = state.goal
+        while math.isfinite(ceiling) and state.elapsed < deadline:
+            low, ceiling = subproblem.lower, min(ceiling, state.goal)
+            if ceiling - low <= _NARROW * ceiling:
+                return
+            with self._within(state, (low + ceiling) / 2):
+                self._search(state, subproblem, state.elapsed + 0.5 * (deadline - state.elapsed))
+                if state.is_open(subproblem):
+                    ceiling = state.search_radius
+
+    @staticmethod
+    @contextmanager
+    def _within(state: SearchState, radius: float) -> Iterator[None]:
+        """Only inputs up to a radius are of interest meanwhile."""
+        state.search_radius = radius
+        try:
+            yield
+        finally:
+            state.search_radius = math.inf
+
+    def _search(self, state: SearchState, subproblem: Subproblem, deadline: float) -> None:
+        """One tree over the search region: it ends with a proof, with a better witness, or where it does not arrive."""
+        target = Target(state, [subproblem])
+        if target.euclidean or target.bounds.unstable_count(state.network) > _MOST_UNSTABLE:
+            return
+        program = target.encode(Objective.MAX_MARGIN)
+        margin = state.query.objective is Objective.MAX_MARGIN
+        aim = state.goal if margin else float(np.nextafter(0.0, math.inf))
+        inspector = _Inspector(state, subproblem, target, aim, deadline, self.name)
+        inputs = program.columns.inputs
+        tree = run_tree(
+            state,
+            target,
+            program,
+            aim,
+            deadline,
+            self.name,
+            threshold=-math.inf if margin else 0.0,
+            inspect=lambda point, bound: inspector(point[inputs], bound),
+            asked=not state.is_min_distortion,
+        )
+        if margin:
+            target.prove(tree.bound, self.name)
+        elif tree.bound >= aim:
+            target.exclude(self.name)
+
+
+class _Inspector:
+    """Looks at the inputs of relaxations: for witnesses, and for whether the tree will arrive."""
+
+    def __init__(
+        self, state: SearchState, subproblem: Subproblem, target: Target, aim: float, deadline: float, name: str
+    ) -> None:
+        self.state, self.subproblem, self.name = state, subproblem, name
+        self.aim, self.deadline = aim, deadline
+        self.began, self.spent = state.elapsed, 0.0
+        self.trial = self.began + max(_TRIAL, _TRIAL_SHARE * (deadline - self.began))
+        self.region: Region = target.region
+        self.cells = None
+        if not state.network.has_max:
+            self.cells = Cells(state.network, target.bounds, self.region, subproblem.polytope)
+        self.best = math.inf
+        self.course = Course()
+
+    def __call__(self, x: np.ndarray, bound: float) -> bool:
+        """Whether the tree is to end; `bound` is what it has proved so far."""
+        now = self.state.elapsed
+        if math.isfinite(bound):
+            self.course.record(now - self.began, bound)
+        if self._found(x):
+            return True
+        late = now > self.trial and self.course.remaining(self.aim) > _PATIENCE * (self.deadline - now)
+        return late or self.state.done
+
+    def _found(self, x: np.ndarray) -> bool:
+        """Whether an input (n,), or what lies below it, settles the query or is a nearer witness than the best one so far."""
+        if self.cells is None or self.spent > _DESCENTS * (self.state.elapsed - self.began) + 0.1:
+            return False
+        began, before = self.state.elapsed, self.state.upper
+        pattern, violation = self.cells.look(np.clip(x, self.region.lower, self.region.upper))
+        if violation < self.best:
+            self.best = violation
+            found = self.cells.best(pattern, Objective.MAX_MARGIN)
+            if found is not None:
+                found = self.cells.descend(found, Objective.MAX_MARGIN, enough=self._enough, steps=_STEPS)
+                self.best = min(self.best, found.value)
+                self.state.add_counterexample(found.point, self.name, self.subproblem.disjunct)
+        self.spent += self.state.elapsed - began
+        return self.state.done or (self.state.is_min_distortion and self.state.upper < before)
+
+    def _enough(self, found: CellPoint) -> bool:
+        """Whether a point is so unsafe that the executor's arithmetic will agree; margins have no such end."""
+        if self.state.query.objective is Objective.MAX_MARGIN:
+            return self.state.elapsed >= self.deadline
+        return found.value < -1e-5 or self.state.elapsed >= self.deadline
