@@ -15,6 +15,7 @@ import numpy as np
 
 from ..encoding import MixedIntegerProgram
 from .protocol import Progress, SolveOptions, SolveResult, SolverStatus
+from .sane import least_objective
 
 _STATUS = {
     highspy.HighsModelStatus.kOptimal: SolverStatus.OPTIMAL,
@@ -33,7 +34,14 @@ class Highs:
     """The default solver."""
 
     name = "highs"
-    features = frozenset({"lp", "milp", "qp"})
+    features = frozenset({"lp", "milp", "qp", "start", "stream", "nodes", "bound"})
+    through = "highspy"
+    install = "comes with advverify"
+    isolated = False
+
+    def version(self) -> str:
+        """HiGHS's version."""
+        return str(highspy.Highs().version())
 
     def solve(self, program: MixedIntegerProgram, options: SolveOptions) -> SolveResult:
         """Solve in a worker thread, so that Ctrl-C reaches Python at once and stops HiGHS through its callback."""
@@ -218,6 +226,8 @@ def _result(
     trace: tuple[tuple[float, float, float], ...],
 ) -> SolveResult:
     status = _STATUS.get(solver.getModelStatus(), SolverStatus.ERROR)
+    if solver.getModelStatus() == highspy.HighsModelStatus.kUnboundedOrInfeasible:  # columns' bounds may say which
+        status = SolverStatus.INFEASIBLE if np.isfinite(least_objective(program)) else SolverStatus.LIMIT
     info = solver.getInfo()
     point, objective = None, float("inf")
     if info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible:
