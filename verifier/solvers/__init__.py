@@ -32,6 +32,7 @@ __all__ = [
     "SolveResult",
     "Solver",
     "SolverStatus",
+    "adapter",
     "convex_solver",
     "get_solver",
 ]
@@ -43,14 +44,24 @@ def get_solver(name: str) -> Solver:
     Raises:
         SolverUnavailable: there is no such solver, or it is not installed.
     """
-    if name not in SOLVERS:
-        raise SolverUnavailable(f"unknown solver '{name}': choose {', '.join(SOLVERS)}")
     from .guarded import Guarded
 
-    module, attribute = SOLVERS[name].split(":")
-    solver: Solver = getattr(import_module(f".{module}", __package__), attribute)()
+    solver = adapter(name)
     solver.version()  # raises where it is not installed
     return Guarded(solver)
+
+
+def adapter(name: str) -> Solver:
+    """What reaches the solver called `name`, whether it is installed or not, and without a guard.
+
+    Raises:
+        SolverUnavailable: there is no such solver.
+    """
+    if name not in SOLVERS:
+        raise SolverUnavailable(f"unknown solver '{name}': choose {', '.join(SOLVERS)}")
+    module, attribute = SOLVERS[name].split(":")
+    solver: Solver = getattr(import_module(f".{module}", __package__), attribute)()
+    return solver
 
 
 def convex_solver(program: MixedIntegerProgram) -> Solver:

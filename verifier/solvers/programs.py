@@ -28,7 +28,7 @@ class Cbc(ThroughPulp):
     name = "cbc"
     features = _LINEAR | {"start", "nodes", "bound"}
     through = "PuLP, program cbc"
-    install = "PuLP brings it on most platforms"
+    install = "install CBC, with cbc on the path"
     command = "COIN_CMD"
 
     def version(self) -> str:
@@ -93,7 +93,7 @@ class Glpk(ThroughPulp):
     name = "glpk"
     features = _LINEAR | {"bound"}
     through = "PuLP, program glpsol"
-    install = "install GLPK so that glpsol is on the path"
+    install = "install GLPK, with glpsol on the path"
     command = "GLPK_CMD"
 
     def version(self) -> str:
