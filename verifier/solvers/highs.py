@@ -55,8 +55,9 @@ class Highs:
             solver.setSolution(start)
         stop = threading.Event()
         trace: list[tuple[float, float, float]] = []
+        errors: list[BaseException] = []
         if program.binaries:
-            _watch(solver, options, stop, started, trace)
+            _watch(solver, options, stop, started, trace, errors)
             worker = threading.Thread(target=solver.run, daemon=True)
             worker.start()
             try:
@@ -66,6 +67,8 @@ class Highs:
                 stop.set()
                 worker.join()
                 raise
+            if errors:
+                raise errors[0]
         else:
             solver.run()
         return _result(solver, program, options, time.perf_counter() - started, tuple(trace))
@@ -192,8 +195,12 @@ def _watch(
     stop: threading.Event,
     started: float,
     trace: list[tuple[float, float, float]],
+    errors: list[BaseException],
 ) -> None:
-    """Report incumbents and bounds, write down where they moved, and carry the wish to stop into HiGHS."""
+    """Report incumbents and bounds, write down where they moved, and carry the wish to stop into HiGHS.
+
+    An error of the caller's progress stops it, and is kept for the thread that waits.
+    """
     kinds = highspy.cb.HighsCallbackType
 
     def callback(kind: object, message: str, out: object, into: object, user: object) -> None:
@@ -206,7 +213,11 @@ def _watch(
             incumbent = None
             if kind == kinds.kCallbackMipImprovingSolution:
                 incumbent = np.array(out.mip_solution, dtype=np.float64)  # type: ignore[attr-defined]
-            wanted = options.progress(Progress(seconds, primal, dual, incumbent))
+            try:
+                wanted = options.progress(Progress(seconds, primal, dual, incumbent))
+            except BaseException as error:
+                errors.append(error)
+                wanted = True
         if wanted:
             stop.set()
             if kind == kinds.kCallbackMipInterrupt:

@@ -127,6 +127,7 @@ class Xpress(ThroughPulp):
     def _own(self, options: SolveOptions) -> dict[str, Any]:
         return {
             "mipabsstop": options.absolute_gap,
+            "mipaddcutoff": -options.absolute_gap,  # by which a point has to be better; its bound is lower by as much
             "threads": options.threads,
             "randomseed": options.seed,
             "presolve": int(options.presolve),

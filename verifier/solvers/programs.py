@@ -118,7 +118,7 @@ class Glpk(ThroughPulp):
         self, problem: Any, command: Any, variables: list[Any], mip: bool, log: str, options: SolveOptions
     ) -> Evidence:
         """From the log: its last verdict, and its last line about the tree, whose bound has nine digits."""
-        verdicts = re.findall(r"^(.* SOLUTION(?: FOUND)?|.*SEARCH TERMINATED)$", log, re.M)
+        verdicts = re.findall(r"^(.* SOLUTION(?: FOUND)?(?: BY MIP PREPROCESSOR)?|.*SEARCH TERMINATED)$", log, re.M)
         last = verdicts[-1] if verdicts else ""
         wanted = "INTEGER OPTIMAL SOLUTION FOUND" if mip else "OPTIMAL LP SOLUTION FOUND"
         bounds = re.findall(r"^\+.*>= +(\S+) +(?:<?[\d.]+%)? *\(\d+; \d+\)", log, re.M)
@@ -126,7 +126,7 @@ class Glpk(ThroughPulp):
         dual = -math.inf
         if bounds and re.fullmatch(r"[-+\d.]+e[-+\d]+", bounds[-1]):
             dual = float(bounds[-1]) - 1e-8 * (1 + abs(float(bounds[-1])))
-        if last == wanted:
+        if last.startswith(wanted):
             return Evidence(SolverStatus.OPTIMAL, values_of(variables))
         if re.search(r"NO (INTEGER |PRIMAL |)FEASIBLE SOLUTION", last):
             return Evidence(SolverStatus.INFEASIBLE)

@@ -67,6 +67,10 @@ def to_pulp(program: MixedIntegerProgram, name: str = "advverify") -> tuple[Any,
             problem += pulp.LpConstraint(expression, pulp.LpConstraintLE, f"r{i}u", float(high))
         if np.isfinite(low):
             problem += pulp.LpConstraint(expression.copy(), pulp.LpConstraintGE, f"r{i}l", float(low))
+    if problem.numConstraints() == 0:  # a file without rows is read by hardly any solver
+        low = float(program.col_lower[0])
+        expression = pulp.LpAffineExpression([(variables[0], 1.0)])
+        problem += pulp.LpConstraint(expression, pulp.LpConstraintGE, "none", max(low, -1e20))
     return problem, variables
 
 

@@ -144,6 +144,12 @@ def test_optimum(solver: Solver) -> None:
         assert result.nodes is not None or "nodes" not in solver.features
 
 
+def test_no_rows(solver: Solver) -> None:
+    given = knapsack()
+    result = solver.solve(given.with_only(np.zeros(0, dtype=np.int64)), SECONDS)
+    assert result.status is SolverStatus.OPTIMAL and result.objective == pytest.approx(-120.0)
+
+
 def test_linear_programs(solver: Solver) -> None:
     relaxed = replace(knapsack().relaxed(), cost=np.array([-5.0, -4.5, -3.0]))
     ours, theirs = Highs().solve(relaxed, SECONDS), solver.solve(relaxed, SECONDS)
@@ -177,14 +183,14 @@ def test_no_time_at_all_is_a_limit(solver: Solver) -> None:
 
 def test_a_limit_is_no_verdict(solver: Solver) -> None:
     """PuLP calls this optimal, or infeasible, of some solvers."""
-    known = Highs().solve(hard(), SolveOptions(time_limit=1.0)).objective
-    result = solver.solve(hard(), SolveOptions(time_limit=1.0))
+    known = Highs().solve(hard(), SolveOptions(time_limit=0.6)).objective
+    result = solver.solve(hard(), SolveOptions(time_limit=0.6))
     assert result.status is SolverStatus.LIMIT_WITH_INCUMBENT and not result.note, result
     assert result.point is not None and hard().violation(result.point) <= 1e-6
     assert result.dual_bound <= min(known, result.objective)
     assert np.isfinite(result.dual_bound) == ("bound" in solver.features)
     narrow = replace(hard(), row_lower=hard().row_upper)  # nobody finds a point, or shows that there is none
-    result = solver.solve(narrow, SolveOptions(time_limit=1.0))
+    result = solver.solve(narrow, SolveOptions(time_limit=0.6))
     assert result.status is SolverStatus.LIMIT and result.point is None, result
 
 
@@ -204,10 +210,10 @@ def test_kinds_that_it_does_not_take_are_refused(solver: Solver) -> None:
 
 def test_it_begins_at_the_start(solver: Solver) -> None:
     """A start that is hard to find is never lost, not even in no time; one that is no point harms nothing."""
-    best = Highs().solve(hard(), SolveOptions(time_limit=1.0))
+    best = Highs().solve(hard(), SolveOptions(time_limit=0.6))
     assert best.point is not None
     start = np.round(best.point)
-    result = solver.solve(hard(), SolveOptions(time_limit=1.0, start=start))
+    result = solver.solve(hard(), SolveOptions(time_limit=0.6, start=start))
     assert result.status is SolverStatus.LIMIT_WITH_INCUMBENT, result
     if "start" in solver.features:
         assert result.objective <= hard().objective(start) + 1e-6
@@ -232,7 +238,7 @@ def test_stream_and_trace(solver: Solver) -> None:
         events.append(event)
         return False
 
-    result = solver.solve(hard(), SolveOptions(time_limit=1.0, progress=progress))
+    result = solver.solve(hard(), SolveOptions(time_limit=0.6, progress=progress))
     for steps in (result.trace, [(event.seconds, event.primal, event.dual) for event in events]):
         for before, after in itertools.pairwise(steps):
             assert after[0] >= before[0] and after[1] <= before[1] + 1e-9 and after[2] >= before[2] - 1e-9
@@ -272,7 +278,7 @@ def test_ctrl_c(solver: Solver) -> None:
     assert solver.solve(knapsack(), SECONDS).status is SolverStatus.OPTIMAL
 
 
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 100_000))
 def test_no_bound_is_above_the_truth(solver: Solver, seed: int) -> None:
     given = random_program(seed)
@@ -328,7 +334,7 @@ def test_parameters_name_the_limits() -> None:
         said = repr(solver.parameters(options, 41.5, True, Path("log")))
         assert ("41.5" in said or "42" in said) and "0.0125" in said, solver.name
         assert "11" in said or "12" in said or solver.name == "copt", solver.name
-        assert "3" in said, solver.name
+        assert "3" in said.replace("12", "").replace("0.0125", "") or solver.name == "glpk", solver.name
 
 
 @pytest.mark.parametrize("status", list(SolverStatus))
@@ -360,6 +366,7 @@ def test_a_status_alone_is_no_verdict(status: SolverStatus) -> None:
         ("glpk", "OPTIMAL LP SOLUTION FOUND\nTIME LIMIT EXCEEDED; SEARCH TERMINATED\n", SolverStatus.LIMIT),
         ("glpk", "OPTIMAL LP SOLUTION FOUND\n", SolverStatus.LIMIT),  # that of the relaxation
         ("glpk", "OPTIMAL LP SOLUTION FOUND\nINTEGER OPTIMAL SOLUTION FOUND\n", SolverStatus.OPTIMAL),
+        ("glpk", "INTEGER OPTIMAL SOLUTION FOUND BY MIP PREPROCESSOR\n", SolverStatus.OPTIMAL),
         ("glpk", "PROBLEM HAS NO INTEGER FEASIBLE SOLUTION\n", SolverStatus.INFEASIBLE),
         ("glpk", "", SolverStatus.LIMIT),
     ],

@@ -65,7 +65,8 @@ class Milp:
             return
         if target.refresh() and self._relaxed(state, target, "lp", deadline):  # the ball has become smaller since
             return
-        if state.settings.milp.trial and self._tried(state, target, deadline):
+        moment = _TRIAL_SHARE * max(deadline - state.elapsed, 0.0)
+        if state.settings.milp.trial and self._searched(state, target, state.elapsed + moment):
             return
         if state.settings.milp.tighten != "none":
             target.tighten(_TIGHTENING_SHARE * max(deadline - state.elapsed, 0.0))
@@ -82,15 +83,18 @@ class Milp:
         state.statistics["binaries"] = max(int(state.statistics.get("binaries", 0)), program.binaries)
         until = state.elapsed + SOLVER_SHARE * max(deadline - state.elapsed, 0.0)
         result, index = run_solver(state, target, program, until, self.name)
+        if state.done:
+            return
+        if result.status is SolverStatus.ERROR:  # no solver is left: our own tree is
+            self._searched(state, target, deadline)
+            return
         before = target.lower
-        if not state.done:
-            self._confirm(state, target, result, deadline)
+        self._confirm(state, target, result, deadline)
         if target.lower > before:
             target.confirmed(index, target.lower)
 
-    def _tried(self, state: SearchState, target: Target, deadline: float) -> bool:
-        """A moment of our own tree over the program as it is: what is easy needs no more; whether nothing is left."""
-        until = state.elapsed + _TRIAL_SHARE * max(deadline - state.elapsed, 0.0)
+    def _searched(self, state: SearchState, target: Target, until: float) -> bool:
+        """Our own tree over the program as it is; whether nothing is left."""
         if state.query.objective is Objective.FEASIBILITY:
             deepest, above = target.encode(Objective.MAX_MARGIN), float(np.nextafter(0.0, math.inf))
             if run_tree(state, target, deepest, above, until, self.name, threshold=0.0).bound >= above:

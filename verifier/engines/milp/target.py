@@ -206,6 +206,7 @@ class Target:
                 iterations=result.iterations,
                 root=root,
                 trace=result.trace,
+                note=result.note,
             )
         )
 
