@@ -31,6 +31,7 @@ COMMANDS = {
     "check": (_COMMANDS + "check", "Is a proof valid for a model?"),
     "info": (_COMMANDS + "info", "Layers, ReLUs and data card of a network."),
     "export-mip": (_COMMANDS + "export_mip", "Write a query as an .mps or .lp file."),
+    "solvers": (_COMMANDS + "solvers", "Which MIP solvers are there, and what each can do."),
     "capabilities": (_COMMANDS + "capabilities", "What verify supports, for tools."),
 }
 

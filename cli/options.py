@@ -102,7 +102,10 @@ def search_options(timeout: float) -> Callable[[F], F]:
             "--engines", default="", help="Comma-separated engines to use, or the profile mip [default: all]."
         ),
         click.option(
-            "--solver", default="highs", show_default=True, help="Solver of the MILP engine: highs, scip, cbc."
+            "--solver",
+            default="highs",
+            show_default=True,
+            help="Solver of the MILP engine; `advverify solvers` lists them.",
         ),
         formulation_options(),
         tighten_option("lp"),

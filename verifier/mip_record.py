@@ -38,6 +38,7 @@ class MipRecord:
         root: lower bounds by step, in order: "lp" (first relaxation), "tightened" (relaxation after bounds from solves), "cuts"
             (after rows at the root), "solver" (the solver's own root, where it says).
         trace: (seconds since the start of the solve, primal, dual), as the solver reported them.
+        note: what was wrong where the solver failed.
     """
 
     target: str
@@ -59,6 +60,7 @@ class MipRecord:
     iterations: int | None = None
     root: Mapping[str, float] = field(default_factory=dict)
     trace: tuple[Point, ...] = ()
+    note: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON; infinities stay what they are, the writer makes them null."""

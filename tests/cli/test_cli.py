@@ -73,6 +73,23 @@ def test_verify_both_conventions(tmp_path: Path) -> None:
     assert standard.stdout.splitlines()[0] == "sat" and (tmp_path / "a" / "assignments.txt").is_file()
 
 
+def test_solvers() -> None:
+    """What is listed as working solves; what is not there says how to get it."""
+    listed = json.loads(run("solvers", "--json").stdout)
+    found = {entry["name"]: entry for entry in listed["solvers"]}
+    assert found["highs"]["works"] and "milp" in found["highs"]["features"] and found["highs"]["version"]
+    assert all(set(entry["features"]) <= set(listed["features"]) for entry in found.values())
+    for entry in found.values():
+        assert entry["works"] == (not entry["note"]) and (
+            entry["version"] is not None or "not installed" in entry["note"]
+        )
+    table = run("solvers").stdout
+    assert all(name in table for name in found)
+    missing = run("certify", "zoo:digits-mlp", "--eps", "0.1", "--solver", "nobody")
+    assert missing.returncode == 2 and missing.stderr.count("\n") == 1 and "choose highs, scip" in missing.stderr
+    assert run("solvers", "--wrong").returncode == 2
+
+
 def test_info_export_capabilities(tmp_path: Path) -> None:
     assert "64 ReLUs" in run("info", "zoo:digits-mlp").stdout
     for suffix, norm in ((".mps", "inf"), (".lp", "1"), (".lp", "2")):

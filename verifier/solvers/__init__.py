@@ -1,7 +1,7 @@
 """Back ends that solve a `MixedIntegerProgram`: one file each, one line in `SOLVERS`.
 
-HiGHS is the default, Clarabel solves its convex QPs; PuLP reaches other MILP solvers and writes files; CVXPY is the
-independent reference.
+HiGHS is the default, Clarabel solves its convex QPs, SCIP has the most features; PuLP and CVXPY reach all others. What
+`get_solver` gives stands behind a guard (`guarded`), so that no crash or nonsense of a solver is more than its own failure.
 """
 
 from __future__ import annotations
@@ -10,31 +10,52 @@ from importlib import import_module
 
 from ..encoding import MixedIntegerProgram
 from ..errors import SolverUnavailable
-from .protocol import Progress, SolveOptions, Solver, SolveResult, SolverStatus
+from .protocol import FEATURES, Progress, SolveOptions, Solver, SolveResult, SolverStatus
 
 SOLVERS = {
     "highs": "highs:Highs",
-    "scip": "cvxpy:Scip",
-    "cbc": "pulp:Cbc",
+    "scip": "scip:Scip",
+    "cbc": "programs:Cbc",
+    "glpk": "programs:Glpk",
+    "gurobi": "packages:Gurobi",
+    "cplex": "packages:Cplex",
+    "xpress": "packages:Xpress",
+    "copt": "packages:Copt",
+    "mosek": "packages:Mosek",
 }
 
 __all__ = [
+    "FEATURES",
     "SOLVERS",
     "Progress",
     "SolveOptions",
     "SolveResult",
     "Solver",
     "SolverStatus",
+    "adapter",
     "convex_solver",
     "get_solver",
 ]
 
 
 def get_solver(name: str) -> Solver:
-    """The solver called `name`.
+    """The solver called `name`, behind its guard.
 
     Raises:
         SolverUnavailable: there is no such solver, or it is not installed.
+    """
+    from .guarded import Guarded
+
+    solver = adapter(name)
+    solver.version()  # raises where it is not installed
+    return Guarded(solver)
+
+
+def adapter(name: str) -> Solver:
+    """What reaches the solver called `name`, whether it is installed or not, and without a guard.
+
+    Raises:
+        SolverUnavailable: there is no such solver.
     """
     if name not in SOLVERS:
         raise SolverUnavailable(f"unknown solver '{name}': choose {', '.join(SOLVERS)}")

@@ -34,6 +34,13 @@ class Clarabel:
 
     name = "clarabel"
     features = frozenset({"lp", "qp"})
+    through = "clarabel"
+    install = "comes with advverify"
+    isolated = False
+
+    def version(self) -> str:
+        """Clarabel's version."""
+        return str(clarabel.__version__)
 
     def solve(self, program: MixedIntegerProgram, options: SolveOptions) -> SolveResult:
         """Solve; the dual bound is the dual objective, which holds within the tolerance.

@@ -1,21 +1,27 @@
-"""CVXPY: the reference back end, and MIQP through SCIP."""
+"""CVXPY: quadratic objectives for solvers that PuLP has none for, and an independent reference."""
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
+from collections.abc import Callable
 from typing import Any
 
-import cvxpy as cp
 import numpy as np
 
 from ..encoding import MixedIntegerProgram
-from ..errors import SolverUnavailable
 from .protocol import SolveOptions, SolveResult, SolverStatus
+from .sane import relative_violation
+
+_HOLDS = 1e-6  # relative violation of an optimal point
+_LATE = 0.95  # of the time limit: what ends later was stopped by it, whatever it is called
 
 
-def to_cvxpy(program: MixedIntegerProgram) -> tuple[cp.Problem, cp.Variable]:
+def to_cvxpy(program: MixedIntegerProgram) -> tuple[Any, Any]:
     """The program as a CVXPY problem over one vector variable."""
+    import cvxpy as cp
+
     whole = np.flatnonzero(program.integer)
     x = cp.Variable(len(program.cost))
     constraints: list[Any] = [x[whole] == cp.Variable(len(whole), integer=True)] if len(whole) else []
@@ -39,44 +45,43 @@ def to_cvxpy(program: MixedIntegerProgram) -> tuple[cp.Problem, cp.Variable]:
     return cp.Problem(cp.Minimize(objective), constraints), x
 
 
-class Scip:
-    """SCIP through CVXPY; needs pyscipopt (`pip install advverify[scip]`)."""
+def through_cvxpy(
+    run: Callable[[Any, SolveOptions, float], None], program: MixedIntegerProgram, options: SolveOptions, version: str
+) -> SolveResult:
+    """Solve a program through CVXPY, which names no dual bound: one is claimed where the solver finished in time.
 
-    name = "scip"
-    features = frozenset({"lp", "milp", "qp", "miqp"})
+    Args:
+        run: solves a CVXPY problem within some seconds.
+        program: of any kind.
+        options: limits.
+        version: of the solver.
+    """
+    import cvxpy as cp
 
-    def solve(self, program: MixedIntegerProgram, options: SolveOptions) -> SolveResult:
-        """Solve; CVXPY hands back no dual bound unless SCIP finished.
-
-        Raises:
-            SolverUnavailable: pyscipopt is not installed.
-        """
-        if "SCIP" not in cp.installed_solvers():
-            raise SolverUnavailable("SCIP is not installed: pip install 'advverify[scip]', or choose --solver highs")
-        problem, x = to_cvxpy(program)
-        started = time.perf_counter()
-        parameters = {
-            "limits/time": options.time_limit,
-            "limits/gap": options.relative_gap,
-            "numerics/feastol": 1e-9,
-            "randomization/randomseedshift": options.seed,
-        }
-        if not options.presolve:
-            parameters["presolving/maxrounds"] = 0
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # "solution may be inaccurate" at a limit: the status says it better
-                problem.solve(solver=cp.SCIP, scip_params=parameters)
-        except cp.SolverError:
-            return SolveResult(SolverStatus.LIMIT, None, float("inf"), -float("inf"), time.perf_counter() - started)
-        seconds = time.perf_counter() - started
-        point = None if x.value is None else np.asarray(x.value, dtype=np.float64)
-        if problem.status == cp.OPTIMAL:
-            return SolveResult(SolverStatus.OPTIMAL, point, float(problem.value), float(problem.value), seconds)
-        if problem.status == cp.INFEASIBLE:
-            return SolveResult(SolverStatus.INFEASIBLE, None, float("inf"), -float("inf"), seconds)
-        if point is not None:
-            return SolveResult(
-                SolverStatus.LIMIT_WITH_INCUMBENT, point, program.objective(point), -float("inf"), seconds
-            )
-        return SolveResult(SolverStatus.LIMIT, None, float("inf"), -float("inf"), seconds)
+    began = time.perf_counter()
+    problem, x = to_cvxpy(program)
+    seconds = options.time_limit - (time.perf_counter() - began)
+    if seconds <= 0:
+        return SolveResult(SolverStatus.LIMIT, None, math.inf, -math.inf, options.time_limit, version=version)
+    started = time.perf_counter()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # "solution may be inaccurate" at a limit: the status says it better
+            run(problem, options, seconds)
+    except cp.SolverError:
+        if time.perf_counter() - started < _LATE * seconds:
+            raise
+    late = time.perf_counter() - started >= _LATE * seconds
+    spent = time.perf_counter() - began
+    point = None if x.value is None else np.asarray(x.value, dtype=np.float64)
+    if point is None:
+        empty = problem.status == cp.INFEASIBLE and not late
+        status = SolverStatus.INFEASIBLE if empty else SolverStatus.LIMIT
+        if problem.status == cp.UNBOUNDED and not late:
+            status = SolverStatus.UNBOUNDED
+        return SolveResult(status, None, math.inf, -math.inf, spent, version=version)
+    objective = program.objective(point)
+    if problem.status == cp.OPTIMAL and not late and relative_violation(program, point) <= _HOLDS:
+        allowed = max(options.absolute_gap, options.relative_gap * abs(objective))
+        return SolveResult(SolverStatus.OPTIMAL, point, objective, objective - allowed, spent, version=version)
+    return SolveResult(SolverStatus.LIMIT_WITH_INCUMBENT, point, objective, -math.inf, spent, version=version)

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..encoding import MixedIntegerProgram
 from .protocol import Progress, SolveOptions, SolveResult, SolverStatus
+from .sane import least_objective
 
 _STATUS = {
     highspy.HighsModelStatus.kOptimal: SolverStatus.OPTIMAL,
@@ -33,7 +34,14 @@ class Highs:
     """The default solver."""
 
     name = "highs"
-    features = frozenset({"lp", "milp", "qp"})
+    features = frozenset({"lp", "milp", "qp", "start", "stream", "nodes", "bound"})
+    through = "highspy"
+    install = "comes with advverify"
+    isolated = False
+
+    def version(self) -> str:
+        """HiGHS's version."""
+        return str(highspy.Highs().version())
 
     def solve(self, program: MixedIntegerProgram, options: SolveOptions) -> SolveResult:
         """Solve in a worker thread, so that Ctrl-C reaches Python at once and stops HiGHS through its callback."""
@@ -47,8 +55,9 @@ class Highs:
             solver.setSolution(start)
         stop = threading.Event()
         trace: list[tuple[float, float, float]] = []
+        errors: list[BaseException] = []
         if program.binaries:
-            _watch(solver, options, stop, started, trace)
+            _watch(solver, options, stop, started, trace, errors)
             worker = threading.Thread(target=solver.run, daemon=True)
             worker.start()
             try:
@@ -58,6 +67,8 @@ class Highs:
                 stop.set()
                 worker.join()
                 raise
+            if errors:
+                raise errors[0]
         else:
             solver.run()
         return _result(solver, program, options, time.perf_counter() - started, tuple(trace))
@@ -186,8 +197,12 @@ def _watch(
     stop: threading.Event,
     started: float,
     trace: list[tuple[float, float, float]],
+    errors: list[BaseException],
 ) -> None:
-    """Report incumbents and bounds, write down where they moved, and carry the wish to stop into HiGHS."""
+    """Report incumbents and bounds, write down where they moved, and carry the wish to stop into HiGHS.
+
+    An error of the caller's progress stops it, and is kept for the thread that waits.
+    """
     kinds = highspy.cb.HighsCallbackType
 
     def callback(kind: object, message: str, out: object, into: object, user: object) -> None:
@@ -200,7 +215,11 @@ def _watch(
             incumbent = None
             if kind == kinds.kCallbackMipImprovingSolution:
                 incumbent = np.array(out.mip_solution, dtype=np.float64)  # type: ignore[attr-defined]
-            wanted = options.progress(Progress(seconds, primal, dual, incumbent))
+            try:
+                wanted = options.progress(Progress(seconds, primal, dual, incumbent))
+            except BaseException as error:
+                errors.append(error)
+                wanted = True
         if wanted:
             stop.set()
             if kind == kinds.kCallbackMipInterrupt:
@@ -220,6 +239,8 @@ def _result(
     trace: tuple[tuple[float, float, float], ...],
 ) -> SolveResult:
     status = _STATUS.get(solver.getModelStatus(), SolverStatus.ERROR)
+    if solver.getModelStatus() == highspy.HighsModelStatus.kUnboundedOrInfeasible:  # columns' bounds may say which
+        status = SolverStatus.INFEASIBLE if np.isfinite(least_objective(program)) else SolverStatus.LIMIT
     info = solver.getInfo()
     point, objective = None, float("inf")
     if info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible:

@@ -6,11 +6,24 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 
 from ..encoding import MixedIntegerProgram
+
+FEATURES = {
+    "lp": "linear programs",
+    "milp": "with integers",
+    "qp": "convex quadratic objectives",
+    "miqp": "these with integers",
+    "start": "begins at a known point",
+    "cutoff": "passes over points that are no better than a value",
+    "stream": "tells of bounds and points while it runs, and stops when asked to",
+    "nodes": "counts the nodes of its tree",
+    "bound": "names a dual bound where it did not finish",
+    "cuts": "asks for violated rows inside its tree",
+}
 
 
 class SolverStatus(Enum):
@@ -70,7 +83,7 @@ class SolveResult:
     `row_dual` are the rows' multipliers where an LP or QP was solved by a back end that names them (see `safe_dual`); of an
     infeasible one those of a ray. `nodes`,
     `iterations` and `root_bound` are of the solver's tree, None where it does not say; `version` is the solver's own, and
-    `trace` what it reported of (seconds, primal, dual) while it ran.
+    `trace` what it reported of (seconds, primal, dual) while it ran. `note` says what was wrong where the solver failed.
     """
 
     status: SolverStatus
@@ -84,13 +97,41 @@ class SolveResult:
     root_bound: float | None = None
     version: str = ""
     trace: tuple[tuple[float, float, float], ...] = ()
+    note: str = ""
+
+    @classmethod
+    def failed(cls, note: str, seconds: float, version: str = "") -> Self:
+        """The result of a solver that failed: nothing but a note."""
+        return cls(SolverStatus.ERROR, None, math.inf, -math.inf, seconds, version=version, note=note)
 
 
 class Solver(Protocol):
-    """A back end. `features` is a subset of {"lp", "milp", "qp", "miqp"}."""
+    """A back end.
+
+    Attributes:
+        name: in `SOLVERS`.
+        features: of `FEATURES`.
+        through: how it is reached, in words: a Python package or a program.
+        install: how to install it, in words.
+        isolated: whether it runs in a process of its own, so that its crash costs one solve.
+    """
 
     name: str
     features: frozenset[str]
+    through: str
+    install: str
+    isolated: bool
+
+    def version(self) -> str:
+        """The solver's own version, "" where it does not say.
+
+        Raises:
+            SolverUnavailable: it is not installed.
+        """
 
     def solve(self, program: MixedIntegerProgram, options: SolveOptions) -> SolveResult:
-        """Solve, or stop at a limit; never raises for what the program is, only for what is not installed."""
+        """Solve a program whose kind is among the features, or stop at a limit.
+
+        Raises:
+            SolverUnavailable: it is not installed.
+        """

@@ -16,7 +16,7 @@ from advverify.verifier.encoding import MixedIntegerProgram, encode
 from advverify.verifier.encoding.program import ColumnMap
 from advverify.verifier.engines import MilpOptions, SearchState, Settings, get_engine
 from advverify.verifier.engines.executor import NetworkExecutor
-from advverify.verifier.engines.milp import confirm, euclidean, target
+from advverify.verifier.engines.milp import ask, euclidean, target
 from advverify.verifier.network.evaluate import predict
 from advverify.verifier.network.nodes import Network
 from advverify.verifier.outcome import Outcome, Verdict
@@ -125,7 +125,7 @@ class Liar:
 @pytest.mark.parametrize("lie", ["infeasible", "bound", "optimum"])
 @pytest.mark.parametrize("norm", NORMS)
 def test_no_lower_side_rests_on_a_solver_that_lies(norm: str, lie: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (target, euclidean, confirm):
+    for module in (ask, euclidean):
         monkeypatch.setattr(module, "get_solver", lambda _: Liar(lie))
     settled = 0
     for kind, seed in (("mlp", 0), ("mlp", 1), ("residual", 1)):

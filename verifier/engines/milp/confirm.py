@@ -14,10 +14,11 @@ from collections.abc import Callable
 import numpy as np
 
 from ...encoding import MixedIntegerProgram
-from ...solvers import SolveOptions, SolveResult, SolverStatus, get_solver
+from ...solvers import SolveOptions, SolveResult, SolverStatus
 from ...solvers.lp_tree import Inspect, LpTree, TreeResult
 from ...solvers.row_tree import RowTree
 from ..state import SearchState
+from .ask import ask
 
 INFEASIBLE_BY = 5e-9  # least violation of a row: five times the tolerance of the solvers
 SOLVER_SHARE = 0.5  # of the time left, at most, for a claim; the rest is for its confirmation
@@ -134,7 +135,7 @@ def is_infeasible(state: SearchState, program: MixedIntegerProgram, deadline: fl
         presolve=False,
         progress=beyond,
     )
-    again = get_solver(state.settings.milp.solver).solve(program.elastic(), options)
+    again = ask(state, program.elastic(), options)
     state.count("second_opinions")
     attained = again.point is not None and again.objective <= INFEASIBLE_BY
     if again.status is not SolverStatus.INFEASIBLE and again.dual_bound > INFEASIBLE_BY and not attained:
@@ -156,7 +157,7 @@ def _second_run(state: SearchState, program: MixedIntegerProgram, target: float,
         seed=state.settings.seed + 1,
         presolve=False,
     )
-    again = get_solver(state.settings.milp.solver).solve(program, options)
+    again = ask(state, program, options)
     state.count("milp_second_runs")
     slack = _NEAR * (1 + abs(target))
     attained = again.objective if again.point is not None and program.violation(again.point) <= 1e-6 else math.inf

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from ...query import Objective
 from ...solvers import SolveResult, SolverStatus
 from ...solvers.safe_dual import safe_optimum
@@ -18,7 +20,7 @@ from ..state import SearchState
 from .confirm import SOLVER_SHARE, at_least, by_rows, by_tree, is_infeasible, next_whole, nothing_at_most
 from .euclidean import solve_euclidean
 from .root_cuts import strengthened
-from .target import Target, run_solver, trusted
+from .target import Target, run_solver, run_tree, trusted
 
 _ATTACK_SHARE = 0.2  # of the time left, at most, for a first witness where there is none
 _TIGHTENING_SHARE = 0.2  # of the time left, at most, for bounds from solves, and for a relaxation
@@ -76,11 +78,28 @@ class Milp:
         state.statistics["binaries"] = max(int(state.statistics.get("binaries", 0)), program.binaries)
         until = state.elapsed + SOLVER_SHARE * max(deadline - state.elapsed, 0.0)
         result, index = run_solver(state, target, program, until, self.name)
+        if state.done:
+            return
+        if result.status is SolverStatus.ERROR:  # no solver is left: our own tree is
+            self._searched(state, target, deadline)
+            return
         before = target.lower
-        if not state.done:
-            self._confirm(state, target, result, deadline)
+        self._confirm(state, target, result, deadline)
         if target.lower > before:
             target.confirmed(index, target.lower)
+
+    def _searched(self, state: SearchState, target: Target, until: float) -> None:
+        """Our own tree over the program as it is."""
+        if state.query.objective is Objective.FEASIBILITY:
+            deepest, above = target.encode(Objective.MAX_MARGIN), float(np.nextafter(0.0, math.inf))
+            if run_tree(state, target, deepest, above, until, self.name, threshold=0.0).bound >= above:
+                target.exclude(self.name)
+        else:
+            bound = run_tree(state, target, target.program, state.goal, until, self.name).bound
+            if bound == math.inf:
+                target.exclude(self.name)
+            else:
+                target.prove(next_whole(bound) if target.counts else bound, self.name)
 
     def _confirm(self, state: SearchState, target: Target, result: SolveResult, deadline: float) -> None:
         """Prove again what the solver claims."""

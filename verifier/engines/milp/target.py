@@ -14,13 +14,14 @@ from ...encoding import Formulation, MixedIntegerProgram, encode
 from ...mip_record import MipRecord
 from ...norms import UnitBall
 from ...query import Objective
-from ...solvers import Progress, SolveOptions, SolveResult, SolverStatus, convex_solver, get_solver
+from ...solvers import Progress, SolveOptions, SolveResult, SolverStatus, convex_solver
 from ...solvers.lp_tree import Inspect, TreeResult
 from ...specification import Region
 from ...tightening import tighten
 from ..polish import cell_program, deepen, polish
 from ..state import ABOVE_ZERO, SearchState, Subproblem
 from ..tangents import ROUNDING
+from .ask import ask
 from .confirm import by_tree
 
 
@@ -206,6 +207,7 @@ class Target:
                 iterations=result.iterations,
                 root=root,
                 trace=result.trace,
+                note=result.note,
             )
         )
 
@@ -243,7 +245,7 @@ def run_solver(
     name: str,
     value: Callable[[float], float] = float,
 ) -> tuple[SolveResult, int]:
-    """One solve, and the number of its record; points reach the state as they come, bounds do not: they are claims.
+    """One solve (two where the solver fails), and the number of the last one's record; points reach the state as they come, bounds do not: they are claims.
 
     Args:
         state: of the query.
@@ -261,17 +263,21 @@ def run_solver(
 
     options = target.options(deadline - state.elapsed)
     start = start_of(state, program) if program.cost.any() else None
-    began, solver = state.elapsed, get_solver(state.settings.milp.solver)
-    result = solver.solve(program, replace(options, progress=progress, start=start))
-    state.count("milp_solves")
-    seen = replace(
-        result,
-        objective=value(result.objective),
-        dual_bound=value(result.dual_bound),
-        root_bound=None if result.root_bound is None else value(result.root_bound),
-        trace=tuple((seconds, value(primal), value(dual)) for seconds, primal, dual in result.trace),
-    )
-    target.record(program, solver.name, began, seen, -math.inf)
+    began = [state.elapsed]
+
+    def heard(solver: str, result: SolveResult) -> None:
+        seen = replace(
+            result,
+            objective=value(result.objective),
+            dual_bound=value(result.dual_bound),
+            root_bound=None if result.root_bound is None else value(result.root_bound),
+            trace=tuple((seconds, value(primal), value(dual)) for seconds, primal, dual in result.trace),
+        )
+        state.count("milp_solves")
+        target.record(program, solver, began.pop(), seen, -math.inf)
+        began.append(state.elapsed)
+
+    result = ask(state, program, replace(options, progress=progress, start=start), heard)
     if result.point is not None:
         target.offer(result.point[program.columns.inputs], name)
     return result, len(state.mips) - 1
