@@ -10,6 +10,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # as the command line does
 
 BENCHMARKS = {
     "encodings": "what each part of the MILP encoding buys",
+    "ablation": "formulations x solvers on one question an image, inside the attack's ball",
     "wk17a": "the MNIST network of Wong & Kolter: certify at linf 0.1, or minimal distortions",
     "batching": "images certified one by one, and in batches",
     "digits": "minimal distortions on the shipped digits networks",
