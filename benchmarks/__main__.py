@@ -10,6 +10,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # as the command line does
 
 BENCHMARKS = {
     "encodings": "what each part of the MILP encoding buys",
+    "ablation": "formulations x solvers on one question an image, inside the attack's ball",
     "wk17a": "the MNIST network of Wong & Kolter: certify at linf 0.1, or minimal distortions",
     "batching": "images certified one by one, and in batches",
     "digits": "minimal distortions on the shipped digits networks",
@@ -27,6 +28,7 @@ BENCHMARKS = {
     "soundness": "an independent oracle in rational arithmetic against everything a user can call",
     "mutants": "faults put one at a time into bounds, encoding, proofs and their like: the tests must notice",
     "hidden_counterexamples": "counterexamples hidden by training or by construction: no engine may say robust",
+    "convergence": "the picture of both sides of brackets over time, from kept answers",
     "gap_report": "time and memory of `advverify gap` on a store of 100,000 answers",
     "other_tools": "other open verifiers and modelling tools on the same queries, in the same run",
 }

@@ -11,7 +11,7 @@ from __future__ import annotations
 import multiprocessing
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from multiprocessing.connection import Connection
@@ -259,14 +259,26 @@ def timed(name: str, arguments: tuple[str, np.ndarray, np.ndarray, int, float]) 
 @click.option("--eps", default=0.1, show_default=True)
 @click.option("--timeout", default=60.0, show_default=True)
 @click.option("--tools", default=",".join(TOOLS), show_default=True)
-def command(model: str, data: str, take: int, eps: float, timeout: float, tools: str) -> None:
-    """The same robustness queries to every tool."""
+@click.option(
+    "--beside",
+    type=click.Choice(list(TOOLS)),
+    default="advverify",
+    show_default=True,
+    help="The tool that ratios are to, e.g. 'advverify mip', the MIP path alone.",
+)
+def command(model: str, data: str, take: int, eps: float, timeout: float, tools: str, beside: str) -> None:
+    """The same robustness queries to every tool; ratios are over the queries that both settle."""
     from advverify.models.datasets import load_dataset
     from advverify.models.zoo import path_of
 
     path = str(plain(Path(model) if Path(model).exists() else path_of(model), Path("build/other_tools")))
     images = load_dataset(data)
     names = [name.strip() for name in tools.split(",")]
+    unknown = [name for name in names if name not in TOOLS]
+    if unknown:
+        raise click.ClickException(f"there is no tool '{unknown[0]}': choose {', '.join(TOOLS)}")
+    if beside not in names:
+        raise click.ClickException(f"--beside {beside}: --tools has to name it")
     answers: dict[str, list[Answer]] = {name: [] for name in names}
     for index in range(take):
         image = images.images[index].ravel().astype(np.float64)
@@ -275,17 +287,41 @@ def command(model: str, data: str, take: int, eps: float, timeout: float, tools:
             answer = timed(name, (path, *box, int(images.labels[index]), timeout))
             answers[name].append(answer)
             click.echo(f"image {index} {name}: {answer.word} {answer.seconds:.1f} s ({answer.solving:.2f} s)", err=True)
-    ours = answers.get("advverify", [])
-    rows = []
-    for name in names:
-        settled = [k for k, answer in enumerate(answers[name]) if answer.settled]
-        missed = sum(not ours[k].settled for k in settled) if ours else 0
-        differ = sum(ours[k].word != answers[name][k].word for k in settled) - missed if ours else 0
-        cells: list[object] = []
-        for part in ("seconds", "solving"):
-            own = [getattr(answers[name][k], part) for k in settled]
-            ratios = [s / getattr(ours[k], part) for k, s in zip(settled, own, strict=True)] if ours else []
-            cells += [f"{statistics.median(values):.2f}" if values else "-" for values in (own, ratios)]
-        rows.append([name, f"{len(settled)}/{take}", *cells, missed, differ])
-    header = ["tool", "settled", "median s", "to advverify's", "after imports s", "to advverify's"]
-    click.echo(table([*header, "settled where advverify is not", "contradicts"], rows))
+    click.echo(_table(answers, beside))
+
+
+def _table(answers: dict[str, list[Answer]], beside: str) -> str:
+    """What each tool settles, and in which time; all by one to which the others are compared."""
+    ours, rows = answers[beside], []
+    for name, own in answers.items():
+        settled = [answer for answer in own if answer.settled]
+        both = [(one, other) for one, other in zip(own, ours, strict=True) if one.settled and other.settled]
+        words = [sum(answer.word == word for answer in own) for word in ("robust", "adversarial")]
+        times = [
+            _seconds([answer.seconds for answer in settled]),
+            _ratio([(one.seconds, other.seconds) for one, other in both]),
+            _seconds([answer.solving for answer in settled]),
+            *(f(tuple((one.solving, other.solving) for one, other in both)) for f in (_ratio, _ratio_of_medians)),
+        ]
+        alone = len(settled) - len(both)
+        differ = sum(one.word != other.word for one, other in both)
+        rows.append([name, f"{len(settled)}/{len(own)}", *words, *times, alone, differ])
+    header = ["tool", "settled", "robust", "adversarial", "median s", "median ratio", "after imports s", "median ratio"]
+    title = f'Ratios are to {beside}; "alone" counts what a tool settles and {beside} does not.\n\n'
+    return title + table([*header, "ratio of medians", "alone", "contradicts"], rows)
+
+
+def _seconds(values: Sequence[float]) -> str:
+    return f"{statistics.median(values):.2f}" if values else "-"
+
+
+def _ratio(pairs: Sequence[tuple[float, float]]) -> str:
+    """Median of the ratios."""
+    return f"{statistics.median(one / other for one, other in pairs):.3g}" if pairs else "-"
+
+
+def _ratio_of_medians(pairs: Sequence[tuple[float, float]]) -> str:
+    if not pairs:
+        return "-"
+    one, other = (statistics.median(side) for side in zip(*pairs, strict=True))
+    return f"{one / other:.3g}"

@@ -20,6 +20,7 @@ NOT_OF_ANSWERS = {
     "models/test_geometry.py",
     "models/test_models.py",
     "models/test_training.py",
+    "project/test_ablation.py",
     "project/test_examples.py",
     "project/test_installation.py",
     "project/test_layout.py",

@@ -21,6 +21,7 @@ PRIMAL, DUAL, PLAIN = "#D55E00", "#0072B2", "#333333"  # colours of the primal s
 _DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (7, 1.5, 1.5, 1.5)))
 _MARKERS = ("", "o", "s", "^", "D", "v")
 _LINE = 0.18  # inches a line of a legend
+_PANEL = 3.9  # inches, of each of several figures beside each other
 _SIZE = (4.6, 2.7)  # inches: letters keep a readable size on pages 400 pixels wide
 _STEP_NAMES = {"lp": "first LP", "tightened": "tightened", "cuts": "cuts", "solver": "solver's\nroot", "tree": "tree"}
 
@@ -33,20 +34,31 @@ def short(text: str, width: int = 34) -> str:
 
 @contextmanager
 def _figure(path: Path, columns: int = 1) -> Iterator[Any]:
-    """An axis whose figure is saved to an SVG file; letters are drawn, so that they look the same everywhere.
+    """An axis whose figure is saved to an SVG file (see `_panels`)."""
+    with _panels(path, 1, columns) as (axis,):
+        yield axis
 
-    The legend gets `columns` columns below the axes, where it hides no curve, and makes the figure higher instead of the axes
-    lower.
+
+@contextmanager
+def _panels(path: Path, count: int, columns: int = 1) -> Iterator[list[Any]]:
+    """Axes of one height beside each other, saved to an SVG file; letters are drawn, so that they look the same everywhere.
+
+    The legend, of the first of them, gets `columns` columns below the axes, where it hides no curve, and makes the figure higher
+    instead of the axes lower. The ground is white, so that dark pages show the same picture.
     """
     plt = pyplot()
     with plt.rc_context({"svg.fonttype": "path", "svg.hashsalt": path.stem, "font.size": 9, "axes.titlesize": 9}):
-        figure, axis = plt.subplots(figsize=_SIZE, layout="constrained")
-        for side in ("top", "right"):
-            axis.spines[side].set_visible(False)
-        axis.grid(alpha=0.25)
+        size = (_SIZE[0] if count == 1 else _PANEL * count, _SIZE[1])
+        figure, grid = plt.subplots(1, count, figsize=size, sharey=True, squeeze=False, layout="constrained")
+        figure.get_layout_engine().set(wspace=0.06 if count > 1 else 0.02)  # numbers at the ends of two axes stay apart
+        axes = list(grid[0])
+        for axis in axes:
+            for side in ("top", "right"):
+                axis.spines[side].set_visible(False)
+            axis.grid(alpha=0.25)
         try:
-            yield axis
-            handles, labels = axis.get_legend_handles_labels()
+            yield axes
+            handles, labels = axes[0].get_legend_handles_labels()
             if handles:
                 figure.set_figheight(_SIZE[1] + _LINE * math.ceil(len(handles) / columns))
                 place = {"loc": "outside lower center", "ncols": columns, "frameon": False, "handlelength": 3}
@@ -124,32 +136,42 @@ def _steps(times: Values, values: Values) -> tuple[Values, Values]:
 
 def convergence(run: Run, path: Path) -> Path:
     """Median and quartiles over a run's queries of how far both sides are from the best value known."""
-    assert run.primal is not None and run.dual is not None
     with _figure(path) as axis:
-        for (low, middle, high), sign, colour, name in (
-            (run.primal, 1, PRIMAL, "primal"),
-            (run.dual, -1, DUAL, "dual"),
-        ):
-            axis.fill_between(run.times, sign * low, sign * high, step="post", color=colour, alpha=0.22, linewidth=0)
-            axis.plot(
-                run.times,
-                sign * middle,
-                drawstyle="steps-post",
-                color=colour,
-                label=f"{name} bound: median and quartiles",
-            )
-        axis.axhline(0, color="#999999", linewidth=0.8, zorder=0)
-        axis.set(xscale="log", xlabel="seconds", ylabel="gap to the best value known", ylim=(-1.15, 1.15))
-        axis.set_yscale("symlog", linthresh=1e-3, linscale=0.6)
-        marks = (1.0, 0.1, 0.01, 1e-3)
-        axis.set_yticks([*marks, 0.0, *(-mark for mark in marks)])
-        axis.yaxis.set_major_formatter(_percent)
-        axis.yaxis.set_minor_locator(pyplot().NullLocator())
-        axis.set_xlim(run.times[0], run.times[-1])
-        axis.xaxis.set_major_formatter(_plain)
-        axis.xaxis.set_minor_formatter(pyplot().NullFormatter())
-        axis.set_title(f"{short(run.name, 44)}", loc="left")
+        _draw_convergence(axis, run)
     return path
+
+
+def convergences(runs: Sequence[Run], path: Path) -> Path:
+    """The same of several runs beside each other, over the same times."""
+    with _panels(path, len(runs), columns=2 if len(runs) > 1 else 1) as axes:
+        for axis, run in zip(axes, runs, strict=True):
+            _draw_convergence(axis, run)
+        for axis in axes[1:]:
+            axis.set_ylabel("")
+    return path
+
+
+def _draw_convergence(axis: Any, run: Run) -> None:
+    """Primal gaps above the line, dual gaps below it."""
+    assert run.primal is not None and run.dual is not None
+    for (low, middle, high), sign, colour, name in (
+        (run.primal, 1, PRIMAL, "primal"),
+        (run.dual, -1, DUAL, "dual"),
+    ):
+        axis.fill_between(run.times, sign * low, sign * high, step="post", color=colour, alpha=0.22, linewidth=0)
+        label = f"{name} bound: median and quartiles"
+        axis.plot(run.times, sign * middle, drawstyle="steps-post", color=colour, label=label)
+    axis.axhline(0, color="#999999", linewidth=0.8, zorder=0)
+    axis.set(xscale="log", xlabel="seconds", ylabel="gap to the best value known", ylim=(-1.15, 1.15))
+    axis.set_yscale("symlog", linthresh=1e-3, linscale=0.6)
+    marks = (1.0, 0.1, 0.01, 1e-3)
+    axis.set_yticks([*marks, 0.0, *(-mark for mark in marks)])
+    axis.yaxis.set_major_formatter(_percent)
+    axis.yaxis.set_minor_locator(pyplot().NullLocator())
+    axis.set_xlim(run.times[0], run.times[-1])
+    axis.xaxis.set_major_formatter(_plain)
+    axis.xaxis.set_minor_formatter(pyplot().NullFormatter())
+    axis.set_title(f"{short(run.name, 44)}", loc="left")
 
 
 def distribution(comparison: Comparison, path: Path) -> Path:
