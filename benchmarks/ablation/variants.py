@@ -53,6 +53,7 @@ VARIANTS = {
         Variant("partition-2", Formulation("partition-2")),
         Variant("partition-4", Formulation("partition-4")),
         Variant("extended", Formulation("extended")),
+        Variant("asymmetric, substituted", Formulation(substitute=True)),
         Variant("asymmetric + root cuts", Formulation(), cuts=True),
         Variant("asymmetric + LP bounds", Formulation(), tighten=True),
         Variant("asymmetric + both", Formulation(), tighten=True, cuts=True),
@@ -96,7 +97,7 @@ class Prepared:
             network, bounds, region, unsafe, Objective.MIN_DISTORTION, variant.formulation, whole=whole
         )
         if variant.cuts:
-            self.program = strengthened(network, self.program, _CUT_SHARE * limits.seconds)
+            self.program = strengthened(self.program, _CUT_SHARE * limits.seconds)
         self.seconds, self._limits = time.perf_counter() - began, limits
 
     @cached_property
