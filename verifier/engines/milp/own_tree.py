@@ -27,10 +27,8 @@ from .target import Target, run_tree, trusted
 _MOST_UNSTABLE = 400  # ReLUs in a region: LPs grow, and so do trees
 _TRIAL, _TRIAL_SHARE = 2.0, 0.1  # seconds, or share of the time left, until a tree that does not rise is given up
 _PATIENCE = 2.0  # a tree goes on where it needs at most so many times the time left
-_WHOLE_SHARE = 0.7  # of the time left, for the ball of the best witness; the rest for smaller ones
 _BOLDER = 4.0  # factor of steps inwards
 _HARDLY = 10.0  # gaps that a witness is better by, at least, where no step inwards is due
-_NARROW = 0.01  # relative width at which the search for a provable ball ends
 _DESCENTS = 0.3  # of the seconds of a tree, at most, for walks over cells
 _STEPS = 30  # of a walk
 
@@ -50,19 +48,16 @@ class LpSplit:
             for position, subproblem in enumerate(sorted(open_, key=lambda each: each.lower)):
                 if state.done or state.elapsed >= deadline:
                     return
-                if state.is_open(subproblem):
-                    share = min(1.0, 2 / (len(open_) - position))
-                    self._settle(state, subproblem, state.elapsed + share * (deadline - state.elapsed))
+                if not state.is_open(subproblem):
+                    continue
+                share = min(1.0, 2 / (len(open_) - position))
+                settle = self._close_in if state.is_min_distortion else self._search
+                settle(state, subproblem, state.elapsed + share * (deadline - state.elapsed))
+                if state.is_open(subproblem):  # a query is settled when all are, and others are not easier
+                    return
 
-    def _settle(self, state: SearchState, subproblem: Subproblem, deadline: float) -> None:
-        if not state.is_min_distortion:
-            self._search(state, subproblem, deadline)
-            return
-        if not self._close_in(state, subproblem, state.elapsed + _WHOLE_SHARE * (deadline - state.elapsed)):
-            self._approach(state, subproblem, deadline)
-
-    def _close_in(self, state: SearchState, subproblem: Subproblem, deadline: float) -> bool:
-        """Balls of better and better witnesses, until the last one holds none; whether that is proved.
+    def _close_in(self, state: SearchState, subproblem: Subproblem, deadline: float) -> None:
+        """Balls of better and better witnesses, until the last one is proved to hold none, or does not give in.
 
         A witness that is hardly better is followed by bolder and bolder steps inwards, or brackets would close one gap a tree.
         """
@@ -80,20 +75,7 @@ class LpSplit:
             elif proved:
                 step /= _BOLDER**2
             else:
-                return False
-        return not state.is_open(subproblem)
-
-    def _approach(self, state: SearchState, subproblem: Subproblem, deadline: float) -> None:
-        """Raise the lower side over smaller balls where the whole one is too hard: bisect what may be provable."""
-        ceiling = state.goal
-        while math.isfinite(ceiling) and state.elapsed < deadline:
-            low, ceiling = subproblem.lower, min(ceiling, state.goal)
-            if ceiling - low <= _NARROW * ceiling:
                 return
-            with self._within(state, (low + ceiling) / 2):
-                self._search(state, subproblem, state.elapsed + 0.5 * (deadline - state.elapsed))
-                if state.is_open(subproblem):
-                    ceiling = state.search_radius
 
     @staticmethod
     @contextmanager
