@@ -25,7 +25,7 @@ from ..options import (
 )
 
 if TYPE_CHECKING:
-    from advverify.verifier.encoding import MixedIntegerProgram
+    from advverify.verifier.encoding import Formulation, MixedIntegerProgram
     from advverify.verifier.encoding.files import QuadraticBall
     from advverify.verifier.network.nodes import Network
     from advverify.verifier.query import Objective
@@ -93,7 +93,7 @@ def command(model: str, output: Path, **options: Any) -> int:
     images.check_range([index], threat.valid_range, option=True)
     label = int(images.labels[index])
     specification = robustness(images.images[index], label, threat, network.output_size, network.ending)
-    program, ball = _program(network, specification.disjuncts[0], objective, form, options)
+    program, ball, form = _program(network, specification.disjuncts[0], objective, form, options)
     comments = (
         f"{_printable(model)}, image {index} of {_printable(images.name)}, class {label}",
         _words(threat, objective),
@@ -110,13 +110,13 @@ def command(model: str, output: Path, **options: Any) -> int:
 
 
 def _program(
-    network: Network, disjunct: Disjunct, objective: Objective, form: Any, options: dict[str, Any]
-) -> tuple[MixedIntegerProgram, QuadraticBall | None]:
-    """The program, and the ball that it has no row for."""
+    network: Network, disjunct: Disjunct, objective: Objective, form: Formulation, options: dict[str, Any]
+) -> tuple[MixedIntegerProgram, QuadraticBall | None, Formulation]:
+    """The program, the ball that it has no row for, and the formulation that it could be written by."""
     import torch
 
     from advverify.verifier.bounds import InputSet, crown
-    from advverify.verifier.encoding import encode
+    from advverify.verifier.encoding import encode, fitted
     from advverify.verifier.encoding.files import QuadraticBall
     from advverify.verifier.engines.milp.root_cuts import strengthened
     from advverify.verifier.network.evaluate import evaluate
@@ -136,13 +136,14 @@ def _program(
             depth += 1e-6 * (1 + abs(depth))
         whole = bounds
         bounds = tighten(network, bounds, region, unsafe, options["timeout"], options["tighten"], depth)
+    form = fitted(form, network, bounds)
     program = encode(network, bounds, region, unsafe, objective, form, whole=whole)
     if options["cuts"] != "none":
         program = strengthened(program, options["timeout"])
     quadratic = region.ball.norm.unit_ball is UnitBall.EUCLIDEAN and objective is not Objective.MIN_DISTORTION
     if not quadratic or math.isinf(region.ball.radius):
-        return program, None
-    return program, QuadraticBall(program.columns.inputs, region.ball.center, region.ball.radius)
+        return program, None, form
+    return program, QuadraticBall(program.columns.inputs, region.ball.center, region.ball.radius), form
 
 
 def _words(threat: Threat, objective: Objective) -> str:

@@ -3,5 +3,6 @@
 from .encode import encode
 from .formulations import FORMULATIONS, Formulation
 from .program import ColumnMap, MixedIntegerProgram
+from .substitution import fitted
 
-__all__ = ["FORMULATIONS", "ColumnMap", "Formulation", "MixedIntegerProgram", "encode"]
+__all__ = ["FORMULATIONS", "ColumnMap", "Formulation", "MixedIntegerProgram", "encode", "fitted"]

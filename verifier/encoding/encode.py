@@ -17,7 +17,7 @@ from .formulations import Formulation
 from .objective import Distance, encode_distance, limit_distance
 from .piecewise_linear import encode_max, encode_relu
 from .program import ColumnMap, MixedIntegerProgram, Preactivation, ProgramBuilder, selection
-from .substitution import SubstitutedValues, worth_substituting
+from .substitution import SubstitutedValues, fitted
 from .values import ComposedValues, Values
 
 __all__ = ["encode"]
@@ -49,14 +49,13 @@ def encode(
         whole: bounds that are valid on all of the region, where `bounds` are not: neurons that only the latter call stable
             keep a row that says so. Without it the program would hold inputs at which they are not, as if they were.
     """
-    formulation = formulation or Formulation()
+    formulation = fitted(formulation or Formulation(), network, bounds)
     builder = ProgramBuilder()
     low, high = region.bounding_box()
     inputs = builder.columns(low, high, label="x")
     columns = ColumnMap(inputs)
-    substitute = formulation.substitute and formulation.fix_stable and worth_substituting(network, bounds)
     values: Values
-    if substitute:
+    if formulation.substitute:
         values = SubstitutedValues(network, builder, bounds, region)
     else:
         values = ComposedValues(network, builder)
@@ -66,9 +65,9 @@ def encode(
         match node:
             case Relu():
                 sides = _interval(bounds, node.input)
-                positive, phase, reading = encode_relu(builder, i, node.input, values, sides, formulation, substitute)
+                positive, phase, reading = encode_relu(builder, i, node.input, values, sides, formulation)
                 if whole is not None and formulation.fix_stable:
-                    _stay_stable(builder, values, node.input, sides, _interval(whole, node.input), substitute)
+                    _stay_stable(builder, values, node.input, sides, _interval(whole, node.input), formulation)
                 columns.positive[i], columns.phase[i] = positive, phase
                 readings += reading
                 values.put(i, positive)
@@ -113,7 +112,7 @@ def _stay_stable(
     read: int,
     sides: tuple[np.ndarray, np.ndarray],
     whole: tuple[np.ndarray, np.ndarray],
-    substitute: bool,
+    formulation: Formulation,
 ) -> None:
     """What neurons read keeps the sign that `sides` say although it has another one in parts of the region."""
     inactive = np.flatnonzero((sides[1] <= 0) & (sides[0] < 0) & (whole[1] > 0))
@@ -121,7 +120,7 @@ def _stay_stable(
         part = values.take(read, inactive)
         builder.rows(part.matrix, -np.inf, -part.constant, loss=part.loss)
     active = np.flatnonzero((sides[0] >= 0) & (whole[0] < 0))
-    if substitute and len(active):  # else the bound of its column says it
+    if formulation.substitute and len(active):  # else the bound of its column says it
         part = values.take(read, active)
         builder.rows(part.matrix, -part.constant, np.inf, loss=part.loss)
 

@@ -25,7 +25,6 @@ def encode_relu(
     values: Values,
     sides: tuple[np.ndarray, np.ndarray],
     form: Formulation,
-    substituted: bool,
 ) -> tuple[np.ndarray, np.ndarray, list[Preactivation]]:
     """Add the neurons of a layer.
 
@@ -35,8 +34,7 @@ def encode_relu(
         read: what it reads.
         values: of that, over the columns so far.
         sides: bounds of it, (size,) each.
-        form: of the ReLUs that get a binary.
-        substituted: whether active neurons go without a column.
+        form: how they are written, with substitution only where `values` substitute.
 
     Returns:
         The column of each output, or -1; the column of each binary, or -1; and what the neurons with a binary read, if any.
@@ -50,7 +48,7 @@ def encode_relu(
     else:
         active = inactive = np.zeros(size, dtype=bool)
     chosen = np.flatnonzero(active)
-    if len(chosen) and not substituted:
+    if len(chosen) and not form.substitute:
         ends = np.maximum(lower[chosen], 0), np.maximum(upper[chosen], 0)
         positive[chosen] = builder.columns(*ends, label=f"stable{node}", index=chosen)
         equate(builder, values.take(read, chosen), positive[chosen], None, f"stable{node}", chosen)

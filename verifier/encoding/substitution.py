@@ -1,8 +1,8 @@
 """Values of neurons over the inputs and the outputs of some ReLUs alone: those of a known phase are substituted.
 
 An active ReLU is what it reads, an inactive one is 0, so that neither needs a column: one backward pass of a row carries it through
-them (`Operator.adjoint`) down to the inputs and to the ReLUs that are kept. A convolutional network of 5,000 ReLUs of which 50 are
-unstable becomes a program of 50 binaries and 150 rows, which a MIP solver settles in the time that it takes to presolve the other.
+them (`Operator.adjoint`) down to the inputs and to the ReLUs that are kept. A convolutional network of 4,804 ReLUs of which 47
+are unstable becomes a program of 47 binaries and 142 rows instead of 1,799.
 
 The entries are sums of products, which round; `loss` says how far a row may be off at inputs of the region (`bounds.rounding`).
 """
@@ -10,7 +10,7 @@ The entries are sums of products, which round; `loss` says how far a row may be 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 import numpy as np
@@ -23,6 +23,7 @@ from ..bounds.rounding import RoundingLoss, lost
 from ..network.nodes import Affine, Input, Max, Network, Relu
 from ..specification import Region
 from .expression import Expression
+from .formulations import Formulation
 from .program import ProgramBuilder
 
 _CHUNK = 256  # rows of one backward pass
@@ -85,10 +86,11 @@ def substituted(
     return Substituted(pending.get(0, rows.new_zeros((len(rows), network.input_size))), stay, constant, loss)
 
 
-def worth_substituting(network: Network, bounds: Bounds) -> bool:
-    """Whether a program without the stable ReLUs is small enough to be written; never with maxima."""
+def fitted(form: Formulation, network: Network, bounds: Bounds) -> Formulation:
+    """The formulation that a program is written by: without substitution for maxima, or where it would be too large."""
     rows = bounds.unstable_count(network)
-    return not network.has_max and rows * (network.input_size + rows) <= _MOST
+    fits = not network.has_max and rows * (network.input_size + rows) <= _MOST
+    return replace(form, substitute=form.substitute and form.fix_stable and fits)
 
 
 class SubstitutedValues:

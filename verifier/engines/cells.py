@@ -1,7 +1,7 @@
 """Cells: the inputs of a region that share a ReLU pattern, where the network is linear and an LP or QP is exact.
 
 What a neuron reads in a cell is a linear function of the input, and neurons that are stable in the region need no row. So a cell's
-program has one column an input and one row an unstable ReLU, and a network of thousands of ReLUs costs a few milliseconds a cell.
+program has one column an input and one row an unstable ReLU, whatever the number of the network's ReLUs.
 
 A cell's best point lies on facets, where some neuron reads 0. The rows whose multipliers are largest name the neurons that hold it
 there; with one of them flipped the same point is in the next cell, whose best point is at least as good. `descend` walks on like

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ..bounds import Bounds
-from ..encoding import Formulation, MixedIntegerProgram, encode
+from ..encoding import MixedIntegerProgram, encode
 from ..network.evaluate import evaluate_all
 from ..network.nodes import Relu
 from ..norms import UnitBall
@@ -22,8 +22,8 @@ from ..specification import Region
 from .cells import Cells
 from .state import SearchState, Subproblem
 
-_MOST_RELUS = 1500  # of a network with maxima: its cells are written neuron by neuron
-_MOST_UNSTABLE = 600  # ReLUs in the region, of any other: its cells are written over the inputs
+_MOST_RELUS = 1500  # of a network whose cells are always small enough
+_MOST_UNSTABLE = 600  # ReLUs in the region, of a larger one without maxima: each is a row of a cell
 # How far beyond the boundary to aim, so that the executor's arithmetic agrees.
 _INSIDE = {4: (1e-6, 1e-5, 1e-4), 8: (1e-9, 1e-8, 1e-7)}
 
@@ -50,10 +50,12 @@ def worth_polishing(state: SearchState, bounds: Bounds | None = None) -> bool:
 
     Args:
         state: of the query.
-        bounds: on the region; of a network without maxima they count, where they are known, and not its size.
+        bounds: on the region; of a large network without maxima the unstable ReLUs count, where they are known.
     """
-    if state.network.has_max or bounds is None:
-        return state.network.relu_count <= _MOST_RELUS
+    if state.network.relu_count <= _MOST_RELUS:
+        return True
+    if bounds is None or state.network.has_max:
+        return False
     return bounds.unstable_count(state.network) <= _MOST_UNSTABLE
 
 
@@ -80,7 +82,7 @@ def polish(
             return
         for inside in _INSIDE[state.executor.dtype.itemsize]:
             margin = inside * max(1.0, float(np.abs(subproblem.polytope.offset).max()))
-            candidate = _nearest(state, bounds, region, subproblem, point, margin, steps)
+            candidate = _best(state, bounds, region, subproblem, point, Objective.MIN_DISTORTION, margin, steps)
             state.count("polish")
             if candidate is None:
                 return
@@ -89,30 +91,6 @@ def polish(
                 break
         if state.upper == math.inf or state.upper > before * (1 - 1e-4):
             return
-
-
-def _nearest(
-    state: SearchState,
-    bounds: Bounds,
-    region: Region,
-    subproblem: Subproblem,
-    point: np.ndarray,
-    margin: float,
-    steps: int,
-) -> np.ndarray | None:
-    """The nearest unsafe input of a point's cell, or of those beyond; None where there is none, or no time."""
-    seconds, objective = max(min(5.0, state.time_left), 0.01), Objective.MIN_DISTORTION
-    if not state.network.has_max:
-        cells = Cells(state.network, bounds, region, subproblem.polytope)
-        found = cells.best(cells.look(point)[0], objective, margin, seconds)
-        if found is None:
-            return None
-        return cells.descend(found, objective, margin, lambda _: state.time_left <= 0, steps).point
-    form = Formulation()
-    program = encode(state.network, bounds, region, (subproblem.polytope,), objective, form, margin)
-    cell = cell_program(state, program, point)
-    result = convex_solver(cell).solve(cell, SolveOptions(time_limit=seconds, threads=1))
-    return None if result.point is None else result.point[program.columns.inputs]
 
 
 def deepen(state: SearchState, point: np.ndarray, subproblem: Subproblem, engine: str) -> None:
@@ -125,15 +103,33 @@ def deepen(state: SearchState, point: np.ndarray, subproblem: Subproblem, engine
     bounds = state.bounds(region)
     if quadratic or state.is_l0 or not worth_polishing(state, bounds):
         return
-    seconds, objective = max(min(5.0, state.time_left), 0.01), Objective.MAX_MARGIN
+    found = _best(state, bounds, region, subproblem, point, Objective.MAX_MARGIN)
+    if found is not None:
+        state.add_counterexample(found, engine, subproblem.disjunct)
+
+
+def _best(
+    state: SearchState,
+    bounds: Bounds,
+    region: Region,
+    subproblem: Subproblem,
+    point: np.ndarray,
+    objective: Objective,
+    margin: float = 0.0,
+    steps: int = 0,
+) -> np.ndarray | None:
+    """The best input of a point's cell, or of those beyond its facets; None where there is none, or no time.
+
+    `margin` and `steps` as in `Cells.program` and `polish`.
+    """
+    seconds = max(min(5.0, state.time_left), 0.01)
     if not state.network.has_max:
         cells = Cells(state.network, bounds, region, subproblem.polytope)
-        found = cells.best(cells.look(point)[0], objective, seconds=seconds)
-        if found is not None:
-            state.add_counterexample(found.point, engine, subproblem.disjunct)
-        return
-    program = encode(state.network, bounds, region, (subproblem.polytope,), objective)
+        found = cells.best(cells.look(point)[0], objective, margin, seconds)
+        if found is None:
+            return None
+        return cells.descend(found, objective, margin, lambda _: state.time_left <= 0, steps).point
+    program = encode(state.network, bounds, region, (subproblem.polytope,), objective, tightening=margin)
     cell = cell_program(state, program, point)
-    result = convex_solver(cell).solve(cell, SolveOptions(time_limit=seconds))
-    if result.point is not None:
-        state.add_counterexample(result.point[program.columns.inputs], engine, subproblem.disjunct)
+    result = convex_solver(cell).solve(cell, SolveOptions(time_limit=seconds, threads=1))
+    return None if result.point is None else result.point[program.columns.inputs]

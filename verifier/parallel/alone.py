@@ -130,11 +130,16 @@ def _fate(status: int, words: IO[bytes]) -> str:
     return f"{fate}: {last}" if last else fate
 
 
+def fork_process() -> int:
+    """Copy this process as `os.fork` does: 0 in the copy, its number here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of other threads; a copy needs none
+        return os.fork()
+
+
 def _forked(work: Work, task: Any, words: IO[bytes]) -> tuple[_Process, Connection]:
     ours, theirs = _line()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of other threads; the copy needs none
-        pid = os.fork()
+    pid = fork_process()
     if pid:
         theirs.close()
         return _Process(pid), ours
@@ -177,12 +182,12 @@ def _serve(line: Connection, work: Work, task: Any, words: int) -> None:
     stop, speaking = threading.Event(), threading.Lock()
 
     def listen() -> None:
-        try:
-            line.recv_bytes()
-        except (EOFError, OSError):
-            os.killpg(0, signal.SIGKILL)
-        stop.set()
-        listen()
+        while True:
+            try:
+                line.recv_bytes()
+            except (EOFError, OSError):
+                os.killpg(0, signal.SIGKILL)
+            stop.set()
 
     threading.Thread(target=listen, daemon=True).start()
 

@@ -12,7 +12,6 @@ import os
 import pickle
 import signal
 import sys
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing import Pipe
@@ -21,6 +20,8 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 import torch
+
+from .alone import fork_process
 
 Task = TypeVar("Task")
 Reply = TypeVar("Reply")
@@ -119,9 +120,7 @@ class Team(Generic[Task, Reply]):
 
     def _fork(self) -> _Helper:
         ours, theirs = Pipe()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of other threads; a copy needs none
-            pid = os.fork()
+        pid = fork_process()
         if pid:
             theirs.close()
             return _Helper(pid, ours)

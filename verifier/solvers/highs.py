@@ -14,6 +14,7 @@ import highspy
 import numpy as np
 
 from ..encoding import MixedIntegerProgram
+from .interrupt import run_interruptibly
 from .protocol import Progress, SolveOptions, SolveResult, SolverStatus
 from .sane import least_objective
 
@@ -58,15 +59,7 @@ class Highs:
         errors: list[BaseException] = []
         if program.binaries:
             _watch(solver, options, stop, started, trace, errors)
-            worker = threading.Thread(target=solver.run, daemon=True)
-            worker.start()
-            try:
-                while worker.is_alive():
-                    worker.join(0.1)
-            except KeyboardInterrupt:
-                stop.set()
-                worker.join()
-                raise
+            run_interruptibly(solver.run, stop.set)
             if errors:
                 raise errors[0]
         else:

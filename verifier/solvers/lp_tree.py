@@ -179,7 +179,8 @@ class _Search:
             answer = self.lps.solve(max(deadline - time.perf_counter(), 1e-3), cutoff)
             if answer.row_dual is not None:
                 bound = max(bound, self.safe.bound(answer.row_dual, self.cost, low, high, self.hessian))
-            if answer.point is not None or answer.row_dual is None or bound >= self.ceiling:
+            short = answer.point is None and answer.row_dual is not None and bound < self.ceiling
+            if not short or answer.out_of_time or math.isinf(cutoff):
                 break
         if answer.point is not None and self.inspect is not None:
             self.stopped |= self.inspect(answer.point, min(self.bound, self.taken) + self.offset)

@@ -4,23 +4,57 @@ where its own model says how a solve ended. Apart from Mosek they solve small pr
 
 from __future__ import annotations
 
+import importlib.metadata
+import importlib.util
 import math
+from abc import abstractmethod
 from pathlib import Path
 from typing import Any
 
-from .protocol import SolveOptions, SolverStatus
+from ..encoding import MixedIntegerProgram
+from .cvxpy import through_cvxpy
+from .protocol import SolveOptions, SolveResult, SolverStatus
 from .pulp import Evidence, ThroughPulp, values_of
 
-_QUADRATIC = frozenset({"lp", "milp", "qp", "miqp"})
 _TOLERANCE = 1e-9
 _INFINITE = 1e20  # from here on numbers stand for infinity, for all of these solvers
 
 
-class Gurobi(ThroughPulp):
+class Package(ThroughPulp):
+    """A Python package; quadratic objectives go through CVXPY."""
+
+    features = frozenset({"lp", "milp", "qp", "miqp", "start", "nodes", "bound"})
+    package: str  # that has to be there
+
+    def version(self) -> str:
+        """The version of its package.
+
+        Raises:
+            SolverUnavailable: it is not installed.
+        """
+        if importlib.util.find_spec(self.package) is None:
+            raise self.missing()
+        return importlib.metadata.version(self.package)
+
+    def solve(self, program: MixedIntegerProgram, options: SolveOptions) -> SolveResult:
+        """Solve, and believe what the solver itself says as far as its point and bound bear it out.
+
+        Raises:
+            SolverUnavailable: it is not installed.
+        """
+        if program.hessian is None:
+            return super().solve(program, options)
+        return through_cvxpy(self.quadratic, program, options, self.version())
+
+    @abstractmethod
+    def quadratic(self, problem: Any, options: SolveOptions, seconds: float) -> None:
+        """Solve a CVXPY problem."""
+
+
+class Gurobi(Package):
     """Gurobi; its package brings a licence for small programs."""
 
     name = "gurobi"
-    features = _QUADRATIC | {"start", "nodes", "bound"}
     through = "PuLP and CVXPY, package gurobipy"
     install = "pip install gurobipy"
     command, package = "GUROBI", "gurobipy"
@@ -58,11 +92,10 @@ class Gurobi(ThroughPulp):
         problem.solve(solver="GUROBI", TimeLimit=seconds, MIPGap=options.relative_gap, **self._own(options))
 
 
-class Cplex(ThroughPulp):
+class Cplex(Package):
     """CPLEX; its package is an edition for small programs."""
 
     name = "cplex"
-    features = _QUADRATIC | {"start", "nodes", "bound"}
     through = "PuLP and CVXPY, package cplex"
     install = "pip install cplex"
     command, package = "CPLEX_PY", "cplex"
@@ -110,11 +143,10 @@ class Cplex(ThroughPulp):
         )
 
 
-class Xpress(ThroughPulp):
+class Xpress(Package):
     """FICO Xpress; its package brings a licence for small programs."""
 
     name = "xpress"
-    features = _QUADRATIC | {"start", "nodes", "bound"}
     through = "PuLP and CVXPY, package xpress"
     install = "pip install xpress"
     command, package = "XPRESS_PY", "xpress"
@@ -159,11 +191,10 @@ class Xpress(ThroughPulp):
         problem.solve(solver="XPRESS", **own)
 
 
-class Copt(ThroughPulp):
+class Copt(Package):
     """COPT, the Cardinal Optimizer; its package solves small programs without a licence."""
 
     name = "copt"
-    features = _QUADRATIC | {"start", "nodes", "bound"}
     through = "PuLP and CVXPY, package coptpy"
     install = "pip install coptpy"
     command, package = "COPT", "coptpy"
@@ -200,11 +231,11 @@ class Copt(ThroughPulp):
         problem.solve(solver="COPT", TimeLimit=seconds, RelGap=options.relative_gap, **self._own(options))
 
 
-class Mosek(ThroughPulp):
+class Mosek(Package):
     """Mosek, which needs a licence file."""
 
     name = "mosek"
-    features = _QUADRATIC | {"bound"}
+    features = Package.features - {"start", "nodes"}
     through = "PuLP and CVXPY, package mosek"
     install = "pip install mosek (and a licence file)"
     command, package = "MOSEK", "mosek"

@@ -12,6 +12,7 @@ import math
 import re
 import shutil
 import subprocess
+from abc import abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,15 @@ _LINEAR = frozenset({"lp", "milp"})
 _TOLERANCE = 1e-9
 
 
-class Cbc(ThroughPulp):
-    """CBC, a program: on the path, or PuLP's own."""
+class Program(ThroughPulp):
+    """A program, and what it says of its version."""
 
-    name = "cbc"
-    features = _LINEAR | {"start", "nodes", "bound"}
-    through = "PuLP, program cbc"
-    install = "install CBC, with cbc on the path"
-    command = "COIN_CMD"
+    asked: tuple[str, ...]  # arguments that make it say its version
+    answer: str  # where that is in what it says
+
+    @abstractmethod
+    def path(self) -> str | None:
+        """Where it is; None where it is not installed."""
 
     def version(self) -> str:
         """What the program says.
@@ -37,10 +39,25 @@ class Cbc(ThroughPulp):
         Raises:
             SolverUnavailable: there is no such program.
         """
-        path = _cbc()
+        path = self.path()
         if path is None:
             raise self.missing()
-        return _says(path, ("-quit",), r"Version: (\S+)")
+        return _says(path, self.asked, self.answer)
+
+
+class Cbc(Program):
+    """CBC, a program: on the path, or PuLP's own."""
+
+    name = "cbc"
+    features = _LINEAR | {"start", "nodes", "bound"}
+    through = "PuLP, program cbc"
+    install = "install CBC, with cbc on the path"
+    command = "COIN_CMD"
+    asked, answer = ("-quit",), r"Version: (\S+)"
+
+    def path(self) -> str | None:
+        """On the path, or PuLP's own."""
+        return _cbc()
 
     def parameters(self, options: SolveOptions, seconds: float, mip: bool, log: Path) -> dict[str, Any]:
         """As CBC's command line has them."""
@@ -87,7 +104,7 @@ class Cbc(ThroughPulp):
         return Evidence(status, values, dual, nodes, iterations)
 
 
-class Glpk(ThroughPulp):
+class Glpk(Program):
     """GLPK's program glpsol."""
 
     name = "glpk"
@@ -95,17 +112,11 @@ class Glpk(ThroughPulp):
     through = "PuLP, program glpsol"
     install = "install GLPK, with glpsol on the path"
     command = "GLPK_CMD"
+    asked, answer = ("--version",), r"Solver,? (?:v)?(\S+)"
 
-    def version(self) -> str:
-        """What the program says.
-
-        Raises:
-            SolverUnavailable: there is no such program.
-        """
-        path = shutil.which("glpsol")
-        if path is None:
-            raise self.missing()
-        return _says(path, ("--version",), r"Solver,? (?:v)?(\S+)")
+    def path(self) -> str | None:
+        """On the path."""
+        return shutil.which("glpsol")
 
     def parameters(self, options: SolveOptions, seconds: float, mip: bool, log: Path) -> dict[str, Any]:
         """As glpsol's command line has them: whole seconds, and a relative gap alone."""

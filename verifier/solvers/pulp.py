@@ -7,12 +7,11 @@ whatever cannot be told apart becomes the weaker word. PuLP is imported where it
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
 import math
 import tempfile
 import time
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +21,6 @@ import numpy as np
 
 from ..encoding import MixedIntegerProgram
 from ..errors import InvalidInput, SolverUnavailable
-from .cvxpy import through_cvxpy
 from .protocol import SolveOptions, SolveResult, SolverStatus
 from .sane import least_objective, relative_violation
 
@@ -74,8 +72,8 @@ def to_pulp(program: MixedIntegerProgram, name: str = "advverify") -> tuple[Any,
     return problem, variables
 
 
-class ThroughPulp:
-    """A solver that PuLP builds models for; norm 2's objectives go through CVXPY, where the solver takes them.
+class ThroughPulp(ABC):
+    """A solver that PuLP builds models of linear programs for.
 
     A subclass says which parameters the solver takes, and what it says of itself afterwards.
     """
@@ -86,46 +84,38 @@ class ThroughPulp:
     install: str
     isolated = True
     command: str  # the class in PuLP
-    package = ""  # Python package that has to be there, "" for programs
 
+    @abstractmethod
     def version(self) -> str:
-        """The version of its package.
+        """Its version.
 
         Raises:
             SolverUnavailable: it is not installed.
         """
-        if importlib.util.find_spec(self.package) is None:
-            raise self.missing()
-        return importlib.metadata.version(self.package)
 
     def missing(self) -> SolverUnavailable:
         """The error of a solver that is not there."""
         return SolverUnavailable(f"{self.name} is not installed: {self.install}, or choose --solver highs")
 
+    @abstractmethod
     def parameters(self, options: SolveOptions, seconds: float, mip: bool, log: Path) -> dict[str, Any]:
         """Arguments of the class in PuLP."""
-        raise NotImplementedError
 
+    @abstractmethod
     def evidence(
         self, problem: Any, command: Any, variables: list[Any], mip: bool, log: str, options: SolveOptions
     ) -> Evidence:
         """What the solver itself says after a solve."""
-        raise NotImplementedError
-
-    def quadratic(self, problem: Any, options: SolveOptions, seconds: float) -> None:
-        """Solve a CVXPY problem."""
-        raise NotImplementedError
 
     def solve(self, program: MixedIntegerProgram, options: SolveOptions) -> SolveResult:
         """Solve, and believe what the solver itself says as far as its point and bound bear it out.
 
         Raises:
+            InvalidInput: the objective is quadratic.
             SolverUnavailable: it is not installed.
         """
         version = self.version()
         began = time.perf_counter()
-        if program.hessian is not None:
-            return through_cvxpy(self.quadratic, program, options, version)
         mip = program.binaries > 0
         problem, variables = to_pulp(replace(program, offset=0.0))
         seconds = options.time_limit - (time.perf_counter() - began)

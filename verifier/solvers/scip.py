@@ -15,6 +15,7 @@ import numpy as np
 
 from ..encoding import MixedIntegerProgram
 from ..errors import SolverUnavailable
+from .interrupt import run_interruptibly
 from .protocol import Progress, SolveOptions, SolveResult, SolverStatus
 from .sane import least_objective
 
@@ -71,16 +72,7 @@ class Scip:
             model.setObjlimit(options.cutoff)
         watch = _Watch(built, options, started)
         watch.attach()
-        worker = threading.Thread(target=watch.run, daemon=True)
-        worker.start()
-        try:
-            while worker.is_alive():
-                worker.join(0.1)
-        except KeyboardInterrupt:
-            watch.stop.set()
-            model.interruptSolve()
-            worker.join()
-            raise
+        run_interruptibly(watch.run, watch.interrupt)
         if watch.error is not None:
             raise watch.error
         return _result(built, program, options, time.perf_counter() - started, watch.trace)
@@ -199,8 +191,7 @@ class _Watch:
                     watch.event(event.getType() == kinds.BESTSOLFOUND)
                 except BaseException as error:  # of the caller's progress: SCIP must not see it, the caller must
                     watch.error = error
-                    watch.stop.set()
-                    watch.built.model.interruptSolve()
+                    watch.interrupt()
 
         self.built.model.includeEventhdlr(Handler(), "watch", "reports bounds and points")
 
@@ -221,6 +212,11 @@ class _Watch:
                 self.stop.set()
         if self.stop.is_set():
             model.interruptSolve()
+
+    def interrupt(self) -> None:
+        """Have SCIP stop."""
+        self.stop.set()
+        self.built.model.interruptSolve()
 
     def run(self) -> None:
         """Solve; what goes wrong is kept for the thread that waits."""

@@ -20,6 +20,7 @@ import scipy.sparse as sp
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mip_files import solve_by_highs
+from programs import knapsack
 
 from advverify.verifier.encoding import ColumnMap, MixedIntegerProgram
 from advverify.verifier.errors import InvalidInput, SolverUnavailable
@@ -79,12 +80,6 @@ def program(
         np.broadcast_to(np.asarray(whole), (columns,)).copy(),
         ColumnMap(np.arange(columns)),
     )
-
-
-def knapsack() -> MixedIntegerProgram:
-    """max 5a + 4b + 3c with 2a + 3b + c <= 5, 4a + b + 2c <= 11, 3a + 4b + 2c <= 8, whole, in [0, 10]: 13 at (2, 0, 1)."""
-    rows = np.array([[2.0, 3, 1], [4, 1, 2], [3, 4, 2]])
-    return program(rows, -np.inf, np.array([5.0, 11, 8]), np.array([-5.0, -4, -3]), top=10.0)
 
 
 def hard(columns: int = 60, rows: int = 20) -> MixedIntegerProgram:

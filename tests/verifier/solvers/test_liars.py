@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-import scipy.sparse as sp
 import torch
 from networks import random_network
 from oracle import nearest
+from programs import knapsack
 
 from advverify.verifier import solvers
 from advverify.verifier.api import certify, distance
-from advverify.verifier.encoding import ColumnMap, MixedIntegerProgram
+from advverify.verifier.encoding import MixedIntegerProgram
 from advverify.verifier.engines import MilpOptions, Settings
 from advverify.verifier.network.evaluate import predict
 from advverify.verifier.outcome import Verdict
@@ -108,15 +108,6 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Callable[[Lie], None]:
         monkeypatch.setattr("advverify.verifier.solvers.guarded._GRACE", (0.2, 0.0))
 
     return add
-
-
-def knapsack() -> MixedIntegerProgram:
-    """Its optimum is -13, at (2, 0, 1)."""
-    matrix = sp.csr_matrix(np.array([[2.0, 3, 1], [4, 1, 2], [3, 4, 2]]))
-    return MixedIntegerProgram(
-        matrix, np.full(3, -np.inf), np.array([5.0, 11, 8]), np.zeros(3), np.full(3, 10.0), np.array([-5.0, -4, -3]),
-        np.ones(3, bool), ColumnMap(np.arange(3)),
-    )  # fmt: skip
 
 
 @pytest.mark.parametrize("name", FAILURES)

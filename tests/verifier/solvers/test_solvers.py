@@ -8,21 +8,13 @@ import pytest
 import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from programs import knapsack
 
 from advverify.verifier.encoding import ColumnMap, MixedIntegerProgram
 from advverify.verifier.errors import SolverUnavailable
 from advverify.verifier.solvers import SOLVERS, SolveOptions, SolverStatus, get_solver
 from advverify.verifier.solvers.clarabel import Clarabel
 from advverify.verifier.solvers.safe_dual import safe_bound
-
-
-def knapsack() -> MixedIntegerProgram:
-    """max 5a + 4b + 3c with 2a + 3b + c <= 5, 4a + b + 2c <= 11, 3a + 4b + 2c <= 8, whole, in [0, 10]: 13."""
-    matrix = sp.csr_matrix(np.array([[2.0, 3, 1], [4, 1, 2], [3, 4, 2]]))
-    return MixedIntegerProgram(
-        matrix, np.full(3, -np.inf), np.array([5.0, 11, 8]), np.zeros(3), np.full(3, 10.0), np.array([-5.0, -4, -3]),
-        np.ones(3, bool), ColumnMap(np.arange(3)),
-    )  # fmt: skip
 
 
 @pytest.mark.parametrize("name", SOLVERS)

@@ -1,7 +1,7 @@
 """Engine `lp-split`: our own branch and bound over a target's program, by LPs that are proved one by one.
 
-Where few ReLUs are unstable nothing else comes near it: once the stable ones are substituted a node is an LP of a few hundred rows that
-starts from the last one's basis, exact where bound propagation has to ascend, and its multipliers are the proof (`solvers.lp_tree`).
+It is for regions where few ReLUs are unstable: once the stable ones are substituted a node is an LP of a few hundred rows that starts from
+the last one's basis, exact where bound propagation has to ascend, and its multipliers are the proof (`solvers.lp_tree`).
 
 What is searched is always the most unsafe point of a region. For distances that region is the ball of the best witness: a tree
 without an unsafe point proves the distance, an unsafe point makes the ball smaller and the tree is begun anew. Points come from

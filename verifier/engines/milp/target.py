@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from ...bounds import Bounds
-from ...encoding import Formulation, MixedIntegerProgram, encode
+from ...encoding import Formulation, MixedIntegerProgram, encode, fitted
 from ...mip_record import MipRecord
 from ...norms import UnitBall
 from ...query import Objective
@@ -189,7 +189,7 @@ class Target:
         self.state.mips.append(
             MipRecord(
                 self.words,
-                str(self.form),
+                str(fitted(self.form, self.state.network, self.bounds)),
                 solver,
                 result.version,
                 rows=program.matrix.shape[0],
