@@ -20,6 +20,7 @@ import pytest
 from command_line import run
 
 from advverify.cli.commands.batch import sources
+from advverify.verifier.batch.dask_pool import DaskPool
 from advverify.verifier.batch.job import Job, Task, read_job
 from advverify.verifier.batch.run import Pool, open_tasks, run_job
 from advverify.verifier.batch.work import WORK
@@ -322,8 +323,11 @@ def test_the_report_escapes_what_it_prints(tmp_path: Path) -> None:
     assert evil not in page.read_text()
 
 
-def test_a_cluster_that_is_not_there(tmp_path: Path) -> None:
+def test_a_cluster_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody answers, however long one waits; here it is for a second."""
     pytest.importorskip("distributed")
+    connect = DaskPool._connect
+    monkeypatch.setattr(DaskPool, "_connect", lambda self, timeout: connect(self, 1.0))
     done = run("batch", "run", str(write(tmp_path)), "--store", str(tmp_path / "s"), "--scheduler", "tcp://127.0.0.1:9")
     assert done.returncode == 2 and "no Dask scheduler answers" in done.stderr and "Traceback" not in done.stderr
 
