@@ -320,6 +320,8 @@ def engines_from(text: str) -> tuple[str, ...]:
     from advverify.verifier.engines import choose_engines
 
     names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if text and not names:
+        raise InvalidInput(f"'{text}' names no engine: leave --engines out for all of them")
     choose_engines(names)
     return names
 

@@ -75,7 +75,11 @@ class MipRecord:
 
         Raises:
             KeyError: an entry is missing.
+            TypeError: an entry is of another kind; ValueError or OverflowError where it is no number.
         """
+        for name in ("target", "formulation", "solver", "version", "status", "note"):
+            if not isinstance(record.get(name, ""), str):
+                raise TypeError(f"a program's {name} is not a text")
 
         def high(value: float | None) -> float:
             return math.inf if value is None else float(value)
@@ -86,6 +90,8 @@ class MipRecord:
         return cls(
             **{
                 **record,
+                "began": float(record["began"]),
+                "seconds": float(record["seconds"]),
                 "largest_m": high(record["largest_m"]),
                 "primal": high(record["primal"]),
                 "dual": low(record["dual"]),

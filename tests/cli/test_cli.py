@@ -109,6 +109,7 @@ def test_info_export_capabilities(tmp_path: Path) -> None:
         (["certify", "zoo:digits-mlp", "--eps", "0.1", "--norm", "3"], "unknown norm '3'"),
         (["certify", "zoo:digits-mlp", "--eps", "0.1", "--timeout", "0"], "--timeout must be"),
         (["certify", "zoo:digits-mlp", "--eps", "0.1", "--engines", "magic"], "unknown engine 'magic'"),
+        (["certify", "zoo:digits-mlp", "--eps", "0.1", "--engines", ", "], "names no engine: leave --engines out"),
         (["certify", "zoo:digits-mlp", "--eps", "0.1", "--seed", str(2**64)], "not in the range"),
         (["certify", "zoo:digits-mlp", "--eps", "0.1", "--threads", str(2**64)], "not in the range"),
         (["certify", "zoo:digits-mlp", "--eps", "0.1", "--jobs", "0"], "not in the range"),

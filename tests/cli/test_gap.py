@@ -18,6 +18,7 @@ from command_line import run
 
 from advverify.verifier.convergence.answers import Source
 from advverify.verifier.convergence.runs import compare
+from advverify.verifier.mip_record import MipRecord
 from advverify.verifier.outcome import Outcome
 from advverify.verifier.store import Store
 from benchmarks.gap_report import made_up, write_store
@@ -143,6 +144,11 @@ def test_the_tables_fit(files: list[Path], monkeypatch: pytest.MonkeyPatch, widt
     assert max(map(len, lines)) <= width and not any("…" in line for line in lines)
 
 
+_RECORD = MipRecord(
+    "class 1", "asymmetric", "highs", "1", 1, 1, 1, 1, 1.0, 0.0, 0.1, "optimal", 1.0, 1.0, 1.0
+).to_dict()
+
+
 def edited(change: Callable[[dict[str, Any]], Any]) -> Callable[[str], str]:
     def apply(line: str) -> str:
         record = json.loads(line)
@@ -168,6 +174,14 @@ def edited(change: Callable[[dict[str, Any]], Any]) -> Callable[[str], str]:
             "line 1 makes no sense (the times of the trace are not in order)",
         ),
         (edited(lambda record: record.update(mips=[{}])), "line 1 is no answer (it has no"),
+        (edited(lambda record: record.update(mips=[_RECORD | {"began": None}])), "line 1 is no answer (float()"),
+        (edited(lambda record: record.update(mips=[_RECORD | {"target": [1]}])), "a program's target is not a text"),
+        (edited(lambda record: record.update(seconds=10**400)), "line 1 is no answer (int too large"),
+        (
+            edited(lambda record: record.update(model="\ud800")),
+            "line 1 is no answer (it holds half a character)",
+        ),
+        (lambda line: "[" * 100_000 + "\n", "line 1 is no answer (nested too deeply)"),
         (edited(lambda record: record.update(gap="much")), "line 1 makes no sense (could not convert"),
         (edited(lambda record: record.update(verdict="misclassified")), "holds misclassified images alone"),
     ],

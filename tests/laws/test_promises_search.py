@@ -181,6 +181,7 @@ def test_proving_refuses_what_is_no_number_and_what_cannot_be() -> None:
     for value in (math.nan, math.inf):  # no farther than the limit can be seen
         with pytest.raises(FloatingPointError):
             state.raise_lower_bound(state.subproblems[0], value, "test")
+    state.raise_lower_bound(state.subproblems[0], -math.inf, "test")  # a solver that proved nothing claims nothing
     assert state.subproblems[0].lower == 0.0
     asked = opened(network, robustness(image, label, Threat("inf", 0.25), 3), Objective.FEASIBILITY)
     with pytest.raises(FloatingPointError):

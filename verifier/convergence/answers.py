@@ -18,6 +18,7 @@ DISTANCE, MARGIN, VERDICT = "distance", "margin", "verdict"
 _KINDS = {"min_distortion": DISTANCE, "max_margin": MARGIN, "feasibility": VERDICT, "distance": DISTANCE}
 _IDENTITY = ("data", "index", "label", "norm", "eps", "target", "margin", "valid_range", "channels", "float32")
 _SQLITE = b"SQLite format 3\x00"
+_UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 _MEND = "give a file that `distance --out` or `certify --out` wrote, or a store of `batch run`"
 
 
@@ -114,7 +115,7 @@ class Source:
                 if line.strip():
                     try:
                         outcome = Outcome.from_dict(_record(line) | {"witness": None})
-                    except (ValueError, KeyError, TypeError, AttributeError) as error:
+                    except _UNREADABLE as error:
                         if not line.endswith(b"\n") and number > 1:
                             self.notes.append(f"{self.path}: the last line is cut short and left out")
                             return
@@ -149,7 +150,7 @@ class Source:
                 **{name: options[name] for name in ("timeout", "gap", "engines") if name in options},
             }
             kind = _KINDS.get(outcome.labels.get("objective", row["kind"]), VERDICT)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except _UNREADABLE as error:
             raise InvalidInput(
                 f"{self.path}: the answer {row['key']} cannot be read ({_why(error)}); ask it again in a new store"
             ) from error
@@ -177,8 +178,11 @@ def _record(line: bytes | str) -> dict[str, Any]:
     """A line's values.
 
     Raises:
-        ValueError: no JSON, no object, or numbers that JSON does not have.
+        ValueError: no JSON, no object, numbers that JSON does not have, or text that no terminal can show.
+        RecursionError: nested without end.
     """
+    if b"\\ud" in (line if isinstance(line, bytes) else line.encode()).lower():  # half a character, perhaps
+        json.dumps(json.loads(line), ensure_ascii=False).encode()
     record = json.loads(line, parse_constant=_refuse)
     if not isinstance(record, dict):
         raise ValueError(f"a JSON {type(record).__name__}, not an object")
@@ -192,6 +196,10 @@ def _refuse(name: str) -> NoReturn:
 def _why(error: Exception) -> str:
     if isinstance(error, KeyError):
         return f"it has no {error}"
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    if isinstance(error, UnicodeEncodeError):
+        return "it holds half a character"
     if isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
         return "not JSON"
     return " ".join(str(error).split())

@@ -179,7 +179,7 @@ class SearchState:
         """
         if math.isnan(value):
             raise FloatingPointError(f"{engine} came to a bound that is no number")
-        if self.is_min_distortion and math.isinf(value):
+        if self.is_min_distortion and value == math.inf:
             if not math.isinf(self.goal):
                 raise FloatingPointError(f"{engine} claims more than the search region can show")
             self.statistics["excluded"] = "the whole valid range"
