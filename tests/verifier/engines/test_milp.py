@@ -17,8 +17,10 @@ from advverify.verifier.encoding.program import ColumnMap
 from advverify.verifier.engines import MilpOptions, SearchState, Settings, get_engine
 from advverify.verifier.engines.executor import NetworkExecutor
 from advverify.verifier.engines.milp import ask, euclidean, target
+from advverify.verifier.network.builder import NetworkBuilder, tensor
 from advverify.verifier.network.evaluate import predict
 from advverify.verifier.network.nodes import Network
+from advverify.verifier.network.operators import Dense
 from advverify.verifier.outcome import Outcome, Verdict
 from advverify.verifier.query import Objective, Query
 from advverify.verifier.solvers import SolveOptions, SolveResult, SolverStatus
@@ -223,3 +225,15 @@ def test_the_best_witness_is_where_a_solver_starts() -> None:
         assert min(starts) == pytest.approx(state.upper, rel=1e-5)
         found += 1
     assert found >= 6
+
+
+@pytest.mark.parametrize("norm", ["inf", "1", "2", "0"])
+def test_a_tie_is_no_answer_where_something_deeper_is_in_reach(norm: str) -> None:
+    """Outputs 0 and relu(x - 0.5) tie around the image: what a solver calls feasible there is no adversarial example."""
+    builder = NetworkBuilder((2,))
+    hidden = builder.relu(builder.affine([0], [Dense(tensor(np.eye(2)))], np.array([-0.5, -0.5])))
+    network = builder.finish(builder.affine([hidden], [Dense(tensor(np.array([[0.0, 0.0], [1.0, 0.0]])))], np.zeros(2)))
+    outcome = certify(
+        network, np.array([0.2, 0.3]), 0, Threat(norm, 1.0 if norm == "0" else 0.7), settings=EXACT, engines=("milp",)
+    )
+    assert outcome.verdict is Verdict.ADVERSARIAL

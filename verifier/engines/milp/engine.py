@@ -80,7 +80,10 @@ class Milp:
         result, index = run_solver(state, target, program, until, self.name)
         if state.done:
             return
-        if result.status is SolverStatus.ERROR:  # no solver is left: our own tree is
+        tie = state.query.objective is Objective.FEASIBILITY and result.point is not None
+        if (
+            tie or result.status is SolverStatus.ERROR
+        ):  # only what is deeper counts; or no solver is left: our own tree is
             self._searched(state, target, deadline)
             return
         before = target.lower
@@ -92,7 +95,8 @@ class Milp:
         """Our own tree over the program as it is."""
         if state.query.objective is Objective.FEASIBILITY:
             deepest, above = target.encode(Objective.MAX_MARGIN), float(np.nextafter(0.0, math.inf))
-            if run_tree(state, target, deepest, above, until, self.name, threshold=0.0).bound >= above:
+            below = float(np.nextafter(0.0, -math.inf))  # a tie does not end it
+            if run_tree(state, target, deepest, above, until, self.name, threshold=below).bound >= above:
                 target.exclude(self.name)
         else:
             bound = run_tree(state, target, target.program, state.goal, until, self.name).bound

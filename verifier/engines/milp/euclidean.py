@@ -57,6 +57,8 @@ def _nearest(state: SearchState, target: Target, deadline: float, name: str) -> 
         target.exclude(name)
     elif state.is_min_distortion:
         target.prove(_root(tree.bound) * (1 - ROUNDING), name)
+    elif tree.point is not None and not state.done:  # the nearest point is a tie, and only what is deeper counts
+        _margin(state, target, deadline, name)
 
 
 def _root(squared: float) -> float:
