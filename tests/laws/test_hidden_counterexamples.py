@@ -17,10 +17,10 @@ def test_planted_by_training(kind: str, tmp_path: Path) -> None:
     subject = plant(kind, 3, 0.1, tmp_path)
     assert Model(subject.path).predict(subject.point) != subject.label
     assert np.abs(subject.point - subject.center).max() <= subject.eps
-    said = list(words(subject, 0.5))  # whoever finds it within a second finds it within this; the others use it up
+    said = list(words(subject, 1.0))
     assert all(verdict is not Verdict.ROBUST for _, verdict in said), said
     assert ("falsify", Verdict.ADVERSARIAL) not in said  # it is well hidden
-    settings = Settings(timeout=10)  # engines that do not find it use up their shares of this
+    settings = Settings(timeout=60)
     assert (
         certify(subject.path, subject.center, 0, Threat("inf", subject.eps), settings=settings).verdict
         is Verdict.ADVERSARIAL
