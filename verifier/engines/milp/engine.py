@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from ...query import Objective
 from ...solvers import SolveResult, SolverStatus
 from ...solvers.safe_dual import safe_optimum
@@ -20,7 +18,7 @@ from ..state import SearchState
 from .confirm import SOLVER_SHARE, at_least, by_rows, by_tree, is_infeasible, next_whole, nothing_at_most
 from .euclidean import solve_euclidean
 from .root_cuts import strengthened
-from .target import Target, run_solver, run_tree, trusted
+from .target import ABOVE_TIES, BELOW_TIES, Target, run_solver, run_tree, trusted
 
 _ATTACK_SHARE = 0.2  # of the time left, at most, for a first witness where there is none
 _TIGHTENING_SHARE = 0.2  # of the time left, at most, for bounds from solves, and for a relaxation
@@ -81,9 +79,8 @@ class Milp:
         if state.done:
             return
         tie = state.query.objective is Objective.FEASIBILITY and result.point is not None
-        if (
-            tie or result.status is SolverStatus.ERROR
-        ):  # only what is deeper counts; or no solver is left: our own tree is
+        if tie or result.status is SolverStatus.ERROR:
+            # What was found is no witness, and only deeper points are; or no solver is left. Our own tree is.
             self._searched(state, target, deadline)
             return
         before = target.lower
@@ -94,9 +91,9 @@ class Milp:
     def _searched(self, state: SearchState, target: Target, until: float) -> None:
         """Our own tree over the program as it is."""
         if state.query.objective is Objective.FEASIBILITY:
-            deepest, above = target.encode(Objective.MAX_MARGIN), float(np.nextafter(0.0, math.inf))
-            below = float(np.nextafter(0.0, -math.inf))  # a tie does not end it
-            if run_tree(state, target, deepest, above, until, self.name, threshold=below).bound >= above:
+            deepest = target.encode(Objective.MAX_MARGIN)
+            tree = run_tree(state, target, deepest, ABOVE_TIES, until, self.name, threshold=BELOW_TIES)
+            if tree.bound >= ABOVE_TIES:
                 target.exclude(self.name)
         else:
             bound = run_tree(state, target, target.program, state.goal, until, self.name).bound

@@ -22,7 +22,7 @@ from ..cells import CellPoint, Cells
 from ..course import Course
 from ..polish import polish
 from ..state import SearchState, Subproblem
-from .target import Target, run_tree, trusted
+from .target import ABOVE_TIES, BELOW_TIES, Target, run_tree, trusted
 
 _MOST_UNSTABLE = 400  # ReLUs in a region: LPs grow, and so do trees
 _TRIAL, _TRIAL_SHARE = 2.0, 0.1  # seconds, or share of the time left, until a tree that does not rise is given up
@@ -94,7 +94,7 @@ class LpSplit:
             return
         program = target.encode(Objective.MAX_MARGIN)
         margin = state.query.objective is Objective.MAX_MARGIN
-        aim = state.goal if margin else float(np.nextafter(0.0, math.inf))
+        aim = state.goal if margin else ABOVE_TIES
         inspector = _Inspector(state, subproblem, target, aim, deadline, self.name)
         inputs = program.columns.inputs
         tree = run_tree(
@@ -104,7 +104,7 @@ class LpSplit:
             aim,
             deadline,
             self.name,
-            threshold=-math.inf if margin else 0.0,
+            threshold=-math.inf if margin else BELOW_TIES,
             inspect=lambda point, bound: inspector(point[inputs], bound),
             asked=not state.is_min_distortion,
         )

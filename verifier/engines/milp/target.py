@@ -24,6 +24,10 @@ from ..tangents import ROUNDING
 from .ask import ask
 from .confirm import by_tree
 
+# Violations beside that of a tie, which is no adversarial example: it neither ends a search nor counts as excluded.
+ABOVE_TIES = float(np.nextafter(0.0, math.inf))
+BELOW_TIES = -ABOVE_TIES
+
 
 class Target:
     """One subproblem, or all of a disjunct, over the ball that is still of interest.
