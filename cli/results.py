@@ -39,13 +39,13 @@ class ResultFile:
             refused.pop_all()
 
     def _read(self, content: bytes) -> None:
-        from advverify.verifier.outcome import Outcome
+        from advverify.verifier.outcome import UNREADABLE, Outcome
 
         whole = content.rfind(b"\n") + 1
         for number, line in enumerate(content[:whole].splitlines(), start=1):
             try:
                 outcome = Outcome.from_json(line.decode())
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
+            except UNREADABLE as error:
                 raise InvalidInput(
                     f"--out {self.path}: line {number} is not a result of this version; choose another file"
                 ) from error

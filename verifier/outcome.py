@@ -17,6 +17,8 @@ import numpy as np
 from .mip_record import MipRecord
 
 SCHEMA = 1
+# What reading a line back may end in where it is no outcome: JSON that ends nowhere and numbers of 400 digits included.
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
 class Verdict(Enum):
@@ -134,7 +136,7 @@ class Outcome:
         """Read a line back.
 
         Raises:
-            ValueError: not a line of this schema.
+            UNREADABLE: one of these errors, where it is not a line of this schema.
         """
         return cls.from_dict(json.loads(line))
 
@@ -143,8 +145,7 @@ class Outcome:
         """Read back what `to_json` wrote, after JSON was taken off it.
 
         Raises:
-            ValueError: not of this schema.
-            KeyError: an entry is missing.
+            UNREADABLE: one of these errors, where it is not of this schema.
         """
         if record.get("schema") != SCHEMA:
             raise ValueError(f"written with schema {record.get('schema')}, this version reads {SCHEMA}")

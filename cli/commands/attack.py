@@ -55,6 +55,8 @@ def command(names: str, out: Path | None, **options: Any) -> int:
     from advverify.verifier.attacks import ATTACKS, OWN
 
     chosen = list(OWN) if names == "all" else [name.strip() for name in names.split(",") if name.strip()]
+    if not chosen:
+        raise InvalidInput(f"'{names}' names no attack: choose all, {', '.join(ATTACKS)}")
     for name in chosen:
         if name not in ATTACKS:
             raise InvalidInput(f"unknown attack '{name}': choose all, {', '.join(ATTACKS)}")
@@ -104,6 +106,8 @@ def command(names: str, out: Path | None, **options: Any) -> int:
 
 def _brackets(path: Path, sha256: str) -> dict[tuple[int, str], tuple[float, float]]:
     """(index, norm) to bracket, from the lines of `distance --out` about this model."""
+    from advverify.verifier.outcome import UNREADABLE
+
     known: dict[tuple[int, str], tuple[float, float]] = {}
     try:
         for line in path.read_text().splitlines():
@@ -115,7 +119,7 @@ def _brackets(path: Path, sha256: str) -> dict[tuple[int, str], tuple[float, flo
             ):
                 upper = math.inf if record["upper"] is None else float(record["upper"])
                 known[int(record["index"]), str(record["norm"])] = (float(record["lower"] or 0.0), upper)
-    except (ValueError, KeyError, TypeError) as error:
+    except UNREADABLE as error:
         raise InvalidInput(f"--exact {path}: not the lines of `advverify distance --out` ({error})") from error
     if not known:
         raise InvalidInput(f"--exact {path}: holds no brackets of this model")

@@ -119,6 +119,8 @@ def _grid(text: str) -> list[float]:
         grid = sorted({float(part) for part in text.split(",") if part.strip()})
     except ValueError:
         raise InvalidInput(f"--eps-grid takes radii like 0.02,0.05,0.1, got '{text}'") from None
+    if text and not grid:
+        raise InvalidInput(f"--eps-grid '{text}' holds no radius: leave it out for three from the data")
     if any(not math.isfinite(eps) or eps <= 0 for eps in grid):
         raise InvalidInput(f"--eps-grid takes radii above 0, got '{text}'")
     return grid

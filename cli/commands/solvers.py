@@ -96,6 +96,7 @@ def _small() -> MixedIntegerProgram:
 def _print(screen: Console, found: list[_Found], features: dict[str, str]) -> None:
     """Tables that fit into 80 columns; features that no solver has are left out."""
     from rich import box
+    from rich.markup import escape
     from rich.table import Table
 
     plain: dict[str, Any] = {
@@ -122,7 +123,7 @@ def _print(screen: Console, found: list[_Found], features: dict[str, str]) -> No
         state = "works" if not each.trouble else f"fails: {each.trouble}"
         if each.version is None:
             state = f"not installed: {each.solver.install}"
-        table.add_row(each.solver.name, each.solver.through, state)
+        table.add_row(each.solver.name, each.solver.through, escape(state))
     screen.print(table)
     for feature, words in features.items():
         screen.print(f"{_WORDS.get(feature, feature)}: {words}", markup=False)

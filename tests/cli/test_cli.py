@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from onnx_networks import write_network
 
 from advverify.models.zoo import path_of
 from advverify.verifier.api import Model
+from advverify.verifier.solvers import get_solver
 
 
 def test_certify_and_json(tmp_path: Path) -> None:
@@ -88,6 +90,33 @@ def test_solvers() -> None:
     missing = run("certify", "zoo:digits-mlp", "--eps", "0.1", "--solver", "nobody")
     assert missing.returncode == 2 and missing.stderr.count("\n") == 1 and "choose highs, scip" in missing.stderr
     assert run("solvers", "--wrong").returncode == 2
+
+
+def test_how_to_install_a_solver_is_printed_whole() -> None:
+    """Brackets of extras are text, no markup."""
+    from rich.console import Console
+
+    from advverify.cli.commands.solvers import _Found, _print
+
+    scip = get_solver("scip")
+    assert "[scip]" in scip.install
+    screen = Console(file=StringIO(), width=120)
+    _print(screen, [_Found(scip, None)], {})
+    assert scip.install in screen.file.getvalue()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "content", ["[" * 100_000 + "\n", f'{{"schema": 1, "verdict": "unknown", "witness": null, "lower": {10**400}}}\n']
+)
+def test_results_that_break_json(content: str, tmp_path: Path) -> None:
+    """Whatever reads lines of results refuses what JSON readers stumble over, in one line."""
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text(content)
+    out = run("distance", "zoo:digits-mlp", "--images", "0", "--out", str(bad))
+    exact = run("attack", "zoo:digits-mlp", "--images", "0:2", "--exact", str(bad))
+    for done, message in ((out, "line 1 is not a result"), (exact, "not the lines of")):
+        assert done.returncode == 2 and message in done.stderr and len(done.stderr.strip().splitlines()) == 1
+    assert bad.read_text() == content
 
 
 def test_info_export_capabilities(tmp_path: Path) -> None:

@@ -107,6 +107,7 @@ def test_compare_writes_page_pictures_and_numbers(tmp_path: Path) -> None:
     [
         (["zoo:digits-mlp", "zoo:digits-mlp"], "named twice"),
         (["zoo:digits-mlp", "--eps-grid", "a"], "takes radii"),
+        (["zoo:digits-mlp", "--eps-grid", ", "], "holds no radius"),
         (["zoo:digits-mlp", "zoo:mnist-resnet-cpl"], "takes 784 values"),
         (["zoo:digits-mlp", "--gap", "2"], "--gap must lie"),
     ],

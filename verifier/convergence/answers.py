@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ..errors import InvalidInput, no_file
-from ..outcome import Outcome, Verdict
+from ..outcome import UNREADABLE, Outcome, Verdict
 from ..store import Store
 
 DISTANCE, MARGIN, VERDICT = "distance", "margin", "verdict"
 _KINDS = {"min_distortion": DISTANCE, "max_margin": MARGIN, "feasibility": VERDICT, "distance": DISTANCE}
 _IDENTITY = ("data", "index", "label", "norm", "eps", "target", "margin", "valid_range", "channels", "float32")
 _SQLITE = b"SQLite format 3\x00"
-_UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 _MEND = "give a file that `distance --out` or `certify --out` wrote, or a store of `batch run`"
 
 
@@ -115,7 +114,7 @@ class Source:
                 if line.strip():
                     try:
                         outcome = Outcome.from_dict(_record(line) | {"witness": None})
-                    except _UNREADABLE as error:
+                    except UNREADABLE as error:
                         if not line.endswith(b"\n") and number > 1:
                             self.notes.append(f"{self.path}: the last line is cut short and left out")
                             return
@@ -150,7 +149,7 @@ class Source:
                 **{name: options[name] for name in ("timeout", "gap", "engines") if name in options},
             }
             kind = _KINDS.get(outcome.labels.get("objective", row["kind"]), VERDICT)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise InvalidInput(
                 f"{self.path}: the answer {row['key']} cannot be read ({_why(error)}); ask it again in a new store"
             ) from error
@@ -181,11 +180,12 @@ def _record(line: bytes | str) -> dict[str, Any]:
         ValueError: no JSON, no object, numbers that JSON does not have, or text that no terminal can show.
         RecursionError: nested without end.
     """
-    if b"\\ud" in (line if isinstance(line, bytes) else line.encode()).lower():  # half a character, perhaps
-        json.dumps(json.loads(line), ensure_ascii=False).encode()
     record = json.loads(line, parse_constant=_refuse)
     if not isinstance(record, dict):
         raise ValueError(f"a JSON {type(record).__name__}, not an object")
+    halves = (b"\\ud", b"\\uD") if isinstance(line, bytes) else ("\\ud", "\\uD")
+    if any(half in line for half in halves):  # type: ignore[operator]
+        json.dumps(record, ensure_ascii=False).encode()  # halves of a pair were joined; one alone cannot be encoded
     return record
 
 

@@ -222,6 +222,7 @@ def test_no_attack_is_below_the_proved_distance(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["--attack", "magic"], "unknown attack 'magic'"),
+        (["--attack", ", "], "names no attack"),
         (["--eps", "-1"], "--eps must be"),
         (["--attack", "jsma", "--norm", "2"], "none of these attacks knows"),
         (["--source", "zoo:mnist-resnet-cpl"], "other inputs or outputs"),
