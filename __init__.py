@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from advverify.verifier.api import certify_all as certify_all
     from advverify.verifier.api import distance as distance
     from advverify.verifier.api import verify as verify
+    from advverify.verifier.engines import MilpOptions as MilpOptions
+    from advverify.verifier.engines import ReluSplitOptions as ReluSplitOptions
     from advverify.verifier.engines import Settings as Settings
     from advverify.verifier.network.onnx_reader import read_onnx as read_onnx
     from advverify.verifier.specification import Threat as Threat
@@ -21,7 +23,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "MilpOptions": "advverify.verifier.engines",
     "Model": "advverify.verifier.api",
+    "ReluSplitOptions": "advverify.verifier.engines",
     "Settings": "advverify.verifier.engines",
     "Threat": "advverify.verifier.specification",
     "certify": "advverify.verifier.api",
@@ -30,7 +34,19 @@ _PUBLIC = {
     "verify": "advverify.verifier.api",
     "read_onnx": "advverify.verifier.network.onnx_reader",
 }
-__all__ = ["Model", "Settings", "Threat", "__version__", "certify", "certify_all", "distance", "read_onnx", "verify"]
+__all__ = [
+    "MilpOptions",
+    "Model",
+    "ReluSplitOptions",
+    "Settings",
+    "Threat",
+    "__version__",
+    "certify",
+    "certify_all",
+    "distance",
+    "read_onnx",
+    "verify",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -12,8 +12,9 @@ import click
 from advverify import __version__
 from advverify.verifier.errors import InvalidInput
 
-from .options import data_for, engines_from, images_from, model_path, settings_from, threat_from
+from .options import data_for, images_from, model_path, threat_from
 from .results import ResultFile
+from .search import engines_from, settings_from, without_effect
 from .table import console, outcome_table, reasons, summary
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def run_images(command: Command, options: dict[str, Any], exact_margin: bool = F
 
     Args:
         command: the question.
-        options: of the command line, those of `options.query_options` and `eps`.
+        options: of the command line, those of `search.query_options` and `eps`.
         exact_margin: as in `api.certify`.
 
     Returns:
@@ -41,7 +42,8 @@ def run_images(command: Command, options: dict[str, Any], exact_margin: bool = F
     threat = threat_from(options)
     # in batches, on a GPU where there is one, where no more than a verdict is asked for
     batched = command == "certify" and not exact_margin and not threat.float32 and options["proofs"] is None
-    settings, engines = settings_from(options, gpu=batched, many=batched), engines_from(options["engines"])
+    settings = settings_from(options, gpu=batched, many=batched)
+    engines = engines_from(options["engines"], settings.milp)
     jobs = int(options["jobs"])
     model = model_of(str(path))
     if options["tie_channels"]:
@@ -114,8 +116,9 @@ def run_images(command: Command, options: dict[str, Any], exact_margin: bool = F
     screen = console()
     screen.print(outcome_table(shown, title, distances))
     screen.print(summary(shown, distances, settings.gap))
-    for line in reasons(shown, settings.proofs is not None):
-        screen.print(line, style="yellow")
+    unasked = without_effect(shown, settings.milp)
+    for line in [*reasons(shown, settings.proofs is not None), *([unasked] if unasked else [])]:
+        screen.print(line, style="yellow", markup=False)
     if interrupted:
         click.echo(
             f"advverify: interrupted after {len(shown)} of {len(requests)} images; the table shows what is done",

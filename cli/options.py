@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,7 +13,6 @@ from advverify.verifier.errors import InvalidInput, no_file
 if TYPE_CHECKING:
     from advverify.models.datasets import Dataset
     from advverify.verifier.api import Model
-    from advverify.verifier.engines import MilpOptions, Settings
     from advverify.verifier.specification import Threat
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -50,25 +47,6 @@ def apply(*decorators: Callable[[F], F]) -> Callable[[F], F]:
     return decorate
 
 
-def query_options(function: F) -> F:
-    """MODEL, norm, data, images and what limits a search."""
-    return apply(
-        click.argument("model"),
-        norm_option(),
-        click.option(
-            "--data", default=None, help="digits, mnist:DIR, cifar10:DIR or npz:FILE [default: the model's own]."
-        ),
-        click.option(
-            "--images", default="0:20", show_default=True, help="Images of the test set: 7, 0:100 or 0:100:5."
-        ),
-        threat_options(),
-        click.option("--gap", type=float, default=1e-4, show_default=True, help="Relative gap of a closed bracket."),
-        search_options(60.0),
-        click.option("--jobs", type=COUNT, default=1, show_default=True, help="Images worked on at the same time."),
-        click.option("--out", type=click.Path(path_type=Path), default=None, help="Append one JSON line an image."),
-    )(function)
-
-
 def threat_options() -> Callable[[F], F]:
     """What counts as adversarial, apart from norm and radius."""
     return apply(
@@ -94,116 +72,6 @@ def bytes_option() -> Callable[[F], F]:
     )
 
 
-def search_options(timeout: float) -> Callable[[F], F]:
-    """Time limit, engines, solver and form of MILPs, threads, device."""
-    return apply(
-        click.option("--timeout", type=float, default=timeout, show_default=True, help="Seconds a query."),
-        click.option(
-            "--engines", default="", help="Comma-separated engines to use, or the profile mip [default: all]."
-        ),
-        click.option(
-            "--solver",
-            default="highs",
-            show_default=True,
-            help="Solver of the MILP engine; `advverify solvers` lists them.",
-        ),
-        formulation_options(),
-        tighten_option("lp"),
-        click.option(
-            "--targets",
-            type=click.Choice(["joint", "separate"]),
-            default="separate",
-            show_default=True,
-            help="One MILP over all targets, or one a target.",
-        ),
-        cuts_option("root", ("none", "root", "tree")),
-        click.option("--threads", type=COUNT, default=None, help="Threads a query [default: 2, fewer with --jobs]."),
-        click.option(
-            "--device",
-            type=click.Choice(["auto", "cpu", "cuda"]),
-            default="auto",
-            show_default=True,
-            help="Where attacks and bound propagation look at images or a property first; auto: certify on a GPU, if any.",
-        ),
-        click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of attacks and solvers."),
-        click.option(
-            "--float32",
-            is_flag=True,
-            help="Robust also under the rounding of any execution in the file's own precision.",
-        ),
-        click.option(
-            "--proofs",
-            type=click.Path(path_type=Path),
-            default=None,
-            help="Write a proof of each verdict to this folder.",
-        ),
-    )
-
-
-def formulation_options() -> Callable[[F], F]:
-    """How a MILP writes ReLUs."""
-    return apply(
-        click.option(
-            "--formulation",
-            default="asymmetric",
-            show_default=True,
-            metavar="NAME",
-            help="ReLUs of MILPs: symmetric (one big M a layer), asymmetric (each neuron's own bounds), partition-N "
-            "(N groups of inputs), extended (convex hull).",
-        ),
-        click.option(
-            "--fix-stable/--no-fix-stable",
-            default=True,
-            show_default=True,
-            help="Leave out the binaries of ReLUs whose phase the bounds settle.",
-        ),
-        click.option(
-            "--substitute/--no-substitute",
-            default=True,
-            show_default=True,
-            help="Leave out their columns and rows as well, where that keeps the program small.",
-        ),
-    )
-
-
-def tighten_option(default: str) -> Callable[[F], F]:
-    """Bounds of neurons from solves."""
-    return click.option(
-        "--tighten",
-        type=click.Choice(["none", "lp", "mip"]),
-        default=default,
-        show_default=True,
-        help="Bounds of neurons from solves over what is unsafe, before a MILP.",
-    )
-
-
-def cuts_option(default: str, places: tuple[str, ...]) -> Callable[[F], F]:
-    """Rows of ideal formulations, where they are possible."""
-    inside = ", or inside the tree where the solver takes them" if "tree" in places else ""
-    return click.option(
-        "--cuts",
-        type=click.Choice(places),
-        default=default,
-        show_default=True,
-        help=f"Rows of ideal ReLU formulations that the LP relaxation violates: at the root of a MILP{inside}.",
-    )
-
-
-def milp_from(options: dict[str, Any]) -> MilpOptions:
-    """Validated options of the MILP engine.
-
-    Raises:
-        InvalidInput: there is no such formulation, or the solver cannot do what is asked.
-    """
-    from advverify.verifier.engines import MilpOptions
-    from advverify.verifier.solvers import get_solver
-
-    if options["solver"] != "highs":
-        get_solver(options["solver"])
-    names = ("solver", "formulation", "fix_stable", "substitute", "tighten", "targets", "cuts")
-    return MilpOptions(**{name: options[name] for name in names})
-
-
 def threat_from(options: dict[str, Any]) -> Threat:
     """The threat of the options, with pixels still counted value by value.
 
@@ -219,44 +87,6 @@ def threat_from(options: dict[str, Any]) -> Threat:
         margin=options["margin"],
         valid_range=options["valid_range"],
         float32=options["float32"],
-    )
-
-
-def settings_from(options: dict[str, Any], gpu: bool = True, many: bool = False) -> Settings:
-    """Validated settings.
-
-    Args:
-        options: of the command line.
-        gpu: whether what is asked for can use one.
-        many: whether it has so much to do that it should where it finds one.
-
-    Raises:
-        InvalidInput: a limit that makes no sense.
-    """
-    from advverify.verifier.engines import Settings
-
-    timeout = float(options["timeout"])
-    if math.isnan(timeout) or timeout <= 0:
-        raise InvalidInput(f"--timeout must be a number of seconds above 0, got {timeout:g}")
-    gap = float(options.get("gap", 1e-4))
-    if not 0 < gap < 1:
-        raise InvalidInput(f"--gap must lie between 0 and 1, got {gap:g}")
-    threads = options["threads"]
-    if threads is None:  # all jobs together get no more than the machine has
-        threads = max(1, min(2, (os.cpu_count() or 1) // max(int(options.get("jobs", 1)), 1)))
-    milp = milp_from(options)
-    if options["device"] == "cuda" and not gpu:
-        raise InvalidInput("--device cuda is for verdicts of certify and verify alone; leave it out")
-    device = "cpu" if options["device"] == "auto" and not many else device_from(options["device"])
-    proofs = None if options["proofs"] is None else writable_folder(options["proofs"], "--proofs")
-    return Settings(
-        timeout=timeout,
-        gap=gap,
-        threads=threads,
-        seed=int(options["seed"]),
-        milp=milp,
-        device=device,
-        proofs=proofs,
     )
 
 
@@ -313,17 +143,6 @@ def write_text(path: Path, text: str, option: str) -> None:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise InvalidInput(f"{option} {path}: cannot be written ({error.strerror})") from error
-
-
-def engines_from(text: str) -> tuple[str, ...]:
-    """Engine names; unknown ones are refused."""
-    from advverify.verifier.engines import choose_engines
-
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
-    if text and not names:
-        raise InvalidInput(f"'{text}' names no engine: leave --engines out for all of them")
-    choose_engines(names)
-    return names
 
 
 def model_path(name: str) -> Path:

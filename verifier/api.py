@@ -97,7 +97,7 @@ class Model:
         if len(shape) != 3 or (shape[0] > 4 >= shape[2]):
             raise InvalidInput(
                 "to tie channels the network has to take images as [channels, height, width]; "
-                f"this one takes {list(shape)}: leave --tie-channels out, or export it with the channels first"
+                f"this one takes {list(shape)}: leave channels apart, or export it with the channels first"
             )
         return shape[0]
 
@@ -349,7 +349,7 @@ def verify(
     specification, rows = uncouple(specification)
     if len(rows):
         if float32:
-            raise InvalidInput("executions are not bounded for properties that couple inputs; leave --float32 out")
+            raise InvalidInput("executions are not bounded for properties that couple inputs; leave float32 out")
         executor = CoupledExecutor(model.executor, rows)
         model = Model(with_input_rows(network, rows))
         model.executor = executor

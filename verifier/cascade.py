@@ -11,7 +11,7 @@ import torch
 
 from .allocator import keep_freed_memory
 from .deadline import OutOfTime, until
-from .engines import Settings, choose_engines, get_engine
+from .engines import Settings, check_milp_options, choose_engines, get_engine
 from .engines.executor import Executor, NetworkExecutor
 from .engines.propagate import batch_size
 from .engines.protocol import Batched, Resumable
@@ -45,8 +45,14 @@ def solve(
         engines: names of the engines to use; all of them where none are given.
         executor: executes the network; by default its own float64 forward pass.
         listener: hears every move of the bracket.
+
+    Raises:
+        InvalidInput: there is no such engine, or none that reads an option of `settings.milp`.
+        SolverUnavailable: the solver that the engines may need is not installed.
     """
-    state = SearchState.open(query, settings or Settings(), executor or NetworkExecutor(query.network))
+    settings = settings or Settings()
+    check_milp_options(settings.milp, engines)
+    state = SearchState.open(query, settings, executor or NetworkExecutor(query.network))
     state.listener = listener
     return _run(state, choose_engines(engines))
 
@@ -73,10 +79,14 @@ def solve_all(
     Yields:
         Index of a query in `queries`, and its outcome. Queries are worked on batch by batch; of each batch those come first
         that the batched engines settled, then the others, in order.
+
+    Raises:
+        InvalidInput: as in `solve`; SolverUnavailable likewise.
     """
     if not queries:
         return
     settings, names, network = settings or Settings(), choose_engines(engines), queries[0].network
+    check_milp_options(settings.milp, engines)
     pays = network.device.type != "cpu" or min(batch_size(network), len(queries)) >= _WORTHWHILE
     done: set[str] = set()  # engines that have done in batches all that they can
     numbers = itertools.count()
@@ -118,6 +128,8 @@ def _batches(
                 continue
             if not engine.repeats:
                 done.add(name)
+            for state in open_:
+                state.enter(name)
             try:
                 with until(lambda first=open_[0]: first.time_left <= 0):  # type: ignore[misc]
                     engine.run_all(open_, settings.timeout)
@@ -182,6 +194,7 @@ def run_engines(state: SearchState, names: list[str]) -> None:
         last = position == len(names) - 1
         engine = get_engine(name)
         fraction = 1.0 if last else engine.fraction
+        state.enter(name)
         try:
             with until(lambda: state.time_left <= 0):
                 engine.run(state, state.elapsed + fraction * state.time_left)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 Point = tuple[float, float, float]
+OWN_TREES = ("lp tree", "qp tree")  # solvers of records that are none: our own branch and bound
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class MipRecord:
     Attributes:
         target: which unsafe sets the program is about, in words.
         formulation: name of the formulation.
-        solver: name of the solver.
+        solver: name of the solver, or one of `OWN_TREES`.
         version: of the solver, "" where it does not say.
         rows: of the program as it was solved.
         columns: likewise.

@@ -14,9 +14,10 @@ from typing import Any, Self
 
 import numpy as np
 
-from .mip_record import MipRecord
+from .mip_record import OWN_TREES, MipRecord
 
 SCHEMA = 1
+ENGINES_RUN = "engines_run"  # the statistic that names the engines which were given the query, in order
 # What reading a line back may end in where it is no outcome: JSON that ends nowhere and numbers of 400 digits included.
 UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
@@ -85,7 +86,7 @@ class Outcome:
         trace: every time a side of the bracket moved.
         reason: why an unknown is unknown; empty otherwise.
         labels: model, data, index, label, prediction, norm, eps, target and so on, for the JSON line.
-        statistics: counts of the engines (unstable ReLUs, nodes, solves).
+        statistics: counts of the engines (unstable ReLUs, nodes, solves), and which of them were run.
         proof: file of a proof of the verdict, or of a distance's lower side, that the checker accepted.
         mips: records of the mixed-integer programs that were solved on the way, in order.
     """
@@ -101,6 +102,17 @@ class Outcome:
     statistics: Mapping[str, Any] = field(default_factory=dict)
     proof: str | None = None
     mips: tuple[MipRecord, ...] = ()
+
+    @property
+    def engines_run(self) -> tuple[str, ...]:
+        """Names of the engines that were given the query, in order; none of an image that is misclassified itself."""
+        names = str(self.statistics.get(ENGINES_RUN, ""))
+        return tuple(names.split(", ")) if names else ()
+
+    @property
+    def solvers_asked(self) -> tuple[str, ...]:
+        """Names of the MIP solvers that were handed a program; none where bounds and our own trees came to an end first."""
+        return tuple(dict.fromkeys(record.solver for record in self.mips if record.solver not in OWN_TREES))
 
     def labelled(self, **labels: Any) -> Self:
         """The same outcome with more labels."""

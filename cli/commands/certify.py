@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from ..images import run_images
-from ..options import query_options
+from ..search import query_options
 
 
 @click.command("certify")

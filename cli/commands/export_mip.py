@@ -13,16 +13,14 @@ from advverify.verifier.errors import InvalidInput
 
 from ..options import (
     apply,
-    cuts_option,
     data_for,
-    formulation_options,
     images_from,
     model_path,
     norm_option,
     threat_from,
     threat_options,
-    tighten_option,
 )
+from ..search import cuts_option, formulation_options, tighten_option
 
 if TYPE_CHECKING:
     from advverify.verifier.encoding import Formulation, MixedIntegerProgram
@@ -53,7 +51,7 @@ _SAYS = {
     ),
     formulation_options(),
     tighten_option("none"),
-    cuts_option("none", ("none", "root")),
+    cuts_option("none"),
     click.option(
         "--timeout", type=float, default=60.0, show_default=True, help="Seconds for --tighten, and for --cuts."
     ),

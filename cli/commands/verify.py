@@ -10,15 +10,8 @@ import click
 
 from advverify.verifier.errors import AdvverifyError, InvalidInput
 
-from ..options import (
-    engines_from,
-    model_path,
-    search_options,
-    settings_from,
-    writable_file,
-    writable_folder,
-    write_text,
-)
+from ..options import model_path, writable_file, writable_folder, write_text
+from ..search import engines_from, milp_from, search_options, settings_from, without_effect
 
 if TYPE_CHECKING:
     from advverify.verifier.api import Model
@@ -86,7 +79,8 @@ def command(
     click.echo("\n".join(lines) if standard else word)
     for note in (*model.network.notes, *outcome.labels.get("notes", ())):
         click.echo(f"note: {note}", err=True)
-    for line in (outcome.labels.get("contradiction"), outcome.reason):
+    unasked = without_effect([outcome], milp_from(options))
+    for line in (outcome.labels.get("contradiction"), outcome.reason, unasked):
         if line:
             click.echo(line, err=True)
     return 0
@@ -108,7 +102,8 @@ def _check(name: str, model_name: str, spec: str, options: dict[str, Any], since
     """The answer; loading the program, the model and the property counts since then."""
     from advverify.verifier.api import Model, verify
 
-    settings, engines = settings_from(options, gpu=not options["float32"]), engines_from(options["engines"])
+    settings = settings_from(options, gpu=not options["float32"])
+    engines = engines_from(options["engines"], settings.milp)
     model = Model(model_path(model_name), name)
     float32 = bool(options["float32"])
     return model, verify(model, spec, float32=float32, settings=settings, engines=engines, since=since)

@@ -88,7 +88,7 @@ def test_solvers() -> None:
     table = run("solvers").stdout
     assert all(name in table for name in found)
     missing = run("certify", "zoo:digits-mlp", "--eps", "0.1", "--solver", "nobody")
-    assert missing.returncode == 2 and missing.stderr.count("\n") == 1 and "choose highs, scip" in missing.stderr
+    assert missing.returncode == 2 and missing.stderr.count("\n") == 1 and "choose among highs, scip" in missing.stderr
     assert run("solvers", "--wrong").returncode == 2
 
 
@@ -138,7 +138,7 @@ def test_info_export_capabilities(tmp_path: Path) -> None:
         (["certify", "zoo:digits-mlp", "--eps", "0.1", "--norm", "3"], "unknown norm '3'"),
         (["certify", "zoo:digits-mlp", "--eps", "0.1", "--timeout", "0"], "--timeout must be"),
         (["certify", "zoo:digits-mlp", "--eps", "0.1", "--engines", "magic"], "unknown engine 'magic'"),
-        (["certify", "zoo:digits-mlp", "--eps", "0.1", "--engines", ", "], "names no engine: leave --engines out"),
+        (["certify", "zoo:digits-mlp", "--eps", "0.1", "--engines", ", "], "names no engine: leave engines out"),
         (["certify", "zoo:digits-mlp", "--eps", "0.1", "--seed", str(2**64)], "not in the range"),
         (["certify", "zoo:digits-mlp", "--eps", "0.1", "--threads", str(2**64)], "not in the range"),
         (["certify", "zoo:digits-mlp", "--eps", "0.1", "--jobs", "0"], "not in the range"),
@@ -149,7 +149,17 @@ def test_info_export_capabilities(tmp_path: Path) -> None:
         (["certify", "zoo:digits-mlp", "--eps", "0.1", "--solver", "nope"], "unknown solver"),
         (["certify", "zoo:digits-mlp", "--eps", "0.1", "--formulation", "extnded"], "did you mean extended?"),
         (["distance", "zoo:digits-mlp", "--formulation", "partition-0"], "as partition-4 does"),
-        (["certify", "zoo:digits-mlp", "--eps", "0.1", "--cuts", "tree"], "'highs' takes no cuts inside its tree"),
+        (["certify", "zoo:digits-mlp", "--eps", "0.1", "--cuts", "tree"], "'tree' is not one of 'none', 'root'"),
+        (["certify", "zoo:digits-mlp", "--eps", "0.1", "--engines", "mlip"], "did you mean mip?"),
+        (
+            ["certify", "zoo:digits-mlp", "--eps", "0.1", "--engines", "crown", "--solver", "highs"],
+            "--solver has no effect with --engines crown: only milp reads it; add milp to --engines",
+        ),
+        (
+            ["distance", "zoo:digits-mlp", "--engines", "falsify,relu-split", "--formulation", "extended"],
+            "only lp-split and milp read it",
+        ),
+        (["verify", "zoo:digits-mlp", "p.vnnlib", "--engines", "lp-split", "--cuts", "none"], "--cuts has no effect"),
         (["distance", "zoo:digits-mlp", "--tighten", "qp"], "'qp' is not one of 'none', 'lp', 'mip'"),
         (["verify", "zoo:digits-mlp", "p.vnnlib", "--targets", "all"], "'all' is not one of 'joint', 'separate'"),
         (["certify", "zoo:digits-mlp", "--eps", "0.1", "--valid-range", "0", "0.1"], "outside the valid range"),
@@ -195,6 +205,35 @@ def test_slips_are_told_how_to_mend(arguments: list[str], message: str) -> None:
     done = run(*arguments)
     assert done.returncode == 2 and message in done.stderr, done.stderr
     assert len(done.stderr.strip().splitlines()) == 1 and not Path("nowhere").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--eps", "0.001"], ""),  # nothing was stated
+        (["--eps", "0.001", "--engines", "crown,milp"], ""),
+        (
+            ["--eps", "0.001", "--solver", "highs", "--no-fix-stable"],
+            "--solver highs, --no-fix-stable had no effect: attacks, bounds and our own trees settled every query before",
+        ),
+        (["--eps", "0.09", "--exact-margin", "--engines", "milp", "--solver", "highs", "--cuts", "root"], ""),
+        (["--eps", "1.6", "--norm", "2", "--engines", "milp", "--solver", "highs"], "norm 2 needs a solver of MIQPs"),
+        (
+            ["--eps", "0.2", "--timeout", "1e-6", "--engines", "propagate,milp", "--targets", "joint"],
+            "--targets joint had no effect: 0 of 1 queries were settled before",
+        ),
+    ],
+)
+def test_options_that_no_query_came_to_are_named(arguments: list[str], line: str) -> None:
+    done = run("certify", "zoo:digits-mlp", "--images", "2", "--timeout", "20", *arguments)
+    shown = " ".join(done.stdout.split())
+    assert done.returncode == 0 and (line in shown if line else "no effect" not in shown), done.stdout
+
+
+def test_verify_names_them_too(tmp_path: Path) -> None:
+    safe = write_property(tmp_path / "safe.vnnlib", 0, 0.01, "(assert (>= Y_0 1000))")
+    done = run("verify", "zoo:digits-mlp", str(safe), "--solver", "highs")
+    assert done.stdout == "unsat\n" and "--solver highs had no effect: attacks, bounds" in done.stderr
 
 
 def test_names_are_taken_in_any_case_and_odd_radii_are_noted() -> None:

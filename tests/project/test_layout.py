@@ -89,6 +89,19 @@ def test_calls_stay_small() -> None:
             assert count <= 8, f"{node.name} takes {count} arguments"
 
 
+def test_the_library_speaks_of_arguments() -> None:
+    """Who calls it from Python has no options of a command line to mend; jobs and kept answers are read by commands alone."""
+    found = 0
+    for path in (ROOT / "verifier").rglob("*.py"):
+        if path.parent.name in ("batch", "convergence", "store"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and re.match(r"(Invalid|Unsupported|Solver)[A-Z]", ast.unparse(node.func)):
+                found += 1
+                assert not re.search(r"--[a-z]", ast.unparse(node)), f"{path}, line {node.lineno}"
+    assert found >= 60
+
+
 def test_package_list_is_complete() -> None:
     listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     found = [name(p) for p in MODULES if p.name == "__init__.py"]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
-from ..errors import InvalidInput
+from ..errors import InvalidInput, no_such
 from .base import Attack, AttackProblem, AttackResult, Problem, run
 
 __all__ = ["ATTACKS", "OWN", "Attack", "AttackProblem", "AttackResult", "Entry", "Problem", "make_attack", "run"]
@@ -126,7 +126,7 @@ def make_attack(name: str, image: tuple[int, ...] = (), **options: Any) -> Attac
         InvalidInput: no such attack, or images that are not (channels, height, width).
     """
     if name not in ATTACKS:
-        raise InvalidInput(f"unknown attack '{name}': choose {', '.join(ATTACKS)}")
+        raise no_such("attack", name, ATTACKS)
     entry = ATTACKS[name]
     if entry.image:
         if len(image) != 3:

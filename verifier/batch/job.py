@@ -9,7 +9,7 @@
     images = "0:100"
     norms = ["inf", "2"]
     eps = [0.03, 0.05]            # or: distance = true
-    engines = []                  # optional
+    engines = "mip"               # optional, as --engines takes them; or a list of names
     gap = 1e-4                    # optional
     formulation = "asymmetric"    # optional, as solver, fix_stable, substitute, tighten, targets and cuts: of the MILP engine
 
@@ -37,15 +37,14 @@ import numpy as np
 
 from advverify import __version__
 
-from ..engines import MilpOptions, Settings, choose_engines
+from ..engines import MilpOptions, Settings, check_milp_options, choose_engines, split_names
 from ..errors import InvalidInput
 from ..network.onnx_reader import read_onnx
 from ..request import Request
-from ..solvers import get_solver
 from ..specification import Threat
 from ..store import StoredQuery
 
-_MILP = {
+_MILP: dict[str, Kinds] = {
     "solver": str,
     "formulation": str,
     "fix_stable": bool,
@@ -54,8 +53,10 @@ _MILP = {
     "targets": str,
     "cuts": str,
 }
-_TOP = {"name": str, "timeout": float, "seed": int, "queries": list, "vnncomp": list}
-_QUERIES = {
+Kinds = type | tuple[type, ...]
+_ENGINES = {"engines": (list, str)}
+_TOP: dict[str, Kinds] = {"name": str, "timeout": float, "seed": int, "queries": list, "vnncomp": list}
+_QUERIES: dict[str, Kinds] = {
     "models": list,
     "data": str,
     "images": str,
@@ -64,10 +65,10 @@ _QUERIES = {
     "distance": bool,
     "timeout": float,
     "gap": float,
-    "engines": list,
+    **_ENGINES,
     **_MILP,
 }
-_VNNCOMP = {"folder": str, "timeout": float, "take": int, **_MILP}
+_VNNCOMP: dict[str, Kinds] = {"folder": str, "timeout": float, "take": int, **_ENGINES, **_MILP}
 
 LoadData = Callable[[str], tuple[np.ndarray, np.ndarray]]
 FindModel = Callable[[str, Path], Path]
@@ -165,15 +166,17 @@ def _job(table: dict[str, Any], text: str, name: str, folder: Path, sources: Sou
     return Job(table.get("name", name), text, str(folder), tuple(unique.values()))
 
 
-def _known(table: Any, known: dict[str, type], where: str) -> None:
+def _known(table: Any, known: dict[str, Kinds], where: str) -> None:
     if not isinstance(table, dict):
         raise InvalidInput(f"{where} must be a table")
     for key, value in table.items():
         if key not in known:
             raise InvalidInput(f"{where} has no key '{key}': choose {', '.join(known)}")
-        wanted = known[key]
-        if not (type(value) is wanted or (wanted is float and type(value) is int)):
-            raise InvalidInput(f"{where}: {key} must be of type {wanted.__name__}, got {value!r}")
+        kinds = known[key]
+        wanted = kinds if isinstance(kinds, tuple) else (kinds,)
+        if not (type(value) in wanted or (float in wanted and type(value) is int)):
+            words = " or ".join(kind.__name__ for kind in wanted)
+            raise InvalidInput(f"{where}: {key} must be of type {words}, got {value!r}")
 
 
 def _limit(value: float, name: str) -> float:
@@ -182,12 +185,15 @@ def _limit(value: float, name: str) -> float:
     return float(value)
 
 
-def _milp(section: dict[str, Any]) -> MilpOptions:
-    """Options of the MILP engine; the solver is there."""
-    options = MilpOptions(**{name: section[name] for name in _MILP if name in section})
-    if options.solver != "highs":
-        get_solver(options.solver)
-    return options
+def _search(section: dict[str, Any]) -> tuple[tuple[str, ...], MilpOptions]:
+    """Engines (a list, or a text with commas as the command line takes it) and options of the MILP engine, which suit them."""
+    value = section.get("engines", [])
+    engines = split_names(value) if isinstance(value, str) else tuple(str(name) for name in value)
+    choose_engines(engines)
+    given = [name for name in _MILP if name in section]
+    milp = MilpOptions(**{name: section[name] for name in given})
+    check_milp_options(milp, engines, given)
+    return engines, milp
 
 
 def _images(section: dict[str, Any], base: dict[str, Any], folder: Path, sources: Sources) -> list[Task]:
@@ -205,8 +211,7 @@ def _images(section: dict[str, Any], base: dict[str, Any], folder: Path, sources
         raise InvalidInput(f"gap must lie between 0 and 1, got {gap}")
     norms = [str(norm) for norm in section.get("norms", ["inf"])]
     threats = [Threat(norm, eps) for norm in norms for eps in ([None] if distance else radii)]
-    engines = tuple(str(name) for name in section.get("engines", []))
-    choose_engines(engines)
+    engines, milp = _search(section)
     images, labels = sources.data(section["data"])
     indices = sources.images(section.get("images", f"0:{len(labels)}"), len(labels))
     for index in indices:
@@ -216,7 +221,7 @@ def _images(section: dict[str, Any], base: dict[str, Any], folder: Path, sources
                 f"image {index} has values from {low:g} to {high:g}; jobs work in [0, 1]: scale the images"
             )
     timeout = _limit(section.get("timeout", base["timeout"]), "timeout")
-    settings = Settings(timeout=timeout, gap=gap, seed=base["seed"], threads=1, milp=_milp(section))
+    settings = Settings(timeout=timeout, gap=gap, seed=base["seed"], threads=1, milp=milp)
     tasks = []
     for name in section["models"]:
         path = sources.model(str(name), folder)
@@ -245,14 +250,14 @@ def _instances(section: dict[str, Any], base: dict[str, Any], folder: Path, wher
     """The rows of a VNN-COMP folder's instances.csv."""
     if not section.get("folder"):
         raise InvalidInput(f"{where} needs folder")
+    try:
+        engines, milp = _search(section)
+    except InvalidInput as error:
+        raise InvalidInput(f"{where}: {error}") from error
     place = folder / section["folder"]
     listing = place / "instances.csv"
     if not listing.is_file():
         raise InvalidInput(f"{where}: {listing} is not there; give a VNN-COMP folder with instances.csv")
-    try:
-        milp = _milp(section)
-    except InvalidInput as error:
-        raise InvalidInput(f"{where}: {error}") from error
     with listing.open(newline="") as stream:
         rows = [row for row in csv.reader(stream) if len(row) >= 2]
     if rows and not rows[0][0].strip().endswith((".onnx", ".onnx.gz")):
@@ -275,6 +280,7 @@ def _instances(section: dict[str, Any], base: dict[str, Any], folder: Path, wher
             property_path=str(prop),
             property_sha256=hashes[prop],
             settings=Settings(timeout=timeout, seed=base["seed"], threads=1, milp=milp),
+            engines=engines,
         )
         tasks.append(Task(_stored(request, row[0].strip(), section["folder"], row[1].strip()), request, 5.0))
     return tasks

@@ -6,9 +6,10 @@ cheapest first. `protocol` says what an engine is, `state` what engines share.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib import import_module
 
-from ..errors import InvalidInput
+from ..errors import InvalidInput, no_such
 from .protocol import Engine
 from .settings import MilpOptions, ReluSplitOptions, Settings
 from .state import SearchState, Subproblem
@@ -28,6 +29,17 @@ ENGINES = {
     "milp": "milp.engine:Milp",
 }
 
+# Which engines read which option of `MilpOptions`.
+READERS = {
+    "solver": ("milp",),
+    "formulation": ("lp-split", "milp"),
+    "fix_stable": ("lp-split", "milp"),
+    "substitute": ("lp-split", "milp"),
+    "tighten": ("milp",),
+    "targets": ("milp",),
+    "cuts": ("milp",),
+}
+
 PROFILES = {
     "mip": (
         "falsify",
@@ -40,14 +52,18 @@ PROFILES = {
 __all__ = [
     "ENGINES",
     "PROFILES",
+    "READERS",
     "Engine",
     "MilpOptions",
     "Subproblem",
     "ReluSplitOptions",
     "SearchState",
     "Settings",
+    "check_milp_options",
     "choose_engines",
     "get_engine",
+    "split_names",
+    "unread_options",
 ]
 
 
@@ -60,8 +76,56 @@ def choose_engines(names: tuple[str, ...] = ()) -> list[str]:
     names = tuple(each for name in names for each in PROFILES.get(name, (name,)))
     for name in names:
         if name not in ENGINES:
-            raise InvalidInput(f"unknown engine '{name}': choose among {', '.join((*ENGINES, *PROFILES))}")
+            raise no_such("engine", name, (*ENGINES, *PROFILES))
     return [name for name in ENGINES if not names or name in names]
+
+
+def split_names(text: str) -> tuple[str, ...]:
+    """Names of engines and profiles from a text with commas; () for an empty one, which stands for all engines.
+
+    Raises:
+        InvalidInput: a text that is neither empty nor holds a name.
+    """
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if text and not names:
+        raise InvalidInput(f"'{text}' names no engine: leave engines out for all of them")
+    return names
+
+
+def unread_options(given: Iterable[str], engines: tuple[str, ...] = ()) -> list[str]:
+    """Names of options of `MilpOptions` that none of the chosen engines reads, in the order given.
+
+    Raises:
+        InvalidInput: there is no such engine.
+    """
+    chosen = set(choose_engines(engines))
+    return [name for name in given if not chosen.intersection(READERS[name])]
+
+
+def check_milp_options(options: MilpOptions, engines: tuple[str, ...] = (), given: Iterable[str] | None = None) -> None:
+    """Refuse options of programs that none of the chosen engines reads, and a solver that is needed and not installed.
+
+    Args:
+        options: what is asked for.
+        engines: as `choose_engines` takes them.
+        given: names of the options that were stated; those that are not the defaults where None.
+
+    Raises:
+        InvalidInput: an option that would have no effect, or there is no such engine.
+        SolverUnavailable: the solver is not installed.
+    """
+    if given is None:
+        default = MilpOptions()
+        given = [name for name in READERS if getattr(options, name) != getattr(default, name)]
+    for name in unread_options(given, engines):
+        raise InvalidInput(
+            f"{name} is read by {' and '.join(READERS[name])} alone, and the engines are {', '.join(engines)}: "
+            f"add milp to them, or leave {name} out"
+        )
+    if options.solver != "highs" and "milp" in choose_engines(engines):
+        from ..solvers import get_solver
+
+        get_solver(options.solver)
 
 
 def get_engine(name: str) -> Engine:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
@@ -11,27 +12,26 @@ from ..errors import InvalidInput, no_such
 
 Tighten = Literal["none", "lp", "mip"]
 Targets = Literal["joint", "separate"]
-Cuts = Literal["none", "root", "tree"]
+Cuts = Literal["none", "root"]
 
-IN_TREE = "cuts"  # the feature of a solver that asks for violated rows at the nodes of its tree
+_SEEDS = 2**63
 
 
 @dataclass(frozen=True)
 class MilpOptions:
-    """Options of the MILP engine.
+    """Options of the MILP engine; `engines.READERS` says which engines read which.
 
     Attributes:
-        solver: back end, one of `solvers.SOLVERS`.
+        solver: back end, one of `solvers.SOLVERS`; whether it is installed is looked at by the call that may need it.
         formulation: of the ReLUs, one of `encoding.FORMULATIONS` with a number for N: "asymmetric", "partition-4".
         fix_stable: give no binary to stable ReLUs (ablation when False).
         substitute: give them no column either, where that keeps the program small (ablation when False).
         tighten: bounds from solves before a MILP, "none", "lp" (relaxations) or "mip" (see `tightening`).
         targets: one MILP a target ("separate"), or one over all of them ("joint").
-        cuts: rows of ideal ReLU formulations (see `encoding.ideal_relu`): "none", separated at the "root", or in the solver's
-            "tree" as well, where the solver has the feature "cuts".
+        cuts: rows of ideal ReLU formulations (see `encoding.ideal_relu`): "none", or separated at the "root".
 
     Raises:
-        InvalidInput: a name that its table does not have, or cuts in the tree of a solver that takes none.
+        InvalidInput: a name that its table does not have, or a switch that is neither True nor False.
     """
 
     solver: str = "highs"
@@ -45,21 +45,25 @@ class MilpOptions:
     def __post_init__(self) -> None:
         """Refuse names that no table knows."""
         for kind, name, known in (
-            ("bounds from solves", self.tighten, Tighten),
-            ("way to take targets", self.targets, Targets),
-            ("place of cuts", self.cuts, Cuts),
+            ("tighten", self.tighten, Tighten),
+            ("targets", self.targets, Targets),
+            ("cuts", self.cuts, Cuts),
         ):
             if name not in get_args(known):
                 raise no_such(kind, name, get_args(known))
-        if self.formulation != "asymmetric":  # most runs end without a program: its modules are not imported for them
+        for kind, switch in (("fix_stable", self.fix_stable), ("substitute", self.substitute)):
+            if not isinstance(switch, bool):
+                raise InvalidInput(f"{kind} must be True or False, got {switch!r}")
+        # Most runs end without a program: the modules of programs and solvers are not imported for them.
+        if self.formulation != "asymmetric":
             from ..encoding import Formulation
 
             Formulation(self.formulation)
-        if self.cuts == "tree":
-            from ..solvers import get_solver
+        if self.solver != "highs":
+            from ..solvers import SOLVERS
 
-            if IN_TREE not in get_solver(self.solver).features:
-                raise InvalidInput(f"solver '{self.solver}' takes no cuts inside its tree: choose cuts root or none")
+            if self.solver not in tuple(SOLVERS):
+                raise no_such("solver", self.solver, SOLVERS)
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ class ReluSplitOptions:
         intermediate_bounds: bound intermediate neurons harder before the tree starts (ablation when False).
 
     Raises:
-        InvalidInput: there is no such branching score.
+        InvalidInput: there is no such branching score, or a number is too small.
     """
 
     branching: str = "auto"
@@ -85,7 +89,10 @@ class ReluSplitOptions:
     def __post_init__(self) -> None:
         """Refuse names that no table knows."""
         if self.branching not in SCORES:
-            raise InvalidInput(f"unknown branching score '{self.branching}': choose among {', '.join(SCORES)}")
+            raise no_such("branching score", self.branching, SCORES)
+        for kind, number in (("fsb_candidates", self.fsb_candidates), ("beta_steps", self.beta_steps)):
+            if number < 1:
+                raise InvalidInput(f"{kind} must be a whole number from 1, got {number}")
 
 
 @dataclass(frozen=True)
@@ -102,6 +109,9 @@ class Settings:
         proof_seconds: limit for finding one, on top of `timeout`; as long as `timeout` where None.
         milp: of the MILP engine.
         relu_split: of branch and bound over ReLU phases.
+
+    Raises:
+        InvalidInput: a limit that makes no sense.
     """
 
     timeout: float = 60.0
@@ -113,3 +123,15 @@ class Settings:
     proof_seconds: float | None = None
     milp: MilpOptions = field(default_factory=MilpOptions)
     relu_split: ReluSplitOptions = field(default_factory=ReluSplitOptions)
+
+    def __post_init__(self) -> None:
+        """Refuse limits that would only fail, or never end, once a search is under way."""
+        for name, seconds in (("timeout", self.timeout), ("proof_seconds", self.proof_seconds)):
+            if seconds is not None and (math.isnan(seconds) or seconds <= 0):
+                raise InvalidInput(f"{name} must be a number of seconds above 0, got {seconds:g}")
+        if not 0 < self.gap < 1:
+            raise InvalidInput(f"gap must lie between 0 and 1, got {self.gap:g}")
+        if self.threads < 1:
+            raise InvalidInput(f"threads must be a whole number from 1, got {self.threads}")
+        if not 0 <= self.seed < _SEEDS:
+            raise InvalidInput(f"seed must be a whole number from 0 to 2^63 - 1, got {self.seed}")

@@ -19,7 +19,7 @@ from torch import Tensor
 from ..bounds import Bounds, InputSet
 from ..mip_record import MipRecord
 from ..network.nodes import Network
-from ..outcome import Bracket, TraceEvent
+from ..outcome import ENGINES_RUN, Bracket, TraceEvent
 from ..query import Objective, Query
 from ..specification import Disjunct, Polytope, Region, Specification, stack_polytopes
 from .clock import Clock
@@ -249,6 +249,12 @@ class SearchState:
     def count(self, name: str, amount: int = 1) -> None:
         """Add to a statistic."""
         self.statistics[name] = int(self.statistics.get(name, 0)) + amount
+
+    def enter(self, engine: str) -> None:
+        """Write down that an engine has been given the query."""
+        before = str(self.statistics.get(ENGINES_RUN, ""))
+        if engine not in before.split(", "):
+            self.statistics[ENGINES_RUN] = f"{before}, {engine}" if before else engine
 
     # -- shared work -------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 
 from ..encoding import MixedIntegerProgram
-from ..errors import SolverUnavailable
+from ..errors import no_such
 from .protocol import FEATURES, Progress, SolveOptions, Solver, SolveResult, SolverStatus
 
 SOLVERS = {
@@ -42,7 +42,8 @@ def get_solver(name: str) -> Solver:
     """The solver called `name`, behind its guard.
 
     Raises:
-        SolverUnavailable: there is no such solver, or it is not installed.
+        InvalidInput: there is no such solver.
+        SolverUnavailable: it is not installed.
     """
     from .guarded import Guarded
 
@@ -55,10 +56,10 @@ def adapter(name: str) -> Solver:
     """What reaches the solver called `name`, whether it is installed or not, and without a guard.
 
     Raises:
-        SolverUnavailable: there is no such solver.
+        InvalidInput: there is no such solver.
     """
     if name not in SOLVERS:
-        raise SolverUnavailable(f"unknown solver '{name}': choose {', '.join(SOLVERS)}")
+        raise no_such("solver", name, SOLVERS)
     module, attribute = SOLVERS[name].split(":")
     solver: Solver = getattr(import_module(f".{module}", __package__), attribute)()
     return solver

@@ -95,7 +95,7 @@ class ThroughPulp(ABC):
 
     def missing(self) -> SolverUnavailable:
         """The error of a solver that is not there."""
-        return SolverUnavailable(f"{self.name} is not installed: {self.install}, or choose --solver highs")
+        return SolverUnavailable(f"{self.name} is not installed: {self.install}, or choose the solver highs")
 
     @abstractmethod
     def parameters(self, options: SolveOptions, seconds: float, mip: bool, log: Path) -> dict[str, Any]:

@@ -285,6 +285,6 @@ def _pyscipopt() -> Any:
         import pyscipopt
     except ImportError as error:
         raise SolverUnavailable(
-            "SCIP is not installed: pip install 'advverify[scip]', or choose --solver highs"
+            "SCIP is not installed: pip install 'advverify[scip]', or choose the solver highs"
         ) from error
     return pyscipopt

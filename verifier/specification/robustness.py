@@ -42,7 +42,7 @@ def robustness(image: np.ndarray, label: int, threat: Threat, outputs: int, endi
         low, high = float(image.min()), float(image.max())
         raise InvalidInput(
             f"the image has values from {low:g} to {high:g}, outside the valid range [{valid[0]:g}, {valid[1]:g}]; "
-            "give images in the model's own units, or another --valid-range"
+            "give images in the model's own units, or another valid range"
         )
     unsafe = []
     for k in range(classes):

@@ -191,8 +191,13 @@ def test_workers_that_die_hang_or_fail(tmp_path: Path, monkeypatch: pytest.Monke
             JOB.replace("norms", "formulation = 'extnded'\nnorms"),
             "number 1: unknown formulation 'extnded': did you mean",
         ),
-        (JOB.replace("norms", "cuts = 'tree'\nnorms"), "takes no cuts inside its tree"),
+        (JOB.replace("norms", "cuts = 'tree'\nnorms"), "unknown cuts 'tree': choose among none, root"),
         (JOB.replace("norms", "solver = 'nothing'\nnorms"), "unknown solver 'nothing'"),
+        (JOB.replace("norms", "solver = 'gorubi'\nnorms"), "number 1: unknown solver 'gorubi': did you mean gurobi?"),
+        (JOB.replace("norms", "engines = 'mlip'\nnorms"), "number 1: unknown engine 'mlip': did you mean mip?"),
+        (JOB.replace("norms", "engines = ' , '\nnorms"), "' , ' names no engine: leave engines out for all of them"),
+        (JOB.replace("norms", "engines = 3\nnorms"), "engines must be of type list or str, got 3"),
+        ("[[vnncomp]]\nfolder = '.'\nengines = ['magic']\n", "[[vnncomp]] number 1: unknown engine 'magic'"),
         (JOB.replace("norms", "fix_stable = 0\nnorms"), "fix_stable must be of type bool"),
         ("[[vnncomp]]\nfolder = 'nowhere'\n", "instances.csv is not there"),
     ],
@@ -212,6 +217,12 @@ def test_jobs_choose_how_their_programs_are_written(tmp_path: Path) -> None:
     assert first.request.settings.milp == options and last.request.settings.milp == MilpOptions()
     assert json.loads(first.stored.options)["formulation"] == "partition-4"
     assert first.stored.key != usual.tasks[0].stored.key and last.stored.key == usual.tasks[-1].stored.key
+
+
+@pytest.mark.parametrize("written", ['"mip"', '["mip"]', '" mip ,"'])
+def test_jobs_take_engines_as_the_command_line_does(written: str, tmp_path: Path) -> None:
+    job = read_job(write(tmp_path, JOB.replace("norms", f"engines = {written}\nnorms")), sources())
+    assert job.tasks[0].request.engines == ("mip",) and job.tasks[-1].request.engines == ()
 
 
 def test_stores_that_cannot_be_used(tmp_path: Path) -> None:

@@ -215,10 +215,14 @@ def test_names_that_there_are_not(name: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"tighten": "obbt"}, "unknown bounds from solves 'obbt': choose among none, lp, mip"),
+        ({"tighten": "obbt"}, "unknown tighten 'obbt': choose among none, lp, mip"),
         ({"targets": "seperate"}, "did you mean separate?"),
-        ({"cuts": True}, "unknown place of cuts 'True': choose among none, root, tree"),
-        ({"cuts": "tree"}, "solver 'highs' takes no cuts inside its tree: choose cuts root or none"),
+        ({"cuts": True}, "unknown cuts 'True': choose among none, root"),
+        ({"solver": "gorubi"}, "unknown solver 'gorubi': did you mean gurobi? choose among highs, scip"),
+        ({"solver": ["scip"]}, "choose among highs, scip"),
+        ({"solver": ""}, "choose among highs, scip"),
+        ({"fix_stable": "no"}, "fix_stable must be True or False, got 'no'"),
+        ({"substitute": 1}, "substitute must be True or False, got 1"),
     ],
 )
 def test_options_that_there_are_not(options: dict[str, object], message: str) -> None:

@@ -72,8 +72,8 @@ def test_an_engine_keeps_the_others_waiting_while_it_will_arrive() -> None:
 
 
 def test_nothing_is_handed_over_when_all_is_settled_or_time_is_out() -> None:
-    for state in (opened(), opened(timeout=0.0)):
-        if state.settings.timeout:
+    for state in (opened(), opened(timeout=1e-9)):
+        if state.time_left > 0:
             for subproblem in state.subproblems:
                 state.raise_lower_bound(subproblem, 0.4, "test")
         engine = Climber(turns=2)

@@ -123,9 +123,9 @@ def test_a_solver_that_is_not_there_is_refused_in_one_line(monkeypatch: pytest.M
     monkeypatch.setenv("PATH", "")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     for name in ("glpk", "gurobi", "cplex", "xpress", "copt", "mosek"):
-        with pytest.raises(SolverUnavailable, match=f"^{name} is not installed: .*, or choose --solver highs$"):
+        with pytest.raises(SolverUnavailable, match=f"^{name} is not installed: .*, or choose the solver highs$"):
             get_solver(name)
-    with pytest.raises(SolverUnavailable, match="unknown solver 'nobody': choose highs, scip, "):
+    with pytest.raises(InvalidInput, match="unknown solver 'nobody': choose among highs, scip, "):
         get_solver("nobody")
 
 
