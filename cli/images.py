@@ -13,9 +13,10 @@ from advverify import __version__
 from advverify.verifier.errors import InvalidInput
 
 from .options import data_for, images_from, model_path, threat_from
+from .outcomes import outcome_table, reasons, summary
 from .results import ResultFile
 from .search import engines_from, settings_from, without_effect
-from .table import console, outcome_table, reasons, summary
+from .table import console, show
 
 if TYPE_CHECKING:
     from advverify.verifier.outcome import Outcome
@@ -114,7 +115,7 @@ def run_images(command: Command, options: dict[str, Any], exact_margin: bool = F
     title = f"{command} {options['model']}, norm {threat.norm}"
     title += "" if threat.eps is None else f", eps {threat.eps:g}"
     screen = console()
-    screen.print(outcome_table(shown, title, distances))
+    show(screen, *outcome_table(shown, distances), title)
     screen.print(summary(shown, distances, settings.gap))
     unasked = without_effect(shown, settings.milp)
     for line in [*reasons(shown, settings.proofs is not None), *([unasked] if unasked else [])]:

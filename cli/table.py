@@ -1,18 +1,37 @@
-"""How results look on a terminal."""
+"""How results look on a terminal: numbers, and tables that fit into it."""
 
 from __future__ import annotations
 
 import math
-from collections import Counter
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.table import Table
-
 if TYPE_CHECKING:
-    from advverify.verifier.outcome import Outcome
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
 
-_STYLE = {"robust": "green", "adversarial": "red", "misclassified": "magenta", "unknown": "yellow"}
+_PIPED = 120  # columns where nothing says how wide the place is that a pipe leads to
+_LEAST = 12  # characters that are left of a text, at least
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Attributes:
+        name: at its head.
+        word: set to the left, as words are; numbers are set to the right.
+        text: words that are folded into several lines where the table is too wide.
+        spare: 0 for a column that is always there; of the others a table that is still too wide leaves out 1 first, then 2.
+    """
+
+    name: str
+    word: bool = False
+    text: bool = False
+    spare: int = 0
 
 
 def number(value: float | None, digits: int = 6) -> str:
@@ -31,71 +50,118 @@ def of(count: int, total: int) -> str:
     return f"{100 * count / total:.1f} % ({count} of {total})" if total else "- (0 of 0)"
 
 
-def outcome_table(outcomes: list[Outcome], title: str, is_min_distortion: bool) -> Table:
-    """One row an image."""
-    table = Table(title=title, title_justify="left", header_style="bold")
-    names = ("lower", "upper", "gap") if is_min_distortion else ("margin >=", "margin <=")
-    for name in ("image", "label", "verdict", *names, "trust", "engine", "seconds"):
-        left = name in ("verdict", "trust", "engine")
-        table.add_column(name, justify="left" if left else "right", no_wrap=True)
-    for outcome in outcomes:
-        verdict, known = outcome.verdict.value, outcome.bracket
-        cells = [str(outcome.labels.get("index", "")), str(outcome.labels.get("label", ""))]
-        cells.append(f"[{_STYLE[verdict]}]{verdict}[/]")
-        if is_min_distortion or verdict != "misclassified":
-            cells += [number(known.lower), number(known.upper)]
-        else:
-            cells += ["-", "-"]
-        if is_min_distortion:
-            gap = known.relative_gap
-            cells.append("-" if math.isinf(gap) else f"{100 * gap:.2g} %" if gap < 0.995 else f"{100 * gap:.0f} %")
-        cells += [outcome.trust.value, outcome.engine, _seconds(outcome.seconds)]
-        table.add_row(*cells)
+def console(stderr: bool = False) -> Console:
+    """A console as wide as its terminal; where it is piped as wide as COLUMNS says, else 120 characters."""
+    from rich.console import Console
+
+    plain = Console(stderr=stderr, highlight=False)
+    if plain.is_terminal:
+        return plain
+    stated = os.environ.get("COLUMNS", "")
+    return Console(stderr=stderr, highlight=False, width=int(stated) if stated.isdigit() and int(stated) else _PIPED)
+
+
+def show(screen: Console, columns: Sequence[Column], rows: Sequence[Sequence[str | Text]], title: str = "") -> None:
+    """Print a table that fits into the screen, with every number whole.
+
+    A table that is too wide loses its frame, then heads and texts are folded, then spare columns are left out, which a line
+    below it says; columns that do not fit even so follow in a table of their own, beside the first column again.
+
+    Args:
+        screen: where to.
+        columns: of the table.
+        rows: cells of each row, one a column; what looks like markup is shown as it is.
+        title: above it, "" for none.
+    """
+    framed = _table(columns, rows, [_most(column, k, rows) for k, column in enumerate(columns)], title)
+    if _width(screen, framed) <= screen.width:
+        _print(screen, framed)
+        return
+
+    def of_columns(kept: list[int], title: str) -> Table:
+        return _folded(screen, [columns[k] for k in kept], [[row[k] for k in kept] for row in rows], title)
+
+    def fits(kept: list[int]) -> bool:
+        return _width(screen, of_columns(kept, "")) <= screen.width
+
+    kept, left_out = list(range(len(columns))), list[str]()
+    for k in sorted((k for k in kept if columns[k].spare), key=lambda k: columns[k].spare):
+        if fits(kept):
+            break
+        kept.remove(k)
+        left_out.append(columns[k].name)
+    while True:
+        count = next((n for n in range(len(kept), 2, -1) if fits(kept[:n])), min(len(kept), 2))
+        _print(screen, of_columns(kept[:count], title))
+        if count == len(kept):
+            break
+        kept, title = [kept[0], *kept[count:]], ""
+    if left_out:
+        screen.print(f"left out at {screen.width} characters: {', '.join(left_out)}", style="dim", markup=False)
+
+
+def _folded(screen: Console, columns: Sequence[Column], rows: Sequence[Sequence[str | Text]], title: str) -> Table:
+    """Without a frame, heads and texts folded as far as the screen asks for, the ones with most room first."""
+    widths = [_most(column, k, rows) for k, column in enumerate(columns)]
+    room = [width - _least(column, k, rows) for k, (column, width) in enumerate(zip(columns, widths, strict=True))]
+    for apart in (2, 1):
+        surplus = _width(screen, _table(columns, rows, widths, title, apart)) - screen.width
+        if surplus <= sum(room):
+            break
+    for _ in range(min(surplus, sum(room))):
+        k = room.index(max(room))
+        room[k], widths[k] = room[k] - 1, widths[k] - 1
+    return _table(columns, rows, widths, title, apart)
+
+
+def _most(column: Column, k: int, rows: Sequence[Sequence[str | Text]]) -> int:
+    """Characters of column k with nothing folded."""
+    return max(_cells(k, rows), len(column.name))
+
+
+def _least(column: Column, k: int, rows: Sequence[Sequence[str | Text]]) -> int:
+    """Characters of column k with its head folded between words, and its cells where they are text."""
+    cells = min(_cells(k, rows), _LEAST) if column.text else _cells(k, rows)
+    return max(cells, *(len(word) for word in column.name.split()), 1)
+
+
+def _cells(k: int, rows: Sequence[Sequence[str | Text]]) -> int:
+    """Characters of the longest cell of column k."""
+    from rich.cells import cell_len
+
+    return max((cell_len(str(row[k])) for row in rows), default=0)
+
+
+def _table(
+    columns: Sequence[Column],
+    rows: Sequence[Sequence[str | Text]],
+    widths: Sequence[int],
+    title: str,
+    apart: int = 0,
+) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(title) if title else None, title_justify="left", header_style="bold")
+    if apart:
+        table.box, table.padding = box.SIMPLE_HEAD, (0, apart - 1, 0, 0)
+    for column, width in zip(columns, widths, strict=True):
+        left = column.word or column.text
+        table.add_column(Text(column.name), justify="left" if left else "right", width=width, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
     return table
 
 
-def summary(outcomes: list[Outcome], is_min_distortion: bool, gap: float) -> str:
-    """One line below the table."""
-    counts = Counter(outcome.verdict.value for outcome in outcomes)
-    seconds = sorted(outcome.seconds for outcome in outcomes)
-    total = len(outcomes)
-    parts = [f"{total} image" + ("s" if total != 1 else "")]
-    if is_min_distortion:
-        closed = sum(outcome.bracket.relative_gap <= gap for outcome in outcomes)
-        parts.append(f"{closed} of {total} brackets closed to {gap:g}")
-    parts += [f"{counts[v]} {v}" for v in ("robust", "adversarial", "misclassified", "unknown") if counts[v]]
-    if not is_min_distortion and total:
-        parts.append(f"certified accuracy {of(counts['robust'], total)}")
-    if seconds:
-        parts.append(f"median {_seconds(seconds[total // 2])} s, total {sum(seconds):.1f} s")
-    return ", ".join(parts)
+def _width(screen: Console, table: Table) -> int:
+    """Characters of a table's lines."""
+    from rich.measure import Measurement
+
+    return Measurement.get(screen, screen.options.update(max_width=10_000), table).maximum
 
 
-def reasons(outcomes: list[Outcome], proofs: bool = False) -> list[str]:
-    """Why each unknown is unknown; and where proofs were asked for, why there are none."""
-    lines = [f"image {o.labels.get('index')}: {o.reason}" for o in outcomes if o.reason]
-    return lines + (_unproved(outcomes) if proofs else [])
-
-
-def _unproved(outcomes: list[Outcome]) -> list[str]:
-    from advverify.verifier.proof.attach import NOTHING
-
-    images: dict[str, list[str]] = {}
-    for outcome in outcomes:
-        why = outcome.statistics.get("no_proof", NOTHING)
-        if why != NOTHING:
-            images.setdefault(why, []).append(str(outcome.labels.get("index")))
-    return [
-        f"no proof for {'image' if len(at) == 1 else 'images'} {', '.join(at)}: {why}" for why, at in images.items()
-    ]
-
-
-def console(stderr: bool = False, width: int = 120) -> Console:
-    """A console that keeps tables up to `width` characters whole when they are piped."""
-    plain = Console(stderr=stderr, highlight=False)
-    return plain if plain.is_terminal else Console(stderr=stderr, highlight=False, width=width)
-
-
-def _seconds(value: float) -> str:
-    """Hundredths, or thousandths of what is short."""
-    return f"{value:.2f}" if value >= 0.1 else f"{value:.3f}"
+def _print(screen: Console, table: Table) -> None:
+    """All of it, whether it fits or not."""
+    table.width = _width(screen, table)
+    screen.print(table, crop=False)

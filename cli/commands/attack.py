@@ -14,7 +14,7 @@ from advverify.verifier.errors import InvalidInput
 from advverify.verifier.outcome import finite
 
 from ..options import SEED, data_for, images_from, model_path, norm_option, several_outputs, writable_file, write_text
-from ..table import console, number
+from ..table import Column, console, number, show
 
 if TYPE_CHECKING:
     from advverify.verifier.attacks import Entry
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from advverify.verifier.attacks.measure import Measured
     from advverify.verifier.network.nodes import Network
 
+# Columns that a narrow screen does without, in this order; what an attack is and where it is from stands in its file.
+_SPARE = {"paper": 1, "box": 2, "kind": 3, "rMSE": 4, "s": 5}
 _DEFAULT_EPS = {"inf": 0.1, "2": 1.0}  # of universal perturbations
 
 
@@ -223,16 +225,14 @@ def _record(
 
 
 def _show(rows: list[dict[str, Any]], attacks: dict[str, Entry], title: str, exact: bool) -> None:
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left", header_style="bold")
     names = ["attack", "norm", "kind", "box", "paper", "success", "l0", "l1", "l2", "linf", "rMSE", "s"]
-    for name in names + (["to exact"] if exact else []):
-        table.add_column(name, justify="left" if name in ("attack", "kind", "box", "paper") else "right", no_wrap=True)
+    names += ["to exact"] if exact else []
+    lines = []
     for row in rows:
         entry, median = attacks[row["attack"]], row["median"]
         cells = [row["attack"], row["norm"] if entry.norms else "-", entry.kind, entry.knowledge, entry.paper]
         cells += [f"{100 * row['success']:.0f} %", *(number(median[n], 3) for n in ("0", "1", "2", "inf"))]
         cells += [number(row["rmse"], 3), f"{row['seconds']:.1f}"]
-        table.add_row(*cells, *([number(row["ratio"], 3)] if exact else []))
-    console(width=160).print(table)
+        lines.append([*cells, *([number(row["ratio"], 3)] if exact else [])])
+    words = ("attack", "kind", "box", "paper")
+    show(console(), [Column(name, name in words, spare=_SPARE.get(name, 0)) for name in names], lines, title)

@@ -17,7 +17,7 @@ import numpy as np
 from advverify.verifier.errors import InvalidInput
 
 from ..options import COUNT, images_from, model_path, writable_folder
-from ..table import console
+from ..table import Column, console, show
 
 if TYPE_CHECKING:
     from advverify.verifier.batch.job import Job, Sources, Task
@@ -198,19 +198,13 @@ def _duration(seconds: float) -> str:
 @STORE
 def status(store_path: Path) -> int:
     """Counts of every job of a store; safe while a job runs."""
-    from rich.table import Table
-
     from advverify.verifier.store import Store
 
     with Store(store_path) as store:
         jobs = store.jobs()
-    table = Table(header_style="bold")
-    for name in ("job", "queries", "done", "robust", "adversarial", "misclassified", "unknown", "CPU time"):
-        table.add_column(name, justify="left" if name == "job" else "right")
-    for job in jobs:
-        cells = [str(job[n]) for n in ("queries", "done", "robust", "adversarial", "misclassified", "unknown")]
-        table.add_row(job["name"], *cells, _duration(job["seconds"]))
-    console().print(table)
+    counts = ("queries", "done", "robust", "adversarial", "misclassified", "unknown")
+    columns = [Column("job", text=True), *map(Column, counts), Column("CPU time")]
+    show(console(), columns, [[job["name"], *(str(job[n]) for n in counts), _duration(job["seconds"])] for job in jobs])
     return 0
 
 

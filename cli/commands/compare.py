@@ -20,7 +20,7 @@ from ..options import COUNT, SEED, data_for, images_from, model_path, norm_optio
 from ..report.figures import radius_curves, require_report, scatter
 from ..report.page import p_range, percent, render
 from ..results import ResultFile
-from ..table import bracket, console, number
+from ..table import Column, bracket, console, number, show
 
 if TYPE_CHECKING:
     from advverify.models.comparison.compare import Comparison
@@ -243,18 +243,17 @@ def _measure(
     )
 
 
+_SPARE = {"ReLUs": 1, "median s": 2, "unstable": 3}  # columns that a narrow screen does without, in this order
+
+
 def _show(result: Comparison) -> None:
     """Tables on the terminal."""
-    from rich.table import Table
-
     screen, rows, count = console(), result.rows(), len(result.images)
     title = f"{count} of {result.asked} images of {result.data} (rightly classified by all), norm {result.norm}"
-    table = Table(title=title, title_justify="left", header_style="bold")
     columns = ["network", "accuracy", "median radius", "closed", "ReLUs", "unstable", "median s"]
     if any(n.certificates for n in result.networks):
         columns.insert(4, "Lipschitz")
-    for name in columns:
-        table.add_column(name, justify="left" if name == "network" else "right")
+    lines = []
     for row in rows:
         cells = [
             row["network"],
@@ -265,18 +264,18 @@ def _show(result: Comparison) -> None:
         if "Lipschitz" in columns:
             cells.append(number(row.get("median_lipschitz_certificate"), 4))
         cells += [str(row["relus"]), number(row["unstable_relus"], 4), number(row["median_seconds"], 3)]
-        table.add_row(*cells)
-    screen.print(table)
+        lines.append(cells)
+    show(screen, [Column(name, text=name == "network", spare=_SPARE.get(name, 0)) for name in columns], lines, title)
     if result.grid:
         title = f"Right under PGD / certified at a radius, of these {count} images"
-        table = Table(title=title, title_justify="left", header_style="bold")
-        table.add_column("network")
-        for eps in result.grid:
-            table.add_column(f"{eps:g}", justify="right")
-        for row in rows:
-            cells = [f"{percent(c['pgd_accuracy'])} / {percent(c['certified_accuracy'])}" for c in row["at"]]
-            table.add_row(row["network"], *cells)
-        screen.print(table)
+        lines = [
+            [
+                row["network"],
+                *(f"{percent(c['pgd_accuracy'])} / {percent(c['certified_accuracy'])}" for c in row["at"]),
+            ]
+            for row in rows
+        ]
+        show(screen, [Column("network", text=True), *(Column(f"{eps:g}") for eps in result.grid)], lines, title)
     for pair, wilcoxon in zip(result.pairs, result.adjusted, strict=True):
         screen.print(
             f"{pair.first} against {pair.second}: larger on {pair.larger}, smaller on {pair.smaller}, undecided on "

@@ -13,7 +13,7 @@ from advverify.verifier.errors import InvalidInput
 from ..options import SEED, data_for, images_from, model_path, several_outputs, writable_folder
 from ..report import geometry_figures
 from ..report.figures import require_report
-from ..table import console
+from ..table import Column, console, show
 
 _MOST_INPUTS = 1024
 
@@ -81,17 +81,13 @@ def _draw(studies: dict[str, dict[str, Any]], out: Path) -> None:
 
 
 def _show(studies: dict[str, dict[str, Any]]) -> None:
-    from rich.table import Table
-
-    table = Table(header_style="bold")
     names = ["network", "images", "median l2 distance", "subspace law (m = 8)", "random line / distance"]
     names += ["curvature: random", "other normals", "largest in profile", "h"]
-    for name in names:
-        table.add_column(name, justify="left" if name == "network" else "right")
+    rows = []
     for name, study in studies.items():
         law = study["subspace"]
         middle = law["median"][law["dimensions"].index(8)] if 8 in law["dimensions"] else law["median"][-1]
         values = [study["median_distance"], middle, study["noise_ratio"]]
         values += [study["curvature"]["random"], study["curvature"]["other normals"], max(study["profile"]), study["h"]]
-        table.add_row(name, str(study["images"]), *("-" if v is None else f"{v:.3g}" for v in values))
-    console().print(table)
+        rows.append([name, str(study["images"]), *("-" if v is None else f"{v:.3g}" for v in values)])
+    show(console(), [Column(name, text=name == "network") for name in names], rows)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import click
-from rich.table import Table
 
 from ..options import model_path
-from ..table import console
+from ..table import Column, console, show
 
 
 @click.command("info")
@@ -17,15 +16,15 @@ def command(model: str) -> int:
     from advverify.verifier.network.onnx_reader import read_onnx
 
     network = read_onnx(model_path(model))
-    table = Table(title=f"{model}  sha256 {network.sha256[:16]}", title_justify="left", header_style="bold")
-    for name in ("node", "kind", "size", "reads", "operators"):
-        table.add_column(name, justify="right" if name in ("node", "size") else "left")
+    columns = [Column("node"), Column("kind", word=True), Column("size"), Column("reads", word=True)]
+    columns.append(Column("operators", text=True))
+    rows = []
     for i, node in enumerate(network.nodes):
         kinds = ", ".join(type(o).__name__ for o in node.operators) if isinstance(node, Affine) else ""
         reads = ", ".join(map(str, predecessors(node)))
-        table.add_row(str(i), type(node).__name__, str(node.size), reads, kinds)
+        rows.append([str(i), type(node).__name__, str(node.size), reads, kinds])
     screen = console()
-    screen.print(table)
+    show(screen, columns, rows, f"{model}  sha256 {network.sha256[:16]}")
     screen.print(
         f"input {list(network.input_shape)}, {network.output_size} outputs, "
         f"{network.relu_count} ReLUs" + (", max pooling" if network.has_max else "") + f", {network.input_dtype}"

@@ -18,7 +18,7 @@ from ..report import summary
 from ..report.figures import require_report
 from ..report.page import data_address, render
 from ..report.store_figures import draw, thumbnail
-from ..table import console, number
+from ..table import Column, console, number, show
 
 if TYPE_CHECKING:
     from advverify.models.datasets import Dataset
@@ -208,11 +208,11 @@ class _Pictures:
         return self._sets[name]
 
 
-def _text(rows: list[dict[str, Any]], compared: dict[str, Any] | None) -> None:
-    from rich.table import Table
+_SPARE = {"checked": 1, "total s": 2, "median s": 3}  # columns that a narrow screen does without, in this order
 
+
+def _text(rows: list[dict[str, Any]], compared: dict[str, Any] | None) -> None:
     screen = console()
-    table = Table(header_style="bold")
     names = [
         "question",
         "queries",
@@ -224,12 +224,11 @@ def _text(rows: list[dict[str, Any]], compared: dict[str, Any] | None) -> None:
         "median s",
         "total s",
     ]
-    for name in names:
-        table.add_column(name, justify="left" if name == "question" else "right")
+    lines = []
     for share in summary.shares(rows):
         cells = [str(share[n]) for n in ("queries", *summary.VERDICTS, "checked")]
-        table.add_row(share["name"], *cells, number(share["median_seconds"], 3), number(share["total_seconds"], 4))
-    screen.print(table)
+        lines.append([share["name"], *cells, number(share["median_seconds"], 3), number(share["total_seconds"], 4)])
+    show(screen, [Column(name, text=name == "question", spare=_SPARE.get(name, 0)) for name in names], lines)
     for name, count, seconds in summary.engines(rows):
         screen.print(f"{name or '-'}: settled {count} in {seconds:.1f} s", markup=False)
     unsettled = [row for row in rows if not summary.settled(row)]

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from ..table import console
+from ..table import Column, console, show
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
     from advverify.verifier.encoding import MixedIntegerProgram
     from advverify.verifier.solvers import Solver
@@ -94,36 +95,23 @@ def _small() -> MixedIntegerProgram:
 
 
 def _print(screen: Console, found: list[_Found], features: dict[str, str]) -> None:
-    """Tables that fit into 80 columns; features that no solver has are left out."""
-    from rich import box
-    from rich.markup import escape
-    from rich.table import Table
+    """What each can do, and how each is reached; features that none of these has are left out."""
+    from rich.text import Text
 
-    plain: dict[str, Any] = {
-        "title_justify": "left",
-        "title_style": "bold",
-        "box": box.SIMPLE_HEAD,
-        "padding": (0, 1, 0, 0),
-    }
     features = {name: words for name, words in features.items() if any(name in each.solver.features for each in found)}
-    table = Table(title="Solvers", **plain)
-    table.add_column("solver")
-    table.add_column("version", no_wrap=True)
-    for feature in features:
-        table.add_column(_WORDS.get(feature, feature), justify="center", no_wrap=True)
+    abilities: list[list[str | Text]] = []
+    ways: list[list[str | Text]] = []
     for each in found:
-        style = None if each.version is not None and not each.trouble else "dim"
         marks = ["x" if feature in each.solver.features else "" for feature in features]
-        table.add_row(each.solver.name, each.version or "-", *marks, style=style)
-    screen.print(table)
-    table = Table(title="How each is reached", **plain)
-    for name in ("solver", "through", "state"):
-        table.add_column(name, overflow="fold")
-    for each in found:
+        style = "" if each.version is not None and not each.trouble else "dim"
+        abilities.append([Text(cell, style) for cell in (each.solver.name, each.version or "-", *marks)])
         state = "works" if not each.trouble else f"fails: {each.trouble}"
         if each.version is None:
             state = f"not installed: {each.solver.install}"
-        table.add_row(each.solver.name, each.solver.through, escape(state))
-    screen.print(table)
+        ways.append([each.solver.name, each.solver.through, state])
+    heads = ("solver", "version", *(_WORDS.get(feature, feature) for feature in features))
+    show(screen, [Column(name, word=True) for name in heads], abilities, "Solvers")
+    columns = [Column("solver", word=True), Column("through", text=True), Column("state", text=True)]
+    show(screen, columns, ways, "How each is reached")
     for feature, words in features.items():
         screen.print(f"{_WORDS.get(feature, feature)}: {words}", markup=False)

@@ -19,8 +19,9 @@ def test_the_first_program(capsys: pytest.CaptureFixture[str]) -> None:
     assert found is not None and 0 < float(found[1]) <= float(found[2]) <= float(found[1]) + 1e-4
 
 
-def test_the_table() -> None:
+def test_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same words and numbers; seconds are of another day, and the last digit may be of another machine."""
+    monkeypatch.delenv("COLUMNS", raising=False)
     ((line, shown),) = re.findall(r"^    \$ advverify (.*)\n((?:    .*\n)+)", README, flags=re.MULTILINE)
     done = run(*line.split())
     assert done.returncode == 0

@@ -196,6 +196,10 @@ def test_workers_that_die_hang_or_fail(tmp_path: Path, monkeypatch: pytest.Monke
         (JOB.replace("norms", "solver = 'gorubi'\nnorms"), "number 1: unknown solver 'gorubi': did you mean gurobi?"),
         (JOB.replace("norms", "engines = 'mlip'\nnorms"), "number 1: unknown engine 'mlip': did you mean mip?"),
         (JOB.replace("norms", "engines = ' , '\nnorms"), "' , ' names no engine: leave engines out for all of them"),
+        (
+            JOB.replace("norms", "engines = 'crown'\nsolver = 'highs'\nnorms"),
+            "number 1: solver is read by milp alone, and the engines are crown: add milp to them, or leave solver out",
+        ),
         (JOB.replace("norms", "engines = 3\nnorms"), "engines must be of type list or str, got 3"),
         ("[[vnncomp]]\nfolder = '.'\nengines = ['magic']\n", "[[vnncomp]] number 1: unknown engine 'magic'"),
         (JOB.replace("norms", "fix_stable = 0\nnorms"), "fix_stable must be of type bool"),
