@@ -60,7 +60,7 @@ def search_options(timeout: float) -> Callable[[F], F]:
             "--solver",
             default="highs",
             show_default=True,
-            help="Solver of the MILP engine; `advverify solvers` lists them.",
+            help="Whom the engine milp asks for what attacks, bounds and trees leave; `advverify solvers` lists them.",
         ),
         formulation_options(),
         tighten_option("lp"),
@@ -104,7 +104,7 @@ def formulation_options() -> Callable[[F], F]:
             show_default=True,
             metavar="NAME",
             help="ReLUs of MILPs: symmetric (one big M a layer), asymmetric (each neuron's own bounds), partition-N "
-            "(N groups of inputs), extended (convex hull).",
+            "(inputs in at most N groups), extended (convex hull).",
         ),
         click.option(
             "--fix-stable/--no-fix-stable",

@@ -18,7 +18,7 @@ class Objective(Enum):
 
     FEASIBILITY = "feasibility"  # is there an unsafe point in the region?
     MIN_DISTORTION = "min_distortion"  # how far from the center is the nearest one?
-    MAX_MARGIN = "max_margin"  # how deep inside the unsafe set can an input of the region get?
+    MAX_MARGIN = "max_margin"  # what is the least margin of an input of the region: how deep inside the unsafe set?
 
 
 @dataclass(frozen=True, eq=False)

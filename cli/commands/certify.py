@@ -17,6 +17,7 @@ from ..search import query_options
 def command(exact_margin: bool, **options: Any) -> int:
     """Is each image of MODEL (a path or zoo:NAME) robust within --eps?
 
-    Margins are max(C y - d) over the worst input: robust when the lower one is above 0.
+    A margin is the least of y_label - y_other, plus --margin, over the ball and the other classes: above 0 the image is
+    robust, below 0 it is not. It lies between the two that are shown; the upper one is that of an input that was executed.
     """
     return run_images("certify", options, exact_margin)

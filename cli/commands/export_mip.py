@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _SAYS = {
     "feasibility": "feasible where an adversarial input lies within eps",
     "min_distortion": "the optimum is the distance of the nearest adversarial input within eps",
-    "max_margin": "the optimum is the least violation of an unsafe set within eps; what is below 0 is adversarial",
+    "max_margin": "the optimum is the least y_label - y_other, plus the margin asked for, within eps; below 0 is adversarial",
 }
 
 
@@ -41,13 +41,14 @@ _SAYS = {
 @click.argument("output", type=click.Path(path_type=Path))
 @apply(
     norm_option(),
-    click.option("--eps", type=float, required=True, help="Radius that the bounds of the ReLUs are computed for."),
+    click.option("--eps", type=float, required=True, help="Radius of the ball that the program is about."),
     click.option(
         "--objective",
         type=click.Choice(list(_SAYS)),
         default="min_distortion",
         show_default=True,
-        help="Is there an adversarial input within eps, how near is one, or how deep inside the unsafe set can one get?",
+        help="Is there an adversarial input within eps, how near is the nearest, or what is the least margin "
+        "y_label - y_other?",
     ),
     formulation_options(),
     tighten_option("none"),
@@ -67,6 +68,7 @@ def command(model: str, output: Path, **options: Any) -> int:
     from advverify.verifier.api import Model
     from advverify.verifier.encoding import Formulation
     from advverify.verifier.encoding.files import FORMATS, Listing, write_listing
+    from advverify.verifier.encoding.formulations.partition import most_groups
     from advverify.verifier.query import Objective
     from advverify.verifier.specification import robustness
 
@@ -79,6 +81,8 @@ def command(model: str, output: Path, **options: Any) -> int:
     if objective is Objective.FEASIBILITY and options["cuts"] != "none":
         raise InvalidInput("--cuts root raises the relaxation of an objective, and --objective feasibility has none")
     threat = threat_from({**options, "float32": False})
+    if options["eps"] == 0:
+        raise InvalidInput("--eps 0 leaves nothing but the image itself, which needs no program: give a radius above 0")
     opened = Model(model_path(model))
     network = opened.network
     if options["tie_channels"]:
@@ -98,6 +102,12 @@ def command(model: str, output: Path, **options: Any) -> int:
         f"ReLUs: {form}; bounds from solves: {options['tighten']}; cuts: {options['cuts']}",
     )
     write_listing(Listing(program, ball, comments), output)
+    groups = most_groups(program)
+    if form.name.startswith("partition-") and groups < int(form.name.rpartition("-")[2]):
+        click.echo(
+            f"note: no ReLU of this program reads more than {groups} columns: {form.name} is partition-{groups} here",
+            err=True,
+        )
     rows, columns = program.matrix.shape
     rows += ball is not None
     quadratic = "" if ball is None else ", a quadratic row"

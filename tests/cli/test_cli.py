@@ -14,6 +14,7 @@ import pytest
 from command_line import run, write_property
 from onnx_networks import write_network
 
+from advverify.models.datasets import load_dataset
 from advverify.models.zoo import path_of
 from advverify.verifier.api import Model
 from advverify.verifier.solvers import get_solver
@@ -28,6 +29,28 @@ def test_certify_and_json(tmp_path: Path) -> None:
     assert [line["verdict"] for line in lines] == ["robust", "adversarial", "robust"]
     witness = np.array(lines[1]["witness"])
     assert lines[1]["trust"] == "checked" and ((witness >= 0) & (witness <= 1)).all()
+
+
+@pytest.mark.parametrize(("margin", "eps", "verdict"), [("0", "0.1", "adversarial"), ("1.5", "0.05", "robust")])
+def test_margins_are_by_how_much_the_label_wins(margin: str, eps: str, verdict: str, tmp_path: Path) -> None:
+    """The least y_label - y_other, plus --margin, over the ball: that of the witness, and at most that of the image."""
+    out, model, images = tmp_path / "m.jsonl", Model(path_of("digits-mlp")), load_dataset("digits").images
+    asked = ("certify", "zoo:digits-mlp", "--images", "0:2", "--eps", eps, "--margin", margin)
+    done = run(*asked, "--exact-margin", "--out", str(out))
+    assert done.returncode == 0, done.stderr
+
+    def value(x: np.ndarray, label: int) -> float:
+        y = model.executor.run(x.reshape(1, -1))[0]
+        return float(y[label] - np.delete(y, label).max()) + float(margin)
+
+    for line in map(json.loads, out.read_text().splitlines()):
+        label = line["label"]
+        assert line["verdict"] == verdict and line["margin"] == float(margin)
+        assert line["lower"] <= line["upper"] <= value(images[line["index"]], label) + 1e-5
+        if verdict == "adversarial":
+            assert (
+                line["upper"] == pytest.approx(value(np.array(line["witness"]), label), abs=1e-5) and line["upper"] < 0
+            )
 
 
 def test_many_images_side_by_side_and_what_is_left_in_processes(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +108,18 @@ def test_norm_2(suffix: str, tmp_path: Path) -> None:
     assert settled >= 4
 
 
+def test_more_groups_than_inputs_are_noted(tmp_path: Path) -> None:
+    """The program is then that of the largest number that there are: the same file but for what its head calls it."""
+    query = ("zoo:digits-mlp", str(tmp_path / "p.lp"), "--eps", "0.05", "--formulation")
+    most = run("export-mip", *query, "partition-100000")
+    found = re.search(r"note: no ReLU .* more than (\d+) columns: partition-100000 is partition-\1 here", most.stderr)
+    assert most.returncode == 0 and found is not None and 64 <= int(found[1]) < 200, most.stderr
+    text = (tmp_path / "p.lp").read_text().replace("partition-100000", f"partition-{found[1]}")
+    fewer = run("export-mip", *query, f"partition-{found[1]}")
+    assert fewer.stderr == "" and (tmp_path / "p.lp").read_text() == text
+    assert run("export-mip", *query, "extended").stderr == ""
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -118,6 +131,8 @@ def test_norm_2(suffix: str, tmp_path: Path) -> None:
         (("p.lp", "--eps", "0.1", "--images", "0:3"), "a program is of one image"),
         (("p.lp", "--eps", "0.1", "--timeout", "0"), "--timeout must be"),
         (("p.lp", "--eps", "-1"), "eps must be a number >= 0"),
+        (("p.lp", "--eps", "0"), "needs no program: give a radius above 0"),
+        (("p.lp", "--eps", "0.1", "--cuts", "tree"), "'tree' is not one of 'none', 'root'"),
         (("p.lp", "--eps", "0.1", "--images", "1", "--target", "9"), "other than the label 9"),
         (("p.lp", "--eps", "0.1", "--margin", "-1"), "the confidence margin must be"),
     ],

@@ -19,6 +19,25 @@ def test_the_first_program(capsys: pytest.CaptureFixture[str]) -> None:
     assert found is not None and 0 < float(found[1]) <= float(found[2]) <= float(found[1]) + 1e-4
 
 
+SHOWN = {"mip.md": r"\('falsify', 'milp'\) \('highs',\)\nhighs, class \d, partition-4.* binaries; "}
+PROGRAMS = [
+    (page.name, program)
+    for page in PAGES[1:]
+    for program in re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL)
+]
+
+
+@pytest.mark.parametrize(("page", "program"), PROGRAMS, ids=[page for page, _ in PROGRAMS])
+def test_programs_in_the_pages_run(page: str, program: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each shows what SHOWN says of its page, which has one program."""
+    exec(compile(program, page, "exec"), {})
+    assert re.search(SHOWN[page], capsys.readouterr().out)
+
+
+def test_pages_have_the_programs_that_are_looked_at() -> None:
+    assert sorted(page for page, _ in PROGRAMS) == sorted(SHOWN)
+
+
 def test_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same words and numbers; seconds are of another day, and the last digit may be of another machine."""
     monkeypatch.delenv("COLUMNS", raising=False)

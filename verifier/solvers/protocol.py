@@ -14,9 +14,9 @@ from ..encoding import MixedIntegerProgram
 
 FEATURES = {
     "lp": "linear programs",
-    "milp": "with integers",
+    "milp": "linear programs with integers",
     "qp": "convex quadratic objectives",
-    "miqp": "these with integers",
+    "miqp": "convex quadratic objectives with integers",
     "start": "begins at a known point",
     "cutoff": "passes over points that are no better than a value",
     "stream": "tells of bounds and points while it runs, and stops when asked to",

@@ -15,17 +15,19 @@ order of the relaxations. N = 1 is big-M with the narrower of l <= h <= u and wh
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import scipy.sparse as sp
 
-from ..program import ProgramBuilder, selection
+from ..program import MixedIntegerProgram, ProgramBuilder, selection
 from .base import Columns, Neurons, big_m
 
 _UNIT = 2.0**-52
 
 
 class Partition:
-    """At most `groups` groups of inputs a neuron."""
+    """At most `groups` groups of inputs a neuron: a neuron of fewer inputs has a group for each."""
 
     def __init__(self, groups: int) -> None:
         """Take N."""
@@ -68,6 +70,12 @@ class Partition:
                 side = np.where(sign > 0, sense * end[used], 0.0)
                 builder.rows(bound, -np.inf, side, f"{name}{kind}{node}", index[used])
         return Columns(positive, slack, phase)
+
+
+def most_groups(program: MixedIntegerProgram) -> int:
+    """The largest number of groups that a neuron of a program has; 0 where none is written in groups."""
+    blocks = (index for label, index in program.column_names.blocks if re.fullmatch(r"active\d+", label))
+    return max((int(index[:, 1].max(initial=-1)) + 1 for index in blocks), default=0)
 
 
 def _grouped(matrix: sp.csr_matrix, groups: int) -> tuple[sp.csr_matrix, np.ndarray, np.ndarray]:
