@@ -51,9 +51,20 @@ def threat_options() -> Callable[[F], F]:
     """What counts as adversarial, apart from norm and radius."""
     return apply(
         click.option("--target", type=int, default=None, help="Only this class counts as adversarial."),
-        click.option("--margin", type=float, default=0.0, help="Confidence by which an adversarial example must win."),
         click.option(
-            "--valid-range", nargs=2, type=float, default=(0.0, 1.0), show_default=True, help="Range of inputs."
+            "--margin",
+            type=float,
+            default=0.0,
+            help="By how much an adversarial class must be above the label, in logits.",
+        ),
+        click.option(
+            "--valid-range",
+            nargs=2,
+            type=float,
+            metavar="LOW HIGH",
+            default=(0.0, 1.0),
+            show_default="0 1",
+            help="Range of inputs.",
         ),
         bytes_option(),
         click.option("--tie-channels", is_flag=True, help="Norm 0 counts pixels instead of single values."),

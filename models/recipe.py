@@ -31,7 +31,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from advverify.verifier.errors import InvalidInput
+from advverify.verifier.errors import InvalidInput, no_such
 
 from .defences import DEFENCES, Defence, defence_type
 from .defences.adversary import Adversary
@@ -203,7 +203,7 @@ def recipe_from(table: dict[str, Any]) -> Recipe:
     defences = {}
     for name, values in _table(table.get("defences", {}), "[defences]").items():
         if name not in DEFENCES:
-            raise InvalidInput(f"unknown defence '{name}': choose {', '.join(DEFENCES)}")
+            raise no_such("defence", name, DEFENCES)
         defences[name] = _section(defence_type(name), values, f"[defences.{name}]")
         if defences[name].weight < 0:
             raise InvalidInput(f"[defences.{name}] weight must be at least 0")

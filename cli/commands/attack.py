@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from advverify.verifier.errors import InvalidInput
+from advverify.verifier.errors import InvalidInput, no_such
 from advverify.verifier.outcome import finite
 
 from ..options import SEED, data_for, images_from, model_path, norm_option, several_outputs, writable_file, write_text
@@ -61,7 +61,7 @@ def command(names: str, out: Path | None, **options: Any) -> int:
         raise InvalidInput(f"'{names}' names no attack: choose all, {', '.join(ATTACKS)}")
     for name in chosen:
         if name not in ATTACKS:
-            raise InvalidInput(f"unknown attack '{name}': choose all, {', '.join(ATTACKS)}")
+            raise no_such("attack", name, ("all", *ATTACKS))
     if out is not None:
         writable_file(out, "--out")
     eps = options["eps"]

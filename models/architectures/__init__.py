@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from advverify.verifier.errors import InvalidInput
+from advverify.verifier.errors import InvalidInput, no_such
 
 from .residual import Shape
 
@@ -37,7 +37,7 @@ def _find(name: str) -> tuple[Any, Any]:
         InvalidInput: there is no such architecture.
     """
     if name not in ARCHITECTURES:
-        raise InvalidInput(f"unknown architecture '{name}': choose {', '.join(ARCHITECTURES)}")
+        raise no_such("architecture", name, ARCHITECTURES)
     file, function = ARCHITECTURES[name].split(":")
     module = import_module(f".{file}", __package__)
     return module, getattr(module, function)
