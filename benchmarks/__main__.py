@@ -11,6 +11,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # as the command line does
 BENCHMARKS = {
     "encodings": "what each part of the MILP encoding buys",
     "ablation": "formulations x solvers on one question an image, inside the attack's ball",
+    "testset": "a whole test set certified at one radius, beside published verdicts",
     "wk17a": "the MNIST network of Wong & Kolter: certify at linf 0.1, or minimal distortions",
     "batching": "images certified one by one, and in batches",
     "digits": "minimal distortions on the shipped digits networks",

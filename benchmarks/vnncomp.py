@@ -24,8 +24,11 @@ _WORDS = {Verdict.ROBUST: "unsat", Verdict.ADVERSARIAL: "sat", Verdict.UNKNOWN: 
 @click.option("--timeout", default=60.0, show_default=True, help="Seconds an instance.")
 @click.option("--take", type=int, default=None, help="First instances of each folder.")
 @click.option("--branching", default="auto", show_default=True, help="Score of ReLU splits.")
+@click.option("--device", default="cpu", show_default=True, help="cpu or cuda, for attacks and bound propagation.")
 @click.option("--verbose", is_flag=True, help="One line an instance on stderr.")
-def command(folders: tuple[Path, ...], timeout: float, take: int | None, branching: str, verbose: bool) -> None:
+def command(
+    folders: tuple[Path, ...], timeout: float, take: int | None, branching: str, device: str, verbose: bool
+) -> None:
     """Verify the instances of FOLDERS."""
     rows = []
     for folder in folders:
@@ -33,7 +36,8 @@ def command(folders: tuple[Path, ...], timeout: float, take: int | None, branchi
         truth = {(row[0], row[1]): row[3] for row in list(csv.reader((folder / "truth.csv").open()))[1:]}
         seconds, nodes, settled, wrong = [], 0, 0, 0
         for model, spec, limit in instances:
-            settings = Settings(timeout=min(timeout, float(limit)), relu_split=ReluSplitOptions(branching))
+            options = ReluSplitOptions(branching)
+            settings = Settings(timeout=min(timeout, float(limit)), relu_split=options, device=device)
             outcome = verify(folder / model, folder / spec, settings=settings)
             word, expected = _WORDS[outcome.verdict], truth.get((model, spec), "unknown")
             settled += word != "unknown"
