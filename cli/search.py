@@ -172,6 +172,7 @@ def settings_from(options: dict[str, Any], gpu: bool = True, many: bool = False)
         InvalidInput: a limit that makes no sense.
     """
     from advverify.verifier.engines import Settings
+    from advverify.verifier.parallel.fork import hide_gpus
 
     timeout = float(options["timeout"])
     if math.isnan(timeout) or timeout <= 0:
@@ -186,6 +187,8 @@ def settings_from(options: dict[str, Any], gpu: bool = True, many: bool = False)
     if options["device"] == "cuda" and not gpu:
         raise InvalidInput("--device cuda is for verdicts of certify and verify alone; leave it out")
     device = "cpu" if options["device"] == "auto" and not many else device_from(options["device"])
+    if device == "cpu":  # trees in several processes need it
+        hide_gpus()
     proofs = None if options["proofs"] is None else writable_folder(options["proofs"], "--proofs")
     return Settings(
         timeout=timeout,

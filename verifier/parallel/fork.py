@@ -30,9 +30,15 @@ Reply = TypeVar("Reply")
 def helpers_for(threads: int) -> int:
     """How many copies may work beside this process; none where forks are not safe: all systems but Linux, and with a GPU.
 
-    Once a GPU is in use, PyTorch has threads of its own for gradients, which a copy lacks, so that it refuses to compute any.
+    Where PyTorch sees a GPU, used or not, its first gradient starts a thread for every device; a copy lacks them, so that
+    it refuses to compute gradients at all. A process that has no use for GPUs calls `hide_gpus` first.
     """
-    return threads - 1 if sys.platform == "linux" and not torch.cuda.is_initialized() else 0
+    return threads - 1 if sys.platform == "linux" and torch.cuda.device_count() == 0 else 0
+
+
+def hide_gpus() -> None:
+    """Keep GPUs from PyTorch's sight in this process and those that it starts; too late once it has looked for them."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 @dataclass
