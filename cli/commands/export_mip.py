@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +23,6 @@ from ..search import cuts_option, formulation_options, tighten_option
 
 if TYPE_CHECKING:
     from advverify.verifier.encoding import Formulation, MixedIntegerProgram
-    from advverify.verifier.encoding.files import QuadraticBall
     from advverify.verifier.network.nodes import Network
     from advverify.verifier.query import Objective
     from advverify.verifier.specification import Disjunct, Threat
@@ -95,13 +93,13 @@ def command(model: str, output: Path, **options: Any) -> int:
     images.check_range([index], threat.valid_range, option=True)
     label = int(images.labels[index])
     specification = robustness(images.images[index], label, threat, network.output_size, network.ending)
-    program, ball, form = _program(network, specification.disjuncts[0], objective, form, options)
+    program, form = _program(network, specification.disjuncts[0], objective, form, options)
     comments = (
         f"{_printable(model)}, image {index} of {_printable(images.name)}, class {label}",
         _words(threat, objective),
         f"ReLUs: {form}; bounds from solves: {options['tighten']}; cuts: {options['cuts']}",
     )
-    write_listing(Listing(program, ball, comments), output)
+    write_listing(Listing(program, comments), output)
     groups = most_groups(program)
     if form.name.startswith("partition-") and groups < int(form.name.rpartition("-")[2]):
         click.echo(
@@ -109,8 +107,8 @@ def command(model: str, output: Path, **options: Any) -> int:
             err=True,
         )
     rows, columns = program.matrix.shape
-    rows += ball is not None
-    quadratic = "" if ball is None else ", a quadratic row"
+    rows += program.ball is not None
+    quadratic = "" if program.ball is None else ", a quadratic row"
     quadratic += "" if program.hessian is None else ", a quadratic objective"
     sizes = f"{rows} rows, {columns} columns, {program.binaries} binaries, {program.matrix.nnz} nonzeros"
     click.echo(f"{output}: {sizes}{quadratic}")
@@ -119,16 +117,14 @@ def command(model: str, output: Path, **options: Any) -> int:
 
 def _program(
     network: Network, disjunct: Disjunct, objective: Objective, form: Formulation, options: dict[str, Any]
-) -> tuple[MixedIntegerProgram, QuadraticBall | None, Formulation]:
-    """The program, the ball that it has no row for, and the formulation that it could be written by."""
+) -> tuple[MixedIntegerProgram, Formulation]:
+    """The program, and the formulation that it could be written by."""
     import torch
 
     from advverify.verifier.bounds import InputSet, crown
     from advverify.verifier.encoding import encode, fitted
-    from advverify.verifier.encoding.files import QuadraticBall
     from advverify.verifier.engines.milp.root_cuts import strengthened
     from advverify.verifier.network.evaluate import evaluate
-    from advverify.verifier.norms import UnitBall
     from advverify.verifier.query import Objective
     from advverify.verifier.tightening import tighten
 
@@ -145,13 +141,10 @@ def _program(
         whole = bounds
         bounds = tighten(network, bounds, region, unsafe, options["timeout"], options["tighten"], depth)
     form = fitted(form, network, bounds)
-    program = encode(network, bounds, region, unsafe, objective, form, whole=whole)
+    program = encode(network, bounds, region, unsafe, objective, form, whole=whole, quadratic=True)
     if options["cuts"] != "none":
         program = strengthened(program, options["timeout"])
-    quadratic = region.ball.norm.unit_ball is UnitBall.EUCLIDEAN and objective is not Objective.MIN_DISTORTION
-    if not quadratic or math.isinf(region.ball.radius):
-        return program, None, form
-    return program, QuadraticBall(program.columns.inputs, region.ball.center, region.ball.radius), form
+    return program, form
 
 
 def _words(threat: Threat, objective: Objective) -> str:

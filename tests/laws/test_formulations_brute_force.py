@@ -18,7 +18,7 @@ from oracle import margin_within, nearest
 from advverify.verifier.api import certify, distance
 from advverify.verifier.bounds import InputSet, crown
 from advverify.verifier.encoding import Formulation, encode
-from advverify.verifier.encoding.files import Listing, QuadraticBall, write_listing
+from advverify.verifier.encoding.files import Listing, write_listing
 from advverify.verifier.engines import MilpOptions, Settings
 from advverify.verifier.network.evaluate import predict
 from advverify.verifier.network.nodes import Network
@@ -62,14 +62,12 @@ def optimum(kind: str, seed: int, threat: Threat, objective: Objective, form: Fo
     network, image, label = case(kind, seed)
     disjunct = robustness(image, label, threat, network.output_size).disjuncts[0]
     region = disjunct.region
-    program = encode(network, crown(network, InputSet.from_regions([region])), region, disjunct.unsafe, objective, form)
+    bounds = crown(network, InputSet.from_regions([region]))
+    program = encode(network, bounds, region, disjunct.unsafe, objective, form, quadratic=True)
     assert region.ball is not None
     if threat.norm == "2":
-        ball = None
-        if objective is not Objective.MIN_DISTORTION:
-            ball = QuadraticBall(program.columns.inputs, region.ball.center, region.ball.radius)
         path = folder / "program.lp"
-        write_listing(Listing(program, ball), path)
+        write_listing(Listing(program), path)
         value = solve_by_scip(path)
         return math.sqrt(max(value, 0.0)) if objective is Objective.MIN_DISTORTION else value
     result = Highs().solve(program, SolveOptions(time_limit=60, relative_gap=1e-9))

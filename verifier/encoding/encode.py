@@ -12,6 +12,7 @@ from ..network.nodes import Affine, Input, Max, Network, Relu
 from ..norms import UnitBall
 from ..query import Objective
 from ..specification import Polytope, Region
+from .ball import QuadraticBall
 from .expression import Expression
 from .formulations import Formulation
 from .objective import Distance, encode_distance, limit_distance
@@ -32,6 +33,7 @@ def encode(
     formulation: Formulation | None = None,
     tightening: float = 0.0,
     whole: Bounds | None = None,
+    quadratic: bool = False,
 ) -> MixedIntegerProgram:
     """The program of one region and a union of unsafe polytopes.
 
@@ -41,13 +43,15 @@ def encode(
     Args:
         network: the network.
         bounds: valid on the region, or for its unsafe inputs, batch of one, for every node of `network.bounded`.
-        region: box ∩ ball; a ball of norm 2 is not written as a constraint (solvers add its tangents).
+        region: box ∩ ball.
         unsafe: the polytopes; several are chosen among by binaries.
         objective: see above.
         formulation: of the ReLUs; asymmetric big-M where not given.
         tightening: subtracted from every unsafe offset, to ask for points strictly inside.
         whole: bounds that are valid on all of the region, where `bounds` are not: neurons that only the latter call stable
             keep a row that says so. Without it the program would hold inputs at which they are not, as if they were.
+        quadratic: whether a ball of norm 2 becomes the program's `ball`; else it is left out, for solvers that take no such
+            row. Where the distance is minimised it is left out in any case.
     """
     formulation = fitted(formulation or Formulation(), network, bounds)
     builder = ProgramBuilder()
@@ -90,15 +94,23 @@ def encode(
     outputs_of = [values.combine(network.output, polytope.matrix) for polytope in unsafe]
     margin = _unsafe(builder, outputs_of, unsafe, objective is Objective.MAX_MARGIN, tightening)
     columns = replace(columns, select=margin.select, distance=distance.column)
+    ball = _ball(region, inputs) if quadratic else None
     match objective:
         case Objective.FEASIBILITY:
-            return builder.finish({}, columns, preactivations=readings)
+            return builder.finish({}, columns, preactivations=readings, ball=ball)
         case Objective.MAX_MARGIN:
-            return builder.finish({margin.depth: 1.0}, columns, preactivations=readings)
+            return builder.finish({margin.depth: 1.0}, columns, preactivations=readings, ball=ball)
         case Objective.MIN_DISTORTION:
             return builder.finish(distance.cost, columns, distance.hessian, distance.offset, readings)
         case _:
             assert_never(objective)
+
+
+def _ball(region: Region, inputs: np.ndarray) -> QuadraticBall | None:
+    ball = region.ball
+    if ball is None or ball.norm.unit_ball is not UnitBall.EUCLIDEAN or not np.isfinite(ball.radius):
+        return None
+    return QuadraticBall(inputs, ball.center, ball.radius)
 
 
 def _interval(bounds: Bounds, node: int) -> tuple[np.ndarray, np.ndarray]:

@@ -9,6 +9,7 @@ from typing import Self
 import numpy as np
 import scipy.sparse as sp
 
+from .ball import QuadraticBall
 from .names import Names
 
 
@@ -63,6 +64,7 @@ class MixedIntegerProgram:
     `integer` marks the columns that must be whole. Arrays are float64; A is CSR. `loss` and `row_loss` say by how much
     entries of A and sides of rows may be off, in absolute terms, where they are sums of products: such sums may cancel.
     `preactivations` is what its unstable ReLUs read, node after node; further rows do not change that.
+    `ball` is one more row, for solvers that take such: all others see the program without it, which is a relaxation.
     `column_names` and `row_names` are for files and readers; nothing depends on them.
     """
 
@@ -78,6 +80,7 @@ class MixedIntegerProgram:
     offset: float = 0.0
     loss: sp.csr_matrix | None = None
     row_loss: np.ndarray | None = None
+    ball: QuadraticBall | None = None
     preactivations: tuple[Preactivation, ...] = ()
     column_names: Names = field(default_factory=Names)
     row_names: Names = field(default_factory=Names)
@@ -151,6 +154,7 @@ class MixedIntegerProgram:
             cost=np.append(np.zeros(len(self.cost)), 1.0),
             integer=np.append(self.integer, False),
             hessian=None,
+            ball=None,
             offset=0.0,
             loss=loss,
             row_loss=row_loss,
@@ -159,7 +163,7 @@ class MixedIntegerProgram:
         )
 
     def violation(self, x: np.ndarray) -> float:
-        """Largest violation of a row or column bound by the point x, integrality included."""
+        """Largest violation of a row, the ball or a column bound by the point x, integrality included."""
         activity = self.matrix @ x
         worst = [0.0]
         for low, value, high in ((self.row_lower, activity, self.row_upper), (self.col_lower, x, self.col_upper)):
@@ -167,6 +171,8 @@ class MixedIntegerProgram:
                 worst += [float((low - value).max()), float((value - high).max())]
         if self.integer.any():
             worst.append(float(np.abs(x[self.integer] - np.round(x[self.integer])).max()))
+        if self.ball is not None:
+            worst.append(self.ball.excess(x))
         return max(worst)
 
     def objective(self, x: np.ndarray) -> float:
@@ -243,6 +249,7 @@ class ProgramBuilder:
         hessian: dict[int, float] | None = None,
         offset: float = 0.0,
         preactivations: Sequence[Preactivation] = (),
+        ball: QuadraticBall | None = None,
     ) -> MixedIntegerProgram:
         """The program."""
         n = self.count
@@ -280,6 +287,7 @@ class ProgramBuilder:
             diagonal,
             offset,
             row_loss=row_loss if row_loss.any() else None,
+            ball=ball,
             preactivations=tuple(preactivations),
             column_names=Names.of(self._column_names),
             row_names=Names.of(self._row_names),

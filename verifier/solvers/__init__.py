@@ -66,8 +66,8 @@ def adapter(name: str) -> Solver:
 
 
 def convex_solver(program: MixedIntegerProgram) -> Solver:
-    """The solver that suits a program: interior points for QPs without integers, HiGHS for all others."""
-    if program.hessian is None or program.binaries:
+    """The solver that suits a program: interior points for what is not linear and has no integers, HiGHS for all others."""
+    if (program.hessian is None and program.ball is None) or program.binaries:
         from .highs import Highs
 
         return Highs()

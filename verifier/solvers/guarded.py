@@ -16,7 +16,7 @@ from ..errors import AdvverifyError, InvalidInput
 from .protocol import FEATURES, Progress, SolveOptions, Solver, SolveResult
 from .sane import sane
 
-_KINDS = ("lp", "milp", "qp", "miqp")
+_KINDS = ("lp", "milp", "qp", "miqp", "qcp", "miqcp")
 _GRACE = (2.0, 0.1)  # seconds, and share of the limit, by which a solver may miss its limit before it is killed
 
 
@@ -107,7 +107,9 @@ class _Watched:
 
 
 def kind_of(program: MixedIntegerProgram) -> str:
-    """Which of the features "lp", "milp", "qp" and "miqp" a program needs."""
+    """Which of the features in `_KINDS` a program needs."""
+    if program.ball is not None:
+        return "miqcp" if program.binaries else "qcp"
     return ("mi" if program.binaries else "") + ("lp" if program.hessian is None else "qp")
 
 

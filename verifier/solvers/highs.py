@@ -72,13 +72,15 @@ class LpAnswer:
     """What an LP solve left: multipliers or a ray, (rows,), and a point, (columns,); each None where there is none.
 
     `row_dual` bounds the objective, `ray` shows that there is no feasible point; both are only candidates, which
-    `safe_dual` evaluates. `out_of_time` where the time ran out first.
+    `safe_dual` evaluates. `out_of_time` where the time ran out first. `ball_dual`, (n,), goes with either where the program
+    has a ball.
     """
 
     point: np.ndarray | None
     row_dual: np.ndarray | None
     ray: np.ndarray | None
     out_of_time: bool
+    ball_dual: np.ndarray | None = None
 
 
 class HighsLps:
@@ -254,5 +256,14 @@ def _result(
     if nodes is not None and np.isfinite(dual) and (not trace or trace[-1][1:] != (objective, dual)):
         trace = (*trace, (seconds, objective, dual))
     return SolveResult(
-        status, point, objective, dual, seconds, row_dual, nodes, iterations, version=solver.version(), trace=trace
+        status,
+        point,
+        objective,
+        dual,
+        seconds,
+        row_dual,
+        nodes=nodes,
+        iterations=iterations,
+        version=solver.version(),
+        trace=trace,
     )

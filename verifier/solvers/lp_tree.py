@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..encoding import MixedIntegerProgram
-from .clarabel import ClarabelQps
+from .clarabel import ClarabelPrograms
 from .highs import HighsLps, LpAnswer
 from .safe_dual import SafeDual
 
@@ -55,11 +55,12 @@ class LpTree:
     """Trees over one program; objectives may differ."""
 
     def __init__(self, program: MixedIntegerProgram) -> None:
-        """Any program with integer columns that have bounds; a quadratic objective takes QPs instead of LPs."""
+        """Any program with integer columns that have bounds; one that is not linear takes interior points instead of LPs."""
         self._program = program
         self._whole = np.flatnonzero(program.integer)
         self._safe = SafeDual(program)
-        self._lps = HighsLps(program, presolve=False) if program.hessian is None else ClarabelQps(program)
+        linear = program.hessian is None and program.ball is None
+        self._lps = HighsLps(program, presolve=False) if linear else ClarabelPrograms(program)
 
     def minimum(
         self,
@@ -178,7 +179,9 @@ class _Search:
         for cutoff in (self.ceiling, math.inf):  # at a cut-off HiGHS may name multipliers that prove less than it says
             answer = self.lps.solve(max(deadline - time.perf_counter(), 1e-3), cutoff)
             if answer.row_dual is not None:
-                bound = max(bound, self.safe.bound(answer.row_dual, self.cost, low, high, self.hessian))
+                bound = max(
+                    bound, self.safe.bound(answer.row_dual, self.cost, low, high, self.hessian, answer.ball_dual)
+                )
             short = answer.point is None and answer.row_dual is not None and bound < self.ceiling
             if not short or answer.out_of_time or math.isinf(cutoff):
                 break
@@ -186,8 +189,11 @@ class _Search:
             self.stopped |= self.inspect(answer.point, min(self.bound, self.taken) + self.offset)
         if answer.ray is not None:
             nothing = np.zeros(len(self.cost))
-            if max(self.safe.bound(sign * answer.ray, nothing, low, high) for sign in (1.0, -1.0)) > 0:
-                bound = math.inf
+            curve = np.zeros(0 if self.program.ball is None else len(self.program.ball.columns))
+            curve = curve if answer.ball_dual is None else answer.ball_dual
+            for sign in (1.0, -1.0):
+                if self.safe.bound(sign * answer.ray, nothing, low, high, None, sign * curve) > 0:
+                    bound = math.inf
         return bound, answer
 
     def _step(self, node: _Node, deadline: float) -> _Node | None:

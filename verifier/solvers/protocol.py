@@ -17,6 +17,8 @@ FEATURES = {
     "milp": "linear programs with integers",
     "qp": "convex quadratic objectives",
     "miqp": "convex quadratic objectives with integers",
+    "qcp": "a convex quadratic row",
+    "miqcp": "a convex quadratic row with integers",
     "start": "begins at a known point",
     "cutoff": "passes over points that are no better than a value",
     "stream": "tells of bounds and points while it runs, and stops when asked to",
@@ -80,8 +82,7 @@ class SolveResult:
     """What came out: the best point, its objective, the proved dual bound (-inf if none), and seconds.
 
     `row_dual` are the rows' multipliers where an LP or QP was solved by a back end that names them (see `safe_dual`); of an
-    infeasible one those of a ray. `nodes`,
-    `iterations` and `root_bound` are of the solver's tree, None where it does not say; `version` is the solver's own, and
+    infeasible one those of a ray; `ball_dual`, (n,), is the ball's share of them. `nodes`, `iterations` and `root_bound` are of the solver's tree, None where it does not say; `version` is the solver's own, and
     `trace` what it reported of (seconds, primal, dual) while it ran. `note` says what was wrong where the solver failed.
     """
 
@@ -91,6 +92,7 @@ class SolveResult:
     dual_bound: float
     seconds: float
     row_dual: np.ndarray | None = None
+    ball_dual: np.ndarray | None = None
     nodes: int | None = None
     iterations: int | None = None
     root_bound: float | None = None

@@ -7,7 +7,8 @@ any y, the optimum of min {c x : l <= A x <= u, x in a box} is at least
 
 where a row counts on the side that its multiplier's sign names. Good multipliers make it the optimum; with c = 0 a sum
 above 0 says that there is no feasible point (Farkas). A convex quadratic objective with a diagonal hessian h adds h x^2 / 2 to
-each column's term, which is still a function of one column.
+each column's term, which is still a function of one column. A ball of norm 2 takes a slope g of its own off the reduced costs,
+which it bounds by g center - radius |g| (the dual of a second-order cone).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..encoding import MixedIntegerProgram
+from .clarabel import Clarabel
 from .highs import Highs
 from .protocol import SolveOptions, SolverStatus
 
@@ -40,6 +42,7 @@ class SafeDual:
         low: np.ndarray,
         high: np.ndarray,
         hessian: np.ndarray | None = None,
+        ball_dual: np.ndarray | None = None,
     ) -> float:
         """A lower bound on `cost x` over the rows and `low <= x <= high`, without the program's offset; -inf where none.
 
@@ -52,6 +55,8 @@ class SafeDual:
             low: bounds of the columns.
             high: likewise.
             hessian: its diagonal, (columns,), none of it negative, where `x hessian x / 2` is to be added.
+            ball_dual: any slope over the columns of the program's ball, (n,), which the ball bounds and the columns' own
+                bounds need not.
         """
         program = self._program
         usable = (row_dual > 0) & self._below | (row_dual < 0) & self._above
@@ -59,7 +64,13 @@ class SafeDual:
         side = np.where(y > 0, program.row_lower, np.where(y < 0, program.row_upper, 0.0))
         with np.errstate(over="ignore", invalid="ignore"):
             reduced = cost - self._transposed @ y
-            terms = np.abs(cost) + self._sizes @ np.abs(y)  # what the reduced costs are sums of
+            terms = np.abs(cost) + self._sizes @ np.abs(y)
+            curve = 0.0
+            if program.ball is not None and ball_dual is not None and np.isfinite(ball_dual).all():
+                reduced[program.ball.columns] -= ball_dual
+                terms[program.ball.columns] += np.abs(ball_dual)
+                curve = program.ball.least(ball_dual)
+            # terms are what the reduced costs are sums of
             doubt = self._share * terms  # how far rounding can have moved them
             sides = self._share * (np.abs(y) @ np.abs(side))
             if program.loss is not None:
@@ -82,7 +93,8 @@ class SafeDual:
                     return -np.inf
                 values = np.where(curved, _parabola(reduced, hessian, low, high), values)
                 rounding += self._share * float((hessian * far * far).sum())
-            bound = float(y @ side + values.sum() - rounding)
+            rounding += self._share * abs(curve)
+            bound = float(y @ side + curve + values.sum() - rounding)
         return bound if np.isfinite(bound) else -np.inf
 
 
@@ -108,10 +120,13 @@ def safe_bound(program: MixedIntegerProgram, row_dual: np.ndarray, cost: np.ndar
 
 
 def safe_optimum(program: MixedIntegerProgram, options: SolveOptions) -> tuple[float, np.ndarray | None]:
-    """A lower bound on the optimum of an LP, computed from HiGHS's multipliers, and the best point (columns,).
+    """A lower bound on the optimum of an LP, in a ball or not, computed from a solver's multipliers, and the best point (columns,).
 
-    inf where those of the elastic form prove that there is no feasible point, -inf where nothing is proved.
+    inf where those of the elastic form (or a ray, with a ball) prove that there is no feasible point, -inf where nothing is
+    proved.
     """
+    if program.ball is not None:
+        return _safe_optimum_in_ball(program, options)
     result = Highs().solve(program, options)
     if result.status is SolverStatus.INFEASIBLE:
         elastic = program.elastic()
@@ -121,3 +136,15 @@ def safe_optimum(program: MixedIntegerProgram, options: SolveOptions) -> tuple[f
     if result.status is not SolverStatus.OPTIMAL or result.row_dual is None:
         return -np.inf, None
     return safe_bound(program, result.row_dual) + program.offset, result.point
+
+
+def _safe_optimum_in_ball(program: MixedIntegerProgram, options: SolveOptions) -> tuple[float, np.ndarray | None]:
+    result, low, high = Clarabel().solve(program, options), program.col_lower, program.col_upper
+    if result.row_dual is None:
+        return -np.inf, result.point
+    safe = SafeDual(program)
+    if result.status is SolverStatus.INFEASIBLE:
+        ray = safe.bound(result.row_dual, np.zeros(len(program.cost)), low, high, ball_dual=result.ball_dual)
+        return (np.inf if ray > 0 else -np.inf), None
+    bound = safe.bound(result.row_dual, program.cost, low, high, ball_dual=result.ball_dual)
+    return bound + program.offset, result.point

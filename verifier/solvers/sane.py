@@ -80,7 +80,10 @@ def _of_start(program: MixedIntegerProgram, options: SolveOptions, result: Solve
 
 
 def relative_violation(program: MixedIntegerProgram, point: np.ndarray) -> float:
-    """The largest violation of a row, bound or whole number by a point, relative to the size of the terms of its row."""
+    """The largest violation of a row, bound or whole number by a point, relative to the size of the terms of its row.
+
+    The ball, where there is one, is a row whose size is its radius.
+    """
     activity, size = program.matrix @ point, 1 + abs(program.matrix) @ np.abs(point)
     worst = [0.0]
     for low, value, high, scale in (
@@ -89,6 +92,8 @@ def relative_violation(program: MixedIntegerProgram, point: np.ndarray) -> float
     ):
         worst += [float(((low - value) / scale).max(initial=0.0)), float(((value - high) / scale).max(initial=0.0))]
     worst.append(float(np.abs(point - np.round(point))[program.integer].max(initial=0.0)))
+    if program.ball is not None:
+        worst.append(program.ball.excess(point) / (1 + program.ball.radius))
     return max(worst)
 
 

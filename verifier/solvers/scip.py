@@ -1,4 +1,4 @@
-"""SCIP through pyscipopt: LP, MILP and convex (MI)QP, with a stream of bounds and points while it runs.
+"""SCIP through pyscipopt: LP, MILP, convex (MI)QP and (MI)QCP, with a stream of bounds and points while it runs.
 
 A quadratic objective becomes a column of its own, which a quadratic row keeps above it: SCIP's objectives are linear. Like
 those of HiGHS its words are claims (`engines.milp.confirm`).
@@ -43,7 +43,7 @@ class Scip:
     """SCIP in this process; Ctrl-C and a progress that returns True stop it at its next event."""
 
     name = "scip"
-    features = frozenset({"lp", "milp", "qp", "miqp", "start", "cutoff", "stream", "nodes", "bound"})
+    features = frozenset({"lp", "milp", "qp", "miqp", "qcp", "miqcp", "start", "cutoff", "stream", "nodes", "bound"})
     through = "pyscipopt"
     install = "pip install 'advverify[scip]'"
     isolated = True
@@ -121,6 +121,12 @@ def build(program: MixedIntegerProgram) -> Built:
             continue
         expression = scip.scip.Expr(dict(zip(own[span], values[span], strict=True)))
         model.addCons(scip.scip.ExprCons(expression, lhs=side(low), rhs=side(high)), name=f"r{i}")
+    if program.ball is not None:
+        ball = program.ball
+        own = [columns[j] for j in ball.columns.tolist()]
+        shape = {scip.scip.Term(column, column): 1.0 for column in own}
+        shape |= {scip.scip.Term(c): -2.0 * v for c, v in zip(own, ball.center.tolist(), strict=True) if v}
+        model.addCons(scip.scip.ExprCons(scip.scip.Expr(shape), lhs=None, rhs=ball.side), name="ball")
     if program.hessian is None:
         return Built(model, columns)
     squares = model.addVar(vtype="C", lb=0.0, obj=1.0)

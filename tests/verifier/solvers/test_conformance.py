@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from mip_files import solve_by_highs
 from programs import knapsack
 
-from advverify.verifier.encoding import ColumnMap, MixedIntegerProgram
+from advverify.verifier.encoding import ColumnMap, MixedIntegerProgram, QuadraticBall
 from advverify.verifier.errors import InvalidInput, SolverUnavailable
 from advverify.verifier.solvers import (
     FEATURES,
@@ -191,13 +191,21 @@ def test_a_limit_is_no_verdict(solver: Solver) -> None:
 
 def test_kinds_that_it_does_not_take_are_refused(solver: Solver) -> None:
     curved = replace(knapsack(), hessian=np.ones(3))
-    for kind, each in (("miqp", curved), ("qp", curved.relaxed())):
+    # (2, 0, 0) is the best whole point there; without whole numbers and rows the ball alone stops the objective
+    round_ = replace(knapsack(), ball=QuadraticBall(np.arange(3), np.array([1.0, 0.0, 0.0]), 1.0))
+    inside = -5.0 - np.sqrt(50.0)
+    for kind, each, least in (
+        ("miqp", curved, -10.5),
+        ("qp", curved.relaxed(), -10.5),
+        ("miqcp", round_, -10.0),
+        ("qcp", replace(round_.relaxed(), row_upper=np.full(3, 99.0)), inside),
+    ):
         if kind in solver.features:
             result = solver.solve(each, SECONDS)
             assert result.status is SolverStatus.OPTIMAL and result.point is not None
-            assert result.objective == pytest.approx(-10.5, abs=1e-5)
+            assert result.objective == pytest.approx(least, abs=1e-5)
             assert each.violation(result.point) <= 1e-6
-            assert result.dual_bound <= -10.5 + 1e-6
+            assert result.dual_bound <= least + 1e-6
         else:
             with pytest.raises(InvalidInput, match=f"'{solver.name}' takes no {kind.upper()}: it solves linear"):
                 solver.solve(each, SECONDS)

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ...errors import InvalidInput
-from .listing import Listing, QuadraticBall
+from .listing import Listing
 from .lp_format import lp_lines
 from .mps_format import mps_lines
 
 FORMATS: dict[str, Callable[[Listing], Iterable[str]]] = {".lp": lp_lines, ".mps": mps_lines}
 
-__all__ = ["FORMATS", "Listing", "QuadraticBall", "write_listing"]
+__all__ = ["FORMATS", "Listing", "write_listing"]
 
 
 def write_listing(listing: Listing, path: str | Path) -> None:

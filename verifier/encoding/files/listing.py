@@ -31,20 +31,6 @@ _MEANINGS = {
 
 
 @dataclass(frozen=True, eq=False)
-class QuadraticBall:
-    """The row |x - center|^2 <= radius^2 over some columns; `columns` and `center` are (n,)."""
-
-    columns: np.ndarray
-    center: np.ndarray
-    radius: float
-
-    @property
-    def side(self) -> float:
-        """The right side of sum x^2 - 2 center x <= side."""
-        return float(self.radius**2 - self.center @ self.center)
-
-
-@dataclass(frozen=True, eq=False)
 class Row:
     """One row with one side: sum of values times columns, `sense` "<=", ">=" or "=", `side`."""
 
@@ -57,16 +43,14 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class Listing:
-    """A program, a quadratic row where there is one, and what its file says in words.
+    """A program, and what its file says in words.
 
     Attributes:
         program: what is written.
-        ball: one more row.
         comments: lines at the top, printable ASCII.
     """
 
     program: MixedIntegerProgram
-    ball: QuadraticBall | None = None
     comments: tuple[str, ...] = ()
 
     @cached_property

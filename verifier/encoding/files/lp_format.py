@@ -32,8 +32,8 @@ def lp_lines(listing: Listing) -> Iterator[str]:
     for row in listing.rows():
         ending = f"{row.sense} {row.side!r}"
         yield from _wrapped(row.name, _linear(names, row.columns, row.values) or [f"0 {names[0]}"], ending)
-    if listing.ball is not None:
-        ball = listing.ball
+    if program.ball is not None:
+        ball = program.ball
         terms = ["[", *_squares(names, ball.columns, np.ones(len(ball.columns))), "]"]
         moved = np.flatnonzero(ball.center)
         terms = _linear(names, ball.columns[moved], -2.0 * ball.center[moved]) + ["+", *terms]

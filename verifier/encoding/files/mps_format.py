@@ -15,7 +15,7 @@ _KINDS = {"<=": "L", ">=": "G", "=": "E"}
 
 def mps_lines(listing: Listing) -> Iterator[str]:
     """The lines of the file; numbers are written so that the same float64 is read."""
-    program, names, ball = listing.program, listing.columns, listing.ball
+    program, names, ball = listing.program, listing.columns, listing.program.ball
     rows = list(listing.rows())
     yield from (f"* {line}" for line in listing.heading)
     yield "NAME advverify"

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from ...encoding import MixedIntegerProgram
 from ...solvers import SolveOptions, SolveResult, SolverStatus, get_solver
+from ...solvers.guarded import kind_of
 from ..state import SearchState
 
 _INSTEAD = "highs"
@@ -23,13 +24,14 @@ def ask(
 
     Args:
         state: of the query.
-        program: what is solved; linear, or of a kind that the chosen solver takes.
+        program: what is solved; of a kind that the chosen solver takes.
         options: of the solve; the second solver gets what the first one left of the time limit.
         heard: called with each solver's name and result.
     """
     chosen = state.settings.milp.solver
     began = state.elapsed
-    for name in (chosen,) if chosen == _INSTEAD or program.hessian is not None else (chosen, _INSTEAD):
+    able = kind_of(program) in get_solver(_INSTEAD).features
+    for name in (chosen, _INSTEAD) if able and chosen != _INSTEAD else (chosen,):
         solver = get_solver(name)
         left = options.time_limit - (state.elapsed - began)
         result = solver.solve(program, replace(options, time_limit=left))

@@ -2,31 +2,27 @@
 
 Distances and verdicts: the squared distance is a convex objective with a diagonal hessian, so that the mixed-integer QP is
 searched by our own tree (`solvers.lp_tree`), whose nodes are QPs and whose leaves count for what their multipliers prove.
-A solver that takes such programs (feature "miqp") is run before, for its points. Margins: the ball is a constraint, which
-tangents stand for, at the attack's point, at what relaxations answer, and at each solution ("outer approximation"; Duran
-& Grossmann, Mathematical Programming 1986).
+Margins: the ball is a quadratic row, and the nodes are second-order cone programs. A solver that takes such programs
+(features "miqp" and "miqcp") is run before, for its points.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from collections.abc import Callable
 
 import numpy as np
 
 from ...encoding import MixedIntegerProgram
-from ...norms import get_norm
+from ...encoding.ball import ROUNDING
 from ...query import Objective
-from ...solvers import SolveResult, SolverStatus, get_solver
-from ...solvers.highs import Highs
-from ...specification import NormBall, Region
+from ...solvers import get_solver
+from ...solvers.guarded import kind_of
 from ..state import SearchState
-from ..tangents import ROUNDING, with_tangent
-from .confirm import SOLVER_SHARE, at_least, by_tree
-from .target import Target, run_solver, run_tree
+from .confirm import SOLVER_SHARE
+from .target import ABOVE_TIES, BELOW_TIES, Target, run_solver, run_tree
 
 _TIGHTENING_SHARE = 0.2  # of the time left, at most
-_ROUNDS = 30  # of tangents at relaxations
 
 
 def solve_euclidean(state: SearchState, target: Target, deadline: float, name: str) -> None:
@@ -42,12 +38,8 @@ def solve_euclidean(state: SearchState, target: Target, deadline: float, name: s
 def _nearest(state: SearchState, target: Target, deadline: float, name: str) -> None:
     """Minimise the squared distance; a verdict needs to know only whether it exceeds that of the radius."""
     program = target.encode(Objective.MIN_DISTORTION)
-    state.statistics["binaries"] = max(int(state.statistics.get("binaries", 0)), program.binaries)
-    if "miqp" in get_solver(state.settings.milp.solver).features:
-        until = state.elapsed + SOLVER_SHARE * max(deadline - state.elapsed, 0.0)
-        run_solver(state, target, program, until, name, _root)
-        if state.done:
-            return
+    if _asked(state, target, program, deadline, name, _root):
+        return
     ball = target.region.ball
     assert ball is not None
     goal = min(state.goal, ball.radius) if state.is_min_distortion else ball.radius
@@ -67,55 +59,32 @@ def _root(squared: float) -> float:
 
 
 def _margin(state: SearchState, target: Target, deadline: float, name: str) -> None:
-    """Minimise the violation over the box and tangents of the ball."""
-    ball = target.region.ball
-    assert ball is not None
-    center, radius = ball.center, ball.radius
-    boxed = Region(*target.region.bounding_box(), NormBall(center, get_norm("inf"), math.inf))
-    program = target.encode(Objective.MAX_MARGIN, boxed)
-    if state.witness is not None:
-        program = _touched(program, state.witness, center, radius)
-    program = _relaxed(program, target, center, radius)
-    until = state.elapsed + SOLVER_SHARE * max(deadline - state.elapsed, 0.0)
-    claimed: SolveResult | None = None
-    while state.elapsed < until and not state.done:
-        result, _ = run_solver(state, target, program, until, name)
-        if result.status is SolverStatus.INFEASIBLE:
-            claimed = result
-            break
-        if math.isfinite(result.dual_bound) and (claimed is None or result.dual_bound > claimed.dual_bound):
-            claimed = result
-        if result.point is None:
-            break
-        x = result.point[program.columns.inputs]
-        length = float(np.linalg.norm(x - center))
-        if length - radius <= 0.1 * state.settings.gap * max(length, 1e-12) or length == 0.0:
-            break
-        program = _touched(program, x, center, radius)
-    if claimed is None or state.done:
+    """Minimise the violation over the ball, where a verdict is asked for until its sign is known."""
+    program = target.encode(Objective.MAX_MARGIN)
+    if state.query.objective is Objective.MAX_MARGIN:
+        if not _asked(state, target, program, deadline, name):
+            target.prove(run_tree(state, target, program, state.goal, deadline, name).bound, name)
         return
-    visit = target.visitor(program, name)
-    if claimed.status is SolverStatus.INFEASIBLE:
-        target.prove(by_tree(state, program, state.upper, deadline, visit).bound, name)
-    else:
-        aim = replace(claimed, dual_bound=min(claimed.dual_bound, state.upper))
-        target.prove(at_least(state, program, aim, deadline, visit, False), name)
+    tree = run_tree(state, target, program, ABOVE_TIES, deadline, name, threshold=BELOW_TIES)
+    if tree.bound >= ABOVE_TIES:
+        target.exclude(name)
 
 
-def _relaxed(program: MixedIntegerProgram, target: Target, center: np.ndarray, radius: float) -> MixedIntegerProgram:
-    """With tangents where relaxations answer beyond the ball, one after another."""
-    for _ in range(_ROUNDS):
-        found = Highs().solve(program.relaxed(), target.options(1.0))
-        if found.point is None:
-            break
-        x = found.point[program.columns.inputs]
-        if float(np.linalg.norm(x - center)) <= radius * (1 + 1e-6):
-            break
-        program = _touched(program, x, center, radius)
-    return program
+def _asked(
+    state: SearchState,
+    target: Target,
+    program: MixedIntegerProgram,
+    deadline: float,
+    name: str,
+    value: Callable[[float], float] = float,
+) -> bool:
+    """Run the chosen solver for its points, if it takes such a program; whether nothing is left to do.
 
-
-def _touched(program: MixedIntegerProgram, x: np.ndarray, center: np.ndarray, radius: float) -> MixedIntegerProgram:
-    """With the tangent of the ball in the direction of a point."""
-    length = float(np.linalg.norm(x - center))
-    return program if length == 0.0 else with_tangent(program, center, (x - center) / length, radius)
+    It shares the time with all targets that are open: our own tree is faster on these programs, and only it proves.
+    """
+    state.statistics["binaries"] = max(int(state.statistics.get("binaries", 0)), program.binaries)
+    if kind_of(program) in get_solver(state.settings.milp.solver).features:
+        waiting = math.ceil(len(state.open_subproblems) / len(target.subproblems))
+        until = state.elapsed + SOLVER_SHARE * max(deadline - state.elapsed, 0.0) / max(waiting, 1)
+        run_solver(state, target, program, until, name, value)
+    return state.done

@@ -11,16 +11,17 @@ import scipy.sparse as sp
 
 from ...bounds import Bounds
 from ...encoding import Formulation, MixedIntegerProgram, encode, fitted
+from ...encoding.ball import ROUNDING
 from ...mip_record import MipRecord
 from ...norms import UnitBall
 from ...query import Objective
 from ...solvers import Progress, SolveOptions, SolveResult, SolverStatus, convex_solver
+from ...solvers.guarded import kind_of
 from ...solvers.lp_tree import Inspect, TreeResult
 from ...specification import Region
 from ...tightening import tighten
 from ..polish import cell_program, deepen, polish
 from ..state import ABOVE_ZERO, SearchState, Subproblem
-from ..tangents import ROUNDING
 from .ask import ask
 from .confirm import by_tree
 
@@ -102,10 +103,11 @@ class Target:
         ]
         return ", ".join(named)
 
-    def encode(self, objective: Objective, region: Region | None = None) -> MixedIntegerProgram:
-        """The program for an objective, over the region or another one."""
-        region, whole = region or self.region, None if self.bounds is self._whole else self._whole
-        return encode(self.state.network, self.bounds, region, self.unsafe, objective, self.form, whole=whole)
+    def encode(self, objective: Objective) -> MixedIntegerProgram:
+        """The program for an objective over the region; a ball of norm 2 is its quadratic row."""
+        whole = None if self.bounds is self._whole else self._whole
+        network, region = self.state.network, self.region
+        return encode(network, self.bounds, region, self.unsafe, objective, self.form, whole=whole, quadratic=True)
 
     def refresh(self) -> bool:
         """Begin anew where a witness has made the search region smaller; whether it has."""
@@ -237,7 +239,9 @@ def start_of(state: SearchState, program: MixedIntegerProgram) -> np.ndarray | N
     cell = cell_program(state, program, state.witness)
     inputs = program.columns.inputs
     inside = np.clip(state.witness, program.col_lower[inputs], program.col_upper[inputs])
-    found = convex_solver(cell).solve(cell.fixed(inputs, inside), SolveOptions(time_limit=1.0, threads=1))
+    # with the inputs fixed nothing is left of what is not linear, and a vertex is as exact as solvers ask of a start
+    linear = replace(cell.fixed(inputs, inside), hessian=None, ball=None)
+    found = convex_solver(linear).solve(linear, SolveOptions(time_limit=1.0, threads=1))
     return found.point
 
 
@@ -347,7 +351,8 @@ def run_tree(
         nodes=tree.nodes,
         trace=tuple(trace),
     )
-    target.record(program, "lp tree" if program.hessian is None else "qp tree", began, result, proved)
+    kind = kind_of(program.relaxed())
+    target.record(program, f"{kind.replace('qcp', 'socp')} tree", began, result, proved)
     if tree.point is not None:
         target.offer(tree.point[program.columns.inputs], name)
     return tree

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from ....encoding import MixedIntegerProgram, encode
+from ....encoding.ball import ROUNDING
 from ....norms import UnitBall
 from ....query import Objective
 from ....solvers import SolveOptions, SolverStatus, convex_solver
@@ -15,10 +16,8 @@ from ....solvers.highs import Highs
 from ....solvers.safe_dual import safe_optimum
 from ....specification import Region
 from ...state import SearchState, Subproblem
-from ...tangents import ROUNDING, with_tangent
 
 _LONGEST = 10.0  # seconds of one solve
-_TANGENTS = 60  # to an l2 ball, at most
 
 
 class LeafSolver:
@@ -45,7 +44,8 @@ class LeafSolver:
         key = (id(subproblem), radius, objective)
         if key not in self._programs:
             bounds = self.state.bounds(self.state.search_region(subproblem.region))
-            self._programs[key] = encode(self.state.network, bounds, region, (subproblem.polytope,), objective)
+            unsafe = (subproblem.polytope,)
+            self._programs[key] = encode(self.state.network, bounds, region, unsafe, objective, quadratic=True)
         return self._programs[key]
 
     @staticmethod
@@ -68,7 +68,8 @@ class LeafSolver:
         quadratic = region.ball is not None and region.ball.norm.unit_ball is UnitBall.EUCLIDEAN
         self.state.count("leaf_solves")
         if quadratic and self.state.query.objective is Objective.MAX_MARGIN:
-            return self._deepest(self._fixed(self._box(subproblem, region), phases), region)
+            deepest = self._program(subproblem, region, Objective.MAX_MARGIN)
+            return self._deepest(self._fixed(deepest, phases), region)
         objective = Objective.MIN_DISTORTION if self.state.is_min_distortion or quadratic else Objective.MAX_MARGIN
         program = self._program(subproblem, region, objective)
         fixed = self._fixed(program, phases)
@@ -96,23 +97,15 @@ class LeafSolver:
         return self._program(subproblem, Region(*region.bounding_box()), Objective.MAX_MARGIN)
 
     def _deepest(self, program: MixedIntegerProgram, region: Region) -> tuple[float, np.ndarray | None]:
-        """The least violation of a leaf in an l2 ball, from below, and its input: LPs with tangents where the last one ended."""
+        """The least violation of a leaf in an l2 ball, from below, and its input."""
         assert region.ball is not None
-        center, radius = region.ball.center, region.ball.radius
-        value, best = -math.inf, None
-        for _ in range(_TANGENTS):
-            bound, point = safe_optimum(program, self._options)
-            value = max(value, bound)
-            if point is None or self.state.time_left <= 0:
-                break
-            x = point[program.columns.inputs]
-            step = x - center
-            length = float(np.linalg.norm(step))
-            best = center + step * min(radius / max(length, 1e-300), 1.0)
-            if length <= radius * (1 + 0.01 * self.state.settings.gap):
-                break
-            program = with_tangent(program, center, step / length, radius)
-        return value, best
+        value, point = safe_optimum(program, self._options)
+        if point is None:
+            return value, None
+        step = point[program.columns.inputs] - region.ball.center
+        return value, region.ball.center + step * min(
+            region.ball.radius / max(float(np.linalg.norm(step)), 1e-300), 1.0
+        )
 
     def _beyond(self, program: MixedIntegerProgram, center: np.ndarray, nearest: np.ndarray) -> float:
         """How far every input of a leaf is from the center at least, proved by an LP's multipliers; inf for an empty leaf.
