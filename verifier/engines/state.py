@@ -24,8 +24,11 @@ from ..query import Objective, Query
 from ..specification import Disjunct, Polytope, Region, Specification, stack_polytopes
 from .clock import Clock
 from .executor import Executor, execute
+from .real_margin import violation_above
 from .region_bounds import RegionBounds
 from .settings import Settings
+
+_EXECUTED = 1e-3  # by which the margin of an execution may be off, relative to it, so that a point is looked at again
 
 ABOVE_ZERO = 1e-12  # violation that is claimed where nothing is known of it but that it is positive
 
@@ -232,6 +235,9 @@ class SearchState:
         if found is None or (self.is_min_distortion and not found.unsafe):
             return False
         value = disjunct.region.distance(found.point) if self.is_min_distortion else found.violation
+        near = value < self.upper + _EXECUTED * (1 + abs(value))
+        if self.query.objective is Objective.MAX_MARGIN and (near or math.isinf(self.upper)):
+            value = violation_above(self.network, found.point, disjunct.unsafe)
         if value >= self.upper and not (found.unsafe and self.witness is None):
             return False
         self.upper = min(value, self.upper)
