@@ -8,7 +8,8 @@ Values are violations max(C y - d) for FEASIBILITY and MAX_MARGIN (robust above 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -263,6 +264,15 @@ class SearchState:
             self.statistics[ENGINES_RUN] = f"{before}, {engine}" if before else engine
 
     # -- shared work -------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def within(self, radius: float) -> Iterator[None]:
+        """Only inputs up to a radius are of interest meanwhile."""
+        self.search_radius = radius
+        try:
+            yield
+        finally:
+            self.search_radius = math.inf
 
     def search_region(self, region: Region) -> Region:
         """The part of a region that is still of interest: for distances the ball of the best witness."""

@@ -54,7 +54,7 @@ def _least(
 ) -> Fraction:
     """The least difference of two outputs over a box, exactly."""
     total = Fraction(float(own_bias)) - Fraction(float(other_bias))
-    for a, b, l, h in zip(own, other, low, high, strict=True):
+    for a, b, least, most in zip(own, other, low, high, strict=True):
         slope = Fraction(float(a)) - Fraction(float(b))
-        total += min(slope * Fraction(float(l)), slope * Fraction(float(h)))
+        total += min(slope * Fraction(float(least)), slope * Fraction(float(most)))
     return total

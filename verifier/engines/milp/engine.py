@@ -15,6 +15,7 @@ from ...query import Objective
 from ...solvers import SolveResult, SolverStatus
 from ...solvers.safe_dual import safe_optimum
 from ..state import SearchState
+from .beyond import step_beyond
 from .confirm import SOLVER_SHARE, at_least, by_rows, by_tree, is_infeasible, next_whole, nothing_at_most
 from .euclidean import solve_euclidean
 from .root_cuts import strengthened
@@ -56,9 +57,14 @@ class Milp:
                     self._solve(state, target, deadline)
 
     def _solve(self, state: SearchState, target: Target, deadline: float) -> None:
+        """Prove what there is to prove of a target, then look for a witness beyond that."""
         if target.euclidean:
             solve_euclidean(state, target, deadline, self.name)
-            return
+        else:
+            self._linear(state, target, deadline)
+        step_beyond(state, target, deadline, self.name)
+
+    def _linear(self, state: SearchState, target: Target, deadline: float) -> None:
         if target.refresh() and self._relaxed(state, target, "lp", deadline):  # the ball has become smaller since
             return
         if state.settings.milp.tighten != "none":

@@ -11,8 +11,6 @@ relaxations: their inputs are inputs of the network, whose cells `Cells.descend`
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 
@@ -64,7 +62,7 @@ class LpSplit:
         step = 0.0
         while state.is_open(subproblem) and state.elapsed < deadline:
             before = state.upper
-            with self._within(state, max(before * (1 - step), (subproblem.lower + before) / 2) if step else math.inf):
+            with state.within(max(before * (1 - step), (subproblem.lower + before) / 2) if step else math.inf):
                 self._search(state, subproblem, deadline)
                 proved = not state.is_open(subproblem)
             if state.upper < before:
@@ -76,16 +74,6 @@ class LpSplit:
                 step /= _BOLDER**2
             else:
                 return
-
-    @staticmethod
-    @contextmanager
-    def _within(state: SearchState, radius: float) -> Iterator[None]:
-        """Only inputs up to a radius are of interest meanwhile."""
-        state.search_radius = radius
-        try:
-            yield
-        finally:
-            state.search_radius = math.inf
 
     def _search(self, state: SearchState, subproblem: Subproblem, deadline: float) -> None:
         """One tree over the search region: it ends with a proof, with a better witness, or where it does not arrive."""
