@@ -145,7 +145,7 @@ def test_the_tables_fit(files: list[Path], monkeypatch: pytest.MonkeyPatch, widt
 
 
 _RECORD = MipRecord(
-    "class 1", "asymmetric", "highs", "1", 1, 1, 1, 1, 1.0, 0.0, 0.1, "optimal", 1.0, 1.0, 1.0
+    "class 1", "asymmetric", "highs", "1", 1, 1, 1, 1, 1.0, 0.0, 0.1, "optimal", primal=1.0, dual=1.0, proved=1.0
 ).to_dict()
 
 

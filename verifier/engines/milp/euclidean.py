@@ -23,7 +23,8 @@ from ...specification import NormBall, Region
 from ..state import SearchState
 from ..tangents import ROUNDING, with_tangent
 from .confirm import SOLVER_SHARE, at_least, by_tree
-from .target import Target, run_solver, run_tree
+from .solves import run_solver, run_tree
+from .target import Target
 
 _TIGHTENING_SHARE = 0.2  # of the time left, at most
 _ROUNDS = 30  # of tangents at relaxations
@@ -45,14 +46,14 @@ def _nearest(state: SearchState, target: Target, deadline: float, name: str) -> 
     state.statistics["binaries"] = max(int(state.statistics.get("binaries", 0)), program.binaries)
     if "miqp" in get_solver(state.settings.milp.solver).features:
         until = state.elapsed + SOLVER_SHARE * max(deadline - state.elapsed, 0.0)
-        run_solver(state, target, program, until, name, _root)
+        run_solver(state, target, program, until, name, _root, state.is_min_distortion)
         if state.done:
             return
     ball = target.region.ball
     assert ball is not None
     goal = min(state.goal, ball.radius) if state.is_min_distortion else ball.radius
     above = float(np.nextafter(goal * goal * (1 + ROUNDING), math.inf))
-    tree = run_tree(state, target, program, above, deadline, name, _root)
+    tree = run_tree(state, target, program, above, deadline, name, _root, asked=state.is_min_distortion)
     if tree.bound >= above:
         target.exclude(name)
     elif state.is_min_distortion:
@@ -94,12 +95,11 @@ def _margin(state: SearchState, target: Target, deadline: float, name: str) -> N
         program = _touched(program, x, center, radius)
     if claimed is None or state.done:
         return
-    visit = target.visitor(program, name)
     if claimed.status is SolverStatus.INFEASIBLE:
-        target.prove(by_tree(state, program, state.upper, deadline, visit).bound, name)
+        target.prove(by_tree(state, target, program, state.upper, deadline, name).bound, name)
     else:
         aim = replace(claimed, dual_bound=min(claimed.dual_bound, state.upper))
-        target.prove(at_least(state, program, aim, deadline, visit, False), name)
+        target.prove(at_least(state, target, program, aim, deadline, name, False), name)
 
 
 def _relaxed(program: MixedIntegerProgram, target: Target, center: np.ndarray, radius: float) -> MixedIntegerProgram:
