@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.table import Table
+
+from .fitting import FittingTable
 
 if TYPE_CHECKING:
     from advverify.verifier.outcome import Outcome
@@ -18,6 +20,17 @@ _STYLE = {"robust": "green", "adversarial": "red", "misclassified": "magenta", "
 def number(value: float | None, digits: int = 6) -> str:
     """So many significant digits; a dash for what is not known."""
     return "-" if value is None or not math.isfinite(value) else f"{value:.{digits}g}"
+
+
+def share(value: float | None, digits: int = 3) -> str:
+    """A share as per cent, in so many significant digits; what is too near to 0 or 1 for them is said to be."""
+    if value is None or not math.isfinite(value):
+        return "-"
+    if 0 < value < 1e-4:
+        return "< 0.01 %"
+    if 0.9995 <= value < 1:
+        return "> 99.9 %"
+    return f"{100 * value:.0f} %" if value >= 1 else f"{100 * value:.{digits}g} %"
 
 
 def bracket(sides: tuple[float, float], digits: int = 4) -> str:
@@ -31,9 +44,9 @@ def of(count: int, total: int) -> str:
     return f"{100 * count / total:.1f} % ({count} of {total})" if total else "- (0 of 0)"
 
 
-def outcome_table(outcomes: list[Outcome], title: str, is_min_distortion: bool) -> Table:
+def outcome_table(outcomes: list[Outcome], title: str, is_min_distortion: bool) -> FittingTable:
     """One row an image."""
-    table = Table(title=title, title_justify="left", header_style="bold")
+    table = FittingTable(title=title, title_justify="left", header_style="bold")
     names = ("lower", "upper", "gap") if is_min_distortion else ("margin >=", "margin <=")
     for name in ("image", "label", "verdict", *names, "trust", "engine", "seconds"):
         left = name in ("verdict", "trust", "engine")
@@ -48,7 +61,7 @@ def outcome_table(outcomes: list[Outcome], title: str, is_min_distortion: bool) 
             cells += ["-", "-"]
         if is_min_distortion:
             gap = known.relative_gap
-            cells.append("-" if math.isinf(gap) else f"{100 * gap:.2g} %" if gap < 0.995 else f"{100 * gap:.0f} %")
+            cells.append(share(gap, 2))
         cells += [outcome.trust.value, outcome.engine, _seconds(outcome.seconds)]
         table.add_row(*cells)
     return table
@@ -91,9 +104,10 @@ def _unproved(outcomes: list[Outcome]) -> list[str]:
 
 
 def console(stderr: bool = False, width: int = 120) -> Console:
-    """A console that keeps tables up to `width` characters whole when they are piped."""
+    """A console as wide as the terminal; in a pipe as wide as COLUMNS says, or `width` characters where it says nothing."""
     plain = Console(stderr=stderr, highlight=False)
-    return plain if plain.is_terminal else Console(stderr=stderr, highlight=False, width=width)
+    asked = os.environ.get("COLUMNS", "").isdigit()
+    return plain if plain.is_terminal or asked else Console(stderr=stderr, highlight=False, width=width)
 
 
 def _seconds(value: float) -> str:

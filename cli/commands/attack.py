@@ -223,9 +223,9 @@ def _record(
 
 
 def _show(rows: list[dict[str, Any]], attacks: dict[str, Entry], title: str, exact: bool) -> None:
-    from rich.table import Table
+    from ..fitting import FittingTable
 
-    table = Table(title=title, title_justify="left", header_style="bold")
+    table = FittingTable(title=title, title_justify="left", header_style="bold")
     names = ["attack", "norm", "kind", "box", "paper", "success", "l0", "l1", "l2", "linf", "rMSE", "s"]
     for name in names + (["to exact"] if exact else []):
         table.add_column(name, justify="left" if name in ("attack", "kind", "box", "paper") else "right", no_wrap=True)

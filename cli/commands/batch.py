@@ -198,13 +198,13 @@ def _duration(seconds: float) -> str:
 @STORE
 def status(store_path: Path) -> int:
     """Counts of every job of a store; safe while a job runs."""
-    from rich.table import Table
-
     from advverify.verifier.store import Store
+
+    from ..fitting import FittingTable
 
     with Store(store_path) as store:
         jobs = store.jobs()
-    table = Table(header_style="bold")
+    table = FittingTable(header_style="bold")
     for name in ("job", "queries", "done", "robust", "adversarial", "misclassified", "unknown", "CPU time"):
         table.add_column(name, justify="left" if name == "job" else "right")
     for job in jobs:

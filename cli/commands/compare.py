@@ -245,11 +245,11 @@ def _measure(
 
 def _show(result: Comparison) -> None:
     """Tables on the terminal."""
-    from rich.table import Table
+    from ..fitting import FittingTable
 
     screen, rows, count = console(), result.rows(), len(result.images)
     title = f"{count} of {result.asked} images of {result.data} (rightly classified by all), norm {result.norm}"
-    table = Table(title=title, title_justify="left", header_style="bold")
+    table = FittingTable(title=title, title_justify="left", header_style="bold")
     columns = ["network", "accuracy", "median radius", "closed", "ReLUs", "unstable", "median s"]
     if any(n.certificates for n in result.networks):
         columns.insert(4, "Lipschitz")
@@ -269,7 +269,7 @@ def _show(result: Comparison) -> None:
     screen.print(table)
     if result.grid:
         title = f"Right under PGD / certified at a radius, of these {count} images"
-        table = Table(title=title, title_justify="left", header_style="bold")
+        table = FittingTable(title=title, title_justify="left", header_style="bold")
         table.add_column("network")
         for eps in result.grid:
             table.add_column(f"{eps:g}", justify="right")

@@ -81,9 +81,9 @@ def _draw(studies: dict[str, dict[str, Any]], out: Path) -> None:
 
 
 def _show(studies: dict[str, dict[str, Any]]) -> None:
-    from rich.table import Table
+    from ..fitting import FittingTable
 
-    table = Table(header_style="bold")
+    table = FittingTable(header_style="bold")
     names = ["network", "images", "median l2 distance", "subspace law (m = 8)", "random line / distance"]
     names += ["curvature: random", "other normals", "largest in profile", "h"]
     for name in names:

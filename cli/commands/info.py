@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import click
-from rich.table import Table
 
+from ..fitting import FittingTable
 from ..options import model_path
 from ..table import console
 
@@ -17,7 +17,7 @@ def command(model: str) -> int:
     from advverify.verifier.network.onnx_reader import read_onnx
 
     network = read_onnx(model_path(model))
-    table = Table(title=f"{model}  sha256 {network.sha256[:16]}", title_justify="left", header_style="bold")
+    table = FittingTable(title=f"{model}  sha256 {network.sha256[:16]}", title_justify="left", header_style="bold")
     for name in ("node", "kind", "size", "reads", "operators"):
         table.add_column(name, justify="right" if name in ("node", "size") else "left")
     for i, node in enumerate(network.nodes):

@@ -209,10 +209,10 @@ class _Pictures:
 
 
 def _text(rows: list[dict[str, Any]], compared: dict[str, Any] | None) -> None:
-    from rich.table import Table
+    from ..fitting import FittingTable
 
     screen = console()
-    table = Table(header_style="bold")
+    table = FittingTable(header_style="bold")
     names = [
         "question",
         "queries",

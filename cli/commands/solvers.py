@@ -97,7 +97,8 @@ def _print(screen: Console, found: list[_Found], features: dict[str, str]) -> No
     """Tables that fit into 80 columns; features that no solver has are left out."""
     from rich import box
     from rich.markup import escape
-    from rich.table import Table
+
+    from ..fitting import FittingTable
 
     plain: dict[str, Any] = {
         "title_justify": "left",
@@ -106,7 +107,7 @@ def _print(screen: Console, found: list[_Found], features: dict[str, str]) -> No
         "padding": (0, 1, 0, 0),
     }
     features = {name: words for name, words in features.items() if any(name in each.solver.features for each in found)}
-    table = Table(title="Solvers", **plain)
+    table = FittingTable(title="Solvers", **plain)
     table.add_column("solver")
     table.add_column("version", no_wrap=True)
     for feature in features:
@@ -116,7 +117,7 @@ def _print(screen: Console, found: list[_Found], features: dict[str, str]) -> No
         marks = ["x" if feature in each.solver.features else "" for feature in features]
         table.add_row(each.solver.name, each.version or "-", *marks, style=style)
     screen.print(table)
-    table = Table(title="How each is reached", **plain)
+    table = FittingTable(title="How each is reached", **plain)
     for name in ("solver", "through", "state"):
         table.add_column(name, overflow="fold")
     for each in found:
