@@ -116,7 +116,7 @@ def search_options(timeout: float) -> Callable[[F], F]:
             show_default=True,
             help="One MILP over all targets, or one a target.",
         ),
-        cuts_option("root", ("none", "root", "tree")),
+        cuts_option("root"),
         click.option("--threads", type=COUNT, default=None, help="Threads a query [default: 2, fewer with --jobs]."),
         click.option(
             "--device",
@@ -177,15 +177,14 @@ def tighten_option(default: str) -> Callable[[F], F]:
     )
 
 
-def cuts_option(default: str, places: tuple[str, ...]) -> Callable[[F], F]:
-    """Rows of ideal formulations, where they are possible."""
-    inside = ", or inside the tree where the solver takes them" if "tree" in places else ""
+def cuts_option(default: str) -> Callable[[F], F]:
+    """Rows of ideal formulations."""
     return click.option(
         "--cuts",
-        type=click.Choice(places),
+        type=click.Choice(["none", "root"]),
         default=default,
         show_default=True,
-        help=f"Rows of ideal ReLU formulations that the LP relaxation violates: at the root of a MILP{inside}.",
+        help="Rows of ideal ReLU formulations that the LP relaxation violates, at the root of a MILP.",
     )
 
 

@@ -53,7 +53,7 @@ _SAYS = {
     ),
     formulation_options(),
     tighten_option("none"),
-    cuts_option("none", ("none", "root")),
+    cuts_option("none"),
     click.option(
         "--timeout", type=float, default=60.0, show_default=True, help="Seconds for --tighten, and for --cuts."
     ),

@@ -149,7 +149,7 @@ def test_info_export_capabilities(tmp_path: Path) -> None:
         (["certify", "zoo:digits-mlp", "--eps", "0.1", "--solver", "nope"], "unknown solver"),
         (["certify", "zoo:digits-mlp", "--eps", "0.1", "--formulation", "extnded"], "did you mean extended?"),
         (["distance", "zoo:digits-mlp", "--formulation", "partition-0"], "as partition-4 does"),
-        (["certify", "zoo:digits-mlp", "--eps", "0.1", "--cuts", "tree"], "'highs' takes no cuts inside its tree"),
+        (["certify", "zoo:digits-mlp", "--eps", "0.1", "--cuts", "tree"], "'tree' is not one of 'none', 'root'"),
         (["distance", "zoo:digits-mlp", "--tighten", "qp"], "'qp' is not one of 'none', 'lp', 'mip'"),
         (["verify", "zoo:digits-mlp", "p.vnnlib", "--targets", "all"], "'all' is not one of 'joint', 'separate'"),
         (["certify", "zoo:digits-mlp", "--eps", "0.1", "--valid-range", "0", "0.1"], "outside the valid range"),

@@ -11,9 +11,7 @@ from ..errors import InvalidInput, no_such
 
 Tighten = Literal["none", "lp", "mip"]
 Targets = Literal["joint", "separate"]
-Cuts = Literal["none", "root", "tree"]
-
-IN_TREE = "cuts"  # the feature of a solver that asks for violated rows at the nodes of its tree
+Cuts = Literal["none", "root"]
 
 
 @dataclass(frozen=True)
@@ -27,11 +25,10 @@ class MilpOptions:
         substitute: give them no column either, where that keeps the program small (ablation when False).
         tighten: bounds from solves before a MILP, "none", "lp" (relaxations) or "mip" (see `tightening`).
         targets: one MILP a target ("separate"), or one over all of them ("joint").
-        cuts: rows of ideal ReLU formulations (see `encoding.ideal_relu`): "none", separated at the "root", or in the solver's
-            "tree" as well, where the solver has the feature "cuts".
+        cuts: rows of ideal ReLU formulations (see `encoding.ideal_relu`): "none", or separated at the "root".
 
     Raises:
-        InvalidInput: a name that its table does not have, or cuts in the tree of a solver that takes none.
+        InvalidInput: a name that its table does not have.
     """
 
     solver: str = "highs"
@@ -55,11 +52,6 @@ class MilpOptions:
             from ..encoding import Formulation
 
             Formulation(self.formulation)
-        if self.cuts == "tree":
-            from ..solvers import get_solver
-
-            if IN_TREE not in get_solver(self.solver).features:
-                raise InvalidInput(f"solver '{self.solver}' takes no cuts inside its tree: choose cuts root or none")
 
 
 @dataclass(frozen=True)

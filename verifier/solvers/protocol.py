@@ -22,7 +22,6 @@ FEATURES = {
     "stream": "tells of bounds and points while it runs, and stops when asked to",
     "nodes": "counts the nodes of its tree",
     "bound": "names a dual bound where it did not finish",
-    "cuts": "asks for violated rows inside its tree",
 }
 
 

@@ -191,7 +191,7 @@ def test_workers_that_die_hang_or_fail(tmp_path: Path, monkeypatch: pytest.Monke
             JOB.replace("norms", "formulation = 'extnded'\nnorms"),
             "number 1: unknown formulation 'extnded': did you mean",
         ),
-        (JOB.replace("norms", "cuts = 'tree'\nnorms"), "takes no cuts inside its tree"),
+        (JOB.replace("norms", "cuts = 'tree'\nnorms"), "unknown place of cuts 'tree': choose among none, root"),
         (JOB.replace("norms", "solver = 'nothing'\nnorms"), "unknown solver 'nothing'"),
         (JOB.replace("norms", "fix_stable = 0\nnorms"), "fix_stable must be of type bool"),
         ("[[vnncomp]]\nfolder = 'nowhere'\n", "instances.csv is not there"),
