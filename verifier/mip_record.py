@@ -51,7 +51,7 @@ class MipRecord:
             has proved that much; None where none was given.
         primal: value of the best point that this solve found.
         dual: bound that the solver claimed.
-        proved: how much of it was confirmed (see `engines.milp.confirm`).
+        proved: how much of it is proved: what was confirmed (see `engines.milp.confirm`), and at least what relaxations had.
         nodes: of the solver's tree; None where it does not say.
         iterations: of its relaxations, likewise.
         root: lower bounds by step, in order: "lp" (first relaxation), "tightened" (relaxation after bounds from solves), "cuts"

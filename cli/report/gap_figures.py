@@ -79,6 +79,16 @@ def _plain(value: float, _: object = None) -> str:
     return f"{value:g}"
 
 
+def _mark_logarithms(axis: Any) -> None:
+    """Numbers along a logarithmic axis whose limits are set, several of them also within a decade."""
+    low, high = axis.get_xlim()
+    decades = math.log10(high / low)
+    subs = (1.0,) if decades > 3 else (1.0, 2.0, 5.0) if decades > 1 else (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)
+    axis.xaxis.set_major_locator(pyplot().LogLocator(subs=subs))
+    axis.xaxis.set_major_formatter(_plain)
+    axis.xaxis.set_minor_formatter(pyplot().NullFormatter())
+
+
 def _percent(value: float, _: object = None) -> str:
     return f"{100 * abs(value):g} %"
 
@@ -119,8 +129,7 @@ def bounds_over_time(
         axis.set(xscale="log", xlabel="seconds", ylabel="margin" if solves[0][1].kind != "distance" else "distance")
         if math.isfinite(begin):
             axis.set_xlim(left=max(begin, SHORTEST))
-        axis.xaxis.set_major_formatter(_plain)
-        axis.xaxis.set_minor_formatter(pyplot().NullFormatter())
+        _mark_logarithms(axis)
         if values:
             low, high = min(values), max(values)
             room = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
@@ -170,8 +179,7 @@ def _draw_convergence(axis: Any, run: Run) -> None:
     axis.yaxis.set_major_formatter(_percent)
     axis.yaxis.set_minor_locator(pyplot().NullLocator())
     axis.set_xlim(run.times[0], run.times[-1])
-    axis.xaxis.set_major_formatter(_plain)
-    axis.xaxis.set_minor_formatter(pyplot().NullFormatter())
+    _mark_logarithms(axis)
     axis.set_title(f"{short(run.name, 44)}", loc="left")
 
 
@@ -216,8 +224,7 @@ def profile(comparison: Comparison, path: Path) -> Path:
             xlabel="factor of the fastest run's time",
             ylabel="queries answered, %",
         )
-        axis.xaxis.set_major_formatter(_plain)
-        axis.xaxis.set_minor_formatter(pyplot().NullFormatter())
+        _mark_logarithms(axis)
     return path
 
 

@@ -196,6 +196,8 @@ def test_every_program_leaves_a_record(norm: str, engines: tuple[str, ...]) -> N
             assert record.target and record.solver in solvers and record.version and record.binaries >= 0
             assert record.rows > 0 and record.nonzeros > 0 and record.seconds >= 0 and record.began >= 0
             assert all(value <= record.primal + 1e-6 for value in record.root.values())
+            known = [value for step, value in record.root.items() if step != "solver"]
+            assert all(value <= record.proved + 1e-9 * (1 + abs(value)) for value in known), record
             found = record.status in (SolverStatus.OPTIMAL.value, SolverStatus.LIMIT_WITH_INCUMBENT.value)
             none = record.status in (SolverStatus.INFEASIBLE.value, SolverStatus.LIMIT.value, SETTLED)
             assert not (found and record.primal == np.inf and "elastic" not in record.formulation)

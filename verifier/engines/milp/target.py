@@ -210,7 +210,7 @@ class Target:
             solver: its name.
             began: in `state.elapsed`.
             result: what came out.
-            proved: how much of it was proved.
+            proved: how much of it was proved; what relaxations had proved before counts as well.
             role: see `MipRecord`.
             cutoff: likewise; infinite where none was given.
             status: likewise; the result's where empty.
@@ -240,7 +240,7 @@ class Target:
                 cutoff=cutoff if math.isfinite(cutoff) else None,
                 primal=result.objective,
                 dual=min(result.dual_bound, most),
-                proved=min(proved, most),
+                proved=min(max([proved, *self.root.values()]), most),
                 nodes=result.nodes,
                 iterations=result.iterations,
                 root=root,
