@@ -133,6 +133,46 @@ def test_a_store_and_the_chapter_of_its_report(tmp_path: Path) -> None:
     assert rows == compare([Source(store)]).runs[0].queries == 30
 
 
+def test_long_traces_are_kept_in_a_file_to_the_same_end(files: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = compare([Source(file) for file in files])
+    monkeypatch.setattr("advverify.verifier.convergence.spool._SHORT", 5)
+    monkeypatch.setattr("advverify.verifier.convergence.runs._STEPS", 50)
+    spooled = compare([Source(file) for file in files])
+    kept = [solve.kept.here is None for solves in spooled.solves.values() for solve in solves.values()]
+    assert 0 < sum(kept) < len(kept)
+    for a, b in zip(usual.runs, spooled.runs, strict=True):
+        assert a.below == b.below and a.mean_seconds == b.mean_seconds and a.dual_integral == b.dual_integral
+        assert np.array_equal(a.gaps, b.gaps) and a.dual is not None and b.dual is not None
+        assert np.array_equal(a.dual, b.dual)
+    assert [solve.name for _, solve, _ in usual.hardest] == [solve.name for _, solve, _ in spooled.hardest]
+
+
+def test_stores_that_hold_nothing_to_compare(tmp_path: Path) -> None:
+    """An empty one, one whose queries have no answers yet, one whose answers have no traces, and one cut short."""
+    empty, asked, bare, cut = (tmp_path / f"{name}.sqlite" for name in ("empty", "asked", "bare", "cut"))
+    with Store(empty, write=True):
+        pass
+    write_store(bare, 5)
+    shutil.copy(bare, asked)
+    cut.write_bytes(bare.read_bytes()[:9000])
+    with sqlite3.connect(asked) as connection:
+        connection.execute("UPDATE queries SET verdict = NULL, outcome = NULL")
+    connection.close()
+    with sqlite3.connect(bare) as connection:
+        for key, line in connection.execute("SELECT key, outcome FROM queries").fetchall():
+            line = json.dumps(json.loads(line) | {"trace": []})
+            connection.execute("UPDATE queries SET outcome = ? WHERE key = ?", (line, key))
+    connection.close()
+    for path, message in (
+        (empty, "holds no answers of a search yet"),
+        (asked, "holds no answers of a search yet"),
+        (bare, "none of its 5 answers has a trace; ask them again"),
+        (cut, "cut.sqlite: "),
+    ):
+        done = run("gap", str(path))
+        assert done.returncode == 2 and message in done.stderr and len(done.stderr.strip().splitlines()) == 1, done
+
+
 def test_it_answers_without_torch(files: list[Path]) -> None:
     program = """
 import sys

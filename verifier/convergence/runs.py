@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from sys import intern
 from typing import Any
@@ -16,6 +16,7 @@ from ..mip_record import RELAXATION, ROLES, SOLVE, MipRecord
 from ..outcome import Verdict
 from .answers import VERDICT, Answer, Source
 from .solve import Effort, Solve
+from .spool import Spool
 from .statistics import (
     Profile,
     penalised_mean,
@@ -34,7 +35,7 @@ _OF_MIPS: Mapping[str, tuple[Collection[str], Callable[[MipRecord], str]]] = {  
     "solver-version": ((SOLVE,), lambda record: f"{record.solver} {record.version}".strip()),
     "formulation": ((SOLVE, RELAXATION), lambda record: record.formulation),
 }
-_CHUNK = 1_000  # queries whose gaps are computed together
+_CHUNK, _STEPS = 1_000, 200_000  # queries whose gaps are computed together, at most, and steps of theirs
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +122,7 @@ def compare(
     dual gaps are measured against.
 
     Args:
-        sources: files and stores; memory holds their traces, one file's line at a time the rest.
+        sources: files and stores, read a line at a time; memory holds short traces and numbers, a temporary file long traces.
         by: what names a run: "file"; "solver", "solver-version" and "formulation", as the lines say or else the records of their
             MIPs; or any label of the lines. "file" where nothing is given.
         limit: seconds at which gaps are taken and times end; the largest time limit of the answers where None, or where
@@ -171,7 +172,7 @@ def _grouped(sources: Sequence[Source], by: tuple[str, ...]) -> tuple[dict[str, 
     """The last answers to each question by run, notes, and how many images were misclassified."""
     grouped: dict[str, dict[bytes, Solve]] = {}
     found, labels = dict.fromkeys(by, False), dict[str, None]()
-    replaced = misclassified = 0
+    replaced, misclassified, spool = 0, 0, Spool()
     for position, source in enumerate(sources):
         searched = traced = 0
         for answer in source:
@@ -179,7 +180,7 @@ def _grouped(sources: Sequence[Source], by: tuple[str, ...]) -> tuple[dict[str, 
                 misclassified += 1
                 continue
             try:
-                solve = Solve.of(answer, position)
+                solve = Solve.of(answer, position, spool)
             except (ValueError, TypeError, OverflowError) as error:
                 raise InvalidInput(
                     f"{source.path}: {answer.where} makes no sense ({error}); take it out, or ask it again"
@@ -272,13 +273,14 @@ def _numbers(
     closed, gaps = np.array([_closed(solve, cut) for solve in solves]), _gaps(solves, cut)
     valued = [solve for solve in solves if solve.kind != VERDICT]
     curves, areas = np.empty((len(valued), 2, len(times)), dtype=np.float32), np.empty((len(valued), 2))
-    for begin in range(0, len(valued), _CHUNK):
-        part = valued[begin : begin + _CHUNK]
+    begin = 0
+    for part in _chunks(valued):
         trajectories = [solve.trajectory.until(cut) for solve in part]
         sides = all_gaps(trajectories, [best[solve.question] for solve in part], [solve.closed for solve in part])
         for k, (trajectory, side) in enumerate(zip(trajectories, sides, strict=True), start=begin):
             areas[k] = trajectory.integral(side, limit)
             curves[k] = trajectory.sample(side, times)
+        begin += len(part)
     bands: list[Values | None] = [None, None]
     if valued:  # a column at a time: quartiles copy what they look at
         bands = [np.stack([quartiles(column) for column in side.T], axis=1) for side in curves.transpose(1, 0, 2)]
@@ -306,6 +308,19 @@ def _numbers(
         efforts,
         Counter(solves[k].engine if math.isfinite(closed[k]) else "" for k in without),
     )
+
+
+def _chunks(solves: Sequence[Solve]) -> Iterator[list[Solve]]:
+    """Solves in order, so many at a time as memory has room for."""
+    part, steps = list[Solve](), 0
+    for solve in solves:
+        if part and (len(part) >= _CHUNK or steps + solve.kept.steps > _STEPS):
+            yield part
+            part, steps = [], 0
+        part.append(solve)
+        steps += solve.kept.steps
+    if part:
+        yield part
 
 
 def _hardest(grouped: Mapping[str, Mapping[bytes, Solve]], cut: float, count: int) -> list[tuple[str, Solve, float]]:

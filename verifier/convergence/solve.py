@@ -13,6 +13,7 @@ import numpy as np
 from ..mip_record import ROLES, SOLVE, MipRecord
 from ..outcome import Verdict
 from .answers import MARGIN, VERDICT, Answer
+from .spool import Kept, Spool
 from .statistics import root_gap_closed
 from .trajectory import Trajectory, gap
 
@@ -55,7 +56,7 @@ class Solve:
         question: digest, the same in every run.
         name: of the question.
         kind: "distance", "margin" or "verdict".
-        trajectory: the bracket over time.
+        kept: the bracket over time, in memory or in a file.
         closed: seconds until it was answered: a bracket as narrow as was asked for, or a verdict; infinite where it is open.
         seconds: of the whole query.
         timeout: seconds that it was allowed, None where the file does not say.
@@ -70,7 +71,7 @@ class Solve:
     question: bytes
     name: str
     kind: str
-    trajectory: Trajectory
+    kept: Kept
     closed: float
     seconds: float
     timeout: float | None
@@ -82,7 +83,7 @@ class Solve:
     place: int | str
 
     @classmethod
-    def of(cls, answer: Answer, source: int) -> Self:
+    def of(cls, answer: Answer, source: int, spool: Spool) -> Self:
         """Take from an answer what the statistics need.
 
         Raises:
@@ -107,7 +108,7 @@ class Solve:
             answer.question,
             answer.name,
             answer.kind,
-            trajectory,
+            spool.keep(trajectory),
             closed,
             float(trajectory.times[-1]),
             None if labels.get("timeout") is None else _from_zero("timeout", labels["timeout"]),
@@ -118,6 +119,11 @@ class Solve:
             source,
             answer.place,
         )
+
+    @property
+    def trajectory(self) -> Trajectory:
+        """The bracket over time."""
+        return self.kept.load()
 
 
 def _from_zero(name: str, value: object) -> float:
