@@ -83,5 +83,5 @@ def _bounds(comparison: Comparison, sources: Sequence[Source], question: bytes, 
 
 
 def _known(solve: Solve, side: int) -> float | None:
-    value = solve.trajectory.end[side]
+    value = solve.end()[side]
     return value if math.isfinite(value) else None

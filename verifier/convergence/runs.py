@@ -247,7 +247,7 @@ def _best(solves: Iterable[Solve]) -> dict[bytes, float]:
     """The best value known of each question: that of the best point, or where there is none the highest bound."""
     upper, lower = dict[bytes, float](), dict[bytes, float]()
     for solve in solves:
-        low, high = solve.trajectory.end
+        low, high = solve.end()
         upper[solve.question] = min(upper.get(solve.question, math.inf), high)
         lower[solve.question] = max(lower.get(solve.question, -math.inf), low)
     return {question: high if math.isfinite(high) else lower[question] for question, high in upper.items()}
@@ -259,7 +259,7 @@ def _closed(solve: Solve, cut: float) -> float:
 
 def _gaps(solves: Sequence[Solve], cut: float) -> Values:
     """(n,) gaps between both sides at a time: 0 where the question is answered by then, 1 where a verdict is not."""
-    lower, upper = np.array([solve.trajectory.until(cut).end for solve in solves]).T
+    lower, upper = np.array([solve.end(cut) for solve in solves]).T
     closed = np.isfinite([_closed(solve, cut) for solve in solves])
     verdict = np.array([solve.kind == VERDICT for solve in solves])
     return np.where(closed, 0.0, np.where(verdict, 1.0, gap(lower, upper)))

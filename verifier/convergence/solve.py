@@ -125,6 +125,10 @@ class Solve:
         """The bracket over time."""
         return self.kept.load()
 
+    def end(self, limit: float = math.inf) -> tuple[float, float]:
+        """The bracket at a time limit."""
+        return self.kept.end if limit >= self.seconds else self.trajectory.until(limit).end
+
 
 def _from_zero(name: str, value: object) -> float:
     """A number of a line that is finite and not negative."""

@@ -20,8 +20,9 @@ _SHORT = 64  # steps at most of a trajectory that stays in memory
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Kept:
-    """A trajectory is here, or where its steps are in the file."""
+    """A trajectory is here, or where its steps are in the file; its last bracket is at hand."""
 
+    end: tuple[float, float]
     here: Trajectory | None
     spool: Spool | None = None
     begin: int = 0
@@ -47,14 +48,14 @@ class Spool:
         """Keep a trajectory."""
         steps = len(trajectory.times)
         if steps <= _SHORT:
-            return Kept(trajectory)
+            return Kept(trajectory.end, trajectory)
         if self._file is None:
             self._file = tempfile.TemporaryFile()
             weakref.finalize(self, self._file.close)
         self._file.seek(self._end)
         self._file.write(np.stack([trajectory.times, trajectory.lower, trajectory.upper]).tobytes())
         begin, self._end = self._end, self._file.tell()
-        return Kept(None, self, begin, steps)
+        return Kept(trajectory.end, None, self, begin, steps)
 
     def read(self, begin: int, steps: int) -> Trajectory:
         """So many steps from a place in the file."""

@@ -22,6 +22,7 @@ def test_what_is_kept_comes_back() -> None:
     assert {each.here is None for each in kept} == {True, False}
     for k in rng.permutation(len(given)):
         again = kept[k].load()
+        assert kept[k].end == again.end
         for name in ("times", "lower", "upper"):
             assert np.array_equal(getattr(again, name), getattr(given[k], name)), name
 
