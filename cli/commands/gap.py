@@ -221,7 +221,7 @@ def _print_programs(screen: Console, runs: Sequence[Run]) -> None:
 
 
 def _print_hardest(screen: Console, comparison: Comparison) -> None:
-    """One row a question; its hardest MIP is a second line of it."""
+    """One row a question; its hardest target is a second line of it."""
     from rich.markup import escape
 
     from ..report.gap_words import in_words

@@ -64,7 +64,7 @@ def chapter(
             {
                 "run": run,
                 "solve": solve,
-                "mip": None if solve.hardest is None else in_words(solve.hardest),
+                "target": None if solve.hardest is None else in_words(solve.hardest),
                 "gap": left,
                 "lower": _known(solve, 0),
                 "upper": _known(solve, 1),

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from advverify.verifier.convergence.runs import Run
-from advverify.verifier.convergence.solve import HardestMip
+from advverify.verifier.convergence.solve import HardestTarget
 
 from ..table import number, share
 
 
-def in_words(mip: HardestMip) -> str:
-    """A question's hardest MIP, and what became of it."""
-    nodes = "" if mip.nodes is None else f", {mip.nodes} node{'' if mip.nodes == 1 else 's'}"
-    left = "closed" if mip.left == 0 else f"{share(mip.left)} left"
-    return f"{mip.target}: {left}, {number(mip.seconds, 3)} s{nodes}"
+def in_words(hardest: HardestTarget) -> str:
+    """A question's hardest target, and what became of it."""
+    nodes = "" if hardest.nodes is None else f", {hardest.nodes} node{'' if hardest.nodes == 1 else 's'}"
+    left = "closed" if hardest.left == 0 else f"{share(hardest.left)} left"
+    return f"{hardest.target}: {left}, {number(hardest.seconds, 3)} s{nodes}"
 
 
 def without_program(run: Run) -> str:

@@ -357,6 +357,23 @@ def test_what_was_not_recorded_is_a_dash_and_small_shares_are_said_to_be(files: 
     assert share(None) == share(math.nan) == "-"
 
 
+def test_what_a_confirmation_proved_is_proved_of_its_target(files: list[Path], tmp_path: Path) -> None:
+    """And a solver that was asked another question, so that its record has no values, leaves nothing open."""
+    line = json.loads(files[0].read_text().splitlines()[0]) | {"lower": 1.0, "upper": 1.0}
+    line["trace"] = [[0.1, 1.0, 1.0, "milp"]]
+    solve = _RECORD | {"target": "class 1", "primal": None, "dual": None, "proved": None, "seconds": 2.0, "nodes": 5}
+    other = _RECORD | {"target": "class 2", "proved": 0.25, "nodes": None}
+    confirmation = solve | {"role": "confirmation", "proved": 1.0, "seconds": 1.0, "nodes": 7}
+    path = tmp_path / "one.jsonl"
+    for records, words in (
+        ([solve, other], "class 1: 100 % left, 2 s, 5 nodes"),
+        ([solve, confirmation, other], "class 2: 75 % left, 0.1 s"),
+        ([solve, confirmation], "class 1: closed, 3 s, 5 nodes"),
+    ):
+        path.write_text(json.dumps(line | {"mips": records}) + "\n")
+        assert words in run("gap", str(path)).stdout
+
+
 def test_queries_without_a_program_are_counted_by_what_settled_them(files: list[Path]) -> None:
     done = run("gap", str(files[0]))
     answers = [Outcome.from_json(line) for line in files[0].read_text().splitlines()]

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from sys import intern
 from typing import NamedTuple, Self
 
-import numpy as np
-
-from ..mip_record import ROLES, SOLVE, MipRecord
+from ..mip_record import RELAXATION, ROLES, SOLVE, MipRecord
 from ..outcome import Verdict
 from .answers import MARGIN, VERDICT, Answer
 from .spool import Kept, Spool
@@ -20,14 +18,14 @@ from .trajectory import Trajectory, gap
 _NEAR_ZERO = 1e-6  # margins are closed relatively to no less than this, as searches do it
 
 
-class HardestMip(NamedTuple):
-    """A query's MIP that is farthest from its value, or took longest.
+class HardestTarget(NamedTuple):
+    """Of the targets that took MIPs, the one that is farthest from its value, or took longest.
 
     Attributes:
         target: which unsafe sets it is about.
         left: gap between what was proved of it and its value.
-        seconds: of the solve.
-        nodes: of the solver's tree; None where it does not say.
+        seconds: of its MIPs and their confirmations.
+        nodes: of its MIPs' trees; None where no solver says.
     """
 
     target: str
@@ -62,7 +60,7 @@ class Solve:
         timeout: seconds that it was allowed, None where the file does not say.
         engine: the one that moved the bracket last.
         roots: of its MIPs, the share of the root gap closed by step.
-        hardest: of its MIPs; None where none was solved.
+        hardest: of its targets; None where no MIP was solved.
         effort: of its programs, by role.
         source: position of its file.
         place: where in the file its outcome is.
@@ -77,7 +75,7 @@ class Solve:
     timeout: float | None
     engine: str
     roots: tuple[Mapping[str, float], ...]
-    hardest: HardestMip | None
+    hardest: HardestTarget | None
     effort: Mapping[str, Effort]
     source: int
     place: int | str
@@ -114,7 +112,7 @@ class Solve:
             None if labels.get("timeout") is None else _from_zero("timeout", labels["timeout"]),
             intern(outcome.engine),
             tuple(shares for shares in roots if shares is not None),
-            _hardest(pairs),
+            _hardest(outcome.mips, sought),
             _efforts(outcome.mips),
             source,
             answer.place,
@@ -137,15 +135,17 @@ def _from_zero(name: str, value: object) -> float:
     return float(value)
 
 
-def _hardest(pairs: Sequence[tuple[MipRecord, float]]) -> HardestMip | None:
-    """The hardest of MIPs, each with its value as far as it is known."""
-    if not pairs:
-        return None
-    values = np.array([value for _, value in pairs])
-    left = gap(np.minimum([record.proved for record, _ in pairs], values), values)
-    worst = max(range(len(pairs)), key=lambda k: (left[k], pairs[k][0].seconds))
-    record = pairs[worst][0]
-    return HardestMip(intern(record.target), float(left[worst]), record.seconds, record.nodes)
+def _hardest(records: Sequence[MipRecord], sought: float) -> HardestTarget | None:
+    """The hardest of the targets that took MIPs: what one of their programs proved is proved of them."""
+    found = list[HardestTarget]()
+    for target in dict.fromkeys(record.target for record in records if record.role == SOLVE):
+        own = [record for record in records if record.target == target]
+        value = min(sought, *(record.primal for record in own))
+        left = gap(min(value, max(record.proved for record in own)), value)
+        nodes = [record.nodes for record in own if record.role == SOLVE and record.nodes is not None]
+        seconds = sum(record.seconds for record in own if record.role != RELAXATION)
+        found.append(HardestTarget(intern(target), float(left), seconds, sum(nodes) if nodes else None))
+    return max(found, key=lambda each: (each.left, each.seconds), default=None)
 
 
 def _efforts(records: Sequence[MipRecord]) -> dict[str, Effort]:
