@@ -173,6 +173,21 @@ def test_stores_that_hold_nothing_to_compare(tmp_path: Path) -> None:
         assert done.returncode == 2 and message in done.stderr and len(done.stderr.strip().splitlines()) == 1, done
 
 
+@pytest.mark.parametrize("change", [{"seconds": -1}, {"lower": 2.0, "upper": 1.0}, {"trace": [1]}, {"schema": 0}])
+def test_nonsense_in_a_store_is_refused_by_whoever_reads_it(tmp_path: Path, change: dict[str, Any]) -> None:
+    path = tmp_path / "s.sqlite"
+    write_store(path, 3)
+    with sqlite3.connect(path) as connection:
+        for key, line in connection.execute("SELECT key, outcome FROM queries").fetchall():
+            line = json.dumps(json.loads(line) | change)
+            connection.execute("UPDATE queries SET outcome = ? WHERE key = ?", (line, key))
+    connection.close()
+    for command in ("gap", "report"):
+        done = run(command, str(path), "-o", str(tmp_path / "p.html"))
+        assert done.returncode == 2 and "cannot be read (" in done.stderr, done.stderr
+        assert "ask it again in a new store" in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
 def test_it_answers_without_torch(files: list[Path]) -> None:
     program = """
 import sys
