@@ -238,7 +238,11 @@ def root_gap(comparison: Comparison, path: Path) -> Path:
             taken = [k for k, step in enumerate(steps) if step in run.root]  # a step that no MIP took is no point
             places = places[taken]
             low, middle, high = 100 * np.array([run.root[steps[k]] for k in taken]).T
-            label = f"{short(run.name)}: median of {run.mips} MIPs, quartiles" if len(runs) > 1 else None
+            label = (
+                f"{short(run.name)}: median of {run.mips} MIP{'' if run.mips == 1 else 's'}, quartiles"
+                if len(runs) > 1
+                else None
+            )
             style = _style(position, DUAL) | {"marker": "o", "markevery": 1}
             axis.plot(places, middle, label=label, **style)
             axis.vlines(places, low, high, color=DUAL, linewidth=3, alpha=0.3)
