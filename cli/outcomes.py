@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from .table import Column, number, of
+from .table import Column, number, of, share
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -37,8 +36,7 @@ def outcome_table(outcomes: list[Outcome], is_min_distortion: bool) -> tuple[lis
         else:
             cells += ["-", "-"]
         if is_min_distortion:
-            gap = known.relative_gap
-            cells.append("-" if math.isinf(gap) else f"{100 * gap:.2g} %" if gap < 0.995 else f"{100 * gap:.0f} %")
+            cells.append(share(known.relative_gap, 2))
         rows.append([*cells, outcome.trust.value, outcome.engine, _seconds(outcome.seconds)])
     return columns, rows
 

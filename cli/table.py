@@ -39,6 +39,17 @@ def number(value: float | None, digits: int = 6) -> str:
     return "-" if value is None or not math.isfinite(value) else f"{value:.{digits}g}"
 
 
+def share(value: float | None, digits: int = 3) -> str:
+    """A share as per cent, in so many significant digits; what is too near to 0 or 1 for them is said to be."""
+    if value is None or not math.isfinite(value):
+        return "-"
+    if 0 < value < 1e-4:
+        return "< 0.01 %"
+    if 0.9995 <= value < 1:
+        return "> 99.9 %"
+    return f"{100 * value:.0f} %" if value >= 1 else f"{100 * value:.{digits}g} %"
+
+
 def bracket(sides: tuple[float, float], digits: int = 4) -> str:
     """Both sides of a range; a side without end is shown as infinite, and not as unknown."""
     low, high = ("∞" if side == math.inf else number(side, digits) for side in sides)
@@ -126,10 +137,10 @@ def _least(column: Column, k: int, rows: Sequence[Sequence[str | Text]]) -> int:
 
 
 def _cells(k: int, rows: Sequence[Sequence[str | Text]]) -> int:
-    """Characters of the longest cell of column k."""
+    """Characters of the longest line of column k."""
     from rich.cells import cell_len
 
-    return max((cell_len(str(row[k])) for row in rows), default=0)
+    return max((cell_len(line) for row in rows for line in str(row[k]).splitlines()), default=0)
 
 
 def _table(

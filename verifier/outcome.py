@@ -157,7 +157,7 @@ class Outcome:
         """Read back what `to_json` wrote, after JSON was taken off it.
 
         Raises:
-            UNREADABLE: one of these errors, where it is not of this schema.
+            UNREADABLE: one of these errors, where it is not of this schema, or no search can have ended so.
         """
         if record.get("schema") != SCHEMA:
             raise ValueError(f"written with schema {record.get('schema')}, this version reads {SCHEMA}")
@@ -177,12 +177,18 @@ class Outcome:
             missing = math.inf if lower == math.inf and (last or (trace and trace[-1].lower > -math.inf)) else -math.inf
             trace.append(TraceEvent(float(seconds), number(low, missing), number(high, math.inf), str(engine)))
         bracket = Bracket(lower, number(record["upper"], math.inf), witness)
+        seconds = float(record["seconds"])
+        for moment, low, high in [(seconds, lower, bracket.upper), *((e.seconds, e.lower, e.upper) for e in trace)]:
+            if not 0 <= moment < math.inf:
+                raise ValueError(f"{moment:g} s is no time from 0 on")
+            if high < low < math.inf:
+                raise ValueError(f"at {moment:g} s its lower side, {low:g}, is above its upper side, {high:g}")
         return cls(
             verdict,
             bracket,
             Trust(record["trust"]),
             record["engine"],
-            float(record["seconds"]),
+            seconds,
             tuple(trace),
             record["reason"],
             {k: v for k, v in record.items() if k not in own},

@@ -6,21 +6,22 @@ import math
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from advverify.verifier.errors import InvalidInput
 
 from ..options import writable_file, writable_folder, write_text
-from ..table import console, number
+from ..table import Column, console, number, share, show
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
     from advverify.verifier.convergence.answers import Source
-    from advverify.verifier.convergence.runs import Comparison, Solve
+    from advverify.verifier.convergence.runs import Comparison, Run
+    from advverify.verifier.convergence.solve import Solve
+
 
 _SHOWN, _LISTED = 8, 40  # hard questions on the terminal and on the page
 
@@ -36,7 +37,7 @@ _SHOWN, _LISTED = 8, 40  # hard questions on the terminal and on the page
     multiple=True,
     metavar="WHAT",
     help="What makes a run: file, solver, solver-version, formulation, or a label of the lines such as engines, version, norm, "
-    "model; several together [default: file].",
+    "model; several together: --by engines,model [default: file].",
 )
 @click.option("--limit", type=float, default=None, help="Seconds at which gaps are taken [default: the time limit].")
 @click.option("--shift", type=float, default=1.0, show_default=True, help="Seconds, of the shifted geometric mean.")
@@ -59,9 +60,10 @@ def command(
     """
     from advverify.verifier.convergence.runs import compare
 
-    for option, value in (("--limit", limit), ("--shift", shift)):
-        if value is not None and not 0 < value < math.inf:
-            raise InvalidInput(f"{option} must be a number of seconds above 0, got {value:g}")
+    if limit is not None and not 0 < limit < math.inf:
+        raise InvalidInput(f"--limit must be a number of seconds above 0, got {limit:g}")
+    if not 0 <= shift < math.inf:
+        raise InvalidInput(f"--shift must be a number of seconds from 0 on, got {shift:g}")
     if out is not None or figures is not None:
         from ..report.figures import require_report
 
@@ -71,7 +73,7 @@ def command(
     if figures is not None:
         figures = writable_folder(figures, "--figures")
     sources = _sources(files, job)
-    comparison = compare(sources, by, limit, shift, _LISTED)
+    comparison = compare(sources, _names(by), limit, shift, _LISTED)
     asked = _asked(comparison, names)
     for note in comparison.notes:
         click.echo(f"note: {note}", err=True)
@@ -94,6 +96,14 @@ def _sources(files: Sequence[Path], job: str | None) -> list[Source]:
         if unique.count(name) > 1:
             raise InvalidInput(f"{name}: given twice; name each file once")
     return [Source(path, name, job) for path, name in zip(files, unique, strict=True)]
+
+
+def _names(by: Sequence[str]) -> list[str]:
+    """What --by names, given several times or with commas, each once."""
+    names = [name.strip() for each in by for name in each.split(",")]
+    if not all(names):
+        raise InvalidInput(f"--by {','.join(by)}: a name is empty; write --by engines,model")
+    return list(dict.fromkeys(names))
 
 
 def _asked(comparison: Comparison, names: Sequence[str]) -> list[bytes]:
@@ -130,83 +140,87 @@ def _write(
             click.echo(f"written to {out}")
 
 
-def _table(title: str, *columns: str, words: Sequence[str] = ("run",)) -> Table:
-    """A compact table: numbers to the right, words to the left."""
-    from rich import box
-    from rich.table import Table
-
-    plain: dict[str, Any] = {
-        "title_justify": "left",
-        "title_style": "bold",
-        "box": box.SIMPLE_HEAD,
-        "padding": (0, 1, 0, 0),
-    }
-    table = Table(title=title or None, **plain)
-    for name in columns:
-        word = name in words
-        table.add_column(name, justify="left" if word else "right", no_wrap=not word, overflow="fold")
-    return table
-
-
-def _share(value: float) -> str:
-    return f"{100 * value:.3g} %" if value < 0.9995 else "100 %"
+def _table(
+    screen: Console, title: str, names: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[str] = ("run",)
+) -> None:
+    """Print a table whose columns of words are named; all others are numbers."""
+    show(screen, [Column(name, text=name in words) for name in names], rows, title)
 
 
 def _print(screen: Console, comparison: Comparison) -> None:
     """Tables that fit into 80 columns."""
-    from rich.markup import escape
-
     runs, profile = comparison.runs, comparison.profile
     left = f", {comparison.misclassified} misclassified images left out" if comparison.misclassified else ""
     plural = "" if len(runs) == 1 else "s"
+    common = "" if comparison.compared == comparison.questions else f" ({comparison.compared} in every run)"
     screen.print(
-        f"{comparison.questions} questions, {len(runs)} run{plural}, limit {comparison.limit:g} s{left}", markup=False
+        f"{comparison.questions} questions{common}, {len(runs)} run{plural}, limit {comparison.limit:g} s{left}",
+        markup=False,
     )
-    table = _table("Gap at the limit", "run", "queries", "closed", "<= 1 %", "<= 5 %", "<= 10 %", "primal ∫", "dual ∫")
+    names = ["run", "queries", "closed", "<= 1 %", "<= 5 %", "<= 10 %", "primal ∫", "dual ∫"]
+    rows = []
     for run in runs:
-        shares = [_share(value) for value in (run.closed, *run.below)]
+        shares = [share(value) for value in (run.closed, *run.below)]
         integrals = [number(value, 3) for value in (run.primal_integral, run.dual_integral)]
-        table.add_row(escape(run.name), str(run.queries), *shares, *integrals)
-    screen.print(table)
+        rows.append([run.name, str(run.queries), *shares, *integrals])
+    _table(screen, "Gap at the limit", names, rows)
     within = [] if profile is None else [profile.within(factor) for factor in (1.0, 2.0, 10.0)]
     ratios = ["fastest", "within 2x", "within 10x"] if len(runs) > 1 and within else []
-    table = _table("Seconds", "run", "geom. mean", "PAR2", *ratios)
+    rows = []
     for k, run in enumerate(runs):
-        shares = [_share(float(each[k])) for each in within] if ratios else []
-        table.add_row(escape(run.name), number(run.mean_seconds, 3), number(run.par2, 3), *shares)
-    screen.print(table)
-    if ratios and profile is not None:
-        screen.print(
-            f"fastest, within 2x and 10x: of the {profile.questions} questions that every run was asked", markup=False
-        )
-    _print_roots(screen, comparison)
-    words = ("question", "run", "hardest MIP")
-    several, mips = len(runs) > 1, any(solve.target for _, solve, _ in comparison.hardest[:_SHOWN])
-    columns = ["question", *(["run"] if several else []), "gap", "seconds", *(["hardest MIP"] if mips else [])]
-    table = _table("Hardest questions", *columns, words=words)
-    for name, solve, gap in comparison.hardest[:_SHOWN]:
-        cells = [escape(solve.name), *([escape(name)] if several else []), _share(gap), number(solve.seconds, 3)]
-        table.add_row(*cells, *([escape(solve.target or "-")] if mips else []))
-    screen.print(table)
+        shares = [share(float(each[k])) for each in within] if ratios else []
+        rows.append([run.name, number(run.mean_seconds, 3), number(run.par2, 3), *shares])
+    _table(screen, "Seconds", ["run", "geom. mean", "PAR2", *ratios], rows)
+    _print_programs(screen, runs)
+    _print_hardest(screen, comparison)
 
 
-def _print_roots(screen: Console, comparison: Comparison) -> None:
-    from rich.markup import escape
+def _print_programs(screen: Console, runs: Sequence[Run]) -> None:
+    """What programs were solved for, what they took, how much of the root gap their steps closed, and who needed none."""
+    from advverify.verifier.convergence.statistics import ordered
+    from advverify.verifier.mip_record import CONFIRMATION, RELAXATION, SOLVE
 
-    with_mips = [run for run in comparison.runs if run.mips]
+    from ..report.gap_words import without_program
+
+    names = ["run", "MIPs", "s", "nodes", "confirmations", "s", "nodes", "settled by LP"]
+    rows = []
+    for run in runs:
+        mips, confirmations = run.effort[SOLVE], run.effort[CONFIRMATION]
+        efforts = [[str(e.programs), number(e.seconds, 3), str(e.nodes)] for e in (mips, confirmations)]
+        rows.append([run.name, *efforts[0], *efforts[1], str(run.effort[RELAXATION].programs)])
+    if any(effort.programs for run in runs for effort in run.effort.values()):
+        _table(screen, "Programs", names, rows)
+    for run in runs:
+        if run.without:
+            screen.print(without_program(run), markup=False)
+    with_mips = [run for run in runs if run.mips]
     if not with_mips:
         return
-    steps = dict.fromkeys(step for run in with_mips for step in run.root if step != "lp")
-    table = _table("Root gap closed by step, median over MIPs", "run", "MIPs", *steps, "nodes")
+    steps = [step for step in ordered(step for run in with_mips for step in run.root) if step != "lp"]
+    rows = []
     for run in with_mips:
-        closed = [_share(float(run.root[step][1])) if step in run.root else "-" for step in steps]
-        table.add_row(escape(run.name), str(run.mips), *closed, str(run.nodes))
-    screen.print(table)
+        closed = [share(float(run.root[step][1])) if step in run.root else "-" for step in steps]
+        rows.append([run.name, str(run.mips), *closed])
+    _table(screen, "Root gap closed by step, median over MIPs", ["run", "MIPs", *steps], rows)
+
+
+def _print_hardest(screen: Console, comparison: Comparison) -> None:
+    """One row a question; its hardest target is a second line of it."""
+    from ..report.gap_words import in_words
+
+    several = len(comparison.runs) > 1
+    names, rows = ["question", *(["run"] if several else []), "gap", "seconds"], []
+    for name, solve, gap in comparison.hardest[:_SHOWN]:
+        question = solve.name if solve.hardest is None else f"{solve.name}\n  {in_words(solve.hardest)}"
+        rows.append([question, *([name] if several else []), share(gap), number(solve.seconds, 3)])
+    _table(screen, "Hardest questions", names, rows, words=("question", "run"))
 
 
 def _print_bounds(screen: Console, comparison: Comparison, sources: Sequence[Source], question: bytes) -> None:
-    """Every step of a question's bounds and every MIP solved for it, run by run."""
+    """Every step of a question's bounds and every program solved for it, run by run."""
     from rich.markup import escape
+
+    from advverify.verifier.mip_record import RELAXATION
 
     for name, solves in comparison.solves.items():
         solve: Solve | None = solves.get(question)
@@ -214,17 +228,19 @@ def _print_bounds(screen: Console, comparison: Comparison, sources: Sequence[Sou
             continue
         outcome = sources[solve.source].outcome(solve.place)
         screen.print(f"[bold]{escape(solve.name)}[/], run {escape(name)}")
-        table = _table("", "seconds", "dual bound", "primal bound", "engine", words=("engine",))
-        for event in outcome.trace:
-            table.add_row(f"{event.seconds:.3f}", number(event.lower), number(event.upper), escape(event.engine))
-        screen.print(table)
-        if outcome.mips:
-            table = _table(
-                "", "target", "binaries", "from", "seconds", "nodes", "LP", "proved", "primal", words=("target",)
-            )
-            for record in outcome.mips:
-                times = f"{record.began:.2f}", f"{record.seconds:.2f}"
-                bounds = (number(value, 4) for value in (record.root.get("lp"), record.proved, record.primal))
-                nodes = "-" if record.nodes is None else str(record.nodes)
-                table.add_row(escape(record.target), str(record.binaries), *times, nodes, *bounds)
-            screen.print(table)
+        names = ["seconds", "dual bound", "primal bound", "engine"]
+        events = [[f"{e.seconds:.3f}", number(e.lower), number(e.upper), e.engine] for e in outcome.trace]
+        _table(screen, "", names, events, words=("engine",))
+        if not outcome.mips:
+            screen.print("no program was solved for it")
+            continue
+        names, rows = ["program", "binaries", "from", "seconds", "nodes", "proved", "primal"], []
+        for record in outcome.mips:
+            times = f"{record.began:.2f}", f"{record.seconds:.2f}"
+            bounds = (number(value, 4) for value in (record.proved, record.primal))
+            nodes = "-" if record.nodes is None else str(record.nodes)
+            settled = record.role == RELAXATION
+            what = record.target if settled else f"{record.target}, {record.role}"
+            what += f"\n  {record.status}" if settled else f"\n  {record.solver}: {record.status}"
+            rows.append([what, str(record.binaries), *times, nodes, *bounds])
+        _table(screen, "", names, rows, words=("program",))

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from advverify.verifier.convergence.runs import LEVELS, Comparison, Run, Solve
-from advverify.verifier.convergence.statistics import SHORTEST, STEPS
+from advverify.verifier.convergence.runs import LEVELS, Comparison, Run
+from advverify.verifier.convergence.solve import Solve
+from advverify.verifier.convergence.statistics import SHORTEST, ordered
 from advverify.verifier.convergence.trajectory import Values
 from advverify.verifier.mip_record import MipRecord
 
@@ -78,6 +79,16 @@ def _plain(value: float, _: object = None) -> str:
     return f"{value:g}"
 
 
+def _mark_logarithms(axis: Any) -> None:
+    """Numbers along a logarithmic axis whose limits are set, several of them also within a decade."""
+    low, high = axis.get_xlim()
+    decades = math.log10(high / low)
+    subs = (1.0,) if decades > 3 else (1.0, 2.0, 5.0) if decades > 1 else (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)
+    axis.xaxis.set_major_locator(pyplot().LogLocator(subs=subs))
+    axis.xaxis.set_major_formatter(_plain)
+    axis.xaxis.set_minor_formatter(pyplot().NullFormatter())
+
+
 def _percent(value: float, _: object = None) -> str:
     return f"{100 * abs(value):g} %"
 
@@ -118,8 +129,7 @@ def bounds_over_time(
         axis.set(xscale="log", xlabel="seconds", ylabel="margin" if solves[0][1].kind != "distance" else "distance")
         if math.isfinite(begin):
             axis.set_xlim(left=max(begin, SHORTEST))
-        axis.xaxis.set_major_formatter(_plain)
-        axis.xaxis.set_minor_formatter(pyplot().NullFormatter())
+        _mark_logarithms(axis)
         if values:
             low, high = min(values), max(values)
             room = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
@@ -169,8 +179,7 @@ def _draw_convergence(axis: Any, run: Run) -> None:
     axis.yaxis.set_major_formatter(_percent)
     axis.yaxis.set_minor_locator(pyplot().NullLocator())
     axis.set_xlim(run.times[0], run.times[-1])
-    axis.xaxis.set_major_formatter(_plain)
-    axis.xaxis.set_minor_formatter(pyplot().NullFormatter())
+    _mark_logarithms(axis)
     axis.set_title(f"{short(run.name, 44)}", loc="left")
 
 
@@ -183,7 +192,8 @@ def distribution(comparison: Comparison, path: Path) -> Path:
             shares = np.arange(1, len(gaps) + 1) / len(gaps)
             across = np.concatenate([[least / 2], gaps, [1.0]])
             heights = np.concatenate([[0.0], shares, [1.0]])
-            axis.plot(across, 100 * heights, drawstyle="steps-post", label=short(run.name), **_style(position))
+            label = short(run.name) if len(comparison.runs) > 1 else None  # one run needs no name
+            axis.plot(across, 100 * heights, drawstyle="steps-post", label=label, **_style(position))
         for level in LEVELS:
             axis.axvline(level, color="#999999", linewidth=0.8, linestyle=":")
         axis.set(
@@ -214,33 +224,28 @@ def profile(comparison: Comparison, path: Path) -> Path:
             xlabel="factor of the fastest run's time",
             ylabel="queries answered, %",
         )
-        axis.xaxis.set_major_formatter(_plain)
-        axis.xaxis.set_minor_formatter(pyplot().NullFormatter())
+        _mark_logarithms(axis)
     return path
 
 
 def root_gap(comparison: Comparison, path: Path) -> Path:
     """Share of the root gap of the MIPs that is closed after each step; quartiles as bars."""
     runs = [run for run in comparison.runs if run.mips]
-    steps = ordered_steps(runs)
+    steps = ordered(step for run in runs for step in run.root)
     with _figure(path) as axis:
         for position, run in enumerate(runs):
             places = np.arange(len(steps)) + (position - (len(runs) - 1) / 2) * min(0.12, 0.5 / len(runs))
-            low, middle, high = 100 * np.array([run.root.get(step, np.full(3, np.nan)) for step in steps]).T
-            label = f"{short(run.name)}: median of {run.mips} MIPs, quartiles"
+            taken = [k for k, step in enumerate(steps) if step in run.root]  # a step that no MIP took is no point
+            places = places[taken]
+            low, middle, high = 100 * np.array([run.root[steps[k]] for k in taken]).T
+            label = (
+                f"{short(run.name)}: median of {run.mips} MIP{'' if run.mips == 1 else 's'}, quartiles"
+                if len(runs) > 1
+                else None
+            )
             style = _style(position, DUAL) | {"marker": "o", "markevery": 1}
             axis.plot(places, middle, label=label, **style)
             axis.vlines(places, low, high, color=DUAL, linewidth=3, alpha=0.3)
         axis.set(ylim=(-3, 103), ylabel="root gap closed, %")
         axis.set_xticks(range(len(steps)), [_STEP_NAMES.get(step, short(step, 12)) for step in steps])
     return path
-
-
-def ordered_steps(runs: Sequence[Run]) -> list[str]:
-    """All steps of the runs' MIPs that somebody took or that everybody knows, in order."""
-    there = dict.fromkeys(step for run in runs for step in run.root)
-    return [
-        *(s for s in STEPS[:-1] if s in there),
-        *(s for s in there if s not in STEPS),
-        *(s for s in STEPS[-1:] if s in there),
-    ]

@@ -8,9 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from advverify.verifier.convergence.answers import Source
-from advverify.verifier.convergence.runs import LEVELS, Comparison, Solve
+from advverify.verifier.convergence.runs import LEVELS, Comparison
+from advverify.verifier.convergence.solve import Solve
+from advverify.verifier.convergence.statistics import ordered
+from advverify.verifier.mip_record import CONFIRMATION, RELAXATION, SOLVE
 
 from . import gap_figures
+from .gap_words import in_words, without_program
 
 _DRAWN = 4  # of the hardest questions, their bounds over time
 
@@ -33,7 +37,7 @@ def chapter(
         if run.primal is not None
     ]
     with_mips = [run for run in runs if run.mips]
-    steps = gap_figures.ordered_steps(with_mips)
+    steps = ordered(step for run in with_mips for step in run.root)
     drawn = list(asked) or [solve.question for _, solve, _ in comparison.hardest[:_DRAWN]]
     return {
         "comparison": comparison,
@@ -49,11 +53,22 @@ def chapter(
         "root": gap_figures.root_gap(comparison, folder / "root-gap.svg") if with_mips else None,
         "steps": [step for step in steps if step != "lp"],
         "with_mips": with_mips,
+        "efforts": [(run, run.effort[SOLVE], run.effort[CONFIRMATION], run.effort[RELAXATION].programs) for run in runs]
+        if any(effort.programs for run in runs for effort in run.effort.values())
+        else [],
+        "without": [without_program(run) for run in runs if run.without],
         "bounds": [
             _bounds(comparison, sources, question, folder / f"bounds-{k}.svg") for k, question in enumerate(drawn)
         ],
         "hardest": [
-            {"run": run, "solve": solve, "gap": left, "lower": _known(solve, 0), "upper": _known(solve, 1)}
+            {
+                "run": run,
+                "solve": solve,
+                "target": None if solve.hardest is None else in_words(solve.hardest),
+                "gap": left,
+                "lower": _known(solve, 0),
+                "upper": _known(solve, 1),
+            }
             for run, solve, left in comparison.hardest
         ],
     }
@@ -63,10 +78,10 @@ def _bounds(comparison: Comparison, sources: Sequence[Source], question: bytes, 
     """The figure of a question, and its name."""
     solves = [(run, solves[question]) for run, solves in comparison.solves.items() if question in solves]
     first = solves[0][1]
-    mips = sources[first.source].outcome(first.place).mips
+    mips = [record for record in sources[first.source].outcome(first.place).mips if record.role == SOLVE]
     return gap_figures.bounds_over_time(solves, mips, path, first.name), first.name
 
 
 def _known(solve: Solve, side: int) -> float | None:
-    value = solve.trajectory.end[side]
+    value = solve.end()[side]
     return value if math.isfinite(value) else None

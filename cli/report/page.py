@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..table import bracket, number
+from ..table import bracket, number, share
 
 
 def render(template: str, **values: Any) -> str:
@@ -28,6 +28,7 @@ def render(template: str, **values: Any) -> str:
         number=partial(number, digits=4),
         bracket=bracket,
         percent=percent,
+        share=share,
         picture=picture,
         p=p_range,
         embedded=embedded,

@@ -114,6 +114,7 @@ class Source:
                 if line.strip():
                     try:
                         outcome = Outcome.from_dict(_record(line) | {"witness": None})
+                        kind = _kind(outcome)
                     except UNREADABLE as error:
                         if not line.endswith(b"\n") and number > 1:
                             self.notes.append(f"{self.path}: the last line is cut short and left out")
@@ -122,7 +123,7 @@ class Source:
                         raise InvalidInput(
                             f"{self.path}: line {number} is no answer ({_why(error)}); {mend}"
                         ) from error
-                    yield Answer(outcome, outcome.labels, _kind(outcome), self.name, place, f"line {number}")
+                    yield Answer(outcome, outcome.labels, kind, self.name, place, f"line {number}")
                 place += len(line)
 
     def _stored(self) -> Iterator[Answer]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from sys import intern
 from typing import Any
@@ -11,111 +12,30 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidInput
-from ..mip_record import MipRecord
+from ..mip_record import RELAXATION, ROLES, SOLVE, MipRecord
 from ..outcome import Verdict
-from .answers import MARGIN, VERDICT, Answer, Source
+from .answers import VERDICT, Answer, Source
+from .solve import Effort, Solve
+from .spool import Spool
 from .statistics import (
     Profile,
     penalised_mean,
     performance_profile,
     quartiles,
-    root_gap_closed,
+    quartiles_by_step,
     shares_below,
     shifted_geometric_mean,
 )
-from .trajectory import Trajectory, Values, all_gaps, gap
+from .trajectory import Values, all_gaps, gap
 
 LEVELS = (0.01, 0.05, 0.1)  # of gaps at the limit
-_NEAR_ZERO = 1e-6  # margins are closed relatively to no less than this, as searches do it
 _GRID = 96  # moments at which the bounds of a set are looked at
-_OF_MIPS: Mapping[str, Callable[[MipRecord], str]] = {
-    "solver": lambda record: record.solver,
-    "solver-version": lambda record: f"{record.solver} {record.version}".strip(),
-    "formulation": lambda record: record.formulation,
+_OF_MIPS: Mapping[str, tuple[Collection[str], Callable[[MipRecord], str]]] = {  # of which roles, and what they say
+    "solver": ((SOLVE,), lambda record: record.solver),
+    "solver-version": ((SOLVE,), lambda record: f"{record.solver} {record.version}".strip()),
+    "formulation": ((SOLVE, RELAXATION), lambda record: record.formulation),
 }
-_CHUNK = 1_000  # queries whose gaps are computed together
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Solve:
-    """A solve is one run's answer to one question, without what no statistic needs.
-
-    Attributes:
-        question: digest, the same in every run.
-        name: of the question.
-        kind: "distance", "margin" or "verdict".
-        trajectory: the bracket over time.
-        closed: seconds until it was answered: a bracket as narrow as was asked for, or a verdict; infinite where it is open.
-        seconds: of the whole query.
-        timeout: seconds that it was allowed, None where the file does not say.
-        roots: of its MIPs, the share of the root gap closed by step.
-        target: of its hardest MIP, and what became of it; empty where no MIP was solved.
-        nodes: of all its MIPs' trees.
-        source: position of its file.
-        place: where in the file its outcome is.
-    """
-
-    question: bytes
-    name: str
-    kind: str
-    trajectory: Trajectory
-    closed: float
-    seconds: float
-    timeout: float | None
-    roots: tuple[Mapping[str, float], ...]
-    target: str
-    nodes: int
-    source: int
-    place: int | str
-
-    @classmethod
-    def of(cls, answer: Answer, source: int) -> Solve:
-        """Take from an answer what the statistics need.
-
-        Raises:
-            ValueError: a trace that makes no sense.
-        """
-        outcome, labels = answer.outcome, answer.labels
-        trajectory = Trajectory.of(outcome)
-        lower, upper = trajectory.end
-        asked = float(labels.get("gap", 1e-4))
-        if answer.kind == MARGIN:
-            closed = trajectory.closing_time(asked, asked * _NEAR_ZERO)
-        elif outcome.verdict is Verdict.UNKNOWN:
-            closed = math.inf
-        elif answer.kind == VERDICT or math.isinf(upper):
-            closed = float(trajectory.times[-1])
-        else:  # a line that does not say which gap was asked for is closed to the gap that it ended with
-            closed = trajectory.closing_time(max(asked, outcome.bracket.relative_gap))
-        sought = min(upper, 0.0) if answer.kind == VERDICT else upper
-        pairs = [(record, min(record.primal, sought)) for record in outcome.mips]
-        roots = [root_gap_closed({**record.root, "tree": record.proved}, value) for record, value in pairs]
-        return cls(
-            answer.question,
-            answer.name,
-            answer.kind,
-            trajectory,
-            closed,
-            float(trajectory.times[-1]),
-            None if labels.get("timeout") is None else float(labels["timeout"]),
-            tuple(shares for shares in roots if shares is not None),
-            _hardest_target(pairs),
-            sum(record.nodes or 0 for record in outcome.mips),
-            source,
-            answer.place,
-        )
-
-
-def _hardest_target(pairs: Sequence[tuple[MipRecord, float]]) -> str:
-    """The MIP that is farthest from its value, or took longest, in words."""
-    if not pairs:
-        return ""
-    values = np.array([value for _, value in pairs])
-    left = gap(np.minimum([record.proved for record, _ in pairs], values), values)
-    worst = max(range(len(pairs)), key=lambda k: (left[k], pairs[k][0].seconds))
-    record = pairs[worst][0]
-    nodes = "" if record.nodes is None else f", {record.nodes} nodes"
-    return f"{record.target}: {100 * left[worst]:.2g} % left, {record.seconds:.3g} s{nodes}"
+_CHUNK, _STEPS = 1_000, 200_000  # queries whose gaps are computed together, at most, and steps of theirs
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,9 +55,10 @@ class Run:
         times: (m,) moments of the curves.
         primal: (3, m) quartiles of the primal gaps over time, of distances and margins; None where there are none.
         dual: (3, m) likewise of the dual gaps.
-        mips: records with a bound of their first LP.
-        root: quartiles by step of the root gap closed by then.
-        nodes: of all MIPs' trees.
+        mips: how many MIPs have a bound of their first LP.
+        root: quartiles over these of the root gap closed by step, of the steps that one of them took.
+        effort: of all programs by role.
+        without: queries that left no record of a program, by the engine that settled them; "" for those that are open.
     """
 
     name: str
@@ -154,7 +75,8 @@ class Run:
     dual: Values | None
     mips: int
     root: Mapping[str, Values]
-    nodes: int
+    effort: Mapping[str, Effort]
+    without: Mapping[str, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,17 +88,20 @@ class Comparison:
         limit: seconds at which gaps are taken.
         shift: seconds, of the shifted geometric means.
         questions: how many different ones.
+        compared: how many of them the numbers of the runs are over: those that all were asked, or of each run its own where there
+            are none.
         profile: of the questions that all runs were asked; None where there are none.
         hardest: (run, solve, gap at the limit), one a question: open ones first, widest first, then the slowest.
         solves: by run and question.
         misclassified: answers that needed no search and are left out.
-        notes: what else was left out, and why.
+        notes: what else was left out, and why; and how far runs can be compared.
     """
 
     runs: list[Run]
     limit: float
     shift: float
     questions: int
+    compared: int
     profile: Profile | None
     hardest: list[tuple[str, Solve, float]]
     solves: dict[str, dict[bytes, Solve]] = field(repr=False)
@@ -197,7 +122,7 @@ def compare(
     dual gaps are measured against.
 
     Args:
-        sources: files and stores; memory holds their traces, one file's line at a time the rest.
+        sources: files and stores, read a line at a time; memory holds short traces and numbers, a temporary file long traces.
         by: what names a run: "file"; "solver", "solver-version" and "formulation", as the lines say or else the records of their
             MIPs; or any label of the lines. "file" where nothing is given.
         limit: seconds at which gaps are taken and times end; the largest time limit of the answers where None, or where
@@ -217,21 +142,37 @@ def compare(
         until, cut = until or max(solve.seconds for solve in everything) or 1.0, math.inf
     best = _best(everything)
     times = np.geomspace(min(1e-2, until / 10), until, _GRID)
-    runs = [_numbers(name, list(solves.values()), best, times, cut, shift) for name, solves in grouped.items()]
     common = set.intersection(*(set(solves) for solves in grouped.values()))
+    runs = [
+        _numbers(name, [s for q, s in solves.items() if q in common or not common], best, times, cut, shift)
+        for name, solves in grouped.items()
+    ]
+    notes += _comparability(len(common), len(best), len(runs))
+    if shift == 0 and any(run.mean_seconds == 0 for run in runs):
+        notes.append("a time of 0 s makes a geometric mean 0 that is not shifted; give a --shift above 0")
     profile = None
     if common:
         seconds = [[_closed(solves[q], cut) for q in sorted(common)] for solves in grouped.values()]
         profile = performance_profile(seconds)
     ranked = _hardest(grouped, cut, hardest)
-    return Comparison(runs, until, shift, len(best), profile, ranked, grouped, misclassified, notes)
+    compared = len(common) or len(best)
+    return Comparison(runs, until, shift, len(best), compared, profile, ranked, grouped, misclassified, notes)
+
+
+def _comparability(common: int, questions: int, runs: int) -> list[str]:
+    """What is to be said where runs were asked different questions."""
+    if runs < 2 or common == questions:
+        return []
+    if not common:
+        return ["no question was asked in every run: their numbers are of different questions, and do not compare"]
+    return [f"{common} of {questions} questions were asked in every run; the runs' numbers are over these alone"]
 
 
 def _grouped(sources: Sequence[Source], by: tuple[str, ...]) -> tuple[dict[str, dict[bytes, Solve]], list[str], int]:
     """The last answers to each question by run, notes, and how many images were misclassified."""
     grouped: dict[str, dict[bytes, Solve]] = {}
     found, labels = dict.fromkeys(by, False), dict[str, None]()
-    replaced = misclassified = 0
+    replaced, misclassified, spool = 0, 0, Spool()
     for position, source in enumerate(sources):
         searched = traced = 0
         for answer in source:
@@ -239,8 +180,8 @@ def _grouped(sources: Sequence[Source], by: tuple[str, ...]) -> tuple[dict[str, 
                 misclassified += 1
                 continue
             try:
-                solve = Solve.of(answer, position)
-            except (ValueError, TypeError) as error:
+                solve = Solve.of(answer, position, spool)
+            except (ValueError, TypeError, OverflowError) as error:
                 raise InvalidInput(
                     f"{source.path}: {answer.where} makes no sense ({error}); take it out, or ask it again"
                 ) from error
@@ -286,7 +227,8 @@ def _value(answer: Answer, name: str) -> str | None:
     if name == "file":
         return answer.source
     if name in _OF_MIPS and name not in answer.labels:
-        return "+".join(sorted({_OF_MIPS[name](record) for record in answer.outcome.mips})) or None
+        roles, said = _OF_MIPS[name]
+        return "+".join(sorted({said(record) for record in answer.outcome.mips if record.role in roles})) or None
     if name == "engines" and answer.labels.get(name) == []:
         return "all engines"
     value: Any = answer.labels.get(name)
@@ -305,7 +247,7 @@ def _best(solves: Iterable[Solve]) -> dict[bytes, float]:
     """The best value known of each question: that of the best point, or where there is none the highest bound."""
     upper, lower = dict[bytes, float](), dict[bytes, float]()
     for solve in solves:
-        low, high = solve.trajectory.end
+        low, high = solve.end()
         upper[solve.question] = min(upper.get(solve.question, math.inf), high)
         lower[solve.question] = max(lower.get(solve.question, -math.inf), low)
     return {question: high if math.isfinite(high) else lower[question] for question, high in upper.items()}
@@ -317,7 +259,7 @@ def _closed(solve: Solve, cut: float) -> float:
 
 def _gaps(solves: Sequence[Solve], cut: float) -> Values:
     """(n,) gaps between both sides at a time: 0 where the question is answered by then, 1 where a verdict is not."""
-    lower, upper = np.array([solve.trajectory.until(cut).end for solve in solves]).T
+    lower, upper = np.array([solve.end(cut) for solve in solves]).T
     closed = np.isfinite([_closed(solve, cut) for solve in solves])
     verdict = np.array([solve.kind == VERDICT for solve in solves])
     return np.where(closed, 0.0, np.where(verdict, 1.0, gap(lower, upper)))
@@ -331,18 +273,23 @@ def _numbers(
     closed, gaps = np.array([_closed(solve, cut) for solve in solves]), _gaps(solves, cut)
     valued = [solve for solve in solves if solve.kind != VERDICT]
     curves, areas = np.empty((len(valued), 2, len(times)), dtype=np.float32), np.empty((len(valued), 2))
-    for begin in range(0, len(valued), _CHUNK):
-        part = valued[begin : begin + _CHUNK]
+    begin = 0
+    for part in _chunks(valued):
         trajectories = [solve.trajectory.until(cut) for solve in part]
         sides = all_gaps(trajectories, [best[solve.question] for solve in part], [solve.closed for solve in part])
         for k, (trajectory, side) in enumerate(zip(trajectories, sides, strict=True), start=begin):
             areas[k] = trajectory.integral(side, limit)
             curves[k] = trajectory.sample(side, times)
+        begin += len(part)
     bands: list[Values | None] = [None, None]
     if valued:  # a column at a time: quartiles copy what they look at
         bands = [np.stack([quartiles(column) for column in side.T], axis=1) for side in curves.transpose(1, 0, 2)]
     roots = [shares for solve in solves for shares in solve.roots]
-    steps = dict.fromkeys(step for shares in roots for step in shares)
+    efforts = {role: Effort() for role in ROLES}
+    for solve in solves:
+        for role, effort in solve.effort.items():
+            efforts[role] = efforts[role].plus(*effort)
+    without = [k for k, solve in enumerate(solves) if not solve.effort]
     return Run(
         name,
         len(solves),
@@ -357,9 +304,23 @@ def _numbers(
         bands[0],
         bands[1],
         len(roots),
-        {step: quartiles([shares[step] for shares in roots if step in shares]) for step in steps},
-        sum(solve.nodes for solve in solves),
+        quartiles_by_step(roots),
+        efforts,
+        Counter(solves[k].engine if math.isfinite(closed[k]) else "" for k in without),
     )
+
+
+def _chunks(solves: Sequence[Solve]) -> Iterator[list[Solve]]:
+    """Solves in order, so many at a time as memory has room for."""
+    part, steps = list[Solve](), 0
+    for solve in solves:
+        if part and (len(part) >= _CHUNK or steps + solve.kept.steps > _STEPS):
+            yield part
+            part, steps = [], 0
+        part.append(solve)
+        steps += solve.kept.steps
+    if part:
+        yield part
 
 
 def _hardest(grouped: Mapping[str, Mapping[bytes, Solve]], cut: float, count: int) -> list[tuple[str, Solve, float]]:

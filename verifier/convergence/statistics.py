@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,15 +18,17 @@ STEPS = ("lp", "tightened", "cuts", "solver", "tree")
 def shifted_geometric_mean(seconds: ArrayLike, shift: float = 1.0) -> float:
     """The shifted geometric mean is exp(mean(log(t + shift))) - shift.
 
-    The shift keeps the shortest times from deciding everything, the logarithm the longest.
+    The shift keeps the shortest times from deciding everything, the logarithm the longest. With a shift of 0 it is the
+    geometric mean, which is 0 where a time is.
 
     Raises:
-        ValueError: no times, a negative one, or a shift that is not above 0.
+        ValueError: no times, a negative one, or a negative shift.
     """
     values = np.asarray(seconds, dtype=float)
-    if not values.size or not shift > 0 or not (values >= 0).all():
-        raise ValueError("a shifted geometric mean takes times >= 0 and a shift above 0")
-    mean = math.exp(float(np.log(values + shift).mean())) - shift
+    if not values.size or not shift >= 0 or not (values >= 0).all():
+        raise ValueError("a shifted geometric mean takes times >= 0 and a shift >= 0")
+    with np.errstate(divide="ignore"):
+        mean = math.exp(float(np.log(values + shift).mean())) - shift
     return min(max(mean, float(values.min())), float(values.max()))  # rounding alone leaves the range
 
 
@@ -99,26 +101,45 @@ def root_gap_closed(bounds: Mapping[str, float], reference: float) -> dict[str, 
     """The share of the root gap, from the bound of the first LP to the value sought, that is closed after each step.
 
     Steps are those of `MipRecord.root` ("lp", "tightened", "cuts", "solver") and "tree", what was proved in the end; unknown
-    ones come before the tree. A step that was not taken has closed what those before it had. A root gap of 0 is closed at
-    once.
+    ones come before the tree. A step whose bound is infinite has closed what those before it had. A root gap of 0 is closed
+    at once.
 
     Args:
         bounds: lower bounds by step, "lp" among them; infinite ones say nothing.
         reference: value of the program, or any above which no bound is of use.
 
     Returns:
-        A share in [0, 1] by step, never falling; None where the first LP has no bound or there is no reference.
+        A share in [0, 1] by step that the bounds name, never falling; None where the first LP has no bound or there is no
+        reference.
     """
     first = bounds.get("lp", -math.inf)
     if not math.isfinite(first) or not math.isfinite(reference):
         return None
-    names = [*STEPS[:-1], *(name for name in bounds if name not in STEPS), STEPS[-1]]
     closed, result = 0.0, dict[str, float]()
-    for name in names:
-        bound = bounds.get(name, -math.inf)
+    for name in ordered(bounds):
+        bound = bounds[name]
         if first >= reference:
             closed = 1.0
         elif bound > first:
             closed = max(closed, min((min(bound, reference) - first) / (reference - first), 1.0))
         result[name] = closed
+    return result
+
+
+def ordered(steps: Iterable[str]) -> list[str]:
+    """Each step once, in the order in which they are taken; unknown ones before the tree."""
+    there = dict.fromkeys(steps)
+    known = [step for step in STEPS[:-1] if step in there]
+    return [*known, *(step for step in there if step not in STEPS), *(step for step in STEPS[-1:] if step in there)]
+
+
+def quartiles_by_step(shares: Sequence[Mapping[str, float]]) -> dict[str, Values]:
+    """Quartiles over several programs of the share that is closed after each step that one of them took.
+
+    A program that did not take a step has closed what the steps before it had.
+    """
+    closed, result = np.zeros(len(shares)), dict[str, Values]()
+    for step in ordered(step for each in shares for step in each):
+        closed = np.array([each.get(step, before) for each, before in zip(shares, closed, strict=True)])
+        result[step] = quartiles(closed)
     return result

@@ -94,12 +94,16 @@ class Clarabel:
             multipliers = multipliers[len(own) :]
         ball_dual = None if program.ball is None else multipliers[-len(program.ball.columns) :]
         if status not in (SolverStatus.OPTIMAL, SolverStatus.LIMIT_WITH_INCUMBENT):
-            return SolveResult(status, None, float("inf"), -float("inf"), seconds, row_dual, ball_dual)
+            return SolveResult(
+                status, None, float("inf"), -float("inf"), seconds, row_dual, ball_dual, iterations=solution.iterations
+            )
         point = fixed.copy()
         point[free] = np.asarray(solution.x)
         shift = program.objective(fixed)
         dual = float(solution.obj_val_dual) + shift if status is SolverStatus.OPTIMAL else -float("inf")
-        return SolveResult(status, point, program.objective(point), dual, seconds, row_dual, ball_dual)
+        return SolveResult(
+            status, point, program.objective(point), dual, seconds, row_dual, ball_dual, iterations=solution.iterations
+        )
 
 
 class ClarabelPrograms:
@@ -111,6 +115,7 @@ class ClarabelPrograms:
     def __init__(self, program: MixedIntegerProgram) -> None:
         """The relaxation of a program with a quadratic objective or a ball."""
         self._program, self._solver = program.relaxed(), Clarabel()
+        self.iterations = 0  # of the interior-point method, over all solves
 
     def set_cost(self, cost: np.ndarray) -> None:
         """From now on minimise `cost x + x hessian x / 2`."""
@@ -125,6 +130,7 @@ class ClarabelPrograms:
     def solve(self, seconds: float, cutoff: float = np.inf) -> LpAnswer:
         """Solve; a cut-off does not end it sooner."""
         result = self._solver.solve(self._program, SolveOptions(time_limit=seconds))
+        self.iterations += result.iterations or 0
         infeasible = result.status is SolverStatus.INFEASIBLE
         dual = None if infeasible or result.point is None else result.row_dual
         ray = result.row_dual if infeasible else None

@@ -93,6 +93,7 @@ class HighsLps:
         _configure(self._solver, relaxed, SolveOptions(presolve=presolve))
         self._solver.passModel(_model(relaxed))
         self._columns = np.arange(len(program.cost), dtype=np.int32)
+        self.iterations = 0  # of the simplex method, over all solves
 
     def set_cost(self, cost: np.ndarray) -> None:
         """From now on minimise `cost x`."""
@@ -116,6 +117,7 @@ class HighsLps:
             if solver.run() == highspy.HighsStatus.kError:
                 raise RuntimeError("HiGHS failed to solve an LP")
         status, info = solver.getModelStatus(), solver.getInfo()
+        self.iterations += max(int(info.simplex_iteration_count), 0)
         point = row_dual = ray = None
         if status == highspy.HighsModelStatus.kOptimal:
             point = np.array(solver.getSolution().col_value, dtype=np.float64)

@@ -35,12 +35,14 @@ class TreeResult:
     """`bound` is proved: no point of the program is lower; inf where there is none.
 
     `point` is the best found, with its `objective`, feasible to the LP solver's tolerance. `finished` where no node is left.
+    `nodes` are those of the tree, `iterations` those of its LPs.
     """
 
     bound: float
     point: np.ndarray | None
     objective: float
     nodes: int
+    iterations: int
     finished: bool
 
 
@@ -85,8 +87,16 @@ class LpTree:
         """
         offset = self._program.offset if cost is None else 0.0
         search = _Search(self, cost, offset, target - offset, relative_gap, visit, raised, inspect)
+        before = self._lps.iterations
         search.run(time.perf_counter() + seconds)
-        return TreeResult(search.bound + offset, search.point, search.objective + offset, search.nodes, not search.heap)
+        return TreeResult(
+            search.bound + offset,
+            search.point,
+            search.objective + offset,
+            search.nodes,
+            self._lps.iterations - before,
+            not search.heap,
+        )
 
 
 class _Search:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from ..errors import InvalidInput
-from ..outcome import Outcome
+from ..outcome import UNREADABLE, Outcome
 from . import schema
 
 _CHUNK = 500  # keys of one statement
@@ -192,9 +192,21 @@ class Store:
         )
 
     def outcome(self, key: str) -> Outcome | None:
-        """The full answer of a query."""
+        """The full answer of a query.
+
+        Raises:
+            InvalidInput: it cannot be read, or no search can have left it.
+        """
         row = self._connection.execute("SELECT outcome FROM queries WHERE key = ?", (key,)).fetchone()
-        return None if row is None or row[0] is None else Outcome.from_json(row[0])
+        if row is None or row[0] is None:
+            return None
+        try:
+            return Outcome.from_json(row[0])
+        except UNREADABLE as error:
+            why = " ".join(str(error).split())
+            raise InvalidInput(
+                f"{self.path}: the answer {key} cannot be read ({why}); ask it again in a new store"
+            ) from error
 
     def expected_seconds(self) -> dict[tuple[str, str], float]:
         """Mean seconds of answered queries by (model hash, kind)."""

@@ -218,6 +218,7 @@ def test_names_that_there_are_not(name: str, message: str) -> None:
         ({"tighten": "obbt"}, "unknown tighten 'obbt': choose among none, lp, mip"),
         ({"targets": "seperate"}, "did you mean separate?"),
         ({"cuts": True}, "unknown cuts 'True': choose among none, root"),
+        ({"cuts": "tree"}, "unknown cuts 'tree': choose among none, root"),
         ({"solver": "gorubi"}, "unknown solver 'gorubi': did you mean gurobi? choose among highs, scip"),
         ({"solver": ["scip"]}, "choose among highs, scip"),
         ({"solver": ""}, "choose among highs, scip"),

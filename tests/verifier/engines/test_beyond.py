@@ -19,7 +19,9 @@ def test_the_solver_alone_closes_distances_of_files_in_float32(kind: str, norm: 
     asked = 0
     for seed in (1, 3, 6, 9):
         model = Model(write_network(tmp_path / f"{seed}.onnx", kind, seed))
-        image = np.random.default_rng(1000 + seed).random(model.network.input_size).astype(np.float32).astype(np.float64)
+        image = (
+            np.random.default_rng(1000 + seed).random(model.network.input_size).astype(np.float32).astype(np.float64)
+        )
         found = distance(
             model,
             image,

@@ -3,6 +3,7 @@
 import functools
 import itertools
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from advverify.verifier.encoding.program import ColumnMap
 from advverify.verifier.engines import MilpOptions, SearchState, Settings, get_engine
 from advverify.verifier.engines.executor import NetworkExecutor
 from advverify.verifier.engines.milp import ask, euclidean, target
+from advverify.verifier.mip_record import ABOVE_CUTOFF, CONFIRMATION, RELAXATION, SETTLED
 from advverify.verifier.network.builder import NetworkBuilder, tensor
 from advverify.verifier.network.evaluate import predict
 from advverify.verifier.network.nodes import Network
@@ -30,6 +32,7 @@ from advverify.verifier.specification import Threat
 from advverify.verifier.specification.robustness import robustness
 
 EXACT = Settings(timeout=10, gap=5e-7, threads=1)
+_OF_SOLVES = ("highs", "lp tree", "qp tree")
 NORMS = ("inf", "1", "2", "0")
 
 
@@ -180,7 +183,7 @@ def test_the_tree_of_lps_against_enumeration(seed: int) -> None:
 @pytest.mark.parametrize("engines", [("mip",), ("falsify", "propagate", "milp")], ids=["tree first", "solver alone"])
 @pytest.mark.parametrize("norm", NORMS)
 def test_every_program_leaves_a_record(norm: str, engines: tuple[str, ...]) -> None:
-    """What it says of bounds is true, and it is about this query's targets."""
+    """What it says of bounds is true, what it says of points it has, and it is about this query's targets."""
     solved = 0
     for seed in range(4):
         network, image, label = case("mlp", seed)
@@ -189,9 +192,22 @@ def test_every_program_leaves_a_record(norm: str, engines: tuple[str, ...]) -> N
         outcome = distance(network, image, label, Threat(norm), settings=settings, engines=engines)
         assert outcome.bracket.lower == pytest.approx(truth, abs=1e-5) or not np.isfinite(truth)
         for record in outcome.mips:
-            assert record.target and record.solver in ("highs", "lp tree", "qp tree") and record.binaries >= 0
+            solvers = ("highs", "lp tree", "qp tree", "row tree") if record.role == CONFIRMATION else _OF_SOLVES
+            assert record.target and record.solver in solvers and record.version and record.binaries >= 0
             assert record.rows > 0 and record.nonzeros > 0 and record.seconds >= 0 and record.began >= 0
             assert all(value <= record.primal + 1e-6 for value in record.root.values())
+            known = [value for step, value in record.root.items() if step != "solver"]
+            assert all(value <= record.proved + 1e-9 * (1 + abs(value)) for value in known), record
+            found = record.status in (SolverStatus.OPTIMAL.value, SolverStatus.LIMIT_WITH_INCUMBENT.value)
+            none = record.status in (SolverStatus.INFEASIBLE.value, SolverStatus.LIMIT.value, SETTLED)
+            assert not (found and record.primal == np.inf and "elastic" not in record.formulation)
+            assert not (none and record.primal < np.inf), record
+            assert (record.status == SETTLED) == (record.role == RELAXATION)
+            trees = record.solver in ("lp tree", "qp tree")
+            assert (record.cutoff is not None) == trees and (record.iterations is not None or not trees), record
+            assert record.status != ABOVE_CUTOFF or record.proved >= (record.cutoff or 0.0) * (1 - 1e-9)
+            assert all(a[1:] != b[1:] for a, b in itertools.pairwise(record.trace))
+            assert all(b[1] <= a[1] for a, b in itertools.pairwise(record.trace))
             times = [seconds for seconds, _, _ in record.trace]
             duals = [dual for _, _, dual in record.trace]
             assert times == sorted(times) and all(a <= b + 1e-9 for a, b in itertools.pairwise(duals))
@@ -200,6 +216,27 @@ def test_every_program_leaves_a_record(norm: str, engines: tuple[str, ...]) -> N
         again = Outcome.from_json(outcome.to_json()).mips
         assert [record.to_dict() for record in again] == [record.to_dict() for record in outcome.mips]
     assert solved >= 2
+
+
+@pytest.mark.parametrize("targets", ["separate", "joint"])
+def test_what_settles_a_query_leaves_a_record(targets: Literal["separate", "joint"]) -> None:
+    """A relaxation, or a solver and the confirmation of what it claims; a joint target is named by what it joins."""
+    relaxed = confirmed = 0
+    for seed in range(4):
+        network, image, label = case("mlp", seed)
+        truth = reach("mlp", seed, "inf")
+        settings = replace(EXACT, milp=MilpOptions(tighten="none", cuts="none", targets=targets))
+        for eps in (0.2 * truth, 0.97 * truth):
+            outcome = certify(network, image, label, Threat("inf", eps), settings=settings, engines=("milp",))
+            assert outcome.verdict is Verdict.ROBUST
+            last = {record.target: record for record in outcome.mips}
+            names = {f"class {k}" for k in range(network.output_size) if k != label}
+            joint = {f"all {network.output_size - 1} classes, joint"}
+            assert set(last) == (joint if targets == "joint" else names), set(last)
+            for record in last.values():
+                assert record.role in (RELAXATION, CONFIRMATION) and record.proved > 0, record
+                relaxed, confirmed = relaxed + (record.role == RELAXATION), confirmed + (record.role == CONFIRMATION)
+    assert relaxed > 0 and confirmed > 0
 
 
 def test_the_best_witness_is_where_a_solver_starts() -> None:

@@ -11,7 +11,8 @@ import math
 
 from ...query import Objective
 from ..state import SearchState
-from .target import ABOVE_TIES, Target, run_tree
+from .solves import run_tree
+from .target import ABOVE_TIES, Target
 
 _FIRST = 0.4  # of the gap that closes a bracket: how much larger the first ball is than what is proved
 _GROWTH = 8.0  # of that share, ball by ball, until one has a witness

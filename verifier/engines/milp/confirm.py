@@ -9,16 +9,15 @@ feasible point" that run is the elastic form, which has one whatever a solver sa
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-
-import numpy as np
 
 from ...encoding import MixedIntegerProgram
+from ...mip_record import CONFIRMATION
 from ...solvers import SolveOptions, SolveResult, SolverStatus
-from ...solvers.lp_tree import Inspect, LpTree, TreeResult
-from ...solvers.row_tree import RowTree
+from ...solvers.lp_tree import TreeResult
 from ..state import SearchState
 from .ask import ask
+from .solves import recorder, rests, run_rows, run_tree
+from .target import ABOVE_TIES, Target
 
 INFEASIBLE_BY = 5e-9  # least violation of a row: five times the tolerance of the solvers
 SOLVER_SHARE = 0.5  # of the time left, at most, for a claim; the rest is for its confirmation
@@ -26,103 +25,86 @@ _ROW_SHARE = 0.4  # likewise, for the tree over all rows together
 _TREE_SHARE = 0.6  # of the time left then, at most, for the tree
 _SLACK = 1e-9  # by which claims are lowered before they are proved
 _NEAR = 1e-6  # a tree that misses a claim by no more than this has confirmed it, for as much as it proved
-_RESTS_ON = ("lp tree", "elastic form", "two solver runs")  # best first: the record names the weakest
-
-Visit = Callable[[np.ndarray], None]
 
 
 def at_least(
     state: SearchState,
+    target: Target,
     program: MixedIntegerProgram,
     result: SolveResult,
     deadline: float,
-    visit: Visit,
+    name: str,
     whole: bool,
-    raised: Callable[[float], None] | None = None,
 ) -> float:
     """How much is proved of the optimum of a program whose solver named a dual bound; inf where there is no point at all.
 
     Args:
         state: of the query; gets statistics and notes.
-        program: what was solved; linear.
+        target: that the program is about.
+        program: what was solved; linear, its objective the query's.
         result: what the solver said.
         deadline: in `state.elapsed`.
-        visit: called with points that the tree comes upon.
+        name: of the engine.
         whole: whether the optimum is a whole number.
-        raised: called with what the tree has proved, whenever that is more.
     """
     claim = result.dual_bound
     # a whole number is at least the next one once it is proved to be above one
-    target = math.ceil(claim - 1e-6) - 1 + 1e-6 if whole else claim - _SLACK * (1 + abs(claim))
-    tree = by_tree(state, program, target, deadline, visit, raised=raised)
+    aim = math.ceil(claim - 1e-6) - 1 + 1e-6 if whole else claim - _SLACK * (1 + abs(claim))
+    tree = by_tree(state, target, program, aim, deadline, name)
     proved = next_whole(tree.bound) if whole else tree.bound
-    near = _NEAR * (1 + abs(target))
-    if tree.bound < target - near:
-        if tree.objective < target - near:
+    near = _NEAR * (1 + abs(aim))
+    if tree.bound < aim - near:
+        if tree.objective < aim - near:
             state.notes.append("a bound claimed by the MILP solver was refuted by an LP; it was discarded")
         else:
-            return max(proved, _second_run(state, program, target, deadline, whole))
+            return max(proved, _second_run(state, target, program, aim, deadline, whole))
     return proved
 
 
 def by_tree(
     state: SearchState,
+    target: Target,
     program: MixedIntegerProgram,
-    target: float,
+    aim: float,
     deadline: float,
-    visit: Visit,
+    name: str,
     threshold: float = -math.inf,
-    raised: Callable[[float], None] | None = None,
-    share: float = _TREE_SHARE,
-    inspect: Inspect | None = None,
+    asked: bool = True,
 ) -> TreeResult:
-    """What our own tree proves; a point at or below `threshold` ends it, since nothing is left to be shown then.
-
-    It has a share of the time left; the rest is for a second run of the solver, where there is one.
-    """
-
-    def stop(point: np.ndarray) -> bool:
-        visit(point)
-        return program.objective(point) <= threshold or state.done
-
-    seconds = share * max(deadline - state.elapsed, 0.01)
-    tree = LpTree(program).minimum(seconds, target, visit=stop, raised=raised, inspect=inspect)
-    state.count("tree_nodes", tree.nodes)
-    if math.isfinite(tree.bound) or tree.finished:
-        _rests(state, "lp tree")
-    return tree
+    """What our own tree proves, in a share of the time left: the rest is for a second run of the solver."""
+    return run_tree(
+        state,
+        target,
+        program,
+        aim,
+        deadline,
+        name,
+        threshold=threshold,
+        asked=asked,
+        role=CONFIRMATION,
+        share=_TREE_SHARE,
+    )
 
 
-def by_rows(state: SearchState, program: MixedIntegerProgram, deadline: float, visit: Visit) -> bool:
-    """Whether a tree over all rows together proves that a program has no feasible point (`solvers.row_tree`)."""
-
-    def stop(point: np.ndarray) -> bool:
-        visit(point)
-        return state.done
-
-    tree = RowTree(program)
-    result = tree.search(_ROW_SHARE * max(deadline - state.elapsed, 0.01), stop)
-    state.count("tree_nodes", result.nodes)
-    if result.infeasible:
-        _rests(state, "lp tree")
-    return result.infeasible
+def by_rows(state: SearchState, target: Target, program: MixedIntegerProgram, deadline: float, name: str) -> bool:
+    """Whether a tree over all rows together proves that a program has no feasible point."""
+    return run_rows(state, target, program, _ROW_SHARE * max(deadline - state.elapsed, 0.01), name)
 
 
-def nothing_at_most(
-    state: SearchState, program: MixedIntegerProgram, value: float, deadline: float, visit: Visit
+def nothing_unsafe(
+    state: SearchState, target: Target, program: MixedIntegerProgram, deadline: float, name: str
 ) -> bool | None:
-    """Whether the optimum of a program is above a value; None where the tree did not get to know."""
-    above = float(np.nextafter(value, math.inf))
-    tree = by_tree(state, program, above, deadline, visit, value)
-    if tree.bound >= above:
+    """Whether a program of violations has none at or below 0; None where the tree did not get to know."""
+    tree = by_tree(state, target, program, ABOVE_TIES, deadline, name, 0.0, asked=not state.is_min_distortion)
+    if tree.bound >= ABOVE_TIES:
         return True
-    if tree.objective <= value:
+    if tree.objective <= 0.0:
         state.notes.append("a MILP called infeasible has a point; the answer was discarded")
         return False
     return None
 
 
-def is_infeasible(state: SearchState, program: MixedIntegerProgram, deadline: float, visit: Visit) -> bool:
+def is_infeasible(state: SearchState, target: Target, program: MixedIntegerProgram, deadline: float, name: str) -> bool:
     """Whether every input violates some row of a program by more than the solver's tolerances, by its elastic form."""
 
     def beyond(event: object) -> bool:
@@ -135,19 +117,24 @@ def is_infeasible(state: SearchState, program: MixedIntegerProgram, deadline: fl
         presolve=False,
         progress=beyond,
     )
-    again = ask(state, program.elastic(), options)
+    elastic = program.elastic()
+    heard = recorder(state, target, elastic, options, asked=False, role=CONFIRMATION, form="elastic")
+    again = ask(state, elastic, options, heard)
     state.count("second_opinions")
     attained = again.point is not None and again.objective <= INFEASIBLE_BY
     if again.status is not SolverStatus.INFEASIBLE and again.dual_bound > INFEASIBLE_BY and not attained:
-        _rests(state, "elastic form")
+        rests(state, "elastic form")
+        target.confirmed(len(state.mips) - 1, target.excluded)
         return True
     if again.point is not None:
-        visit(again.point)
+        target.visitor(program, name)(again.point)
     state.notes.append("a MILP called infeasible was not confirmed by its elastic form; the answer was discarded")
     return False
 
 
-def _second_run(state: SearchState, program: MixedIntegerProgram, target: float, deadline: float, whole: bool) -> float:
+def _second_run(
+    state: SearchState, target: Target, program: MixedIntegerProgram, aim: float, deadline: float, whole: bool
+) -> float:
     """The lower of what two runs claim; nothing where the second one attains less than the first one claimed."""
     options = SolveOptions(
         time_limit=max(deadline - state.elapsed, 0.01),
@@ -157,27 +144,23 @@ def _second_run(state: SearchState, program: MixedIntegerProgram, target: float,
         seed=state.settings.seed + 1,
         presolve=False,
     )
-    again = ask(state, program, options)
+    again = ask(state, program, options, recorder(state, target, program, options, role=CONFIRMATION))
     state.count("milp_second_runs")
-    slack = _NEAR * (1 + abs(target))
+    slack = _NEAR * (1 + abs(aim))
     attained = again.objective if again.point is not None and program.violation(again.point) <= 1e-6 else math.inf
-    if again.status is SolverStatus.INFEASIBLE or attained < target - slack:
+    if again.status is SolverStatus.INFEASIBLE or attained < aim - slack:
         state.notes.append("two runs of the MILP solver disagree; the answer was discarded")
         return -math.inf
     if not math.isfinite(again.dual_bound):
         return -math.inf
-    agreed = min(target + (1e-5 if whole else 0.0), again.dual_bound - _SLACK * (1 + abs(again.dual_bound)))
+    agreed = min(aim + (1e-5 if whole else 0.0), again.dual_bound - _SLACK * (1 + abs(again.dual_bound)))
     state.count("milp_agreed")
-    _rests(state, "two solver runs")
-    return next_whole(agreed) if whole else agreed
+    rests(state, "two solver runs")
+    agreed = next_whole(agreed) if whole else agreed
+    target.confirmed(len(state.mips) - 1, agreed)
+    return agreed
 
 
 def next_whole(bound: float) -> float:
     """What a whole number is at least that is at least the bound."""
     return float(math.ceil(bound - 1e-6)) if math.isfinite(bound) else bound
-
-
-def _rests(state: SearchState, on: str) -> None:
-    """Record what a proof rests on; the weakest stays."""
-    before = state.statistics.get("lower_rests_on", on)
-    state.statistics["lower_rests_on"] = max(str(before), on, key=_RESTS_ON.index)

@@ -16,10 +16,11 @@ from ...solvers import SolveResult, SolverStatus
 from ...solvers.safe_dual import safe_optimum
 from ..state import SearchState
 from .beyond import step_beyond
-from .confirm import SOLVER_SHARE, at_least, by_rows, by_tree, is_infeasible, next_whole, nothing_at_most
+from .confirm import SOLVER_SHARE, at_least, by_rows, by_tree, is_infeasible, next_whole, nothing_unsafe
 from .euclidean import solve_euclidean
 from .root_cuts import strengthened
-from .target import ABOVE_TIES, BELOW_TIES, Target, run_solver, run_tree, trusted
+from .solves import run_solver, run_tree
+from .target import ABOVE_TIES, BELOW_TIES, Target, trusted
 
 _ATTACK_SHARE = 0.2  # of the time left, at most, for a first witness where there is none
 _TIGHTENING_SHARE = 0.2  # of the time left, at most, for bounds from solves, and for a relaxation
@@ -111,28 +112,22 @@ class Milp:
     def _confirm(self, state: SearchState, target: Target, result: SolveResult, deadline: float) -> None:
         """Prove again what the solver claims."""
         program = target.program
-        visit = target.visitor(program, self.name)
-
-        def raised(value: float) -> None:
-            if state.is_min_distortion and not target.counts:
-                target.prove(value, self.name)
-
         if result.status is SolverStatus.INFEASIBLE:
             if state.query.objective is Objective.MAX_MARGIN:  # nothing is as unsafe as the best point known
-                tree = by_tree(state, program, state.upper, deadline, visit)
+                tree = by_tree(state, target, program, state.upper, deadline, self.name)
                 if math.isfinite(state.upper):
                     target.prove(tree.bound, self.name)
                 known = True if tree.bound >= state.upper else False if tree.point is not None else None
             else:
-                known = True if by_rows(state, program, deadline, visit) else None
+                known = True if by_rows(state, target, program, deadline, self.name) else None
                 if known is None:
-                    known = nothing_at_most(state, target.encode(Objective.MAX_MARGIN), 0.0, deadline, visit)
+                    known = nothing_unsafe(state, target, target.encode(Objective.MAX_MARGIN), deadline, self.name)
             if known is None:
-                known = is_infeasible(state, program, deadline, visit)
+                known = is_infeasible(state, target, program, deadline, self.name)
             if known:
                 target.exclude(self.name)
         elif state.query.objective is not Objective.FEASIBILITY and math.isfinite(result.dual_bound):
-            bound = at_least(state, program, result, deadline, visit, target.counts, raised)
+            bound = at_least(state, target, program, result, deadline, self.name, target.counts)
             if bound == math.inf:
                 target.exclude(self.name)
             else:
@@ -141,8 +136,12 @@ class Milp:
     def _relaxed(
         self, state: SearchState, target: Target, step: str, deadline: float, share: float = _TIGHTENING_SHARE
     ) -> bool:
-        """Prove what the LP relaxation does, by its multipliers; whether nothing of the target is left."""
-        seconds = share * max(deadline - state.elapsed, 0.01)
+        """Prove what the LP relaxation does, by its multipliers; whether nothing of the target is left.
+
+        A relaxation that settles the target leaves a record, since no MIP will.
+        """
+        began, unsettled = state.elapsed, target.open
+        seconds = share * max(deadline - began, 0.01)
         value, _ = safe_optimum(target.program.relaxed(), target.options(seconds))
         state.count("relaxations")
         if value == math.inf:
@@ -150,6 +149,8 @@ class Milp:
         elif state.query.objective is not Objective.FEASIBILITY and math.isfinite(value):
             target.root[step] = value
             target.prove(next_whole(value) if target.counts else value, self.name)
+        if unsettled and not target.open:
+            target.settled(began, target.excluded if value == math.inf else value)
         return state.done or not target.open
 
 

@@ -20,7 +20,8 @@ from ...solvers import get_solver
 from ...solvers.guarded import kind_of
 from ..state import SearchState
 from .confirm import SOLVER_SHARE
-from .target import ABOVE_TIES, BELOW_TIES, Target, run_solver, run_tree
+from .solves import run_solver, run_tree
+from .target import ABOVE_TIES, BELOW_TIES, Target
 
 _TIGHTENING_SHARE = 0.2  # of the time left, at most
 
@@ -38,13 +39,13 @@ def solve_euclidean(state: SearchState, target: Target, deadline: float, name: s
 def _nearest(state: SearchState, target: Target, deadline: float, name: str) -> None:
     """Minimise the squared distance; a verdict needs to know only whether it exceeds that of the radius."""
     program = target.encode(Objective.MIN_DISTORTION)
-    if _asked(state, target, program, deadline, name, _root):
+    if _asked(state, target, program, deadline, name, _root, state.is_min_distortion):
         return
     ball = target.region.ball
     assert ball is not None
     goal = min(state.goal, ball.radius) if state.is_min_distortion else ball.radius
     above = float(np.nextafter(goal * goal * (1 + ROUNDING), math.inf))
-    tree = run_tree(state, target, program, above, deadline, name, _root)
+    tree = run_tree(state, target, program, above, deadline, name, _root, asked=state.is_min_distortion)
     if tree.bound >= above:
         target.exclude(name)
     elif state.is_min_distortion:
@@ -77,6 +78,7 @@ def _asked(
     deadline: float,
     name: str,
     value: Callable[[float], float] = float,
+    asked: bool = True,
 ) -> bool:
     """Run the chosen solver for its points, if it takes such a program; whether nothing is left to do.
 
@@ -86,5 +88,5 @@ def _asked(
     if kind_of(program) in get_solver(state.settings.milp.solver).features:
         waiting = math.ceil(len(state.open_subproblems) / len(target.subproblems))
         until = state.elapsed + SOLVER_SHARE * max(deadline - state.elapsed, 0.0) / max(waiting, 1)
-        run_solver(state, target, program, until, name, value)
+        run_solver(state, target, program, until, name, value, asked)
     return state.done

@@ -20,7 +20,8 @@ from ..cells import CellPoint, Cells
 from ..course import Course
 from ..polish import polish
 from ..state import SearchState, Subproblem
-from .target import ABOVE_TIES, BELOW_TIES, Target, run_tree, trusted
+from .solves import run_tree
+from .target import ABOVE_TIES, BELOW_TIES, Target, trusted
 
 _MOST_UNSTABLE = 400  # ReLUs in a region: LPs grow, and so do trees
 _TRIAL, _TRIAL_SHARE = 2.0, 0.1  # seconds, or share of the time left, until a tree that does not rise is given up

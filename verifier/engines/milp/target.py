@@ -11,23 +11,19 @@ import scipy.sparse as sp
 
 from ...bounds import Bounds
 from ...encoding import Formulation, MixedIntegerProgram, encode, fitted
-from ...encoding.ball import ROUNDING
-from ...mip_record import MipRecord
+from ...mip_record import RELAXATION, SETTLED, SOLVE, MipRecord, changes
 from ...norms import UnitBall
 from ...query import Objective
-from ...solvers import Progress, SolveOptions, SolveResult, SolverStatus, convex_solver
-from ...solvers.guarded import kind_of
-from ...solvers.lp_tree import Inspect, TreeResult
+from ...solvers import SolveOptions, SolveResult, SolverStatus, convex_solver
 from ...specification import Region
 from ...tightening import tighten
 from ..polish import cell_program, deepen, polish
 from ..state import ABOVE_ZERO, SearchState, Subproblem
-from .ask import ask
-from .confirm import by_tree
 
 # Violations beside that of a tie, which is no adversarial example: it neither ends a search nor counts as excluded.
 ABOVE_TIES = float(np.nextafter(0.0, math.inf))
 BELOW_TIES = -ABOVE_TIES
+_NAMED = 3  # unsafe sets at most that are named where some of a disjunct share a program
 
 
 class Target:
@@ -95,13 +91,19 @@ class Target:
 
     @property
     def words(self) -> str:
-        """Which unsafe sets it is about."""
+        """Which unsafe sets it is about; of many together how many they are."""
         every = self.subproblems[0].disjunct.unsafe
         named = [
             polytope.label or f"unsafe set {next((k for k, other in enumerate(every) if other is polytope), 0)}"
             for polytope in self.unsafe
         ]
-        return ", ".join(named)
+        if len(named) == 1:
+            return named[0]
+        if len(named) <= _NAMED and len(named) < len(every):
+            return f"{', '.join(named)}, joint"
+        kind = "classes" if all(name.startswith("class ") for name in named) else "unsafe sets"
+        count = f"all {len(every)}" if len(named) == len(every) else f"{len(named)} of {len(every)}"
+        return f"{count} {kind}, joint"
 
     def encode(self, objective: Objective) -> MixedIntegerProgram:
         """The program for an objective over the region; a ball of norm 2 is its quadratic row."""
@@ -158,14 +160,18 @@ class Target:
             return math.inf
         return math.floor(ball.radius + 1e-9) + 1 if self.state.is_l0 else ball.radius
 
+    @property
+    def excluded(self) -> float:
+        """The value that is proved where the region holds no input of interest."""
+        if self.state.is_min_distortion:
+            return min(self.reach, self.state.goal)
+        if self.state.query.objective is Objective.MAX_MARGIN and math.isfinite(self.state.upper):
+            return self.state.upper
+        return ABOVE_ZERO
+
     def exclude(self, name: str) -> None:
         """The region holds no input of interest."""
-        value = ABOVE_ZERO
-        if self.state.is_min_distortion:
-            value = min(self.reach, self.state.goal)
-        elif self.state.query.objective is Objective.MAX_MARGIN and math.isfinite(self.state.upper):
-            value = self.state.upper
-        self.prove(value, name)
+        self.prove(self.excluded, name)
 
     def visitor(self, program: MixedIntegerProgram, name: str) -> Callable[[np.ndarray], None]:
         """Offers the inputs of points of a program."""
@@ -187,15 +193,40 @@ class Target:
                 polish(state, x, subproblem, name)
 
     def record(
-        self, program: MixedIntegerProgram, solver: str, began: float, result: SolveResult, proved: float
-    ) -> None:
-        """Write down a solve of a program; values are the query's, and no bound says more than what the region can show."""
+        self,
+        program: MixedIntegerProgram,
+        solver: str,
+        began: float,
+        result: SolveResult,
+        proved: float = -math.inf,
+        role: str = SOLVE,
+        cutoff: float = math.inf,
+        status: str = "",
+        form: str = "",
+    ) -> int:
+        """Write down a solve of a program; values are the query's, and no bound says more than what the region can show.
+
+        Args:
+            program: as it was solved.
+            solver: its name.
+            began: in `state.elapsed`.
+            result: what came out.
+            proved: how much of it was proved; what relaxations had proved before counts as well.
+            role: see `MipRecord`.
+            cutoff: likewise; infinite where none was given.
+            status: likewise; the result's where empty.
+            form: of the program, where it is not the formulation's own.
+
+        Returns:
+            The record's number.
+        """
         most = self.reach if self.state.is_min_distortion else self.state.upper
+        formulation = str(fitted(self.form, self.state.network, self.bounds))
         root = {**self.root, **({} if result.root_bound is None else {"solver": result.root_bound})}
         self.state.mips.append(
             MipRecord(
                 self.words,
-                str(fitted(self.form, self.state.network, self.bounds)),
+                f"{formulation}, {form}" if form else formulation,
                 solver,
                 result.version,
                 rows=program.matrix.shape[0],
@@ -205,17 +236,27 @@ class Target:
                 largest_m=_largest_m(program),
                 began=began,
                 seconds=result.seconds,
-                status=result.status.value,
+                status=status or result.status.value,
+                role=role,
+                cutoff=cutoff if math.isfinite(cutoff) else None,
                 primal=result.objective,
                 dual=min(result.dual_bound, most),
-                proved=min(proved, most),
+                proved=min(max([proved, *self.root.values()]), most),
                 nodes=result.nodes,
                 iterations=result.iterations,
                 root=root,
-                trace=result.trace,
+                trace=changes((seconds, primal, min(dual, most)) for seconds, primal, dual in result.trace),
                 note=result.note,
             )
         )
+        return len(self.state.mips) - 1
+
+    def settled(self, began: float, value: float) -> None:
+        """Write down that the LP relaxation of the program proved all that is of interest."""
+        seconds = self.state.elapsed - began
+        solver = convex_solver(self.program.relaxed())
+        result = SolveResult(SolverStatus.OPTIMAL, None, math.inf, value, seconds, version=solver.version())
+        self.record(self.program, solver.name, began, result, value, RELAXATION, status=SETTLED)
 
     def confirmed(self, index: int, value: float) -> None:
         """Write into a record how much of what its solver claimed was confirmed."""
@@ -243,119 +284,6 @@ def start_of(state: SearchState, program: MixedIntegerProgram) -> np.ndarray | N
     linear = replace(cell.fixed(inputs, inside), hessian=None, ball=None)
     found = convex_solver(linear).solve(linear, SolveOptions(time_limit=1.0, threads=1))
     return found.point
-
-
-def run_solver(
-    state: SearchState,
-    target: Target,
-    program: MixedIntegerProgram,
-    deadline: float,
-    name: str,
-    value: Callable[[float], float] = float,
-) -> tuple[SolveResult, int]:
-    """One solve (two where the solver fails), and the number of the last one's record; points reach the state as they come, bounds do not: they are claims.
-
-    Args:
-        state: of the query.
-        target: that the program is about.
-        program: what is solved.
-        deadline: in `state.elapsed`.
-        name: of the engine.
-        value: from the program's objective to the query's values.
-    """
-
-    def progress(event: Progress) -> bool:
-        if event.incumbent is not None:
-            state.add_counterexample(event.incumbent[program.columns.inputs], name)
-        return state.query.objective is Objective.FEASIBILITY and state.witness is not None
-
-    options = target.options(deadline - state.elapsed)
-    start = start_of(state, program) if program.cost.any() else None
-    began = [state.elapsed]
-
-    def heard(solver: str, result: SolveResult) -> None:
-        seen = replace(
-            result,
-            objective=value(result.objective),
-            dual_bound=value(result.dual_bound),
-            root_bound=None if result.root_bound is None else value(result.root_bound),
-            trace=tuple((seconds, value(primal), value(dual)) for seconds, primal, dual in result.trace),
-        )
-        state.count("milp_solves")
-        target.record(program, solver, began.pop(), seen, -math.inf)
-        began.append(state.elapsed)
-
-    result = ask(state, program, replace(options, progress=progress, start=start), heard)
-    if result.point is not None:
-        target.offer(result.point[program.columns.inputs], name)
-    return result, len(state.mips) - 1
-
-
-def run_tree(
-    state: SearchState,
-    target: Target,
-    program: MixedIntegerProgram,
-    aim: float,
-    deadline: float,
-    name: str,
-    value: Callable[[float], float] = float,
-    threshold: float = -math.inf,
-    inspect: Inspect | None = None,
-    asked: bool = True,
-) -> TreeResult:
-    """Our own tree over a program, recorded like a solver; its points are offered, what it proves of distances counts at once.
-
-    Args:
-        state: of the query.
-        target: that the program is about.
-        program: linear, or with a quadratic objective.
-        aim: objective that is to be proved.
-        deadline: in `state.elapsed`.
-        name: of the engine.
-        value: from the program's objective to the query's values.
-        threshold: a point with an objective no higher ends it.
-        inspect: as in `LpTree.minimum`.
-        asked: whether the program's objective is the query's; else the bracket's own sides are recorded.
-    """
-    began, visit = state.elapsed, target.visitor(program, name)
-    trace: list[tuple[float, float, float]] = []
-    best = [math.inf]
-
-    def seen(point: np.ndarray) -> None:
-        best[0] = min(best[0], value(program.objective(point)))
-        visit(point)
-
-    def raised(objective: float) -> None:
-        if not asked:
-            trace.append((state.elapsed - began, state.upper, target.lower))
-            return
-        trace.append((state.elapsed - began, best[0], value(objective)))
-        if state.is_min_distortion and not target.counts:
-            target.prove(value(objective) * (1 - ROUNDING), name)
-
-    tree = by_tree(state, program, aim, deadline, seen, threshold, raised, 1.0, inspect)
-    status = SolverStatus.LIMIT if tree.point is None else SolverStatus.LIMIT_WITH_INCUMBENT
-    if tree.bound == math.inf:
-        status = SolverStatus.INFEASIBLE
-    elif tree.finished or tree.bound >= aim:  # nothing is better than the best point known, this tree's or another's
-        status = SolverStatus.OPTIMAL
-    proved = value(tree.bound)
-    if not asked:
-        proved = target.reach if tree.bound >= aim else target.lower
-    result = SolveResult(
-        status,
-        tree.point,
-        value(tree.objective) if asked else state.upper,
-        proved,
-        state.elapsed - began,
-        nodes=tree.nodes,
-        trace=tuple(trace),
-    )
-    kind = kind_of(program.relaxed())
-    target.record(program, f"{kind.replace('qcp', 'socp')} tree", began, result, proved)
-    if tree.point is not None:
-        target.offer(tree.point[program.columns.inputs], name)
-    return tree
 
 
 def _largest_m(program: MixedIntegerProgram) -> float:
