@@ -21,7 +21,7 @@ from typing import Any, Generic, TypeVar
 
 import torch
 
-from .alone import fork_process
+from .process import fork_process
 
 Task = TypeVar("Task")
 Reply = TypeVar("Reply")
