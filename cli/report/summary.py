@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 Row = dict[str, Any]
@@ -80,6 +81,19 @@ def relative_gap(row: Row) -> float | None:
 def hardest(rows: list[Row], count: int) -> list[Row]:
     """Open queries first, then the slowest."""
     return sorted(rows, key=lambda row: (settled(row), -row["seconds"]))[:count]
+
+
+def accidents_in_words(accidents: Iterable[tuple[str, str]]) -> list[str]:
+    """Accidents, each a kind and a message, as one line a kind, with the most frequent message."""
+    messages: dict[str, Counter[str]] = {}
+    for kind, message in accidents:
+        messages.setdefault(kind, Counter())[message] += 1
+    lines = []
+    for kind, counts in sorted(messages.items()):
+        count, others = counts.total(), len(counts) - 1
+        text = f"{count} accident{'s' if count > 1 else ''}, {kind}: {counts.most_common(1)[0][0]}"
+        lines.append(text + (f" (and {others} other message{'s' if others > 1 else ''})" if others else ""))
+    return lines
 
 
 def changes(before: list[Row], after: list[Row]) -> dict[str, Any]:

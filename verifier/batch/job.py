@@ -23,7 +23,6 @@ Everything is read and checked before anything starts.
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import math
 import tomllib
@@ -40,7 +39,7 @@ from advverify import __version__
 from ..engines import MilpOptions, Settings, choose_engines
 from ..errors import InvalidInput
 from ..network.onnx_reader import read_onnx
-from ..request import Request
+from ..request import Request, file_sha256, model_of
 from ..solvers import get_solver
 from ..specification import Threat
 from ..store import StoredQuery
@@ -220,7 +219,7 @@ def _images(section: dict[str, Any], base: dict[str, Any], folder: Path, sources
     tasks = []
     for name in section["models"]:
         path = sources.model(str(name), folder)
-        network = read_onnx(path)
+        network = model_of(str(path)).network  # kept, for workers that are forks
         if images[0].size != network.input_size:
             raise InvalidInput(
                 f"{name} takes {network.input_size} values, images of {section['data']} have {images[0].size}"
@@ -261,7 +260,7 @@ def _instances(section: dict[str, Any], base: dict[str, Any], folder: Path, wher
     hashes: dict[Path, str] = {}
     for row in rows[: section.get("take")]:
         network, prop = place / row[0].strip(), place / row[1].strip()
-        for path, digest in ((network, _network_digest), (prop, _digest)):
+        for path, digest in ((network, _network_digest), (prop, file_sha256)):
             if not path.is_file():
                 raise InvalidInput(f"{where}: {path}, named in {listing.name}, is not there")
             if path not in hashes:
@@ -283,10 +282,6 @@ def _instances(section: dict[str, Any], base: dict[str, Any], folder: Path, wher
 def _network_digest(path: Path) -> str:
     """As its reader has it, so that what cannot be read is refused before anything starts."""
     return read_onnx(path).sha256
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _stored(request: Request, model: str, data: str, item: str) -> StoredQuery:

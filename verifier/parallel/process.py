@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import time
+import traceback
 import warnings
 import weakref
 from collections.abc import Callable
@@ -129,6 +130,9 @@ def _forked(life: Life, value: Any, words: IO[bytes]) -> tuple[Process, Connecti
         os.setpgid(0, 0)
         sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__  # no progress bar's, whose locks may have been held
         _live(life, theirs, value, words.fileno())
+    except BaseException:  # last words, as an interpreter of its own would print them
+        traceback.print_exc()
+        sys.stderr.flush()
     finally:
         os._exit(1)
 

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from advverify.verifier.batch.work import WORK
 from advverify.verifier.engines import MilpOptions
 from advverify.verifier.errors import AdvverifyError, InvalidInput
 from advverify.verifier.outcome import Bracket, Outcome, Trust, Verdict
-from advverify.verifier.parallel import pool as pools
+from advverify.verifier.parallel.accident import Accident
 from advverify.verifier.parallel.pool import ProcessPool
 from advverify.verifier.request import Request
 from advverify.verifier.store import Store, StoredQuery
@@ -119,11 +118,13 @@ def test_killed_drivers_and_workers_change_nothing(undisturbed: Path, tmp_path: 
 class Fixed:
     """A pool that answers at once."""
 
+    jobs = 1
+
     def __init__(self, limit: int = 10**9) -> None:
         self.limit = limit
 
-    def run(self, tasks: Any) -> Iterator[tuple[Task, Outcome, int]]:
-        for number, task in enumerate(tasks):
+    def run(self, groups: Any, hear: Any = None) -> Iterator[tuple[Task, Outcome, int]]:
+        for number, task in enumerate(task for group in groups for task in group):
             if number == self.limit:
                 raise KeyboardInterrupt
             yield task, Outcome(Verdict.ROBUST, Bracket(0.1, 0.2, np.zeros(4)), Trust.SOLVER, "propagate", 0.01), 1
@@ -149,29 +150,22 @@ def test_an_interrupted_run_keeps_what_is_done(tmp_path: Path) -> None:
         assert run_open(store, many(20), Fixed()) == 13 and store.jobs()[0]["robust"] == 20
 
 
-def test_workers_that_die_hang_or_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Through the real pool: a missing model fails at once, a worker killed from outside costs one more attempt."""
-    job = read_job(write(tmp_path, JOB.replace("0:12", "0:3")), sources())
-    first = job.tasks[0]
-    missing = replace(first, request=replace(first.request, path=str(tmp_path / "gone.onnx")))
-    changed = replace(first, request=replace(first.request, sha256="0"))
-    answers = {}
-    for number, (task, outcome, _) in enumerate(ProcessPool(WORK, 1).run([missing, changed, *job.tasks])):
-        answers[number] = outcome
-        if number == 2:  # the one worker dies in the middle
-            children = subprocess.run(
-                ["ps", "--ppid", str(os.getpid()), "-o", "pid=,args="], capture_output=True, text=True
-            )
-            for line in children.stdout.splitlines():
-                if "spawn_main" in line:
-                    os.kill(int(line.split()[0]), signal.SIGKILL)
-        assert task is not None
-    assert len(answers) == 2 + len(job.tasks)
-    assert "no such file" in answers[0].reason.lower() and "has changed" in answers[1].reason
-    assert all(answers[k].verdict is not Verdict.UNKNOWN for k in range(2, len(answers)))
-    monkeypatch.setattr(pools, "GRACE", -1e3)
-    slow = list(ProcessPool(WORK, 1).run([first]))
-    assert slow[0][1].verdict is Verdict.UNKNOWN and "attempt 2" in slow[0][1].reason and slow[0][2] == 2
+def children() -> list[int]:
+    """The processes that this one has started and not waited for."""
+    return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="reads /proc")
+def test_a_worker_killed_from_outside_costs_one_more_attempt(tmp_path: Path) -> None:
+    job, before = read_job(write(tmp_path, JOB.replace("0:12", "0:3")), sources()), set(children())
+    answers: list[tuple[Outcome | Accident, int]] = []
+    for _, found, attempts in ProcessPool(WORK, 1).run([[task] for task in job.tasks]):
+        answers.append((found, attempts))
+        if len(answers) == 3:
+            (worker,) = set(children()) - before
+            os.kill(worker, signal.SIGKILL)
+    assert len(answers) == len(job.tasks) and {attempts for _, attempts in answers} <= {1, 2}
+    assert all(isinstance(found, Outcome) and found.verdict is not Verdict.UNKNOWN for found, _ in answers)
 
 
 @pytest.mark.parametrize(
