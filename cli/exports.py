@@ -12,7 +12,7 @@ from advverify.verifier.errors import InvalidInput
 FORMATS = ("csv", "jsonl", "parquet", "vnncomp")
 
 _WORDS = {"robust": "unsat", "adversarial": "sat", "misclassified": "sat", "unknown": "unknown"}
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what spreadsheets take for the beginning of a formula
+_FORMULA = ("=", "+", "-", "@")  # what spreadsheets take for the beginning of a formula
 
 
 def exported(rows: list[dict[str, Any]], form: str) -> bytes:
@@ -44,8 +44,14 @@ def exported(rows: list[dict[str, Any]], form: str) -> bytes:
 
 
 def plain(value: Any) -> Any:
-    """A cell that no spreadsheet runs: text that looks like a formula gets an apostrophe; numbers are left alone."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+    """A cell that no spreadsheet runs and that stays on its line; numbers are left alone.
+
+    Text that looks like a formula gets an apostrophe; line ends, tabs and their like are shown escaped.
+    """
+    if not isinstance(value, str):
+        return value
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in value)
+    return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def _parquet(rows: list[dict[str, Any]]) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from ..errors import InvalidInput
@@ -108,11 +109,9 @@ def _version(path: Path) -> int:
     """
     if not path.exists() or (path.is_file() and path.stat().st_size == 0):
         return 0
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_PATIENCE)
-    try:
+    uri = f"{path.absolute().as_uri()}?mode=ro"
+    with closing(sqlite3.connect(uri, uri=True, timeout=_PATIENCE)) as connection:
         return schema.recognise(connection, str(path))
-    finally:
-        connection.close()
 
 
 def _keep_copy(path: Path, version: int) -> None:
@@ -122,14 +121,12 @@ def _keep_copy(path: Path, version: int) -> None:
         number += 1
         copy = Path(f"{path}.schema-{version}-{number}")
     part = Path(f"{copy}.part")
-    source = sqlite3.connect(path, timeout=_PATIENCE)
-    target = sqlite3.connect(part)
     try:
-        source.backup(target)
+        with closing(sqlite3.connect(path, timeout=_PATIENCE)) as source, closing(sqlite3.connect(part)) as target:
+            source.backup(target)
+        os.replace(part, copy)
     finally:
-        target.close()
-        source.close()
-    os.replace(part, copy)
+        part.unlink(missing_ok=True)
 
 
 def _exclusive(path: Path) -> sqlite3.Connection:

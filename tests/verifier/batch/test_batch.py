@@ -6,7 +6,6 @@ import os
 import random
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
@@ -24,7 +23,7 @@ from advverify.verifier.batch.job import Job, Task, read_job
 from advverify.verifier.batch.run import Pool, open_tasks, run_job
 from advverify.verifier.batch.work import WORK
 from advverify.verifier.engines import MilpOptions
-from advverify.verifier.errors import AdvverifyError, InvalidInput
+from advverify.verifier.errors import AdvverifyError
 from advverify.verifier.outcome import Bracket, Outcome, Trust, Verdict
 from advverify.verifier.parallel.accident import Accident
 from advverify.verifier.parallel.pool import ProcessPool
@@ -206,38 +205,6 @@ def test_jobs_choose_how_their_programs_are_written(tmp_path: Path) -> None:
     assert first.request.settings.milp == options and last.request.settings.milp == MilpOptions()
     assert json.loads(first.stored.options)["formulation"] == "partition-4"
     assert first.stored.key != usual.tasks[0].stored.key and last.stored.key == usual.tasks[-1].stored.key
-
-
-def test_stores_that_cannot_be_used(tmp_path: Path) -> None:
-    path = tmp_path / "s.sqlite"
-    with pytest.raises(InvalidInput, match="no such store"):
-        Store(path)
-    with Store(path, write=True) as first:
-        first.add("j", "t", ".", [])
-        with pytest.raises(InvalidInput, match="another job is writing"):
-            Store(path, write=True)
-        with Store(path) as reader:
-            assert reader.jobs()[0]["name"] == "j"
-    connection = sqlite3.connect(path)
-    connection.execute("PRAGMA user_version = 99")
-    connection.close()
-    for write_too in (False, True):
-        with pytest.raises(InvalidInput, match="install a newer advverify"):
-            Store(path, write=write_too)
-    (tmp_path / "notes.txt").write_text("not a database at all, but long enough to be looked at" * 10)
-    with pytest.raises(InvalidInput, match="not a store"):
-        Store(tmp_path / "notes.txt")
-
-
-def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path: Path) -> None:
-    with Store(tmp_path / "s.sqlite", write=True) as store:
-        run_open(store, many(5), Fixed())
-        pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
-        store._connection.execute(f"PRAGMA max_page_count = {pages}")
-        with pytest.raises(InvalidInput, match="answers cannot be kept .*full"):
-            big = Outcome(Verdict.ROBUST, Bracket(0, 1, np.random.default_rng(0).random(20000)), Trust.SOLVER, "x", 0.0)
-            store.finish([(f"{0:032x}", big, 1)])
-        assert store.jobs()[0]["done"] == 5
 
 
 def test_a_model_that_changed_is_refused_by_name(tmp_path: Path) -> None:
