@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import numpy as np
 
 from advverify.verifier.errors import InvalidInput
 
@@ -20,8 +19,11 @@ from ..report.summary import VERDICTS, accidents_in_words
 from ..table import console
 
 if TYPE_CHECKING:
-    from advverify.verifier.batch.job import Job, Sources, Task
+    from advverify.models.datasets import Dataset
+    from advverify.verifier.batch.job import Job
     from advverify.verifier.batch.run import Pool
+    from advverify.verifier.batch.sources import Sources
+    from advverify.verifier.batch.task import Task
     from advverify.verifier.outcome import Outcome
     from advverify.verifier.parallel.accident import Accident
     from advverify.verifier.store import Store
@@ -128,6 +130,9 @@ def _run(job: Job, store_path: Path, dry_run: bool, options: dict[str, Any]) -> 
         )
         if pool is None:
             return 0
+        for folder in {task.request.settings.proofs for task in tasks}:
+            if folder is not None:
+                writable_folder(folder, "proofs")
         return _progress(store, job, tasks, pool)
 
 
@@ -189,20 +194,20 @@ def _pool(options: dict[str, Any]) -> Pool:
 def sources() -> Sources:
     """Data sets and the zoo, for job files; every data set is loaded once."""
     from advverify.models.datasets import load_dataset
-    from advverify.verifier.batch.job import Sources
+    from advverify.verifier.batch.sources import Sources
 
-    loaded: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    loaded: dict[tuple[Any, ...], Dataset] = {}
 
-    def data(name: str) -> tuple[np.ndarray, np.ndarray]:
-        if name not in loaded:
-            found = load_dataset(name)
-            if found.note:
-                click.echo(f"note: {found.note}", err=True)
-            loaded[name] = found.images, found.labels
-        return loaded[name]
+    def data(name: str, valid: tuple[float, float], bytes_as: str | None) -> Dataset:
+        key = name, valid, bytes_as
+        if key not in loaded:
+            loaded[key] = load_dataset(name, valid=valid, bytes_as=bytes_as)
+            if loaded[key].note:
+                click.echo(f"note: {loaded[key].note}", err=True)
+        return loaded[key]
 
     def model(name: str, folder: Path) -> Path:
-        return model_path(name) if name.startswith("zoo:") else folder / name
+        return model_path(name if name.startswith("zoo:") else str(folder / name))
 
     return Sources(data, model, images_from)
 

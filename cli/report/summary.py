@@ -6,6 +6,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 Row = dict[str, Any]
@@ -13,12 +14,26 @@ Row = dict[str, Any]
 VERDICTS = ("robust", "adversarial", "misclassified", "unknown")
 
 
+# Options that change what is asked, in the order in which they are shown; others change how soon it is answered.
+_ASKED = ("exact_margin", "target", "margin", "valid_range", "channels", "float32")
+
+
 def group_name(row: Row) -> str:
     """Model and question, as curves and tables are labelled."""
+    asked = "".join(
+        f", {name.replace('_', ' ')}" + ("" if value is True else f" {value}") for name, value in _asked(row["options"])
+    )
     if row["kind"] == "verify":
-        return f"{row['data']}"
+        return f"{row['data']}{asked}"
     question = "distance" if row["kind"] == "distance" else f"eps {row['eps']:g}"
-    return f"{row['model']}, norm {row['norm']}, {question}"
+    return f"{row['model']}, norm {row['norm']}, {question}{asked}"
+
+
+@lru_cache(maxsize=256)
+def _asked(options: str) -> tuple[tuple[str, Any], ...]:
+    """What the options of a row ask beyond norm and radius."""
+    known = json.loads(options)
+    return tuple((name, known[name]) for name in _ASKED if name in known)
 
 
 def by_question(rows: list[Row]) -> dict[str, list[Row]]:
@@ -100,7 +115,8 @@ def changes(before: list[Row], after: list[Row]) -> dict[str, Any]:
     """Two runs of the same questions: verdicts that changed, and what got faster or slower."""
 
     def identity(row: Row) -> tuple[Any, ...]:
-        return row["kind"], row["model_sha256"], row["data"], row["item"], row["norm"], row["eps"]
+        names = ("kind", "model_sha256", "data", "item", "norm", "eps")
+        return *(row[name] for name in names), str(_asked(row["options"]))
 
     old = {identity(row): row for row in before}
     pairs = [(old[identity(row)], row) for row in after if identity(row) in old]

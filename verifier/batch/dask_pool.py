@@ -18,8 +18,8 @@ from ..errors import InvalidInput
 from ..outcome import Outcome
 from ..parallel.accident import Accident, AccidentKind
 from ..parallel.pool import GRACE, Hear
-from .job import Task
 from .run import Answer
+from .task import Task
 from .work import answer
 
 _RECONNECT = 120.0  # seconds that a scheduler may be away

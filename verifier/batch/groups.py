@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 
-from .job import Task
+from .task import Task
 
 _LEAST, _MOST = 8, 64  # tasks of a group: fewer are not worth a batch, more would be lost or waited for at once
 _GROUPS = 2  # for each worker, at least, so that none waits long for another

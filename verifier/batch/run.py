@@ -12,7 +12,8 @@ from ..parallel.accident import Accident
 from ..parallel.pool import Hear
 from ..store import Store
 from .groups import grouped
-from .job import Job, Task
+from .job import Job
+from .task import Task
 
 Retry = Literal["accidents", "unknown", "all"]
 
@@ -39,7 +40,8 @@ def open_tasks(store: Store, job: Job, proofs: Path | None = None, retry: Retry 
     Args:
         store: what is answered already; what ended in an accident is not.
         job: all tasks.
-        proofs: the folder that proofs of what is answered now go to; it does not change what a query is.
+        proofs: the folder that proofs of what is answered now go to, in the place of the job's own; it does not change what a
+            query is.
         retry: what is asked again: accidents, also what is unknown, or all.
     """
     keys = [task.stored.key for task in job.tasks]
@@ -48,7 +50,8 @@ def open_tasks(store: Store, job: Job, proofs: Path | None = None, retry: Retry 
     tasks = []
     for task in job.tasks:
         if task.stored.key not in done:
-            settings = replace(task.request.settings, proofs=proofs)
+            settings = task.request.settings
+            settings = settings if proofs is None else replace(settings, proofs=proofs)
             expected = seen.get((task.stored.model_sha256, task.stored.kind), task.expected)
             tasks.append(replace(task, request=replace(task.request, settings=settings), expected=expected))
     return sorted(tasks, key=lambda task: -task.expected)

@@ -13,7 +13,7 @@ from ..parallel.accident import Accident, AccidentKind, tells_of_memory
 from ..parallel.pool import Work
 from ..parallel.worker import Duty, Tell
 from ..request import Request, answer_all
-from .job import Task
+from .task import Task
 
 
 def answer(task: Task, tell: Tell) -> Outcome:

@@ -201,7 +201,7 @@ class Store:
         """
         member = "" if job is None else "JOIN members m ON m.key = q.key AND m.job = ? "
         return self._rows(
-            "SELECT q.key, q.kind, q.model, q.data, q.item, q.norm, q.eps, a.kind AS accident, a.message, a.attempts, "
+            "SELECT q.key, q.kind, q.model, q.data, q.item, q.norm, q.eps, q.options, a.kind AS accident, a.message, a.attempts, "
             "a.happened, (SELECT max(p.lower) FROM progress p WHERE p.key = q.key) AS lower, "
             "(SELECT min(p.upper) FROM progress p WHERE p.key = q.key) AS upper "
             f"FROM accidents a JOIN queries q ON q.key = a.key {member}WHERE q.verdict IS NULL ORDER BY q.rowid",

@@ -16,8 +16,9 @@ from command_line import run, write_property
 from advverify.cli.commands import batch
 from advverify.models.zoo import path_of
 from advverify.verifier.batch import work
-from advverify.verifier.batch.job import Task, read_job, read_text
+from advverify.verifier.batch.job import read_job, read_text
 from advverify.verifier.batch.run import open_tasks, run_job
+from advverify.verifier.batch.task import Task
 from advverify.verifier.engines import Settings
 from advverify.verifier.outcome import Bracket, Outcome, TraceEvent, Trust, Verdict
 from advverify.verifier.parallel import pool as pools

@@ -19,11 +19,11 @@ from command_line import run
 
 from advverify.cli.commands.batch import sources
 from advverify.verifier.batch.dask_pool import DaskPool
-from advverify.verifier.batch.job import Job, Task, read_job
+from advverify.verifier.batch.job import Job, read_job
 from advverify.verifier.batch.run import Pool, open_tasks, run_job
+from advverify.verifier.batch.task import Task
 from advverify.verifier.batch.work import WORK
 from advverify.verifier.engines import MilpOptions
-from advverify.verifier.errors import AdvverifyError
 from advverify.verifier.outcome import Bracket, Outcome, Trust, Verdict
 from advverify.verifier.parallel.accident import Accident
 from advverify.verifier.parallel.pool import ProcessPool
@@ -171,7 +171,7 @@ def test_a_worker_killed_from_outside_costs_one_more_attempt(tmp_path: Path) -> 
     ("text", "message"),
     [
         ("[[queries]\n", "not a TOML file"),
-        ("name = 'x'\n", "needs [[queries]] or [[vnncomp]]"),
+        ("name = 'x'\n", "needs [[queries]], [[properties]] or [[vnncomp]]"),
         (JOB.replace("norms", "norm"), "has no key 'norm'"),
         (JOB.replace('["inf"]', '["3"]'), "number 1: "),
         (JOB.replace("zoo:digits-resnet-cpl", "zoo:nothing"), "the zoo has no network"),
@@ -186,7 +186,7 @@ def test_a_worker_killed_from_outside_costs_one_more_attempt(tmp_path: Path) -> 
         ),
         (JOB.replace("norms", "cuts = 'tree'\nnorms"), "takes no cuts inside its tree"),
         (JOB.replace("norms", "solver = 'nothing'\nnorms"), "unknown solver 'nothing'"),
-        (JOB.replace("norms", "fix_stable = 0\nnorms"), "fix_stable must be of type bool"),
+        (JOB.replace("norms", "fix_stable = 0\nnorms"), "fix_stable must be true or false, got 0"),
         ("[[vnncomp]]\nfolder = 'nowhere'\n", "instances.csv is not there"),
     ],
 )
@@ -234,17 +234,6 @@ def test_vnncomp_folders(tmp_path: Path) -> None:
     assert run("batch", "run", str(job), "--store", str(store)).returncode == 0
     assert run("batch", "export", "--store", str(store), "--format", "vnncomp", "-o", str(out)).returncode == 0
     assert [line.split(",")[4] for line in out.read_text().splitlines()] == ["unsat", "sat"]
-
-
-def test_networks_of_vnncomp_folders_are_read_before_anything_starts(tmp_path: Path) -> None:
-    (tmp_path / "bench").mkdir()
-    for name in ("n.onnx", "n.onnx.gz", "p.vnnlib"):
-        (tmp_path / "bench" / name).write_bytes(b"no network")
-    job = write(tmp_path, "[[vnncomp]]\nfolder = 'bench'\n")
-    for name in ("n.onnx", "n.onnx.gz"):
-        (tmp_path / "bench" / "instances.csv").write_text(f"{name},p.vnnlib,20\n")
-        with pytest.raises(AdvverifyError, match=name):
-            read_job(job, sources())
 
 
 def test_proofs_of_a_job(tmp_path: Path) -> None:
