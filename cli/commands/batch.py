@@ -182,6 +182,11 @@ def _progress(store: Store, job: Job, tasks: list[Task], pool: Pool) -> int:
 
 def _pool(options: dict[str, Any]) -> Pool:
     if options["scheduler"] is not None:
+        for name in ("memory", "jobs"):
+            if options[name]:
+                raise InvalidInput(
+                    f"--{name} is for workers of this machine; with --scheduler set it where Dask's workers start"
+                )
         from advverify.verifier.batch.dask_pool import DaskPool
 
         return DaskPool(options["scheduler"])

@@ -288,8 +288,20 @@ def test_the_same_on_a_cluster(undisturbed: Path, tmp_path: Path) -> None:
     with distributed.LocalCluster(processes=True, silence_logs=50, **arguments) as cluster:
         address = cluster.scheduler_address
         done = run("batch", "run", str(write(tmp_path)), "--store", str(store), "--scheduler", address)
+        (tmp_path / "broken.onnx").write_bytes(b"no network")
+        broken = write(tmp_path, JOB.replace("zoo:digits-mlp", "broken.onnx"))
+        refused = run("batch", "run", str(broken), "--store", str(store), "--scheduler", address)
     assert done.returncode == 0, done.stderr
-    assert verdicts(store) == verdicts(undisturbed)
+    assert refused.returncode == 1 and "24 answered before, 28 to do" in refused.stderr
+    assert "28 accidents, refused: " in refused.stderr and "broken.onnx" in refused.stderr
+    assert {key: verdict for key, verdict in verdicts(store).items() if verdict} == verdicts(undisturbed)
+
+
+@pytest.mark.parametrize("option", ["--memory", "--jobs"])
+def test_limits_that_a_cluster_does_not_know_are_refused(option: str, tmp_path: Path) -> None:
+    arguments = ("--store", str(tmp_path / "s"), "--scheduler", "tcp://127.0.0.1:9", option, "2")
+    done = run("batch", "run", str(write(tmp_path)), *arguments)
+    assert done.returncode == 2 and f"{option} is for workers of this machine" in done.stderr
 
 
 CHECK = """

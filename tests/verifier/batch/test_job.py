@@ -1,6 +1,7 @@
 """Job files say all that the command line says; what is wrong with them is said together, before anything starts."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper, save
 
 from advverify.cli.commands.batch import sources
 from advverify.models.zoo import path_of
-from advverify.verifier.batch import work
+from advverify.verifier.batch import images, job, properties, work
 from advverify.verifier.batch.groups import grouped
 from advverify.verifier.batch.job import read_text
 from advverify.verifier.batch.task import Task
@@ -104,11 +105,11 @@ def test_images_are_in_the_order_of_the_networks_inputs(tmp_path: Path) -> None:
     opsets = [helper.make_opsetid("", 13)]
     graph = helper.make_graph(nodes, "g", ports, ends, weights)
     save(helper.make_model(graph, opset_imports=opsets, ir_version=8), model)
-    images = rng.random((4, 3, 2, 2))
-    np.savez(tmp_path / "rgb.npz", images=images, labels=np.array([0, 1, 2, 0]))
+    pixels = rng.random((4, 3, 2, 2))
+    np.savez(tmp_path / "rgb.npz", images=pixels, labels=np.array([0, 1, 2, 0]))
     text = f"[[queries]]\nmodels = ['last.onnx']\ndata = 'npz:{tmp_path / 'rgb.npz'}'\neps = [0.01]"
     asked = tasks(text, tmp_path)
-    for task, image in zip(asked, images, strict=True):
+    for task, image in zip(asked, pixels, strict=True):
         assert task.request.image is not None
         assert np.array_equal(task.request.image.ravel(), image.transpose(1, 2, 0).ravel())
 
@@ -123,9 +124,9 @@ def test_all_faults_are_said_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="a job: timeout must be a number of seconds above 0, got 'soon'"):
         tasks(text)
     text = PLAIN + "norm = 3\nmargin = -1\n" + PLAIN.replace("digits-mlp", "nothing") + PLAIN + "target = 12\n"
-    job, store = tmp_path / "job.toml", tmp_path / "s.sqlite"
-    job.write_text(text)
-    done = run("batch", "run", str(job), "--store", str(store))
+    path, store = tmp_path / "job.toml", tmp_path / "s.sqlite"
+    path.write_text(text)
+    done = run("batch", "run", str(path), "--store", str(store))
     assert done.returncode == 2 and len(done.stderr.strip().splitlines()) == 1 and not store.exists()
     for words in (
         "number 1: has no key 'norm'",
@@ -161,6 +162,13 @@ def test_entries_that_make_no_sense(entry: str, message: str) -> None:
     with pytest.raises(InvalidInput, match="number 1: ") as refused:
         tasks(PLAIN + entry)
     assert message in str(refused.value)
+
+
+def test_every_entry_is_in_the_documentation() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "batch.md").read_text()
+    known = job._TOP.keys() | images._ENTRIES.keys() | properties._PROPERTIES.keys() | properties._VNNCOMP.keys()
+    assert len(known) > 25
+    assert not [name for name in known - {"name"} if not re.search(rf"\b{name}\b", page)]
 
 
 # -- networks that cannot be read --------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Workers that die, hang, run short of memory or start slowly: their own task is lost, all others are done."""
 
+import ctypes
 import os
 import signal
 import time
@@ -32,6 +33,8 @@ def square(task: int, tell: Tell) -> int:
             time.sleep(60)
         case 10:
             os.kill(os.getpid(), signal.SIGKILL)
+        case 11:
+            ctypes.PyDLL(None).sleep(60)  # native code that lets no other thread of its process run
     time.sleep(0.05)
     return task * task
 
@@ -73,8 +76,8 @@ def test_what_became_of_a_worker_is_said() -> None:
 
 def test_a_hang_is_ended_at_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pools, "GRACE", 0.3)
-    found = run([[9], [1], [2]], work(seconds=0.2))
-    assert found == {9: (AccidentKind.HUNG, 2), 1: (1, 1), 2: (4, 1)}
+    found = run([[9], [1], [11], [2]], work(seconds=0.2))
+    assert found == {9: (AccidentKind.HUNG, 2), 1: (1, 1), 11: (AccidentKind.HUNG, 2), 2: (4, 1)}
 
 
 def test_time_starts_when_the_worker_is_prepared(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,12 +107,12 @@ def test_groups_lose_no_more_than_the_task_that_ends_badly() -> None:
 
 def test_what_is_told_is_heard_before_the_end() -> None:
     heard: dict[int, list[Any]] = {}
-    groups = [[k] for k in (1, 3, 7, 9, 10)]
+    groups = [[k] for k in (1, 3, 7, 9, 10, 11)]
     pool = ProcessPool(work(seconds=0.5), 2)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pools, "GRACE", 0.0)
         list(pool.run(groups, lambda task, told: heard.setdefault(task, []).extend(told)))
-    assert {task: set(told) for task, told in heard.items()} == {k: {f"begun {k}"} for k in (1, 3, 7, 9, 10)}
+    assert {task: set(told) for task, told in heard.items()} == {k: {f"begun {k}"} for k in (1, 3, 7, 9, 10, 11)}
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
