@@ -154,7 +154,8 @@ def answers(requests: Sequence[Request], jobs: int) -> Iterator[tuple[int, Outco
     from advverify.verifier.parallel.pool import ProcessPool, Work
     from advverify.verifier.parallel.worker import Duty
 
-    pool: ProcessPool[Request, Outcome] = ProcessPool(Work(Duty(_reply), lambda request: request.seconds), jobs)
+    work: Work[Request, Outcome] = Work(Duty(_reply), lambda request: request.seconds)
+    pool = ProcessPool(work, jobs, single_threaded=all(request.settings.threads == 1 for request in requests))
     positions = {id(request): k for k, request in enumerate(requests)}
     for request, found, attempts in pool.run([[request] for request in requests]):
         if isinstance(found, Accident):

@@ -110,9 +110,18 @@ class _Worker(Generic[Task]):
 class ProcessPool(Generic[Task, Reply]):
     """Processes on this machine."""
 
-    def __init__(self, work: Work[Task, Reply], jobs: int, memory_mib: int = 0) -> None:
-        """`memory_mib` limits each worker's data; 0 does not."""
+    def __init__(self, work: Work[Task, Reply], jobs: int, memory_mib: int = 0, single_threaded: bool = True) -> None:
+        """No workers yet.
+
+        Args:
+            work: what they do.
+            jobs: how many there are at most.
+            memory_mib: limits each worker's data; 0 does not.
+            single_threaded: whether tasks compute on one thread. Only then can workers be copies of this process, since
+                torch's pool of threads does not survive a fork.
+        """
         self.work, self.jobs, self.memory = work, jobs, memory_mib << 20
+        self.single_threaded = single_threaded
 
     def run(
         self, groups: Sequence[Sequence[Task]], hear: Hear[Task] | None = None
@@ -140,7 +149,7 @@ class _Run(Generic[Task, Reply]):
         self, pool: ProcessPool[Task, Reply], groups: Sequence[Sequence[Task]], hear: Hear[Task] | None
     ) -> None:
         self.pool, self.hear = pool, hear
-        self.fork = FORKS and not _gpu_in_use()
+        self.fork = FORKS and pool.single_threaded and not _gpu_in_use()
         self.waiting = deque(_Share(dict(enumerate(group))) for group in groups if group)
         self.workers: list[_Worker[Task]] = []
         self.failures = 0  # workers that died without having done anything, in a row

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from advverify.verifier.errors import InvalidInput
 from advverify.verifier.parallel import pool as pools
@@ -138,6 +139,27 @@ def test_a_fresh_interpreter_does_the_same(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(pools, "FORKS", False)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
     assert run([[1], [2]], Work(Duty(abs_of), lambda task: 60.0), jobs=1) == {1: (1, 1), 2: (2, 1)}
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_workers_compute_beside_a_process_that_has_computed_on_threads(threads: int) -> None:
+    """A copy of a process whose pool of threads is in use waits for threads that it does not have."""
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        expected = product(2, lambda message: None)
+        work: Work[int, float] = Work(Duty(product), lambda task: 5.0)
+        pool = ProcessPool(work, 2, single_threaded=threads == 1)
+        found = {task: reply for task, reply, _ in pool.run([[threads], [threads + 10]])}
+    finally:
+        torch.set_num_threads(before)
+    assert found == {threads: expected, threads + 10: expected}
+
+
+def product(task: int, tell: Tell) -> float:
+    """Large enough for a pool of threads; tasks say how many there are."""
+    torch.set_num_threads(task % 10)
+    return float((torch.ones(600, 600) @ torch.ones(600, 600) + torch.ones(600, 600).exp()).sum().round())
 
 
 def abs_of(task: int, tell: Tell) -> int:
