@@ -13,7 +13,7 @@ import click
 
 from advverify.verifier.errors import InvalidInput
 
-from ..exports import FORMATS, exported
+from ..exports import FORMATS, export_rows
 from ..options import COUNT, images_from, model_path, writable_folder
 from ..report.summary import VERDICTS, accidents_in_words
 from ..table import console
@@ -259,12 +259,10 @@ def export(store_path: Path, job: str | None, form: str, out: Path) -> int:
     with Store(store_path) as store:
         if job is not None and job not in {j["name"] for j in store.jobs()}:
             raise InvalidInput(f"{store_path}: has no job '{job}'")
-        rows = [row for row in store.rows(job, outcomes=form == "jsonl") if row["verdict"] is not None]
-    if not rows:
-        raise InvalidInput(f"{store_path}: holds no answers to export")
-    try:
-        out.write_bytes(exported(rows, form))
-    except OSError as error:
-        raise InvalidInput(f"{out}: cannot be written ({error.strerror})") from error
-    click.echo(f"{len(rows)} rows written to {out}")
+        rows = (row for row in store.rows(job, outcomes=form == "jsonl") if row["verdict"] is not None)
+        first = next(rows, None)
+        if first is None:
+            raise InvalidInput(f"{store_path}: holds no answers to export")
+        count = export_rows(first, rows, form, out)
+    click.echo(f"{count} rows written to {out}")
     return 0
