@@ -122,8 +122,8 @@ def _together(duty: Duty, share: dict[int, Any], voice: _Voice) -> None:
         for position, reply in duty.together(tasks):
             voice.say(Message("reply", places[position], reply))
             left -= 1
-        if not left:
-            return
+            if not left:  # whatever would come after the last reply would be taken for the next group's
+                return
     voice.say(Message("leave"))
 
 

@@ -47,6 +47,13 @@ def even(tasks: Sequence[int]) -> Iterator[tuple[int, int]]:
             yield position, square(task, lambda message: None)
 
 
+def fails_late(tasks: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """All tasks are settled, and then something goes wrong."""
+    for position, task in enumerate(tasks):
+        yield position, task * task
+    raise Accident(AccidentKind.FAILED, "too late to matter")
+
+
 def slowly(task: Any) -> None:
     time.sleep(0.6)
 
@@ -104,6 +111,11 @@ def test_groups_lose_no_more_than_the_task_that_ends_badly() -> None:
         10: (AccidentKind.KILLED, 2),
         12: (144, 2),
     }
+
+
+def test_what_goes_wrong_after_the_last_reply_is_nobodys() -> None:
+    groups = [[k, k + 1] for k in range(0, 40, 2)]
+    assert run(groups, work(Duty(square, together=fails_late))) == {k: (k * k, 1) for k in range(40)}
 
 
 def test_what_is_told_is_heard_before_the_end() -> None:
