@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +42,16 @@ def prepare(task: Task) -> None:
 def together(tasks: Sequence[Task]) -> Iterator[tuple[int, Outcome]]:
     """The tasks of a group that are settled in batches: place in the group and answer.
 
+    All of them together get the time of one, which is plenty where batches pay: a group that hangs is noticed as soon as a
+    query would be. Those that need more are asked one by one, with all of their time.
+
     Raises:
         Accident: the rest has to be asked one by one.
     """
+    settings = tasks[0].request.settings
+    brief = replace(settings, timeout=settings.timeout / len(tasks))
     with _accidents(tasks[0].request):
-        for position, outcome in answer_all([task.request for task in tasks], rest=False):
+        for position, outcome in answer_all([replace(task.request, settings=brief) for task in tasks], rest=False):
             yield position, outcome.labelled(**_labels(tasks[position]))
 
 

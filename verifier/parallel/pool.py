@@ -43,7 +43,7 @@ class Work(Generic[Task, Reply]):
 
     Attributes:
         duty: what they do, as it travels to them.
-        limit: seconds that a task may take.
+        limit: seconds that a task may take, or a group until its first and each further reply.
     """
 
     duty: Duty
@@ -245,8 +245,8 @@ class _Run(Generic[Task, Reply]):
             yield task, body, share.attempt
 
     def _limit(self, share: _Share[Task]) -> float:
-        """Seconds that a worker may be silent for, with this in hand."""
-        return GRACE + sum(self.pool.work.limit(task) for task in share.left.values())
+        """Seconds that a worker may be silent for, with this in hand; all of a group get no more than one."""
+        return GRACE + max(self.pool.work.limit(task) for task in share.left.values())
 
     def _over(self, share: _Share[Task], accident: Accident) -> Iterator[tuple[Task, Accident, int]]:
         """Try a task once more, or give it up; those of a group are tried alone."""

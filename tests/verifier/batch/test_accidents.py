@@ -287,6 +287,20 @@ def test_an_accident_in_a_file_of_results_is_asked_again(tmp_path: Path, monkeyp
     assert "2 of 2 images are in" in run(*arguments).stderr
 
 
+def test_a_group_has_the_time_of_one_query(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that its hard limit is that of one: what is left of it is asked alone, with all of its time."""
+    tasks = read_text(JOB.replace("timeout = 1", "timeout = 30"), "j", Path(), batch.sources()).tasks
+    seen: list[float] = []
+
+    def look(requests: Sequence[Request], rest: bool) -> Iterator[tuple[int, Outcome]]:
+        seen.extend(request.settings.timeout for request in requests)
+        yield 1, outcome(Verdict.ROBUST)
+
+    monkeypatch.setattr(work, "answer_all", look)
+    ((position, found),) = work.together(tasks)
+    assert seen == [30.0 / 6] * 6 and position == 1 and found.labels["key"] == tasks[1].stored.key
+
+
 def test_groups_go_to_workers_whole() -> None:
     """ProcessPool and WORK settle a group of images together: answers equal those of one by one."""
     asked = batch.sources()

@@ -54,6 +54,12 @@ def fails_late(tasks: Sequence[int]) -> Iterator[tuple[int, int]]:
     raise Accident(AccidentKind.FAILED, "too late to matter")
 
 
+def hangs(tasks: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """The first task is settled, and the second hangs."""
+    yield 0, square(tasks[0], lambda message: None)
+    square(9, lambda message: None)
+
+
 def slowly(task: Any) -> None:
     time.sleep(0.6)
 
@@ -86,6 +92,24 @@ def test_a_hang_is_ended_at_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pools, "GRACE", 0.3)
     found = run([[9], [1], [11], [2]], work(seconds=0.2))
     assert found == {9: (AccidentKind.HUNG, 2), 1: (1, 1), 11: (AccidentKind.HUNG, 2), 2: (4, 1)}
+
+
+def test_a_group_that_hangs_is_ended_at_the_limit_of_one_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pools, "GRACE", 0.3)
+    allowed: list[float] = []
+    allow = pools._Worker.allow
+
+    def look(self: Any, seconds: float) -> None:
+        allowed.append(seconds)
+        allow(self, seconds)
+
+    monkeypatch.setattr(pools._Worker, "allow", look)
+    assert run([[2, 9, 4]], work(Duty(square, together=hangs), seconds=0.2), jobs=1) == {
+        2: (4, 1),
+        4: (16, 2),
+        9: (AccidentKind.HUNG, 2),
+    }
+    assert set(allowed) == {pools._START, 0.5}
 
 
 def test_time_starts_when_the_worker_is_prepared(monkeypatch: pytest.MonkeyPatch) -> None:
