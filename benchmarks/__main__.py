@@ -14,6 +14,7 @@ BENCHMARKS = {
     "testset": "a whole test set certified at one radius, beside published verdicts",
     "wk17a": "the MNIST network of Wong & Kolter: certify at linf 0.1, or minimal distortions",
     "batching": "images certified one by one, and in batches",
+    "batch_cost": "the same images through `certify` and through `batch`: what workers and the store cost",
     "digits": "minimal distortions on the shipped digits networks",
     "l0_tree": "exact distances for norm 0: the tree over supports against MILPs",
     "vnncomp": "VNN-COMP folders in one process: verdicts, times and nodes",

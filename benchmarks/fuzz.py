@@ -215,12 +215,23 @@ norms = ["inf", "2"]
 eps = [0.03, 0.05]
 gap = 1e-3
 engines = ["propagate"]
+target = 3
+margin = 0.5
+valid_range = [0, 1]
+seeds = [0, 1]
 
 [[queries]]
 models = ["zoo:digits-mlp"]
-data = "digits"
+data = ["digits"]
 images = "7"
 distance = true
+float32 = true
+proofs = "kept"
+
+[[properties]]
+models = ["set/m.onnx"]
+properties = ["set/p.vnnlib"]
+formulation = "partition-2"
 
 [[vnncomp]]
 folder = "set"

@@ -14,12 +14,13 @@ from advverify.verifier.errors import InvalidInput
 
 from .options import data_for, images_from, model_path, threat_from
 from .outcomes import outcome_table, reasons, summary
-from .results import ResultFile
+from .results import ACCIDENT, ResultFile
 from .search import engines_from, settings_from, without_effect
 from .table import console, show
 
 if TYPE_CHECKING:
     from advverify.verifier.outcome import Outcome
+    from advverify.verifier.parallel.worker import Tell
     from advverify.verifier.request import Command, Request
 
 
@@ -32,7 +33,7 @@ def run_images(command: Command, options: dict[str, Any], exact_margin: bool = F
         exact_margin: as in `api.certify`.
 
     Returns:
-        The exit status: 0, or 130 where Ctrl-C ended it.
+        The exit status: 0, 1 where an accident left an image without an answer, or 130 where Ctrl-C ended it.
 
     Raises:
         InvalidInput: an option that makes no sense.
@@ -126,7 +127,7 @@ def run_images(command: Command, options: dict[str, Any], exact_margin: bool = F
             err=True,
         )
         return 130
-    return 0
+    return 1 if any(ACCIDENT in outcome.labels for outcome in shown) else 0
 
 
 def _of_other_classes(indices: Sequence[int], labels: Any, target: int | None) -> Sequence[int]:
@@ -146,14 +147,26 @@ def _of_other_classes(indices: Sequence[int], labels: Any, target: int | None) -
 
 
 def answers(requests: Sequence[Request], jobs: int) -> Iterator[tuple[int, Outcome]]:
-    """(position, outcome) as they come, in this process or from several; a worker that dies costs its own request only."""
+    """(position, outcome) as they come, in this process or from several; a worker that dies costs its own request only.
+
+    What an accident leaves without an answer is `unknown` and has the label `accident`.
+    """
     if jobs == 1:
         yield from ((k, request.answer()) for k, request in enumerate(requests))
         return
+    from advverify.verifier.parallel.accident import Accident
     from advverify.verifier.parallel.pool import ProcessPool, Work
-    from advverify.verifier.request import Request
+    from advverify.verifier.parallel.worker import Duty
 
-    pool = ProcessPool(Work(Request.answer, Request.unanswered, lambda request: request.seconds), jobs)
+    work: Work[Request, Outcome] = Work(Duty(_reply), lambda request: request.seconds)
+    pool = ProcessPool(work, jobs, single_threaded=all(request.settings.threads == 1 for request in requests))
     positions = {id(request): k for k, request in enumerate(requests)}
-    for request, outcome, _ in pool.run(requests):
-        yield positions[id(request)], outcome
+    for request, found, attempts in pool.run([[request] for request in requests]):
+        if isinstance(found, Accident):
+            reason = f"{found.message} (attempt {attempts})"
+            found = request.unanswered(reason).labelled(**{ACCIDENT: found.kind.value})
+        yield positions[id(request)], found
+
+
+def _reply(request: Request, tell: Tell) -> Outcome:
+    return request.answer()

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import click
 
 from advverify import __version__
+from advverify.cli.interrupt import interrupt_alike
 from advverify.cli.lazy import LazyGroup
 from advverify.verifier.allocator import keep_freed_memory
 from advverify.verifier.errors import AdvverifyError
@@ -46,6 +47,7 @@ cli = click.version_option(__version__, prog_name="advverify")(cli)
 def main() -> None:
     """Entry point."""
     keep_freed_memory()
+    interrupt_alike()
     _exit(run())
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from advverify.verifier.outcome import Outcome
 
 INTERRUPTED = "interrupted"
+ACCIDENT = "accident"  # the label of what is no answer: it is asked again
 
 
 class ResultFile:
@@ -50,7 +51,8 @@ class ResultFile:
                     f"--out {self.path}: line {number} is not a result of this version; choose another file"
                 ) from error
             key = outcome.labels.get("key")
-            if key is not None and not outcome.reason.startswith(INTERRUPTED):
+            ended_early = outcome.reason.startswith(INTERRUPTED) or ACCIDENT in outcome.labels
+            if key is not None and not ended_early:
                 self.done[key] = outcome
         if whole < len(content):
             if not content[whole:].startswith(b"{"):

@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tomllib
 import types
 import typing
 from dataclasses import MISSING, asdict, dataclass, field, fields
@@ -32,6 +31,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from advverify.verifier.errors import InvalidInput, no_such
+from advverify.verifier.toml_text import read_toml
 
 from .defences import DEFENCES, Defence, defence_type
 from .defences.adversary import Adversary
@@ -172,13 +172,13 @@ def read_recipe(path: str | Path) -> Recipe:
     """
     path = Path(path)
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise InvalidInput(f"{path}: cannot be read ({error.strerror})") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise InvalidInput(f"{path}: not a TOML file ({error})") from error
     try:
-        return recipe_from(table)
+        return recipe_from(read_toml(text))
     except InvalidInput as error:
         raise InvalidInput(f"{path}: {error}") from error
 

@@ -25,6 +25,10 @@ class InvalidInput(AdvverifyError, ValueError):
     """An argument, image, label, radius or option that makes no sense."""
 
 
+class ChangedFile(InvalidInput):
+    """A file that is not what it was when something was asked about it."""
+
+
 class InvalidModel(AdvverifyError, ValueError):
     """A file that is not a usable ONNX network."""
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 
 from .api import Model, certify, certify_all, distance, verify
 from .engines import Settings
-from .errors import InvalidInput
+from .errors import ChangedFile
 from .key import content_key
-from .outcome import Bracket, Outcome, Trust, Verdict
+from .outcome import Bracket, Outcome, TraceEvent, Trust, Verdict
 from .specification import Threat
 
 Command = Literal["certify", "distance", "verify"]
@@ -65,25 +67,42 @@ class Request:
         limit, proof = self.settings.timeout, self.settings.proof_seconds
         return limit + ((limit if proof is None else proof) if self.settings.proofs is not None else 0.0)
 
-    def answer(self) -> Outcome:
-        """What the function says.
+    def read(self) -> Model:
+        """The model, read once a process.
 
         Raises:
-            InvalidInput: the file has changed, or an argument makes no sense.
+            ChangedFile: it, or the property, is not what this was asked about.
+            InvalidModel: it cannot be read.
         """
         model = model_of(self.path)
         if model.network.sha256 != self.sha256:
-            raise InvalidInput(f"{self.path}: the file has changed since this was asked; ask again")
-        settings, engines = self.settings, self.engines
+            raise _changed(self.path)
+        if self.property_sha256 and file_sha256(self.property_path) != self.property_sha256:
+            raise _changed(self.property_path)
+        return model
+
+    def answer(self, listener: Callable[[TraceEvent], None] | None = None) -> Outcome:
+        """What the function says; `listener` hears every move of the bracket.
+
+        Raises:
+            ChangedFile: the model or the property is not what this was asked about.
+            InvalidInput: an argument makes no sense.
+        """
+        model = self.read()
         if self.command == "verify":
-            return verify(model, self.property_path, float32=self.threat.float32, settings=settings, engines=engines)
+            return verify(
+                model,
+                self.property_path,
+                float32=self.threat.float32,
+                settings=self.settings,
+                engines=self.engines,
+                listener=listener,
+            )
         assert self.image is not None
+        limits: dict[str, Any] = {"settings": self.settings, "engines": self.engines, "listener": listener}
         if self.command == "distance":
-            return distance(model, self.image, self.label, self.threat, settings=settings, engines=engines)
-        exact = self.exact_margin
-        return certify(
-            model, self.image, self.label, self.threat, exact_margin=exact, settings=settings, engines=engines
-        )
+            return distance(model, self.image, self.label, self.threat, **limits)
+        return certify(model, self.image, self.label, self.threat, exact_margin=self.exact_margin, **limits)
 
     def unanswered(self, reason: str) -> Outcome:
         """`unknown`, and why: nobody could say anything."""
@@ -102,10 +121,11 @@ def answer_all(requests: Sequence[Request], rest: bool) -> Iterator[tuple[int, O
     if not requests or requests[0].command != "certify":
         return
     first = requests[0]
+    model = first.read()
     images = [request.image for request in requests if request.image is not None]
     labels = [request.label for request in requests]
     yield from certify_all(
-        model_of(first.path),
+        model,
         images,
         labels,
         first.threat,
@@ -116,7 +136,29 @@ def answer_all(requests: Sequence[Request], rest: bool) -> Iterator[tuple[int, O
     )
 
 
-@lru_cache(maxsize=8)
+def file_sha256(path: str | Path) -> str:
+    """Hash of a file's content.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _changed(path: str) -> ChangedFile:
+    return ChangedFile(f"{path}: the file has changed since this was asked; ask again")
+
+
 def model_of(path: str) -> Model:
-    """The model of a path, read once a process."""
+    """The model of a path, read once a process for as long as the file stays what it is."""
+    try:
+        stat = Path(path).stat()
+    except OSError:
+        return Model(path)  # which says what is wrong with it
+    return _model_of(path, (stat.st_ino, stat.st_size, stat.st_mtime_ns))
+
+
+@lru_cache(maxsize=8)
+def _model_of(path: str, stamp: tuple[int, int, int]) -> Model:
     return Model(path)

@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import os
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import numpy as np
 
 from advverify.verifier.errors import InvalidInput
 
+from ..exports import FORMATS, export_rows
 from ..options import COUNT, images_from, model_path, writable_folder
+from ..report.summary import VERDICTS, accidents_in_words
 from ..table import Column, console, show
 
 if TYPE_CHECKING:
-    from advverify.verifier.batch.job import Job, Sources, Task
+    from advverify.models.datasets import Dataset
+    from advverify.verifier.batch.job import Job
     from advverify.verifier.batch.run import Pool
+    from advverify.verifier.batch.sources import Sources
+    from advverify.verifier.batch.task import Task
     from advverify.verifier.outcome import Outcome
+    from advverify.verifier.parallel.accident import Accident
     from advverify.verifier.store import Store
 
 STORE = click.option(
     "--store", "store_path", type=click.Path(path_type=Path), default=Path("runs.sqlite"), show_default=True
 )
-FORMATS = ("csv", "jsonl", "parquet", "vnncomp")
 
 
 @click.group("batch")
@@ -53,6 +55,13 @@ def workers(function: Any) -> Any:
             help="MiB of data a worker may hold [default: no limit].",
         ),
         click.option("--jobs", type=COUNT, default=None, help="Worker processes [default: one a core]."),
+        click.option(
+            "--retry",
+            type=click.Choice(["accidents", "unknown", "all"]),
+            default="accidents",
+            show_default=True,
+            help="What is asked again: queries that ended in an accident; those and unknown ones; all.",
+        ),
         STORE,
     ):
         function = option(function)
@@ -64,7 +73,10 @@ def workers(function: Any) -> Any:
 @workers
 @click.option("--dry-run", is_flag=True, help="Check the job, count its queries, and stop.")
 def run(job_path: Path, store_path: Path, dry_run: bool, **options: Any) -> int:
-    """Run the queries of JOB (a TOML file) that the store has no answer to."""
+    """Run the queries of JOB (a TOML file) that the store has no answer to.
+
+    Exit status: 0 where all have one by now, 1 where accidents are left (see `status`), 130 where it was interrupted.
+    """
     from advverify.verifier.batch.job import read_job
 
     return _run(read_job(job_path, sources()), store_path, dry_run, options)
@@ -108,7 +120,7 @@ def _run(job: Job, store_path: Path, dry_run: bool, options: dict[str, Any]) -> 
         click.echo(f"job {job.name}: {total} queries, about {_duration(estimate(tasks, jobs or os.cpu_count() or 1))}")
         return 0
     with Store(store_path, write=not dry_run) as store:
-        tasks = open_tasks(store, job, options["proofs"])
+        tasks = open_tasks(store, job, options["proofs"], options["retry"])
         pool = None if dry_run else _pool(options)
         count = getattr(pool, "jobs", jobs or os.cpu_count() or 1)
         click.echo(
@@ -118,6 +130,9 @@ def _run(job: Job, store_path: Path, dry_run: bool, options: dict[str, Any]) -> 
         )
         if pool is None:
             return 0
+        for folder in {task.request.settings.proofs for task in tasks}:
+            if folder is not None:
+                writable_folder(folder, "proofs")
         return _progress(store, job, tasks, pool)
 
 
@@ -127,18 +142,22 @@ def _progress(store: Store, job: Job, tasks: list[Task], pool: Pool) -> int:
 
     from advverify.verifier.batch.run import run_job
 
-    counts = {"robust": 0, "adversarial": 0, "misclassified": 0, "unknown": 0}
+    counts = Counter[str]()
+    accidents: list[Accident] = []
     began = time.perf_counter()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     progress = Progress(*columns, console=console(stderr=True), disable=not sys.stderr.isatty())
     with progress:
         bar = progress.add_task("starting", total=len(tasks))
 
-        def hear(task: Task, outcome: Outcome) -> None:
-            counts[outcome.verdict.value] += 1
-            done = sum(counts.values())
+        def hear(task: Task, found: Outcome | Accident) -> None:
+            if isinstance(found, Exception):
+                accidents.append(found)
+            else:
+                counts[found.verdict.value] += 1
+            done = counts.total() + len(accidents)
             rate = done / (time.perf_counter() - began)
-            share = 100 * counts["robust"] / done
+            share = 100 * counts["robust"] / max(counts.total(), 1)
             progress.update(bar, advance=1, description=f"{rate:.1f}/s, {share:.0f} % robust")
 
         try:
@@ -146,18 +165,28 @@ def _progress(store: Store, job: Job, tasks: list[Task], pool: Pool) -> int:
         except KeyboardInterrupt:
             progress.stop()
             click.echo(
-                f"advverify: interrupted; {sum(counts.values())} answers of this run are kept, run again to go on",
+                f"advverify: interrupted; {counts.total()} answers of this run are kept, run again to go on",
                 err=True,
             )
             return 130
     seconds = time.perf_counter() - began
-    shown = ", ".join(f"{n} {word}" for word, n in counts.items() if n)
-    click.echo(f"job {job.name}: {shown or 'nothing to do'}; {seconds:.1f} s")
-    return 0
+    shown = ", ".join(f"{counts[word]} {word}" for word in VERDICTS if counts[word])
+    click.echo(f"job {job.name}: {shown or 'nothing answered' if tasks else 'nothing to do'}; {seconds:.1f} s")
+    if not accidents:
+        return 0
+    for line in accidents_in_words((each.kind.value, each.message) for each in accidents):
+        click.echo(f"advverify: {line}", err=True)
+    click.echo("advverify: these queries have no answer; run again to ask them again", err=True)
+    return 1
 
 
 def _pool(options: dict[str, Any]) -> Pool:
     if options["scheduler"] is not None:
+        for name in ("memory", "jobs"):
+            if options[name]:
+                raise InvalidInput(
+                    f"--{name} is for workers of this machine; with --scheduler set it where Dask's workers start"
+                )
         from advverify.verifier.batch.dask_pool import DaskPool
 
         return DaskPool(options["scheduler"])
@@ -170,20 +199,20 @@ def _pool(options: dict[str, Any]) -> Pool:
 def sources() -> Sources:
     """Data sets and the zoo, for job files; every data set is loaded once."""
     from advverify.models.datasets import load_dataset
-    from advverify.verifier.batch.job import Sources
+    from advverify.verifier.batch.sources import Sources
 
-    loaded: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    loaded: dict[tuple[Any, ...], Dataset] = {}
 
-    def data(name: str) -> tuple[np.ndarray, np.ndarray]:
-        if name not in loaded:
-            found = load_dataset(name)
-            if found.note:
-                click.echo(f"note: {found.note}", err=True)
-            loaded[name] = found.images, found.labels
-        return loaded[name]
+    def data(name: str, valid: tuple[float, float], bytes_as: str | None) -> Dataset:
+        key = name, valid, bytes_as
+        if key not in loaded:
+            loaded[key] = load_dataset(name, valid=valid, bytes_as=bytes_as)
+            if loaded[key].note:
+                click.echo(f"note: {loaded[key].note}", err=True)
+        return loaded[key]
 
     def model(name: str, folder: Path) -> Path:
-        return model_path(name) if name.startswith("zoo:") else folder / name
+        return model_path(name if name.startswith("zoo:") else str(folder / name))
 
     return Sources(data, model, images_from)
 
@@ -202,9 +231,12 @@ def status(store_path: Path) -> int:
 
     with Store(store_path) as store:
         jobs = store.jobs()
-    counts = ("queries", "done", "robust", "adversarial", "misclassified", "unknown")
-    columns = [Column("job", text=True), *map(Column, counts), Column("CPU time")]
-    show(console(), columns, [[job["name"], *(str(job[n]) for n in counts), _duration(job["seconds"])] for job in jobs])
+        accidents = [(row["accident"], row["message"]) for row in store.accidents()]
+    screen, counted = console(), ("queries", "done", *VERDICTS, "accidents")
+    columns = [Column("job", text=True), *map(Column, counted), Column("CPU time")]
+    show(screen, columns, [[job["name"], *(str(job[n]) for n in counted), _duration(job["seconds"])] for job in jobs])
+    for line in accidents_in_words(accidents):
+        screen.print(f"{line}; asked again by the next run", markup=False)
     return 0
 
 
@@ -220,45 +252,10 @@ def export(store_path: Path, job: str | None, form: str, out: Path) -> int:
     with Store(store_path) as store:
         if job is not None and job not in {j["name"] for j in store.jobs()}:
             raise InvalidInput(f"{store_path}: has no job '{job}'")
-        rows = [row for row in store.rows(job, outcomes=form == "jsonl") if row["verdict"] is not None]
-    if not rows:
-        raise InvalidInput(f"{store_path}: holds no answers to export")
-    try:
-        out.write_bytes(_written(rows, form))
-    except OSError as error:
-        raise InvalidInput(f"{out}: cannot be written ({error.strerror})") from error
-    click.echo(f"{len(rows)} rows written to {out}")
+        rows = (row for row in store.rows(job, outcomes=form == "jsonl") if row["verdict"] is not None)
+        first = next(rows, None)
+        if first is None:
+            raise InvalidInput(f"{store_path}: holds no answers to export")
+        count = export_rows(first, rows, form, out)
+    click.echo(f"{count} rows written to {out}")
     return 0
-
-
-_WORDS = {"robust": "unsat", "adversarial": "sat", "misclassified": "sat", "unknown": "unknown"}
-
-
-def _written(rows: list[dict[str, Any]], form: str) -> bytes:
-    if form == "jsonl":
-        lines = (json.dumps({**json.loads(row.pop("outcome")), "key": row["key"]}) for row in rows)
-        return ("\n".join(lines) + "\n").encode()
-    if form == "parquet":
-        return _parquet(rows)
-    buffer = io.StringIO()
-    if form == "vnncomp":
-        plain = csv.writer(buffer, lineterminator="\n")
-        for row in rows:
-            word = "timeout" if "time limit" in (row["reason"] or "") else _WORDS[row["verdict"]]
-            plain.writerow([row["data"], row["model"], row["item"], 0, word, f"{row['seconds']:.4f}"])
-    else:
-        writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    return buffer.getvalue().encode()
-
-
-def _parquet(rows: list[dict[str, Any]]) -> bytes:
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError as error:
-        raise InvalidInput("Parquet needs pyarrow: pip install 'advverify[batch]'") from error
-    sink = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows), sink)
-    return sink.getvalue()

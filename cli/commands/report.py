@@ -54,22 +54,30 @@ def command(
             raise InvalidInput(f"{store}: has no job '{job}'")
         everything = list(opened.rows(job))
         rows = [row for row in everything if row["verdict"] is not None]
+        accidents = list(opened.accidents(job))
         if not rows:
-            raise InvalidInput(f"{store}: holds no answers yet")
+            raise InvalidInput("; ".join([f"{store}: holds no answers yet", *_in_words(accidents)]))
         hardest = [(row, opened.outcome(row["key"])) for row in summary.hardest(rows, _HARDEST)]
     before = None if against is None else _before(against)
     compared = None if before is None else summary.changes(before, rows)
     if text:
         _text(rows, compared)
+        for line in _in_words(accidents):
+            console().print(line, markup=False)
     if figures is not None:
         draw(rows, figures, ("png", "svg"))
         click.echo(f"figures written to {figures}")
     if out is not None:
         sources = _sources(store, job, against)
-        page = _page(str(store.name), rows, len(everything) - len(rows), hardest, compared, against, sources)
+        open_count = len(everything) - len(rows) - len(accidents)
+        page = _page(str(store.name), rows, open_count, accidents, hardest, compared, against, sources)
         write_text(out, page, "--out")
         click.echo(f"written to {out}")
     return 0
+
+
+def _in_words(accidents: list[dict[str, Any]]) -> list[str]:
+    return summary.accidents_in_words((row["accident"], row["message"]) for row in accidents)
 
 
 def _before(path: Path) -> list[dict[str, Any]]:
@@ -83,6 +91,7 @@ def _page(
     name: str,
     rows: list[dict[str, Any]],
     open_count: int,
+    accidents: list[dict[str, Any]],
     hardest: list[tuple[dict[str, Any], Outcome | None]],
     compared: dict[str, Any] | None,
     against: Path | None,
@@ -111,6 +120,8 @@ def _page(
             title=f"Report of {name}",
             rows=rows,
             open_count=open_count,
+            accidents=[{**row, "name": f"{summary.group_name(row)}, {row['item']}"} for row in accidents[:_ROWS]],
+            accident_count=len(accidents),
             total_seconds=sum(row["seconds"] for row in rows),
             verdicts=[(v, n) for v, n in counts if n],
             shares=summary.shares(rows),

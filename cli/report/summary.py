@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
+from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 Row = dict[str, Any]
@@ -12,12 +14,26 @@ Row = dict[str, Any]
 VERDICTS = ("robust", "adversarial", "misclassified", "unknown")
 
 
+# Options that change what is asked, in the order in which they are shown; others change how soon it is answered.
+_ASKED = ("exact_margin", "target", "margin", "valid_range", "channels", "float32")
+
+
 def group_name(row: Row) -> str:
     """Model and question, as curves and tables are labelled."""
+    asked = "".join(
+        f", {name.replace('_', ' ')}" + ("" if value is True else f" {value}") for name, value in _asked(row["options"])
+    )
     if row["kind"] == "verify":
-        return f"{row['data']}"
+        return f"{row['data']}{asked}"
     question = "distance" if row["kind"] == "distance" else f"eps {row['eps']:g}"
-    return f"{row['model']}, norm {row['norm']}, {question}"
+    return f"{row['model']}, norm {row['norm']}, {question}{asked}"
+
+
+@lru_cache(maxsize=256)
+def _asked(options: str) -> tuple[tuple[str, Any], ...]:
+    """What the options of a row ask beyond norm and radius."""
+    known = json.loads(options)
+    return tuple((name, known[name]) for name in _ASKED if name in known)
 
 
 def by_question(rows: list[Row]) -> dict[str, list[Row]]:
@@ -82,11 +98,25 @@ def hardest(rows: list[Row], count: int) -> list[Row]:
     return sorted(rows, key=lambda row: (settled(row), -row["seconds"]))[:count]
 
 
+def accidents_in_words(accidents: Iterable[tuple[str, str]]) -> list[str]:
+    """Accidents, each a kind and a message, as one line a kind, with the most frequent message."""
+    messages: dict[str, Counter[str]] = {}
+    for kind, message in accidents:
+        messages.setdefault(kind, Counter())[message] += 1
+    lines = []
+    for kind, counts in sorted(messages.items()):
+        count, others = counts.total(), len(counts) - 1
+        text = f"{count} accident{'s' if count > 1 else ''}, {kind}: {counts.most_common(1)[0][0]}"
+        lines.append(text + (f" (and {others} other message{'s' if others > 1 else ''})" if others else ""))
+    return lines
+
+
 def changes(before: list[Row], after: list[Row]) -> dict[str, Any]:
     """Two runs of the same questions: verdicts that changed, and what got faster or slower."""
 
     def identity(row: Row) -> tuple[Any, ...]:
-        return row["kind"], row["model_sha256"], row["data"], row["item"], row["norm"], row["eps"]
+        names = ("kind", "model_sha256", "data", "item", "norm", "eps")
+        return *(row[name] for name in names), str(_asked(row["options"]))
 
     old = {identity(row): row for row in before}
     pairs = [(old[identity(row)], row) for row in after if identity(row) in old]

@@ -310,7 +310,7 @@ def test_other_slips(files: list[Path], tmp_path: Path) -> None:
     connection.close()
     good = str(files[0])
     for arguments, message in (
-        ([str(other)], "not a store that can be read (no such table: jobs); give one"),
+        ([str(other)], "an SQLite file of another program, which is left as it is; give a store"),
         (["nowhere.jsonl"], "no such file"),
         ([str(tmp_path)], "is a folder"),
         ([good, good], "given twice"),

@@ -16,16 +16,22 @@ from advverify import __version__
 
 from ..errors import InvalidInput
 from ..outcome import Outcome
-from ..parallel.pool import GRACE
-from .job import Task
+from ..parallel.accident import Accident, AccidentKind
+from ..parallel.pool import GRACE, Hear
 from .run import Answer
-from .work import answer, failed
+from .task import Task
+from .work import answer
 
 _RECONNECT = 120.0  # seconds that a scheduler may be away
 _POLL = 0.005
 # What a scheduler that went away looks like from here; distributed's CommClosedError is an OSError.
 _GONE = (OSError, TimeoutError, RuntimeError, asyncio.CancelledError)
 _WINDOW = 4  # tasks in flight for each worker thread
+
+
+def _answer(task: Task) -> Outcome:
+    """The answer of a worker on the cluster, which has no line to tell anything on meanwhile."""
+    return answer(task, lambda message: None)
 
 
 def _version() -> str:
@@ -78,9 +84,9 @@ class DaskPool:
         threads: int = sum(self._client.nthreads().values())
         return max(1, threads)
 
-    def run(self, tasks: Sequence[Task]) -> Iterator[Answer]:
-        """(task, outcome, attempts) as they come."""
-        waiting = list(reversed(tasks))
+    def run(self, groups: Sequence[Sequence[Task]], hear: Hear[Task] | None = None) -> Iterator[Answer]:
+        """(task, outcome or accident, attempts) as they come; groups are taken apart, and nothing is told meanwhile."""
+        waiting = [task for group in reversed(groups) for task in reversed(group)]
         flying: dict[Any, Task] = {}
         attempts: dict[str, int] = {}
         window = 0  # counted afresh on every cluster that comes back
@@ -90,7 +96,7 @@ class DaskPool:
                     window = window or _WINDOW * self.jobs
                     while waiting and len(flying) < window:
                         task = waiting[-1]
-                        flying[self._client.submit(answer, task, pure=False, retries=1)] = task
+                        flying[self._client.submit(_answer, task, pure=False, retries=1)] = task
                         waiting.pop()  # only now: a submission that fails loses nothing
                         attempts[task.stored.key] = attempts.get(task.stored.key, 0) + 1
                     finished = [future for future in flying if future.done()]
@@ -100,7 +106,7 @@ class DaskPool:
                     finished = []
                 for future in finished:
                     task = flying.pop(future)
-                    found = self._result(future, task)
+                    found = self._result(future)
                     if found is None:
                         waiting.append(task)
                     else:
@@ -114,13 +120,18 @@ class DaskPool:
         finally:
             self._client.close()
 
-    def _result(self, future: Any, task: Task) -> Outcome | None:
-        """The answer; None where it was lost with a scheduler and has to be asked for again."""
+    def _result(self, future: Any) -> Outcome | Accident | None:
+        """What came of a task; None where it was lost with a scheduler and has to be asked for again."""
         if future.status in ("cancelled", "lost"):
             return None
         try:
             if future.status == "error":
-                return failed(task, f"on the cluster: {future.exception(timeout=GRACE)}")
+                error = future.exception(timeout=GRACE)
+                if isinstance(error, Accident):
+                    return error
+                killed = isinstance(error, self._distributed.KilledWorker)
+                kind = AccidentKind.KILLED if killed else AccidentKind.FAILED
+                return Accident(kind, f"on the cluster: {error or type(error).__name__}")
             outcome: Outcome = future.result(timeout=GRACE)
         except _GONE:
             return None

@@ -1,93 +1,45 @@
 """Job files.
 
     name = "digits"
-    timeout = 60                  # seconds a query; sections may have their own
+    timeout = 60                  # seconds a query; as gap, seed and proofs, for sections that say nothing else
 
     [[queries]]
     models = ["zoo:digits-mlp", "mine.onnx"]   # relative to the job file
-    data = "digits"
+    data = "digits"               # or a list; the model's own where it names one
     images = "0:100"
     norms = ["inf", "2"]
     eps = [0.03, 0.05]            # or: distance = true
-    engines = "mip"               # optional, as --engines takes them; or a list of names
-    gap = 1e-4                    # optional
-    formulation = "asymmetric"    # optional, as solver, fix_stable, substitute, tighten, targets and cuts: of the MILP engine
+    engines = []                  # optional, like everything that follows; docs/batch.md has all
+
+    [[properties]]
+    models = ["mine.onnx"]
+    properties = ["a.vnnlib", "b.vnnlib"]
 
     [[vnncomp]]
     folder = "benchmarks/acasxu"  # with instances.csv
     take = 20                     # optional: the first instances
 
-Everything is read and checked before anything starts.
+Everything is read and checked before anything starts, and all that is wrong is said together. A network that cannot be read is
+an accident of its own queries.
 """
 
 from __future__ import annotations
 
-import csv
-import hashlib
-import json
-import math
-import tomllib
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from itertools import product
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from advverify import __version__
-
-from ..engines import MilpOptions, Settings, check_milp_options, choose_engines, split_names
 from ..errors import InvalidInput
-from ..network.onnx_reader import read_onnx
-from ..request import Request
-from ..specification import Threat
-from ..store import StoredQuery
+from ..toml_text import read_toml
+from .entries import SECONDS, SEED, SHARE, TABLES, TEXT, Faults, check_entries
+from .images import image_tasks
+from .properties import property_tasks, vnncomp_tasks
+from .sources import Sources
+from .task import Task
 
-_MILP: dict[str, Kinds] = {
-    "solver": str,
-    "formulation": str,
-    "fix_stable": bool,
-    "substitute": bool,
-    "tighten": str,
-    "targets": str,
-    "cuts": str,
-}
-Kinds = type | tuple[type, ...]
-_ENGINES = {"engines": (list, str)}
-_TOP: dict[str, Kinds] = {"name": str, "timeout": float, "seed": int, "queries": list, "vnncomp": list}
-_QUERIES: dict[str, Kinds] = {
-    "models": list,
-    "data": str,
-    "images": str,
-    "norms": list,
-    "eps": list,
-    "distance": bool,
-    "timeout": float,
-    "gap": float,
-    **_ENGINES,
-    **_MILP,
-}
-_VNNCOMP: dict[str, Kinds] = {"folder": str, "timeout": float, "take": int, **_ENGINES, **_MILP}
-
-LoadData = Callable[[str], tuple[np.ndarray, np.ndarray]]
-FindModel = Callable[[str, Path], Path]
-PickImages = Callable[[str, int], range]
-
-
-@dataclass(frozen=True, eq=False)
-class Task:
-    """A query as a worker gets it.
-
-    Attributes:
-        stored: its row.
-        request: what is asked.
-        expected: rough seconds, for the order of work.
-    """
-
-    stored: StoredQuery
-    request: Request
-    expected: float = 1.0
+_SECTIONS = {"queries": image_tasks, "properties": property_tasks, "vnncomp": vnncomp_tasks}
+_TOP = {"name": TEXT, "timeout": SECONDS, "gap": SHARE, "seed": SEED, "proofs": TEXT} | dict.fromkeys(_SECTIONS, TABLES)
+_BASE: dict[str, Any] = {"timeout": 60.0, "gap": 1e-4, "seed": 0, "proofs": None}
 
 
 @dataclass(frozen=True)
@@ -98,21 +50,6 @@ class Job:
     text: str
     folder: str
     tasks: tuple[Task, ...] = field(repr=False, default=())
-
-
-@dataclass(frozen=True)
-class Sources:
-    """How names become images and files: what lies above the verifier knows data sets and the zoo.
-
-    Attributes:
-        data: name to images (N, ...) and labels (N,).
-        model: name and the job's folder to a path.
-        images: text like 0:100 and the number of images to indices.
-    """
-
-    data: LoadData
-    model: FindModel
-    images: PickImages
 
 
 def read_job(path: str | Path, sources: Sources) -> Job:
@@ -138,168 +75,15 @@ def read_text(text: str, name: str, folder: Path, sources: Sources) -> Job:
     Raises:
         InvalidInput: anything in it that makes no sense, named.
     """
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InvalidInput(f"not a TOML file ({error})") from error
-    return _job(table, text, name, folder, sources)
-
-
-def _job(table: dict[str, Any], text: str, name: str, folder: Path, sources: Sources) -> Job:
-    _known(table, _TOP, "a job")
-    if not table.get("queries") and not table.get("vnncomp"):
-        raise InvalidInput("a job needs [[queries]] or [[vnncomp]]")
-    base = {"timeout": _limit(table.get("timeout", 60.0), "timeout"), "seed": table.get("seed", 0)}
-    tasks: list[Task] = []
-    for number, section in enumerate(table.get("queries", []), start=1):
-        where = f"[[queries]] number {number}"
-        _known(section, _QUERIES, where)
-        try:
-            tasks += _images(section, base, folder, sources)
-        except InvalidInput as error:
-            raise InvalidInput(f"{where}: {error}") from error
-    for number, section in enumerate(table.get("vnncomp", []), start=1):
-        where = f"[[vnncomp]] number {number}"
-        _known(section, _VNNCOMP, where)
-        tasks += _instances(section, base, folder, where)
+    table = read_toml(text)
+    faults, tasks = Faults(), list[Task]()
+    if check_entries(table, _TOP, faults, "a job"):
+        base = {key: table.get(key, usual) for key, usual in _BASE.items()}
+        for kind, tasks_of in _SECTIONS.items():
+            for number, section in enumerate(table.get(kind, []), start=1):
+                tasks += tasks_of(section, base, folder, sources, faults, f"[[{kind}]] number {number}")
+        if not any(table.get(kind) for kind in _SECTIONS):
+            raise InvalidInput("a job needs [[queries]], [[properties]] or [[vnncomp]]")
+    faults.check()
     unique = {task.stored.key: task for task in tasks}
     return Job(table.get("name", name), text, str(folder), tuple(unique.values()))
-
-
-def _known(table: Any, known: dict[str, Kinds], where: str) -> None:
-    if not isinstance(table, dict):
-        raise InvalidInput(f"{where} must be a table")
-    for key, value in table.items():
-        if key not in known:
-            raise InvalidInput(f"{where} has no key '{key}': choose {', '.join(known)}")
-        kinds = known[key]
-        wanted = kinds if isinstance(kinds, tuple) else (kinds,)
-        if not (type(value) in wanted or (float in wanted and type(value) is int)):
-            words = " or ".join(kind.__name__ for kind in wanted)
-            raise InvalidInput(f"{where}: {key} must be of type {words}, got {value!r}")
-
-
-def _limit(value: float, name: str) -> float:
-    if not 0 < value < math.inf:
-        raise InvalidInput(f"{name} must be a number of seconds above 0, got {value}")
-    return float(value)
-
-
-def _search(section: dict[str, Any]) -> tuple[tuple[str, ...], MilpOptions]:
-    """Engines (a list, or a text with commas as the command line takes it) and options of the MILP engine, which suit them."""
-    value = section.get("engines", [])
-    engines = split_names(value) if isinstance(value, str) else tuple(str(name) for name in value)
-    choose_engines(engines)
-    given = [name for name in _MILP if name in section]
-    milp = MilpOptions(**{name: section[name] for name in given})
-    check_milp_options(milp, engines, given)
-    return engines, milp
-
-
-def _images(section: dict[str, Any], base: dict[str, Any], folder: Path, sources: Sources) -> list[Task]:
-    """Models x images x norms x radii."""
-    for key in ("models", "data"):
-        if not section.get(key):
-            raise InvalidInput(f"needs {key}")
-    distance, radii = section.get("distance", False), section.get("eps", [])
-    if distance == bool(radii):
-        raise InvalidInput("needs eps (a list of radii) or distance = true, one of the two")
-    if any(type(eps) not in (int, float) or not 0 <= eps < math.inf for eps in radii):
-        raise InvalidInput(f"eps must be a list of numbers >= 0, got {radii}")
-    gap = section.get("gap", 1e-4)
-    if not 0 < gap < 1:
-        raise InvalidInput(f"gap must lie between 0 and 1, got {gap}")
-    norms = [str(norm) for norm in section.get("norms", ["inf"])]
-    threats = [Threat(norm, eps) for norm in norms for eps in ([None] if distance else radii)]
-    engines, milp = _search(section)
-    images, labels = sources.data(section["data"])
-    indices = sources.images(section.get("images", f"0:{len(labels)}"), len(labels))
-    for index in indices:
-        low, high = float(images[index].min()), float(images[index].max())
-        if low < 0 or high > 1:
-            raise InvalidInput(
-                f"image {index} has values from {low:g} to {high:g}; jobs work in [0, 1]: scale the images"
-            )
-    timeout = _limit(section.get("timeout", base["timeout"]), "timeout")
-    settings = Settings(timeout=timeout, gap=gap, seed=base["seed"], threads=1, milp=milp)
-    tasks = []
-    for name in section["models"]:
-        path = sources.model(str(name), folder)
-        network = read_onnx(path)
-        if images[0].size != network.input_size:
-            raise InvalidInput(
-                f"{name} takes {network.input_size} values, images of {section['data']} have {images[0].size}"
-            )
-        for threat, index in product(threats, indices):
-            request = Request(
-                "distance" if distance else "certify",
-                str(path),
-                network.sha256,
-                threat,
-                images[index],
-                int(labels[index]),
-                settings=settings,
-                engines=engines,
-            )
-            expected = network.relu_count * (2.0 if distance else 1.0) * (4.0 if threat.norm == "2" else 1.0) * 1e-3
-            tasks.append(Task(_stored(request, str(name), section["data"], str(index)), request, expected))
-    return tasks
-
-
-def _instances(section: dict[str, Any], base: dict[str, Any], folder: Path, where: str) -> list[Task]:
-    """The rows of a VNN-COMP folder's instances.csv."""
-    if not section.get("folder"):
-        raise InvalidInput(f"{where} needs folder")
-    try:
-        engines, milp = _search(section)
-    except InvalidInput as error:
-        raise InvalidInput(f"{where}: {error}") from error
-    place = folder / section["folder"]
-    listing = place / "instances.csv"
-    if not listing.is_file():
-        raise InvalidInput(f"{where}: {listing} is not there; give a VNN-COMP folder with instances.csv")
-    with listing.open(newline="") as stream:
-        rows = [row for row in csv.reader(stream) if len(row) >= 2]
-    if rows and not rows[0][0].strip().endswith((".onnx", ".onnx.gz")):
-        rows = rows[1:]  # a header
-    tasks = []
-    hashes: dict[Path, str] = {}
-    for row in rows[: section.get("take")]:
-        network, prop = place / row[0].strip(), place / row[1].strip()
-        for path, digest in ((network, _network_digest), (prop, _digest)):
-            if not path.is_file():
-                raise InvalidInput(f"{where}: {path}, named in {listing.name}, is not there")
-            if path not in hashes:
-                hashes[path] = digest(path)
-        written = float(row[2]) if len(row) > 2 and row[2].strip() else base["timeout"]
-        timeout = _limit(section.get("timeout", written), "timeout")
-        request = Request(
-            "verify",
-            str(network),
-            hashes[network],
-            property_path=str(prop),
-            property_sha256=hashes[prop],
-            settings=Settings(timeout=timeout, seed=base["seed"], threads=1, milp=milp),
-            engines=engines,
-        )
-        tasks.append(Task(_stored(request, row[0].strip(), section["folder"], row[1].strip()), request, 5.0))
-    return tasks
-
-
-def _network_digest(path: Path) -> str:
-    """As its reader has it, so that what cannot be read is refused before anything starts."""
-    return read_onnx(path).sha256
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _stored(request: Request, model: str, data: str, item: str) -> StoredQuery:
-    """A row of the store."""
-    settings, threat = request.settings, request.threat
-    options = {"timeout": settings.timeout, "gap": settings.gap, "engines": request.engines, "seed": settings.seed}
-    options |= asdict(settings.milp)
-    norm, eps = (None, None) if request.command == "verify" else (str(threat.norm), threat.eps)
-    text = json.dumps(options, sort_keys=True)
-    return StoredQuery(request.key, request.command, model, request.sha256, data, item, norm, eps, text, __version__)

@@ -1,43 +1,57 @@
-"""Runs a job: what is open, longest expected first, answers kept as they come by the one writer."""
+"""Runs a job: what is open, longest expected first, everything kept as it comes by the one writer."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from ..outcome import Outcome
+from ..parallel.accident import Accident
+from ..parallel.pool import Hear
 from ..store import Store
-from .job import Job, Task
+from .groups import grouped
+from .job import Job
+from .task import Task
 
-_FLUSH_SECONDS, _FLUSH_ROWS = 0.5, 200
+Retry = Literal["accidents", "unknown", "all"]
 
-Answer = tuple[Task, Outcome, int]
+Answer = tuple[Task, Outcome | Accident, int]
 
 
 class Pool(Protocol):
     """Answers tasks in any order."""
 
-    def run(self, tasks: Sequence[Task]) -> Iterator[Answer]:
-        """(task, outcome, attempts) as they come."""
+    @property
+    def jobs(self) -> int:
+        """Tasks that are worked on at the same time."""
+
+    def run(self, groups: Sequence[Sequence[Task]], hear: Hear[Task] | None = None) -> Iterator[Answer]:
+        """(task, outcome or accident, attempts) as they come; `hear` gets what workers tell about a task meanwhile."""
 
 
-Listener = Callable[[Task, Outcome], None]
+Listener = Callable[[Task, Outcome | Accident], None]
 
 
-def open_tasks(store: Store, job: Job, proofs: Path | None = None) -> list[Task]:
-    """The tasks without an answer, longest expected first: by the store's experience where there is one.
+def open_tasks(store: Store, job: Job, proofs: Path | None = None, retry: Retry = "accidents") -> list[Task]:
+    """Tasks to do, longest expected first.
 
-    `proofs` is a folder for proofs of what is answered now; it does not change what a query is.
+    Args:
+        store: what is answered already; what ended in an accident is not.
+        job: all tasks.
+        proofs: the folder that proofs of what is answered now go to, in the place of the job's own; it does not change what a
+            query is.
+        retry: what is asked again: accidents, also what is unknown, or all.
     """
-    done = store.answered([task.stored.key for task in job.tasks])
+    keys = [task.stored.key for task in job.tasks]
+    done = set() if retry == "all" else store.answered(keys, settled=retry == "unknown")
     seen = store.expected_seconds()
     tasks = []
     for task in job.tasks:
         if task.stored.key not in done:
-            settings = replace(task.request.settings, proofs=proofs)
+            settings = task.request.settings
+            settings = settings if proofs is None else replace(settings, proofs=proofs)
             expected = seen.get((task.stored.model_sha256, task.stored.kind), task.expected)
             tasks.append(replace(task, request=replace(task.request, settings=settings), expected=expected))
     return sorted(tasks, key=lambda task: -task.expected)
@@ -49,25 +63,23 @@ def estimate(tasks: list[Task], jobs: int) -> float:
 
 
 def run_job(store: Store, job: Job, tasks: list[Task], pool: Pool, listener: Listener | None = None) -> int:
-    """Settle the tasks of a job (see `open_tasks`); returns the number of answers. What was answered is kept, whatever ends
-    the run.
+    """Settle the tasks of a job (see `open_tasks`); returns the number of answers.
+
+    Every answer, accident and move of a bracket is kept at once, in a transaction of its own.
 
     Raises:
         InvalidInput: the store cannot be written any more.
     """
     store.add(job.name, job.text, job.folder, [task.stored for task in job.tasks])
-    waiting: list[tuple[str, Outcome, int]] = []
-    count, last = 0, time.monotonic()
-    try:
-        for task, outcome, attempts in pool.run(tasks):
-            waiting.append((task.stored.key, outcome, attempts))
+    count = 0
+    for task, found, attempts in pool.run(
+        grouped(tasks, pool.jobs), lambda task, events: store.note_progress(task.stored.key, events)
+    ):
+        if isinstance(found, Accident):
+            store.note_accident(task.stored.key, found, attempts)
+        else:
+            store.finish([(task.stored.key, found, attempts)])
             count += 1
-            if listener is not None:
-                listener(task, outcome)
-            if len(waiting) >= _FLUSH_ROWS or time.monotonic() - last > _FLUSH_SECONDS:
-                store.finish(waiting)
-                waiting, last = [], time.monotonic()
-    finally:
-        if waiting:
-            store.finish(waiting)
+        if listener is not None:
+            listener(task, found)
     return count

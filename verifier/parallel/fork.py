@@ -21,7 +21,7 @@ from typing import Any, Generic, TypeVar
 
 import torch
 
-from .alone import fork_process
+from .process import fork_process
 
 Task = TypeVar("Task")
 Reply = TypeVar("Reply")
@@ -140,6 +140,7 @@ class Team(Generic[Task, Reply]):
         """The life of a copy: until the line is cut."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
         torch.set_num_threads(1)
         while True:
             try:

@@ -1,185 +1,293 @@
 """Worker processes that may hang, die or eat memory: each costs its own task and no other.
 
-The driver hands out one task at a time over a pipe. A worker that is gone, or silent for longer than its task's time limit
-and a grace period, is replaced and its task tried once more; then it is given up with the reason. Workers leave when their
-driver does.
+The driver hands out work over a line, as soon as a worker has said that it is ready; a task's time starts when the worker
+has prepared for it. A worker that is gone, or silent for longer than its task's time limit and a grace period, is replaced
+and its task tried once more; then an accident stands in the place of the reply. Workers leave when their driver does.
+
+Tasks come in groups, of one or several. Of several a worker settles together what it can; the others, and all that an
+accident left of a group, are handed out alone.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import threading
+import pickle
+import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from typing import Any, Generic, TypeVar
+
+from ..errors import InvalidInput
+from . import worker
+from .accident import Accident, AccidentKind, tells_of_memory
+from .process import FORKS, fate, start
+from .worker import Duty, Message
 
 Task = TypeVar("Task")
 Reply = TypeVar("Reply")
+Hear = Callable[[Task, list[Any]], None]
 
 GRACE = 30.0  # seconds beyond its limit that a task gets before its worker is taken for lost
 _ATTEMPTS = 2
+_START = 300.0  # seconds that a worker may take to be ready, and again to prepare for a task
+_STARTS = 3  # workers in a row that may fail before any does something
+_LAST_WORDS = 1.0  # seconds between the cut of a worker's line and its end
+_LOOK = 1.0  # seconds between two looks at who is still there
 
 
 @dataclass(frozen=True)
 class Work(Generic[Task, Reply]):
-    """What workers do.
+    """What workers do, and how long they may take.
 
     Attributes:
-        reply: to a task; importable by name in a fresh process. An exception that it raises ends the whole run.
-        lost: the reply to a task that was given up, and why it was; made in the driver.
-        limit: seconds that a task may take.
+        duty: what they do, as it travels to them.
+        limit: seconds that a task may take, or a group until its first and each further reply.
     """
 
-    reply: Callable[[Task], Reply]
-    lost: Callable[[Task, str], Reply]
+    duty: Duty
     limit: Callable[[Task], float]
 
 
-def _serve(pipe: Connection, reply: Callable[[Any], Any], parent: int, memory: int) -> None:
-    """A worker's life."""
-    import signal
+@dataclass
+class _Share(Generic[Task]):
+    """Tasks of a group that are still to be done, by their place in it."""
 
-    import torch
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides
-    torch.set_num_threads(1)
-    if memory:
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
-
-    def leave_with_parent() -> None:
-        while os.getppid() == parent:
-            time.sleep(1.0)
-        os._exit(1)
-
-    threading.Thread(target=leave_with_parent, daemon=True).start()
-    try:
-        while (task := pipe.recv()) is not None:
-            try:
-                answer: tuple[Any, Exception | None] = (reply(task), None)
-            except Exception as error:  # for the driver to raise
-                answer = None, error
-            pipe.send(answer)
-    except (EOFError, OSError):
-        return
+    left: dict[int, Task]
+    attempt: int = 1
 
 
 class _Worker(Generic[Task]):
-    """A process, its pipe, and what it is doing."""
+    """A process, its line, and what it is doing."""
 
-    def __init__(self, reply: Callable[[Task], Any], memory: int) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, reply, os.getpid(), memory), daemon=True)
-        self.process.start()
-        theirs.close()
-        self.task: Task | None = None
-        self.attempt, self.deadline = 0, float("inf")
+    def __init__(self, duty: Duty, memory: int, fork: bool) -> None:
+        self._words = tempfile.TemporaryFile()
+        self.process, self.line = start(worker.serve, (duty, memory), self._words, fork)
+        self.ready = False
+        self.share: _Share[Task] | None = None
+        self.allow(_START)
 
-    def give(self, task: Task, attempt: int, limit: float) -> None:
-        self.task, self.attempt = task, attempt
-        self.deadline = time.monotonic() + limit + GRACE
-        self.pipe.send(task)
+    def allow(self, seconds: float) -> None:
+        """It may be silent for so long from now on."""
+        self.allowed, self.deadline = seconds, time.monotonic() + seconds
+
+    def give(self, share: _Share[Task]) -> None:
+        """Hand it work.
+
+        Raises:
+            OSError: it is gone.
+        """
+        self.line.send_bytes(pickle.dumps(share.left, pickle.HIGHEST_PROTOCOL))
+        self.share = share
+        self.allow(_START)
+
+    def rest(self) -> None:
+        """It has nothing to do."""
+        self.share, self.deadline = None, float("inf")
+
+    def hear(self) -> Message | None:
+        """What it has to say; None where the line is cut."""
+        try:
+            message: Message = pickle.loads(self.line.recv_bytes())
+        except (EOFError, OSError):
+            return None
+        return message
+
+    def end(self, patience: float) -> str:
+        """End it, if it does not by itself in so many seconds; what has become of it."""
+        how = fate(self.process.wait(patience), self._words)
+        self.stop()
+        return how
 
     def stop(self) -> None:
-        self.process.kill()
-        self.process.join()
-        self.pipe.close()
+        """End it at once."""
+        self.process.end()
+        self.line.close()
+        self._words.close()
 
 
 class ProcessPool(Generic[Task, Reply]):
     """Processes on this machine."""
 
-    def __init__(self, work: Work[Task, Reply], jobs: int, memory_mib: int = 0) -> None:
-        """`memory_mib` limits each worker's data; 0 does not."""
-        self.work, self.jobs, self.memory = work, jobs, memory_mib << 20
+    def __init__(self, work: Work[Task, Reply], jobs: int, memory_mib: int = 0, single_threaded: bool = True) -> None:
+        """No workers yet.
 
-    def run(self, tasks: Sequence[Task]) -> Iterator[tuple[Task, Reply, int]]:
-        """(task, reply, attempts) as they come.
+        Args:
+            work: what they do.
+            jobs: how many there are at most.
+            memory_mib: limits each worker's data; 0 does not.
+            single_threaded: whether tasks compute on one thread. Only then can workers be copies of this process, since
+                torch's pool of threads does not survive a fork.
+        """
+        self.work, self.jobs, self.memory = work, jobs, memory_mib << 20
+        self.single_threaded = single_threaded
+
+    def run(
+        self, groups: Sequence[Sequence[Task]], hear: Hear[Task] | None = None
+    ) -> Iterator[tuple[Task, Reply | Accident, int]]:
+        """Have all tasks done.
+
+        Args:
+            groups: of tasks; those of a group that has several may be settled together.
+            hear: called with a task and what its worker told about it meanwhile.
+
+        Yields:
+            Task, reply or accident, and attempts, as they come.
 
         Raises:
-            Exception: whatever a reply raises.
+            InvalidInput: no worker fits into the memory that it may have.
+            Exception: whatever work raises that is no accident.
         """
-        waiting = iter(tasks)
-        again: list[tuple[Task, int]] = []
-        workers = [self._worker() for _ in range(min(self.jobs, len(tasks)))]
+        yield from _Run(self, groups, hear).replies()
+
+
+class _Run(Generic[Task, Reply]):
+    """One run of a pool: the work that waits, and the workers."""
+
+    def __init__(
+        self, pool: ProcessPool[Task, Reply], groups: Sequence[Sequence[Task]], hear: Hear[Task] | None
+    ) -> None:
+        self.pool, self.hear = pool, hear
+        self.fork = FORKS and pool.single_threaded and not _gpu_in_use()
+        self.waiting = deque(_Share(dict(enumerate(group))) for group in groups if group)
+        self.workers: list[_Worker[Task]] = []
+        self.failures = 0  # workers that died without having done anything, in a row
+
+    def replies(self) -> Iterator[tuple[Task, Reply | Accident, int]]:
         try:
-            while True:
-                for worker in workers:
-                    if worker.task is None and (following := self._next(waiting, again)) is not None:
-                        self._hand(worker, *following)
-                busy = [w for w in workers if w.task is not None]
-                if not busy and not again:
-                    return
-                nearest = min((w.deadline for w in busy), default=time.monotonic()) - time.monotonic()
-                ready = set(wait([w.pipe for w in busy], max(0.0, min(nearest, 1.0))))
-                for position, worker in enumerate(workers):
-                    if worker.task is None:
-                        continue
-                    if worker.pipe in ready:
-                        found = self._receive(worker, again)
-                    elif time.monotonic() > worker.deadline:
-                        limit = self.work.limit(worker.task) + GRACE
-                        found = self._lost(worker, f"no answer within {limit:g} s, the worker was stopped", again)
-                    elif not worker.process.is_alive():
-                        found = self._lost(worker, self._end(worker), again)
-                    else:
-                        continue
-                    if not worker.process.is_alive() or worker.pipe.closed:
-                        workers[position] = self._worker()
-                    if found is not None:
-                        yield found
+            while self.waiting or any(each.share is not None for each in self.workers):
+                self._hand_out()
+                for each in self._stirring():
+                    yield from self._look(each)
         finally:
-            for worker in workers:
-                worker.stop()
+            for each in self.workers:
+                each.stop()
 
-    def _worker(self) -> _Worker[Task]:
-        return _Worker(self.work.reply, self.memory)
+    def _hand_out(self) -> None:
+        """Give waiting work to idle workers, and start workers for what is left."""
+        for each in [w for w in self.workers if w.ready and w.share is None]:
+            if not self.waiting:
+                return
+            share = self.waiting.popleft()
+            try:
+                each.give(share)
+            except OSError:  # it died while idle, which is nobody's attempt
+                self.waiting.appendleft(share)
+                self._dismiss(each)
+        coming = sum(not w.ready for w in self.workers)
+        while len(self.waiting) > coming and len(self.workers) < self.pool.jobs:
+            self.workers.append(_Worker(self.pool.work.duty, self.pool.memory, self.fork))
+            coming += 1
 
-    def _next(self, waiting: Iterator[Task], again: list[tuple[Task, int]]) -> tuple[Task, int] | None:
-        if again:
-            return again.pop()
-        task = next(waiting, None)
-        return None if task is None else (task, 1)
+    def _stirring(self) -> list[_Worker[Task]]:
+        """Workers that have something to say, are late, or are gone; after a while, where there are none."""
+        now = time.monotonic()
+        nearest = min((w.deadline for w in self.workers), default=now) - now
+        speaking = set(wait([w.line for w in self.workers], max(0.0, min(nearest, _LOOK))))
+        now = time.monotonic()
+        return [w for w in self.workers if w.line in speaking or now > w.deadline or w.process.poll() is not None]
 
-    def _hand(self, worker: _Worker[Task], task: Task, attempt: int) -> None:
-        try:
-            worker.give(task, attempt, self.work.limit(task))
-        except OSError:  # it died while idle; the loop replaces it
-            worker.task = task
+    def _look(self, each: _Worker[Task]) -> Iterator[tuple[Task, Reply | Accident, int]]:
+        if each.line.poll():
+            message = each.hear()
+            if message is not None:
+                yield from self._heed(each, message)
+                return
+        elif each.process.poll() is None:  # late
+            share = each.share
+            self._dismiss(each)
+            if share is None:
+                yield from self._failed_start(f"not ready within {each.allowed:g} s")
+            else:
+                hung = f"no answer within {each.allowed:g} s, the worker was ended"
+                yield from self._over(share, Accident(AccidentKind.HUNG, hung))
+            return
+        share, was_ready = each.share, each.ready
+        how = self._dismiss(each, _LAST_WORDS)
+        if share is not None:
+            kind = AccidentKind.MEMORY if self.pool.memory and tells_of_memory(how) else AccidentKind.KILLED
+            yield from self._over(share, Accident(kind, f"the worker {how}"))
+        elif not was_ready:
+            yield from self._failed_start(how)
 
-    def _receive(self, worker: _Worker[Task], again: list[tuple[Task, int]]) -> tuple[Task, Reply, int] | None:
-        assert worker.task is not None
-        try:
-            reply, error = worker.pipe.recv()
-        except (EOFError, OSError):
-            return self._lost(worker, self._end(worker), again)
-        if error is not None:
-            raise error
-        found = (worker.task, reply, worker.attempt)
-        worker.task = None
-        return found
+    def _heed(self, each: _Worker[Task], message: Message) -> Iterator[tuple[Task, Reply | Accident, int]]:
+        """Act on a message of a worker."""
+        share, body = each.share, message.body
+        if message.kind == "ready":
+            each.ready = True
+            each.rest()
+            return
+        if message.kind == "error":
+            raise body
+        if share is None:
+            raise AssertionError(f"a worker without work said {message.kind}")  # a bug of ours
+        if message.kind == "begun":
+            each.allow(self._limit(share))
+        elif message.kind == "told":
+            if self.hear is not None:
+                self.hear(share.left[message.place], body)
+        elif message.kind == "accident" and len(share.left) == 1:
+            each.rest()
+            if body.kind is AccidentKind.MEMORY:  # what it holds by now may be what is too much
+                self._dismiss(each)
+            yield from self._over(share, body)
+        elif message.kind in ("accident", "leave"):  # what is left of a group
+            each.rest()
+            self._alone(share, share.attempt)
+        else:
+            self.failures = 0
+            task = share.left.pop(message.place)
+            if share.left:
+                each.allow(self._limit(share))
+            else:
+                each.rest()
+            yield task, body, share.attempt
 
-    def _lost(
-        self, worker: _Worker[Task], reason: str, again: list[tuple[Task, int]]
-    ) -> tuple[Task, Reply, int] | None:
-        """Try the task once more, or give it up."""
-        assert worker.task is not None
-        task, attempt = worker.task, worker.attempt
-        worker.task = None
-        worker.stop()
-        if attempt < _ATTEMPTS:
-            again.append((task, attempt + 1))
-            return None
-        return task, self.work.lost(task, f"{reason} (attempt {attempt})"), attempt
+    def _limit(self, share: _Share[Task]) -> float:
+        """Seconds that a worker may be silent for, with this in hand; all of a group get no more than one."""
+        return GRACE + max(self.pool.work.limit(task) for task in share.left.values())
 
-    def _end(self, worker: _Worker[Task]) -> str:
-        worker.process.join(5)
-        code = worker.process.exitcode
-        return (
-            f"the worker was killed by signal {-code}" if code and code < 0 else f"the worker ended with status {code}"
-        )
+    def _over(self, share: _Share[Task], accident: Accident) -> Iterator[tuple[Task, Accident, int]]:
+        """Try a task once more, or give it up; those of a group are tried alone."""
+        if len(share.left) > 1:
+            self._alone(share, share.attempt + 1)
+        elif accident.kind.passes and share.attempt < _ATTEMPTS:
+            self.waiting.appendleft(_Share(share.left, share.attempt + 1))
+        else:
+            (task,) = share.left.values()
+            yield task, accident, share.attempt
+
+    def _alone(self, share: _Share[Task], attempt: int) -> None:
+        """Have what is left of a group done one by one, before anything else."""
+        self.waiting.extendleft(_Share({0: task}, attempt) for task in reversed(share.left.values()))
+
+    def _failed_start(self, how: str) -> Iterator[tuple[Task, Accident, int]]:
+        """Give everything up once several workers in a row did not come to life.
+
+        Raises:
+            InvalidInput: they do not fit into the memory that they may have.
+        """
+        self.failures += 1
+        if self.failures < _STARTS:
+            return
+        if self.pool.memory and tells_of_memory(how):
+            raise InvalidInput(
+                f"{self.pool.memory >> 20} MiB of memory: workers do not start with so little ({how}); give more"
+            )
+        for share in self.waiting:
+            for task in share.left.values():
+                yield task, Accident(AccidentKind.START, f"no worker could be started: {how}"), share.attempt
+        self.waiting.clear()
+
+    def _dismiss(self, each: _Worker[Task], patience: float = 0.0) -> str:
+        """Do without a worker; what has become of it."""
+        self.workers.remove(each)
+        return each.end(patience)
+
+
+def _gpu_in_use() -> bool:
+    """Whether a fork would lack the threads that a GPU's library has started."""
+    import torch
+
+    return bool(torch.cuda.is_initialized())

@@ -6,13 +6,15 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from ..errors import InvalidInput
-from ..outcome import UNREADABLE, Outcome
-from . import schema
+from ..outcome import UNREADABLE, Outcome, TraceEvent
+from ..parallel.accident import Accident
+from .opening import open_reader, open_writer, unreadable
 
 _CHUNK = 500  # keys of one statement
 
@@ -57,42 +59,10 @@ class Store:
         """
         self.path = Path(path)
         self._lock: sqlite3.Connection | None = None
-        try:
-            if write:
-                self._lock = self._exclusive()
-                self._connection = sqlite3.connect(self.path, timeout=30, isolation_level=None)
-                self._connection.execute("PRAGMA journal_mode = WAL")
-                self._connection.execute("PRAGMA synchronous = NORMAL")
-                schema.migrate(self._connection, str(self.path))
-            else:
-                if not self.path.is_file():
-                    raise InvalidInput(f"{self.path}: no such store; `advverify batch run JOB --store FILE` makes one")
-                self._connection = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True, timeout=30)
-                (version,) = self._connection.execute("PRAGMA user_version").fetchone()
-                schema.check(version, str(self.path))
-                self._connection.execute("SELECT count(*) FROM jobs").fetchone()
-        except (sqlite3.Error, InvalidInput) as error:
-            if self._lock is not None:
-                self._lock.close()
-            if isinstance(error, InvalidInput):
-                raise
-            raise InvalidInput(
-                f"{self.path}: not a store that can be {'written' if write else 'read'} ({error}); "
-                "give one that `advverify batch run` made"
-            ) from error
-
-    def _exclusive(self) -> sqlite3.Connection:
-        """A lock that goes with its process, however that ends."""
-        lock = sqlite3.connect(f"{self.path}.lock", timeout=0, isolation_level=None)
-        try:
-            lock.execute("BEGIN EXCLUSIVE")
-        except sqlite3.OperationalError as error:
-            if "locked" in str(error):
-                raise InvalidInput(
-                    f"{self.path}: another job is writing to this store; wait or choose another"
-                ) from error
-            raise
-        return lock
+        if write:
+            self._connection, self._lock = open_writer(self.path)
+        else:
+            self._connection = open_reader(self.path)
 
     def __enter__(self) -> Self:
         """Itself."""
@@ -112,10 +82,13 @@ class Store:
         """Register a job with its queries; those that are there keep their answers.
 
         A job of this name with another text is replaced; its answers stay.
+
+        Raises:
+            InvalidInput: the disk is full, or the file cannot be written any more.
         """
-        known = self._connection.execute("SELECT text FROM jobs WHERE name = ?", (job,)).fetchone()
         version = queries[0].version if queries else ""
-        with self._transaction():
+        with self._writing():
+            known = self._connection.execute("SELECT text FROM jobs WHERE name = ?", (job,)).fetchone()
             if known is None:
                 values = (job, text, folder, time.time(), version)
                 self._connection.execute("INSERT INTO jobs VALUES (?, ?, ?, ?, ?)", values)
@@ -146,24 +119,50 @@ class Store:
             record = json.loads(text)
             columns = [record[c] for c in ("verdict", "lower", "upper", "trust", "engine", "seconds", "reason")]
             rows.append((*columns, attempts, time.time(), outcome.proof, text, key))
-        try:
-            with self._transaction():
-                self._connection.executemany(
-                    "UPDATE queries SET verdict = ?, lower = ?, upper = ?, trust = ?, engine = ?, seconds = ?, reason = ?, "
-                    "attempts = ?, finished = ?, proof = ?, outcome = ? WHERE key = ?",
-                    rows,
-                )
-        except sqlite3.Error as error:
-            raise InvalidInput(f"{self.path}: answers cannot be kept ({error}); those before are safe") from error
+        with self._writing():
+            self._connection.executemany(
+                "UPDATE queries SET verdict = ?, lower = ?, upper = ?, trust = ?, engine = ?, seconds = ?, reason = ?, "
+                "attempts = ?, finished = ?, proof = ?, outcome = ? WHERE key = ?",
+                rows,
+            )
+            for table in ("accidents", "progress"):
+                self._connection.executemany(f"DELETE FROM {table} WHERE key = ?", [row[-1:] for row in rows])
 
-    def answered(self, keys: Sequence[str]) -> set[str]:
-        """Which of the keys have an answer."""
+    def note_accident(self, key: str, accident: Accident, attempts: int) -> None:
+        """Keep what ended a query in the place of an answer; attempts add up. An answer of an earlier run stays.
+
+        Raises:
+            InvalidInput: the disk is full, or the file cannot be written any more.
+        """
+        with self._writing():
+            self._connection.execute(
+                "INSERT INTO accidents VALUES (?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET kind = excluded.kind, "
+                "message = excluded.message, attempts = attempts + excluded.attempts, happened = excluded.happened",
+                (key, accident.kind.value, accident.message, attempts, time.time()),
+            )
+
+    def note_progress(self, key: str, events: Sequence[TraceEvent]) -> None:
+        """Keep moves of the bracket of a query that has no answer yet.
+
+        Raises:
+            InvalidInput: the disk is full, or the file cannot be written any more.
+        """
+        with self._writing():
+            self._connection.executemany(
+                "INSERT INTO progress VALUES (?, ?, ?, ?, ?)",
+                [(key, event.seconds, event.lower, event.upper, event.engine) for event in events],
+            )
+
+    def answered(self, keys: Sequence[str], settled: bool = False) -> set[str]:
+        """Which of the keys have an answer; with `settled` one that is not `unknown`."""
         found: set[str] = set()
-        for begin in range(0, len(keys), _CHUNK):
-            part = keys[begin : begin + _CHUNK]
-            marks = ",".join("?" * len(part))
-            query = f"SELECT key FROM queries WHERE verdict IS NOT NULL AND key IN ({marks})"
-            found.update(key for (key,) in self._connection.execute(query, list(part)))
+        which = "verdict <> 'unknown'" if settled else "verdict IS NOT NULL"
+        with self._reading():
+            for begin in range(0, len(keys), _CHUNK):
+                part = keys[begin : begin + _CHUNK]
+                marks = ",".join("?" * len(part))
+                query = f"SELECT key FROM queries WHERE {which} AND key IN ({marks})"
+                found.update(key for (key,) in self._connection.execute(query, list(part)))
         return found
 
     def jobs(self) -> list[dict[str, Any]]:
@@ -172,8 +171,10 @@ class Store:
             "SELECT j.name, j.text, j.folder, j.created, count(q.key) AS queries, count(q.verdict) AS done, "
             "coalesce(sum(q.verdict = 'robust'), 0) AS robust, coalesce(sum(q.verdict = 'adversarial'), 0) AS adversarial, "
             "coalesce(sum(q.verdict = 'misclassified'), 0) AS misclassified, "
-            "coalesce(sum(q.verdict = 'unknown'), 0) AS unknown, coalesce(sum(q.seconds), 0) AS seconds "
-            "FROM jobs j LEFT JOIN members m ON m.job = j.name LEFT JOIN queries q ON q.key = m.key GROUP BY j.name"
+            "coalesce(sum(q.verdict = 'unknown'), 0) AS unknown, coalesce(sum(q.seconds), 0) AS seconds, "
+            "coalesce(sum(q.verdict IS NULL AND a.key IS NOT NULL), 0) AS accidents "
+            "FROM jobs j LEFT JOIN members m ON m.job = j.name LEFT JOIN queries q ON q.key = m.key "
+            "LEFT JOIN accidents a ON a.key = q.key GROUP BY j.name"
         )
         return list(rows)
 
@@ -191,13 +192,36 @@ class Store:
             (job,),
         )
 
+    def accidents(self, job: str | None = None) -> Iterator[dict[str, Any]]:
+        """Every query of a job (of all jobs) that ended in an accident and has no answer.
+
+        Yields:
+            What describes the query, as in `rows`; `accident` (its kind), `message`, `attempts` and `happened` (seconds since
+            1970); and the bracket that was proved all the same, `lower` and `upper`, None where nothing was.
+        """
+        member = "" if job is None else "JOIN members m ON m.key = q.key AND m.job = ? "
+        return self._rows(
+            "SELECT q.key, q.kind, q.model, q.data, q.item, q.norm, q.eps, q.options, a.kind AS accident, a.message, a.attempts, "
+            "a.happened, (SELECT max(p.lower) FROM progress p WHERE p.key = q.key) AS lower, "
+            "(SELECT min(p.upper) FROM progress p WHERE p.key = q.key) AS upper "
+            f"FROM accidents a JOIN queries q ON q.key = a.key {member}WHERE q.verdict IS NULL ORDER BY q.rowid",
+            () if job is None else (job,),
+        )
+
+    def progress(self, key: str) -> list[TraceEvent]:
+        """How the bracket of a query without an answer moved, attempt after attempt."""
+        query = "SELECT seconds, lower, upper, engine FROM progress WHERE key = ? ORDER BY rowid"
+        with self._reading():
+            return [TraceEvent(*row) for row in self._connection.execute(query, (key,))]
+
     def outcome(self, key: str) -> Outcome | None:
         """The full answer of a query.
 
         Raises:
             InvalidInput: it cannot be read, or no search can have left it.
         """
-        row = self._connection.execute("SELECT outcome FROM queries WHERE key = ?", (key,)).fetchone()
+        with self._reading():
+            row = self._connection.execute("SELECT outcome FROM queries WHERE key = ?", (key,)).fetchone()
         if row is None or row[0] is None:
             return None
         try:
@@ -211,29 +235,35 @@ class Store:
     def expected_seconds(self) -> dict[tuple[str, str], float]:
         """Mean seconds of answered queries by (model hash, kind)."""
         query = "SELECT model_sha256, kind, avg(seconds) FROM queries WHERE seconds IS NOT NULL GROUP BY 1, 2"
-        return {(sha, kind): float(mean) for sha, kind, mean in self._connection.execute(query)}
+        with self._reading():
+            return {(sha, kind): float(mean) for sha, kind, mean in self._connection.execute(query)}
 
     def _rows(self, query: str, values: tuple[Any, ...] = ()) -> Iterator[dict[str, Any]]:
-        cursor = self._connection.execute(query, values)
-        names = [column[0] for column in cursor.description]
-        for row in cursor:
-            yield dict(zip(names, row, strict=True))
+        with self._reading():
+            cursor = self._connection.execute(query, values)
+            names = [column[0] for column in cursor.description]
+            for row in cursor:
+                yield dict(zip(names, row, strict=True))
 
-    def _transaction(self) -> _Transaction:
-        return _Transaction(self._connection)
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """What is broken in the file is said in one line."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise unreadable(self.path, error) from error
 
-
-class _Transaction:
-    """All or nothing."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-
-    def __enter__(self) -> None:
-        self._connection.execute("BEGIN IMMEDIATE")
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        if kind is None:
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """All that is written inside, or nothing of it."""
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                if self._connection.in_transaction:  # SQLite rolls back by itself when the disk is full
+                    self._connection.execute("ROLLBACK")
+                raise
             self._connection.execute("COMMIT")
-        elif self._connection.in_transaction:  # SQLite rolls back by itself when the disk is full
-            self._connection.execute("ROLLBACK")
+        except sqlite3.Error as error:
+            raise InvalidInput(f"{self.path}: answers cannot be kept ({error}); those before are safe") from error

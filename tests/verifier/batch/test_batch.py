@@ -6,12 +6,10 @@ import os
 import random
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +19,13 @@ from command_line import run
 
 from advverify.cli.commands.batch import sources
 from advverify.verifier.batch.dask_pool import DaskPool
-from advverify.verifier.batch.job import Job, Task, read_job
+from advverify.verifier.batch.job import Job, read_job
 from advverify.verifier.batch.run import Pool, open_tasks, run_job
+from advverify.verifier.batch.task import Task
 from advverify.verifier.batch.work import WORK
 from advverify.verifier.engines import MilpOptions
-from advverify.verifier.errors import AdvverifyError, InvalidInput
 from advverify.verifier.outcome import Bracket, Outcome, Trust, Verdict
-from advverify.verifier.parallel import pool as pools
+from advverify.verifier.parallel.accident import Accident
 from advverify.verifier.parallel.pool import ProcessPool
 from advverify.verifier.request import Request
 from advverify.verifier.store import Store, StoredQuery
@@ -119,11 +117,13 @@ def test_killed_drivers_and_workers_change_nothing(undisturbed: Path, tmp_path: 
 class Fixed:
     """A pool that answers at once."""
 
+    jobs = 1
+
     def __init__(self, limit: int = 10**9) -> None:
         self.limit = limit
 
-    def run(self, tasks: Any) -> Iterator[tuple[Task, Outcome, int]]:
-        for number, task in enumerate(tasks):
+    def run(self, groups: Any, hear: Any = None) -> Iterator[tuple[Task, Outcome, int]]:
+        for number, task in enumerate(task for group in groups for task in group):
             if number == self.limit:
                 raise KeyboardInterrupt
             yield task, Outcome(Verdict.ROBUST, Bracket(0.1, 0.2, np.zeros(4)), Trust.SOLVER, "propagate", 0.01), 1
@@ -149,36 +149,29 @@ def test_an_interrupted_run_keeps_what_is_done(tmp_path: Path) -> None:
         assert run_open(store, many(20), Fixed()) == 13 and store.jobs()[0]["robust"] == 20
 
 
-def test_workers_that_die_hang_or_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Through the real pool: a missing model fails at once, a worker killed from outside costs one more attempt."""
-    job = read_job(write(tmp_path, JOB.replace("0:12", "0:3")), sources())
-    first = job.tasks[0]
-    missing = replace(first, request=replace(first.request, path=str(tmp_path / "gone.onnx")))
-    changed = replace(first, request=replace(first.request, sha256="0"))
-    answers = {}
-    for number, (task, outcome, _) in enumerate(ProcessPool(WORK, 1).run([missing, changed, *job.tasks])):
-        answers[number] = outcome
-        if number == 2:  # the one worker dies in the middle
-            children = subprocess.run(
-                ["ps", "--ppid", str(os.getpid()), "-o", "pid=,args="], capture_output=True, text=True
-            )
-            for line in children.stdout.splitlines():
-                if "spawn_main" in line:
-                    os.kill(int(line.split()[0]), signal.SIGKILL)
-        assert task is not None
-    assert len(answers) == 2 + len(job.tasks)
-    assert "no such file" in answers[0].reason.lower() and "has changed" in answers[1].reason
-    assert all(answers[k].verdict is not Verdict.UNKNOWN for k in range(2, len(answers)))
-    monkeypatch.setattr(pools, "GRACE", -1e3)
-    slow = list(ProcessPool(WORK, 1).run([first]))
-    assert slow[0][1].verdict is Verdict.UNKNOWN and "attempt 2" in slow[0][1].reason and slow[0][2] == 2
+def children() -> list[int]:
+    """The processes that this one has started and not waited for."""
+    return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="reads /proc")
+def test_a_worker_killed_from_outside_costs_one_more_attempt(tmp_path: Path) -> None:
+    job, before = read_job(write(tmp_path, JOB.replace("0:12", "0:3")), sources()), set(children())
+    answers: list[tuple[Outcome | Accident, int]] = []
+    for _, found, attempts in ProcessPool(WORK, 1).run([[task] for task in job.tasks]):
+        answers.append((found, attempts))
+        if len(answers) == 3:
+            (worker,) = set(children()) - before
+            os.kill(worker, signal.SIGKILL)
+    assert len(answers) == len(job.tasks) and {attempts for _, attempts in answers} <= {1, 2}
+    assert all(isinstance(found, Outcome) and found.verdict is not Verdict.UNKNOWN for found, _ in answers)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("[[queries]\n", "not a TOML file"),
-        ("name = 'x'\n", "needs [[queries]] or [[vnncomp]]"),
+        ("name = 'x'\n", "needs [[queries]], [[properties]] or [[vnncomp]]"),
         (JOB.replace("norms", "norm"), "has no key 'norm'"),
         (JOB.replace('["inf"]', '["3"]'), "number 1: "),
         (JOB.replace("zoo:digits-resnet-cpl", "zoo:nothing"), "the zoo has no network"),
@@ -200,9 +193,9 @@ def test_workers_that_die_hang_or_fail(tmp_path: Path, monkeypatch: pytest.Monke
             JOB.replace("norms", "engines = 'crown'\nsolver = 'highs'\nnorms"),
             "number 1: solver is read by milp alone, and the engines are crown: add milp to them, or leave solver out",
         ),
-        (JOB.replace("norms", "engines = 3\nnorms"), "engines must be of type list or str, got 3"),
+        (JOB.replace("norms", "engines = 3\nnorms"), "engines must be a text or a list of names, got 3"),
         ("[[vnncomp]]\nfolder = '.'\nengines = ['magic']\n", "[[vnncomp]] number 1: unknown engine 'magic'"),
-        (JOB.replace("norms", "fix_stable = 0\nnorms"), "fix_stable must be of type bool"),
+        (JOB.replace("norms", "fix_stable = 0\nnorms"), "fix_stable must be true or false, got 0"),
         ("[[vnncomp]]\nfolder = 'nowhere'\n", "instances.csv is not there"),
     ],
 )
@@ -227,38 +220,6 @@ def test_jobs_choose_how_their_programs_are_written(tmp_path: Path) -> None:
 def test_jobs_take_engines_as_the_command_line_does(written: str, tmp_path: Path) -> None:
     job = read_job(write(tmp_path, JOB.replace("norms", f"engines = {written}\nnorms")), sources())
     assert job.tasks[0].request.engines == ("mip",) and job.tasks[-1].request.engines == ()
-
-
-def test_stores_that_cannot_be_used(tmp_path: Path) -> None:
-    path = tmp_path / "s.sqlite"
-    with pytest.raises(InvalidInput, match="no such store"):
-        Store(path)
-    with Store(path, write=True) as first:
-        first.add("j", "t", ".", [])
-        with pytest.raises(InvalidInput, match="another job is writing"):
-            Store(path, write=True)
-        with Store(path) as reader:
-            assert reader.jobs()[0]["name"] == "j"
-    connection = sqlite3.connect(path)
-    connection.execute("PRAGMA user_version = 99")
-    connection.close()
-    for write_too in (False, True):
-        with pytest.raises(InvalidInput, match="install a newer advverify"):
-            Store(path, write=write_too)
-    (tmp_path / "notes.txt").write_text("not a database at all, but long enough to be looked at" * 10)
-    with pytest.raises(InvalidInput, match="not a store"):
-        Store(tmp_path / "notes.txt")
-
-
-def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path: Path) -> None:
-    with Store(tmp_path / "s.sqlite", write=True) as store:
-        run_open(store, many(5), Fixed())
-        pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
-        store._connection.execute(f"PRAGMA max_page_count = {pages}")
-        with pytest.raises(InvalidInput, match="answers cannot be kept .*full"):
-            big = Outcome(Verdict.ROBUST, Bracket(0, 1, np.random.default_rng(0).random(20000)), Trust.SOLVER, "x", 0.0)
-            store.finish([(f"{0:032x}", big, 1)])
-        assert store.jobs()[0]["done"] == 5
 
 
 def test_a_model_that_changed_is_refused_by_name(tmp_path: Path) -> None:
@@ -288,17 +249,6 @@ def test_vnncomp_folders(tmp_path: Path) -> None:
     assert run("batch", "run", str(job), "--store", str(store)).returncode == 0
     assert run("batch", "export", "--store", str(store), "--format", "vnncomp", "-o", str(out)).returncode == 0
     assert [line.split(",")[4] for line in out.read_text().splitlines()] == ["unsat", "sat"]
-
-
-def test_networks_of_vnncomp_folders_are_read_before_anything_starts(tmp_path: Path) -> None:
-    (tmp_path / "bench").mkdir()
-    for name in ("n.onnx", "n.onnx.gz", "p.vnnlib"):
-        (tmp_path / "bench" / name).write_bytes(b"no network")
-    job = write(tmp_path, "[[vnncomp]]\nfolder = 'bench'\n")
-    for name in ("n.onnx", "n.onnx.gz"):
-        (tmp_path / "bench" / "instances.csv").write_text(f"{name},p.vnnlib,20\n")
-        with pytest.raises(AdvverifyError, match=name):
-            read_job(job, sources())
 
 
 def test_proofs_of_a_job(tmp_path: Path) -> None:
@@ -353,8 +303,20 @@ def test_the_same_on_a_cluster(undisturbed: Path, tmp_path: Path) -> None:
     with distributed.LocalCluster(processes=True, silence_logs=50, **arguments) as cluster:
         address = cluster.scheduler_address
         done = run("batch", "run", str(write(tmp_path)), "--store", str(store), "--scheduler", address)
+        (tmp_path / "broken.onnx").write_bytes(b"no network")
+        broken = write(tmp_path, JOB.replace("zoo:digits-mlp", "broken.onnx"))
+        refused = run("batch", "run", str(broken), "--store", str(store), "--scheduler", address)
     assert done.returncode == 0, done.stderr
-    assert verdicts(store) == verdicts(undisturbed)
+    assert refused.returncode == 1 and "24 answered before, 28 to do" in refused.stderr
+    assert "28 accidents, refused: " in refused.stderr and "broken.onnx" in refused.stderr
+    assert {key: verdict for key, verdict in verdicts(store).items() if verdict} == verdicts(undisturbed)
+
+
+@pytest.mark.parametrize("option", ["--memory", "--jobs"])
+def test_limits_that_a_cluster_does_not_know_are_refused(option: str, tmp_path: Path) -> None:
+    arguments = ("--store", str(tmp_path / "s"), "--scheduler", "tcp://127.0.0.1:9", option, "2")
+    done = run("batch", "run", str(write(tmp_path)), *arguments)
+    assert done.returncode == 2 and f"{option} is for workers of this machine" in done.stderr
 
 
 CHECK = """

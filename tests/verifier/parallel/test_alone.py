@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from advverify.verifier.parallel.alone import FORKS, Died, Tell, alone
+from advverify.verifier.parallel.alone import Died, Tell, alone
+from advverify.verifier.parallel.process import FORKS
 
 WAYS = [True, False] if FORKS else [False]
 

@@ -1,0 +1,29 @@
+"""TOML texts of users: job files, recipes. What would take memory or depth without end is refused before it is read."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from typing import Any
+
+from .errors import InvalidInput
+
+_MOST_PARTS = 64  # of a dotted key; the standard library's reader takes memory by the square of their number
+_PART = r"""(?:[A-Za-z0-9_-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*"""
+_TOO_MANY = re.compile(rf"(?<![A-Za-z0-9_-])(?:{_PART}){{{_MOST_PARTS}}}")
+
+
+def read_toml(text: str) -> dict[str, Any]:
+    """The table of a text.
+
+    Raises:
+        InvalidInput: not TOML, or nested without end.
+    """
+    if _TOO_MANY.search(text):
+        raise InvalidInput(f"nested too deeply: a key has more than {_MOST_PARTS} parts")
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidInput(f"not a TOML file ({error})") from error
+    except RecursionError as error:
+        raise InvalidInput("nested too deeply") from error
