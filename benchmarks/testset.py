@@ -9,16 +9,19 @@ from __future__ import annotations
 import csv
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import click
 
+from advverify.cli.images import answers
 from advverify.cli.options import data_for, images_from
-from advverify.verifier.api import Model, certify_all
+from advverify.verifier.api import Model
 from advverify.verifier.engines import Settings
 from advverify.verifier.norms import NORMS
 from advverify.verifier.outcome import Outcome, Trust, Verdict
+from advverify.verifier.request import Request, answer_all
 from advverify.verifier.specification import Threat
 
 from .measure import median, table
@@ -63,6 +66,7 @@ class Tally:
 @click.option("--published", type=click.Path(exists=True, path_type=Path), help="CSV with columns index and verdict.")
 @click.option("--timeout", default=60.0, show_default=True, help="Seconds an image.")
 @click.option("--threads", default=2, show_default=True)
+@click.option("--jobs", default=1, show_default=True, help="Processes for the images that are too hard for batches.")
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda, for attacks and bound propagation.")
 @click.option("--proofs", type=click.Path(path_type=Path), help="Folder: prove the robust verdicts as well.")
 def command(
@@ -74,6 +78,7 @@ def command(
     published: Path | None,
     timeout: float,
     threads: int,
+    jobs: int,
     device: str,
     proofs: Path | None,
 ) -> None:
@@ -86,15 +91,31 @@ def command(
             told = {int(line["index"]): line["verdict"] for line in csv.DictReader(stream)}
     which = list(images_from(images, len(chosen.images)))
     settings = Settings(timeout=timeout, threads=threads, device=device, proofs=proofs)
-    tally, began = Tally(), time.perf_counter()
-    pixels, labels = [chosen.images[i] for i in which], [int(chosen.labels[i]) for i in which]
-    for position, outcome in certify_all(network, pixels, labels, Threat(norm, eps), settings=settings):
+    tally, began, threat = Tally(), time.perf_counter(), Threat(norm, eps)
+    requests = [
+        Request("certify", str(model), network.network.sha256, threat, image, label, settings=settings)
+        for image, label in ((chosen.images[i], int(chosen.labels[i])) for i in which)
+    ]
+    for position, outcome in _answers(requests, jobs):
         index = which[position]
         tally.add(index, outcome, told.get(index))
         if outcome.verdict is Verdict.UNKNOWN:
             click.echo(f"image {index}: margin {outcome.bracket.lower:.4f} {outcome.bracket.upper:.4f}", err=True)
     total = time.perf_counter() - began
     click.echo(_summary(tally, len(which), total, bool(told), proofs is not None))
+
+
+def _answers(requests: Sequence[Request], jobs: int) -> Iterator[tuple[int, Outcome]]:
+    """As `advverify certify --jobs` has them: batches in this process, then what is left of them in several."""
+    open_ = set(range(len(requests)))
+    for position, outcome in answer_all(requests, rest=jobs == 1):
+        open_.remove(position)
+        yield position, outcome
+    left = sorted(open_)
+    threads = max(1, requests[0].settings.threads // jobs)
+    alone = [replace(each, settings=replace(each.settings, threads=threads, device="cpu")) for each in requests]
+    for k, outcome in answers([alone[i] for i in left], jobs):
+        yield left[k], outcome
 
 
 def _summary(tally: Tally, images: int, total: float, compared: bool, with_proofs: bool) -> str:
