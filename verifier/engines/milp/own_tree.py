@@ -50,8 +50,11 @@ class LpSplit:
                 if not state.is_open(subproblem):
                     continue
                 share = min(1.0, 2 / (len(open_) - position))
-                settle = self._close_in if state.is_min_distortion else self._search
-                settle(state, subproblem, state.elapsed + share * (deadline - state.elapsed))
+                until = state.elapsed + share * (deadline - state.elapsed)
+                if state.is_min_distortion:
+                    self._close_in(state, subproblem, until)
+                else:  # a tree that is about to arrive gets the time of the engines that wait, too
+                    self._search(state, subproblem, until, state.elapsed + share * state.time_left)
                 if state.is_open(subproblem):  # a query is settled when all are, and others are not easier
                     return
 
@@ -76,22 +79,30 @@ class LpSplit:
             else:
                 return
 
-    def _search(self, state: SearchState, subproblem: Subproblem, deadline: float) -> None:
-        """One tree over the search region: it ends with a proof, with a better witness, or where it does not arrive."""
+    def _search(self, state: SearchState, subproblem: Subproblem, deadline: float, last: float = -math.inf) -> None:
+        """One tree over the search region: it ends with a proof, with a better witness, or where it does not arrive.
+
+        Args:
+            state: of the query.
+            subproblem: what is searched.
+            deadline: in `state.elapsed`.
+            last: until when it may go on after the deadline while its course says that it will arrive by then.
+        """
+        last = max(last, deadline)
         target = Target(state, [subproblem])
         if target.euclidean or target.bounds.unstable_count(state.network) > _MOST_UNSTABLE:
             return
         program = target.encode(Objective.MAX_MARGIN)
         margin = state.query.objective is Objective.MAX_MARGIN
         aim = state.goal if margin else ABOVE_TIES
-        inspector = _Inspector(state, subproblem, target, aim, deadline, self.name)
+        inspector = _Inspector(state, subproblem, target, aim, (deadline, last), self.name)
         inputs = program.columns.inputs
         tree = run_tree(
             state,
             target,
             program,
             aim,
-            deadline,
+            last,
             self.name,
             threshold=-math.inf if margin else BELOW_TIES,
             inspect=lambda point, bound: inspector(point[inputs], bound),
@@ -107,12 +118,19 @@ class _Inspector:
     """Looks at the inputs of relaxations: for witnesses, and for whether the tree will arrive."""
 
     def __init__(
-        self, state: SearchState, subproblem: Subproblem, target: Target, aim: float, deadline: float, name: str
+        self,
+        state: SearchState,
+        subproblem: Subproblem,
+        target: Target,
+        aim: float,
+        deadlines: tuple[float, float],
+        name: str,
     ) -> None:
+        """`deadlines` are the tree's own and, where that is later, the one for trees that are about to arrive."""
         self.state, self.subproblem, self.name = state, subproblem, name
-        self.aim, self.deadline = aim, deadline
+        self.aim, (self.deadline, self.last) = aim, deadlines
         self.began, self.spent = state.elapsed, 0.0
-        self.trial = self.began + max(_TRIAL, _TRIAL_SHARE * (deadline - self.began))
+        self.trial = self.began + max(_TRIAL, _TRIAL_SHARE * (self.deadline - self.began))
         self.region: Region = target.region
         self.cells = None
         if not state.network.has_max:
@@ -127,8 +145,8 @@ class _Inspector:
             self.course.record(now - self.began, bound)
         if self._found(x):
             return True
-        late = now > self.trial and self.course.remaining(self.aim) > _PATIENCE * (self.deadline - now)
-        return late or self.state.done
+        patience = max(_PATIENCE * (self.deadline - now), self.last - now if self.last > self.deadline else 0.0)
+        return self.state.done or (now > self.trial and self.course.remaining(self.aim) > patience)
 
     def _found(self, x: np.ndarray) -> bool:
         """Whether an input (n,), or what lies below it, settles the query or is a nearer witness than the best one so far."""
@@ -149,5 +167,5 @@ class _Inspector:
     def _enough(self, found: CellPoint) -> bool:
         """Whether a point is so unsafe that the executor's arithmetic will agree; margins have no such end."""
         if self.state.query.objective is Objective.MAX_MARGIN:
-            return self.state.elapsed >= self.deadline
-        return found.value < -1e-5 or self.state.elapsed >= self.deadline
+            return self.state.elapsed >= self.last
+        return found.value < -1e-5 or self.state.elapsed >= self.last
