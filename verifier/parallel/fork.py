@@ -28,12 +28,17 @@ Reply = TypeVar("Reply")
 
 
 def helpers_for(threads: int) -> int:
-    """How many copies may work beside this process; none where forks are not safe: all systems but Linux, and with a GPU.
+    """How many copies may work beside this process; none where forks are not safe: all systems but Linux, and with a GPU."""
+    return threads - 1 if sys.platform == "linux" and copies_compute_gradients() else 0
 
-    Where PyTorch sees a GPU, used or not, its first gradient starts a thread for every device; a copy lacks them, so that
-    it refuses to compute gradients at all. A process that has no use for GPUs calls `hide_gpus` first.
+
+def copies_compute_gradients() -> bool:
+    """Whether PyTorch computes gradients in a copy of this process.
+
+    Where it sees a GPU, used or not, its first gradient starts a thread for every device; a copy lacks them, so that PyTorch
+    refuses gradients there. A process that has no use for GPUs calls `hide_gpus` first.
     """
-    return threads - 1 if sys.platform == "linux" and torch.cuda.device_count() == 0 else 0
+    return torch.cuda.device_count() == 0
 
 
 def hide_gpus() -> None:

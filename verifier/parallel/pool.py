@@ -149,7 +149,7 @@ class _Run(Generic[Task, Reply]):
         self, pool: ProcessPool[Task, Reply], groups: Sequence[Sequence[Task]], hear: Hear[Task] | None
     ) -> None:
         self.pool, self.hear = pool, hear
-        self.fork = FORKS and pool.single_threaded and not _gpu_in_use()
+        self.fork = FORKS and pool.single_threaded and _copies_compute_gradients()
         self.waiting = deque(_Share(dict(enumerate(group))) for group in groups if group)
         self.workers: list[_Worker[Task]] = []
         self.failures = 0  # workers that died without having done anything, in a row
@@ -286,8 +286,8 @@ class _Run(Generic[Task, Reply]):
         return each.end(patience)
 
 
-def _gpu_in_use() -> bool:
-    """Whether a fork would lack the threads that a GPU's library has started."""
-    import torch
+def _copies_compute_gradients() -> bool:
+    """See `fork`, which imports torch."""
+    from .fork import copies_compute_gradients
 
-    return bool(torch.cuda.is_initialized())
+    return copies_compute_gradients()
