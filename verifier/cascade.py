@@ -239,7 +239,7 @@ def conclude(state: SearchState, reason: str = "") -> Outcome:
             verdict = Verdict.ADVERSARIAL
         else:
             verdict = Verdict.UNKNOWN
-    elif state.witness is not None and (state.query.objective is Objective.FEASIBILITY or state.done):
+    elif state.witness is not None:
         verdict, trust = Verdict.ADVERSARIAL, Trust.CHECKED
     elif bracket.lower > 0 or (excluded and state.lower <= state.upper):
         verdict = Verdict.ROBUST
@@ -254,6 +254,12 @@ def conclude(state: SearchState, reason: str = "") -> Outcome:
             f"time limit of {state.settings.timeout:g} s" if timed_out else "no engine knows more to try"
         )
         reason = "; ".join([f"{reason}: {left} of {len(state.subproblems)} targets open", *dict.fromkeys(state.notes)])
+    elif state.query.objective is Objective.MAX_MARGIN and not state.done:  # the verdict is known, its margin is not
+        timed_out = state.time_left <= 0
+        reason = reason or (
+            f"time limit of {state.settings.timeout:g} s" if timed_out else "no engine knows more to try"
+        )
+        reason = f"the margin's bracket is open ({reason})"
     else:
         reason = ""
     return Outcome(

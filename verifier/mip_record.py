@@ -11,7 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 Point = tuple[float, float, float]
-OWN_TREES = ("lp tree", "qp tree")  # solvers of records that are none: our own branch and bound
+OWN_TREES = (
+    "lp tree",
+    "qp tree",
+    "socp tree",
+    "row tree",
+)  # solvers of records that are none: our own branch and bound
 
 SOLVE, CONFIRMATION, RELAXATION = "solve", "confirmation", "relaxation"
 ROLES = (SOLVE, CONFIRMATION, RELAXATION)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from advverify.verifier.solvers import Solver
 
 _SECONDS = 10.0  # for a program of two columns
-_WORDS = {"lp": "LP", "milp": "MILP", "qp": "QP", "miqp": "MIQP"}
+_WORDS = {"lp": "LP", "milp": "MILP", "qp": "QP", "miqp": "MIQP", "qcp": "QCP", "miqcp": "MIQCP"}
 
 
 @click.command("solvers")

@@ -12,7 +12,7 @@ from ..network.nodes import Affine, Input, Max, Network, Relu
 from ..norms import UnitBall
 from ..query import Objective
 from ..specification import Polytope, Region
-from .ball import QuadraticBall
+from .ball import ROUNDING, QuadraticBall
 from .expression import Expression
 from .formulations import Formulation
 from .objective import Distance, encode_distance, limit_distance
@@ -107,8 +107,14 @@ def encode(
 
 
 def _ball(region: Region, inputs: np.ndarray) -> QuadraticBall | None:
+    """The ball as a row; None where there is none, or where it holds the whole box."""
     ball = region.ball
-    if ball is None or ball.norm.unit_ball is not UnitBall.EUCLIDEAN or not np.isfinite(ball.radius):
+    if ball is None or ball.norm.unit_ball is not UnitBall.EUCLIDEAN:
+        return None
+    low, high = region.bounding_box()
+    with np.errstate(over="ignore"):
+        farthest = float(np.linalg.norm(np.maximum(np.abs(high - ball.center), np.abs(ball.center - low))))
+    if farthest * (1 + ROUNDING) <= ball.radius:
         return None
     return QuadraticBall(inputs, ball.center, ball.radius)
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
+import numpy as np
+import torch
+
 from ..bounds.branching import SCORES
 from ..errors import InvalidInput, no_such
 
@@ -95,6 +98,20 @@ class ReluSplitOptions:
                 raise InvalidInput(f"{kind} must be a whole number from 1, got {number}")
 
 
+_REAL, _WHOLE = (int, float, np.integer, np.floating), (int, np.integer)
+_TYPES: tuple[tuple[str, tuple[type, ...], str], ...] = (
+    ("timeout", _REAL, "a number of seconds above 0"),
+    ("gap", _REAL, "a number between 0 and 1"),
+    ("threads", _WHOLE, "a whole number from 1"),
+    ("seed", _WHOLE, "a whole number from 0"),
+    ("device", (str,), "cpu or cuda"),
+    ("proofs", (Path, type(None)), "a pathlib.Path or None"),
+    ("proof_seconds", (*_REAL, type(None)), "a number of seconds above 0, or None"),
+    ("milp", (MilpOptions,), "MilpOptions"),
+    ("relu_split", (ReluSplitOptions,), "ReluSplitOptions"),
+)
+
+
 @dataclass(frozen=True)
 class Settings:
     """Options of a run that cannot change a verdict, only how soon it comes.
@@ -126,6 +143,13 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Refuse limits that would only fail, or never end, once a search is under way."""
+        for name, wanted, words in _TYPES:
+            if not isinstance(getattr(self, name), wanted) or isinstance(getattr(self, name), bool):
+                raise InvalidInput(f"{name} must be {words}, got {getattr(self, name)!r}")
+        try:
+            torch.device(self.device)
+        except RuntimeError:
+            raise InvalidInput(f"device must be cpu or cuda, got '{self.device}'") from None
         for name, seconds in (("timeout", self.timeout), ("proof_seconds", self.proof_seconds)):
             if seconds is not None and (math.isnan(seconds) or seconds <= 0):
                 raise InvalidInput(f"{name} must be a number of seconds above 0, got {seconds:g}")

@@ -27,7 +27,11 @@ Inspect = Callable[[np.ndarray, float], bool]
 
 _WHOLE = 1e-6  # columns this near to a whole number are tried there
 _TRIALS = 8  # columns at most whose two sides are tried before a node is split on one of them
-_SAME = 1e-7  # a solution that loses no more than this by rounding its columns is one
+_SHORT = 1e-6  # by which multipliers may prove less than a relaxation's own value, relatively
+_SAME, _NOTHING = (
+    1e-7,
+    1e-12,
+)  # a solution that loses no more than this by rounding its columns is one: relative, absolute
 
 
 @dataclass(frozen=True)
@@ -225,7 +229,11 @@ class _Search:
         values = answer.point[self.whole]
         fraction = np.where(free, np.abs(values - np.round(values)), 0.0)
         if fraction.max(initial=0.0) <= _WHOLE:
-            if self._attained(node, answer.point, deadline) or not free.any():
+            attained = self._attained(node, answer.point, deadline)
+            short = (
+                self._value(answer.point) - bound > _SHORT * abs(bound) + _NOTHING
+            )  # of better multipliers, in smaller nodes
+            if (attained and not short) or not free.any():
                 self._close(bound)
                 return None
             return self._split(node, int(np.argmax(np.where(free, fraction, -1.0))), values)
@@ -242,7 +250,7 @@ class _Search:
         if value < self.objective:
             self.objective, self.point = value, answer.point
             self.stopped |= self.visit is not None and self.visit(answer.point)
-        return value <= self._value(relaxed) + _SAME * (1 + abs(value))
+        return value <= self._value(relaxed) + _SAME * abs(value) + _NOTHING
 
     def _branch(
         self, node: _Node, values: np.ndarray, fraction: np.ndarray, value: float, deadline: float

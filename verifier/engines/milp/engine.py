@@ -56,6 +56,15 @@ class Milp:
                     return
                 if target.open:
                     self._solve(state, target, deadline)
+            for target in sorted(
+                targets, key=lambda target: target.lower
+            ):  # solvers had a share of the time, and stopped
+                if _late(state, deadline):
+                    return
+                if target.open and not target.euclidean:
+                    target.refresh()
+                    self._searched(state, target, deadline)
+                    step_beyond(state, target, deadline, self.name)
 
     def _solve(self, state: SearchState, target: Target, deadline: float) -> None:
         """Prove what there is to prove of a target, then look for a witness beyond that."""

@@ -143,20 +143,22 @@ def run_tree(
     trace: list[Point] = []
     best = math.inf
 
-    def primal() -> float:
-        if asked:
-            return best
+    def primal(dual: float) -> float:
+        if asked:  # a point misses its rows by a tolerance, and may so come out below what is proved
+            return max(best, dual) if math.isfinite(dual) else best
         return state.upper if state.upper < before else math.inf
 
     def stop(point: np.ndarray) -> bool:
         nonlocal best
         best = min(best, value(program.objective(point)))
         visit(point)
-        trace.append((state.elapsed - began, primal(), trace[-1][2] if trace else -math.inf))
+        dual = trace[-1][2] if trace else -math.inf
+        trace.append((state.elapsed - began, primal(dual), dual))
         return program.objective(point) <= threshold or state.done
 
     def raised(objective: float) -> None:
-        trace.append((state.elapsed - began, primal(), value(objective) if asked else target.lower))
+        dual = value(objective) if asked else target.lower
+        trace.append((state.elapsed - began, primal(dual), dual))
         if asked and state.is_min_distortion and not target.counts:
             target.prove(value(objective) * (1 - ROUNDING), name)
 
@@ -168,12 +170,12 @@ def run_tree(
     proved = value(tree.bound)
     if not asked:
         proved = target.excluded if tree.bound >= aim else target.lower
-    trace.append((state.elapsed - began, primal(), proved))
+    trace.append((state.elapsed - began, primal(proved), proved))
     relaxations = convex_solver(program.relaxed())
     result = SolveResult(
-        SolverStatus.LIMIT if math.isinf(primal()) else SolverStatus.LIMIT_WITH_INCUMBENT,
+        SolverStatus.LIMIT if math.isinf(primal(proved)) else SolverStatus.LIMIT_WITH_INCUMBENT,
         tree.point,
-        primal(),
+        primal(proved),
         proved,
         state.elapsed - began,
         nodes=tree.nodes,
