@@ -128,7 +128,11 @@ class Milp:
                     target.prove(tree.bound, self.name)
                 known = True if tree.bound >= state.upper else False if tree.point is not None else None
             else:
-                known = True if by_rows(state, target, program, deadline, self.name) else None
+                known = None
+                if any(
+                    len(polytope.offset) > 1 for polytope in target.unsafe
+                ):  # else there are no rows to be taken together
+                    known = True if by_rows(state, target, program, deadline, self.name) else None
                 if known is None:
                     known = nothing_unsafe(state, target, target.encode(Objective.MAX_MARGIN), deadline, self.name)
             if known is None:

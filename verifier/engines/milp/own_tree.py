@@ -14,6 +14,7 @@ import math
 
 import numpy as np
 
+from ...parallel.fork import helpers_for
 from ...query import Objective
 from ...specification import Region
 from ..cells import CellPoint, Cells
@@ -25,11 +26,18 @@ from .target import ABOVE_TIES, BELOW_TIES, Target, trusted
 
 _MOST_UNSTABLE = 400  # ReLUs in a region: LPs grow, and so do trees
 _TRIAL, _TRIAL_SHARE = 2.0, 0.1  # seconds, or share of the time left, until a tree that does not rise is given up
+_TRIAL_NODES = 100  # relaxations until then, at least: a busy machine has not tried much in two seconds
 _PATIENCE = 2.0  # a tree goes on where it needs at most so many times the time left
 _BOLDER = 4.0  # factor of steps inwards
 _HARDLY = 10.0  # gaps that a witness is better by, at least, where no step inwards is due
 _DESCENTS = 0.3  # of the seconds of a tree, at most, for walks over cells
 _STEPS = 30  # of a walk
+_AFTER = 0.8  # of the time left that the tree over harder bounds has, at least
+_HARDER, _HARDER_SHARE, _LEAST_HARDER = (
+    8.0,
+    0.2,
+    0.5,
+)  # seconds at most, share of the time left, seconds at least: harder bounds
 
 
 class LpSplit:
@@ -38,10 +46,16 @@ class LpSplit:
     name = "lp-split"
     fraction = 0.5
 
+    def __init__(self) -> None:
+        """No region has harder bounds yet."""
+        self._hardened: set[tuple[int, float]] = set()
+        self._end = 0.0
+
     def run(self, state: SearchState, deadline: float) -> None:
-        """Subproblem by subproblem, the lowest first; each has twice its share of the time."""
+        """Subproblem by subproblem, the lowest first; each has twice its share of the time, and again as long as it moves."""
         if state.is_l0 or not trusted(state):
             return
+        self._end = deadline
         for disjunct in state.excluded.disjuncts:
             open_ = [subproblem for subproblem in state.open_subproblems if subproblem.disjunct is disjunct]
             for position, subproblem in enumerate(sorted(open_, key=lambda each: each.lower)):
@@ -49,14 +63,19 @@ class LpSplit:
                     return
                 if not state.is_open(subproblem):
                     continue
-                share = min(1.0, 2 / (len(open_) - position))
-                until = state.elapsed + share * (deadline - state.elapsed)
-                if state.is_min_distortion:
-                    self._close_in(state, subproblem, until)
-                else:  # a tree that is about to arrive gets the time of the engines that wait, too
-                    self._search(state, subproblem, until, state.elapsed + share * state.time_left)
-                if state.is_open(subproblem):  # a query is settled when all are, and others are not easier
-                    return
+                share, before = min(1.0, 2 / (len(open_) - position)), (math.inf, math.inf)
+                while state.is_open(subproblem) and state.elapsed < deadline:
+                    if before == (
+                        subproblem.lower,
+                        state.upper,
+                    ):  # a query is settled when all are, and others are not easier
+                        return
+                    before = subproblem.lower, state.upper
+                    until = state.elapsed + share * (deadline - state.elapsed)
+                    if state.is_min_distortion:
+                        self._close_in(state, subproblem, until)
+                    else:  # a tree that is about to arrive gets the time of the engines that wait, too
+                        self._search(state, subproblem, until, state.elapsed + share * state.time_left)
 
     def _close_in(self, state: SearchState, subproblem: Subproblem, deadline: float) -> None:
         """Balls of better and better witnesses, until the last one is proved to hold none, or does not give in.
@@ -80,7 +99,7 @@ class LpSplit:
                 return
 
     def _search(self, state: SearchState, subproblem: Subproblem, deadline: float, last: float = -math.inf) -> None:
-        """One tree over the search region: it ends with a proof, with a better witness, or where it does not arrive.
+        """A tree over the search region, and a second one over harder bounds where the first does not arrive.
 
         Args:
             state: of the query.
@@ -88,10 +107,25 @@ class LpSplit:
             deadline: in `state.elapsed`.
             last: until when it may go on after the deadline while its course says that it will arrive by then.
         """
-        last = max(last, deadline)
+        if self._tree(state, subproblem, deadline, last):
+            return
+        region = state.search_region(subproblem.region)
+        place = id(subproblem.disjunct), -1.0 if region.ball is None else region.ball.radius
+        seconds = min(_HARDER, _HARDER_SHARE * (self._end - state.elapsed))  # all subproblems of the region profit
+        if seconds < _LEAST_HARDER or place in self._hardened:
+            return
+        self._hardened.add(place)
+        helpers = helpers_for(state.settings.threads)
+        state.region_bounds.tighten(region, seconds, lambda: state.elapsed >= self._end, helpers)
+        left = state.elapsed + max(deadline - state.elapsed, _AFTER * (self._end - state.elapsed))
+        self._tree(state, subproblem, left, last)
+
+    def _tree(self, state: SearchState, subproblem: Subproblem, deadline: float, last: float) -> bool:
+        """One tree: it ends with a proof, with a better witness, or where it does not arrive; False for the last of these."""
         target = Target(state, [subproblem])
         if target.euclidean or target.bounds.unstable_count(state.network) > _MOST_UNSTABLE:
-            return
+            return True
+        last = max(last, deadline)
         program = target.encode(Objective.MAX_MARGIN)
         margin = state.query.objective is Objective.MAX_MARGIN
         aim = state.goal if margin else ABOVE_TIES
@@ -112,6 +146,7 @@ class LpSplit:
             target.prove(tree.bound, self.name)
         elif tree.bound >= aim:
             target.exclude(self.name)
+        return not inspector.late
 
 
 class _Inspector:
@@ -135,7 +170,7 @@ class _Inspector:
         self.cells = None
         if not state.network.has_max:
             self.cells = Cells(state.network, target.bounds, self.region, subproblem.polytope)
-        self.best = math.inf
+        self.best, self.seen, self.late = math.inf, 0, False
         self.course = Course()
 
     def __call__(self, x: np.ndarray, bound: float) -> bool:
@@ -146,7 +181,10 @@ class _Inspector:
         if self._found(x):
             return True
         patience = max(_PATIENCE * (self.deadline - now), self.last - now if self.last > self.deadline else 0.0)
-        return self.state.done or (now > self.trial and self.course.remaining(self.aim) > patience)
+        self.seen += 1
+        tried = now > self.trial and (self.seen > _TRIAL_NODES or now > self.deadline)
+        self.late = tried and self.course.remaining(self.aim) > patience
+        return self.late or self.state.done
 
     def _found(self, x: np.ndarray) -> bool:
         """Whether an input (n,), or what lies below it, settles the query or is a nearer witness than the best one so far."""
