@@ -20,14 +20,15 @@ myst_enable_extensions = ["colon_fence"]
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 autodoc_member_order = "bysource"
-nitpicky = False
+add_module_names = False
+default_role = "code"
+smartquotes = False  # they would turn --eps into a dash
 
 html_theme = "furo"
 html_title = "advverify"
 html_copy_source = False
 html_static_path = ["_static"]
 html_css_files = ["advverify.css"]
-# The pages are read from a folder, without a network: no fonts, icons or scripts from elsewhere.
 
 
 def _with_commands(app: object, name: str, source: list[str]) -> None:
