@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator
 
 import click
@@ -40,10 +41,19 @@ def _section(path: tuple[str, ...], command: click.Command) -> str:
             record = option.get_help_record(context)
             if record is not None:
                 name, text = (part.replace("|", "\\|") for part in record)
-                lines.append(f"| `{name}` | {_text(text)} |")
+                lines.append(f"| {_spelled(name)} | {_text(text)} |")
     return "\n".join(lines)
 
 
+def _spelled(name: str) -> str:
+    """The names of an option and what it takes, each as a piece that is not broken."""
+    return " / ".join(" ".join(f"`{part}`" for part in each.split(" ", 1)) for each in name.split(" / "))
+
+
 def _text(text: str) -> str:
-    """Words that Markdown would take for marks, as they are."""
-    return text.replace("*", "\\*").replace("<", "&lt;").replace("\b", "").replace("_", "\\_").replace("[", "\\[")
+    """Words that Markdown would take for marks, as they are; names of options as code, as what is code already."""
+    parts = text.replace("\b", "").split("`")
+    for k in range(0, len(parts), 2):
+        words = re.sub(r"([*_<\[\]])", r"\\\1", parts[k])
+        parts[k] = re.sub(r"--[a-z0-9]+(-[a-z0-9]+)*", r"`\g<0>`", words)
+    return "`".join(parts)

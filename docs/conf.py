@@ -16,13 +16,12 @@ version = release = __version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
 myst_heading_anchors = 3
-myst_enable_extensions = ["colon_fence"]
+myst_enable_extensions = ["deflist"]
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 autodoc_member_order = "bysource"
 add_module_names = False
 default_role = "code"
-smartquotes = False  # they would turn --eps into a dash
 
 html_theme = "furo"
 html_title = "advverify"
