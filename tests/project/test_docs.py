@@ -6,6 +6,7 @@ import inspect
 import json
 import re
 import shlex
+import textwrap
 from collections.abc import Iterator
 from dataclasses import MISSING, fields
 from functools import cache
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import pytest
 import torch
 from command_line import run
@@ -25,13 +27,16 @@ from advverify.models.architectures.residual import Shape
 from advverify.models.defences import DEFENCES, defence_type
 from advverify.models.defences.adversary import Adversary
 from advverify.models.defences.certified import Certified
-from advverify.models.recipe import Card, Data, Recipe, Training
+from advverify.models.recipe import Card, Data, Recipe, Training, read_recipe
 from advverify.verifier.batch import entries, images, job, properties
+from advverify.verifier.checker.check import FORMAT, VERSION, Case
+from advverify.verifier.checker.statement import Statement
 from advverify.verifier.engines import ENGINES, PROFILES
 from advverify.verifier.errors import UnsupportedOperator
 from advverify.verifier.mip_record import MipRecord
 from advverify.verifier.network.onnx_ops import READERS
 from advverify.verifier.outcome import Bracket, Outcome, Trust, Verdict
+from advverify.verifier.proof.file import ProofFile
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -378,3 +383,57 @@ def test_architectures_and_defences() -> None:
     assert {names(row[0])[0]: names(row[1]) for row in rows} == {
         name: [field.name for field in fields(term) if field.name != "weight"] for name, term in terms.items()
     }
+
+
+def test_the_format_of_proofs() -> None:
+    header, case, steps = tables("proofs.md")
+    proof = ProofFile("0" * 64, {})
+    box = np.zeros(2), np.ones(2)
+    entry = proof.add_case(Statement(*box, None, None, np.inf, 1, ((np.ones((1, 2)), np.zeros(1)),)))
+    assert [name for row in header[1:] for name in names(row[0])] == list(proof.header)
+    assert {name for row in case[1:] for name in names(row[0])} == set(entry)
+    kinds = re.findall(r'^ +case "(\w+)":', inspect.getsource(Case.step), flags=re.MULTILINE)
+    assert [names(row[0])[0] for row in steps[1:]] == kinds
+    assert (
+        header[1][1] == f'`"{FORMAT}"`, {VERSION}' and f"this one reads {VERSION}" in (DOCS / "proofs.md").read_text()
+    )
+
+
+# What tutorials show
+
+
+def test_the_tutorial_of_proofs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every line that it shows of a command is printed by it."""
+    monkeypatch.chdir(tmp_path)
+    text = (DOCS / "tutorials/proof.md").read_text()
+    (program,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    exec(compile(program, "proof.md", "exec"), {})
+    wide = program.replace("0.03", "0.09").replace("four.vnnlib", "wide.vnnlib")
+    exec(compile(wide, "proof.md", "exec"), {})
+    shown = re.findall(r"^    \$ advverify (.*)\n((?:    [^$\n].*\n)+)", text, flags=re.MULTILINE)
+    codes = []
+    for line, printed in shown:
+        done = run(*shlex.split(line))
+        codes.append(done.returncode)
+        assert done.stdout + done.stderr == textwrap.dedent(printed)
+    assert codes == [0, 0, 1, 1, 0]
+    assert (tmp_path / "result.txt").read_text() == "unsat\n" and (tmp_path / "wide.txt").read_text().startswith(
+        "sat\n(("
+    )
+
+
+def test_the_job_of_the_tutorial(tmp_path: Path) -> None:
+    text = (DOCS / "tutorials/cluster.md").read_text()
+    (job_file,) = re.findall(r"```toml\n(.*?)```", text, flags=re.DOTALL)
+    (tmp_path / "job.toml").write_text(job_file)
+    done = run("batch", "run", str(tmp_path / "job.toml"), "--dry-run", "--store", str(tmp_path / "runs.sqlite"))
+    said_there = re.findall(r"^    (job radii: \d+ queries), about", text, flags=re.MULTILINE)
+    assert len(said_there) == 1 and done.stdout.startswith(said_there[0])
+
+
+def test_the_recipe_of_the_reference(tmp_path: Path) -> None:
+    (recipe,) = re.findall(r"```toml\n(.*?)```", (DOCS / "reference/recipe.md").read_text(), flags=re.DOTALL)
+    (tmp_path / "recipe.toml").write_text(recipe)
+    assert read_recipe(tmp_path / "recipe.toml").adversary == Adversary(0.1, "pgd", steps=5, step=0.35, ramp=0.3)
