@@ -28,6 +28,7 @@ from advverify.models.defences import DEFENCES, defence_type
 from advverify.models.defences.adversary import Adversary
 from advverify.models.defences.certified import Certified
 from advverify.models.recipe import Card, Data, Recipe, Training, read_recipe
+from advverify.verifier.attacks import ATTACKS, OWN
 from advverify.verifier.batch import entries, images, job, properties
 from advverify.verifier.checker.check import FORMAT, VERSION, Case
 from advverify.verifier.checker.statement import Statement
@@ -262,6 +263,11 @@ def test_layers_are_read_or_refused_as_the_table_says(name: str, tmp_path: Path)
             read_onnx(path)
     else:
         assert TOLD[name] in ("read", "rewritten") and read_onnx(path).output_size >= 1
+
+
+def test_the_table_of_attacks() -> None:
+    rows = [(names(row[0])[0], *row[1:4]) for row in table("concepts/threat-models.md", "attack")]
+    assert rows == [(name, ATTACKS[name].kind, ATTACKS[name].knowledge, ATTACKS[name].paper) for name in OWN]
 
 
 # Messages
