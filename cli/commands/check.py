@@ -27,7 +27,15 @@ if TYPE_CHECKING:
 @norm_option()
 @click.option("--target", type=int, default=None, help="Only this class counts as adversarial.")
 @click.option("--margin", type=float, default=0.0, help="Confidence by which an adversarial example must win.")
-@click.option("--valid-range", nargs=2, type=float, default=(0.0, 1.0), show_default=True, help="Range of inputs.")
+@click.option(
+    "--valid-range",
+    nargs=2,
+    type=float,
+    default=(0.0, 1.0),
+    show_default="0 1",
+    metavar="LOW HIGH",
+    help="Range of inputs.",
+)
 @bytes_option()
 @click.option("--tie-channels", is_flag=True, help="Norm 0 counts pixels instead of single values.")
 @click.option(

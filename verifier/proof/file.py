@@ -80,7 +80,15 @@ class ProofFile:
                     buffer = io.BytesIO()
                     np.lib.format.write_array(buffer, np.ascontiguousarray(array), allow_pickle=False)
                     archive.writestr(f"{name}.npy", buffer.getvalue())
+            os.chmod(temporary, 0o666 & ~_umask())  # as any file that is written: proofs are for others to check
             os.replace(temporary, path)
         except BaseException:
             os.unlink(temporary)
             raise
+
+
+def _umask() -> int:
+    """What new files are not allowed; it can only be read by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,6 +1,8 @@
 """Proofs: what the checker accepts is true, by brute force, whatever was done to the file; and true proofs pass."""
 
 import json
+import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from onnx_networks import FILE_KINDS
 from oracle import lowest
 from proof_files import base, checked_values, corrupt, folder, query, repack, subject, truth, unpack, unreached
 
+from advverify.models.datasets import load_dataset
 from advverify.models.zoo import names, path_of
 from advverify.verifier.api import certify, distance
 from advverify.verifier.checker import Rejected, check
@@ -309,3 +312,18 @@ def test_every_unsafe_set_must_be_excluded(tmp_path: Path) -> None:
     repack(path, header, {**arrays, **more})
     with pytest.raises(Rejected, match="nothing excludes"):
         check(path, model)
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
+def test_proofs_are_for_others_to_read_as_far_as_the_umask_allows(mask: int, mode: int, tmp_path: Path) -> None:
+    before = os.umask(mask)
+    try:
+        outcome = certify(path_of("digits-mlp"), *_image(0), Threat("inf", 0.01), settings=Settings(proofs=tmp_path))
+    finally:
+        os.umask(before)
+    assert outcome.proof is not None and stat.S_IMODE(Path(outcome.proof).stat().st_mode) == mode
+
+
+def _image(index: int) -> tuple[np.ndarray, int]:
+    data = load_dataset("digits")
+    return data.images[index], int(data.labels[index])
