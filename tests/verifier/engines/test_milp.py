@@ -27,7 +27,7 @@ from advverify.verifier.outcome import Outcome, Verdict
 from advverify.verifier.query import Objective, Query
 from advverify.verifier.solvers import SolveOptions, SolveResult, SolverStatus
 from advverify.verifier.solvers.highs import Highs
-from advverify.verifier.solvers.lp_tree import LpTree
+from advverify.verifier.solvers.lp_tree import LpTree, TreeResult
 from advverify.verifier.specification import Threat
 from advverify.verifier.specification.robustness import robustness
 
@@ -129,25 +129,58 @@ class Liar:
 
 @pytest.mark.parametrize("lie", ["infeasible", "bound", "optimum"])
 @pytest.mark.parametrize("norm", NORMS)
-def test_no_lower_side_rests_on_a_solver_that_lies(norm: str, lie: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("tighten", ["lp", "none"])
+def test_no_lower_side_rests_on_a_solver_that_lies(
+    norm: str, lie: str, tighten: Literal["lp", "none"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without bounds from LPs as well: they leave no binaries of networks as small as these, and so nothing to lie about."""
+    exact = replace(EXACT, milp=MilpOptions(tighten=tighten))
     for module in (ask, euclidean):
         monkeypatch.setattr(module, "get_solver", lambda _: Liar(lie))
     settled = 0
     for kind, seed in (("mlp", 0), ("mlp", 1), ("residual", 1)):
         network, image, label = case(kind, seed)
         truth = reach(kind, seed, norm)
-        lower = distance(network, image, label, Threat(norm), settings=EXACT, engines=("milp",)).bracket.lower
+        lower = distance(network, image, label, Threat(norm), settings=exact, engines=("milp",)).bracket.lower
         assert lower <= truth * (1 + 1e-6), (kind, seed)
         settled += lower >= 0.99 * truth
         for eps in radii(kind, seed, norm):
             least = margin(kind, seed, norm, eps)
-            verdict = certify(network, image, label, Threat(norm, eps), settings=EXACT, engines=("milp",)).verdict
+            verdict = certify(network, image, label, Threat(norm, eps), settings=exact, engines=("milp",)).verdict
             assert verdict is not (Verdict.ADVERSARIAL if least > 1e-6 else Verdict.ROBUST), (kind, seed, eps)
-            bracket = certify(network, image, label, Threat(norm, eps), exact_margin=True, settings=EXACT, engines=("milp",)).bracket  # fmt: skip
+            bracket = certify(network, image, label, Threat(norm, eps), exact_margin=True, settings=exact, engines=("milp",)).bracket  # fmt: skip
             assert bracket.lower <= least + 1e-6, (kind, seed, eps, least, bracket)
             settled += (verdict is not Verdict.UNKNOWN) + (bracket.lower >= least - 1e-4)
     # of 15: the trees settle what the solver is wrong about
     assert settled >= 8
+
+
+class Once(Liar):
+    """Its second run, without presolve, is honest."""
+
+    def solve(self, program: MixedIntegerProgram, options: SolveOptions) -> SolveResult:
+        if options.presolve is False:
+            return Highs().solve(program, replace(options, progress=None))
+        return super().solve(program, options)
+
+
+@pytest.mark.parametrize("norm", ["inf", "1"])
+def test_infeasibility_that_no_tree_had_time_to_look_at_is_no_verdict(
+    norm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the tree finds the point that the solver denies, and the claim is refuted whether it was believed or not."""
+    for module in (ask, euclidean):
+        monkeypatch.setattr(module, "get_solver", lambda _: Once("infeasible"))
+    monkeypatch.setattr(LpTree, "minimum", lambda *_, **__: TreeResult(-np.inf, None, np.inf, 0, 0, False))
+    unsettled = 0
+    for kind, seed in (("mlp", 0), ("residual", 1)):
+        network, image, label = case(kind, seed)
+        eps = 1.3 * reach(kind, seed, norm)
+        settings = replace(EXACT, milp=MilpOptions(tighten="none", cuts="none"))
+        found = certify(network, image, label, Threat(norm, eps), settings=settings, engines=("milp",))
+        assert found.verdict is not Verdict.ROBUST, (kind, seed)
+        unsettled += "was not confirmed" in found.reason or found.verdict is Verdict.ADVERSARIAL
+    assert unsettled == 2
 
 
 @pytest.mark.parametrize("seed", range(12))
