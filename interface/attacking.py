@@ -94,7 +94,7 @@ def attack(
         model: as in `certify`, like `x`, `y` and `bytes_as`; inputs lie in [0, 1].
         x: images.
         y: labels.
-        name: one of `advverify.verifier.attacks.ATTACKS`: pgd, fgsm, deepfool and so on.
+        name: one of `advverify.verifier.attacks.ATTACKS`: pgd, fgsm, deepfool-2 and so on.
         norm: one that the attack knows.
         eps: radius; the closest adversarial example is sought where None.
         target: the class that must win; any but the label where None.
