@@ -12,10 +12,12 @@ import numpy as np
 from torch import nn
 
 from advverify.verifier import api
+from advverify.verifier.answers import answers
 from advverify.verifier.api import Interrupted, Model, Threat
 from advverify.verifier.errors import InvalidInput
 from advverify.verifier.outcome import Bracket, Outcome, Trust, Verdict
 from advverify.verifier.query import Objective
+from advverify.verifier.request import Request, answer_all
 from advverify.verifier.specification import Specification
 
 from .images import BytesAs, ImageLike, Images, LabelsLike, read_images, takes_shape
@@ -86,6 +88,7 @@ def certify(
             branching, fsb_candidates, beta_steps, intermediate_bounds: see `ReluSplitOptions`.
             settings: `Settings`, in the place of all from `timeout` and `gap` to these.
             listener: hears every move of one image's bracket, as a `TraceEvent`.
+            jobs: of a batch: so many images at once, each in a process of its own (with `threads` 1 most pays).
             progress: of a batch: True shows a bar on stderr; a function hears position and `Outcome` as they come.
 
     Returns:
@@ -151,7 +154,7 @@ def certify_all(
 ) -> Iterator[tuple[int, Outcome]]:
     """`certify` for a batch, answer by answer: attacks, bound propagation and one ReLU tree work on many images at once.
 
-    Arguments and errors are as in `certify`.
+    Arguments and errors are as in `certify`; `listener` and `progress` are not for it.
 
     Args:
         model: as there.
@@ -175,9 +178,9 @@ def distance_all(
     threat: Threat | None = None,
     **options: Unpack[DistanceOptions],
 ) -> Iterator[tuple[int, Outcome]]:
-    """`distance` for a batch, answer by answer, in order: the model is opened once, the images follow one another.
+    """`distance` for a batch, answer by answer: the model is opened once, images follow one another, or `jobs` of them at once.
 
-    Arguments and errors are as in `distance`.
+    Arguments and errors are as in `distance`; `listener` and `progress` are not for it.
 
     Returns:
         An iterator of the position of an image and its outcome.
@@ -246,6 +249,9 @@ class _Question:
 
     def answers(self, rest: bool = True) -> Iterator[tuple[int, Outcome]]:
         """(position, outcome) as they come."""
+        if self.asked.jobs > 1:
+            yield from self._answers_of_processes(rest)
+            return
         if self.command == "distance":
             for position in range(len(self.images)):
                 yield position, self.answer(position)
@@ -263,6 +269,30 @@ class _Question:
         )
         for position, outcome in settled:
             yield position, self.shaped(outcome)
+
+    def _answers_of_processes(self, rest: bool) -> Iterator[tuple[int, Outcome]]:
+        asked, network = self.asked, self.model.network
+        common = (str(self.model.path), network.sha256, asked.threat)
+        requests = [
+            Request(
+                "distance" if self.command == "distance" else "certify",
+                *common,
+                image,
+                label,
+                exact_margin=asked.exact_margin,
+                settings=asked.settings,
+                engines=asked.engines,
+            )
+            for image, label in zip(self.images.values, self.labels, strict=True)
+        ]
+        left = set(range(len(requests)))
+        for position, outcome in answer_all(requests, rest=False):
+            left.remove(position)
+            yield position, self.shaped(outcome)
+        order = sorted(left) if rest else []
+        alone = replace(asked.settings, device="cpu")  # a GPU has had its look
+        for k, outcome in answers([replace(requests[position], settings=alone) for position in order], asked.jobs):
+            yield order[k], self.shaped(outcome)
 
     def shaped(self, outcome: Outcome) -> Outcome:
         """The outcome with the shape of the image."""
@@ -310,6 +340,10 @@ def _question(
     opened, images = read_model_and_images(model, x, y, asked.bytes_as, asked.settings.proofs)
     if asked.listener is not None and not images.single:
         raise InvalidInput("listener hears the bracket of one image, and x is a batch: give progress, or one image")
+    if asked.jobs > 1 and images.single:
+        raise InvalidInput("jobs is of a batch, and x is one image: give threads, or leave jobs out")
+    if asked.jobs > 1 and opened.path is None:
+        raise InvalidInput("jobs needs a model that has a file, and this network was built in memory: leave jobs out")
     if asked.progress and images.single:
         raise InvalidInput("progress is of a batch, and x is one image: give listener, or leave progress out")
     return _Question(command, opened, images, images.labelled(opened.predict), asked)

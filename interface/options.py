@@ -19,6 +19,7 @@ from advverify.verifier.engines import (
 from advverify.verifier.errors import InvalidInput, no_such
 from advverify.verifier.outcome import Outcome, TraceEvent
 from advverify.verifier.specification import Threat
+from advverify.verifier.specification.threat import whole_number
 
 from .images import BytesAs
 
@@ -71,6 +72,7 @@ class DistanceOptions(SearchOptions, total=False):
     channels: int
     float32: bool
     bytes_as: BytesAs | None
+    jobs: int
     progress: Progress
 
 
@@ -96,6 +98,7 @@ class Asked:
     listener: Listener | None
     progress: Progress
     bytes_as: BytesAs | None
+    jobs: int
     exact_margin: bool
 
 
@@ -128,6 +131,9 @@ def read_options(command: Command, given: dict[str, Any], threat: Threat | None 
     for name in ("exact_margin", "progress"):
         if not isinstance(given.get(name, False), bool) and not (name == "progress" and callable(given[name])):
             raise InvalidInput(f"{name} must be True or False, got {given[name]!r}")
+    jobs = whole_number("jobs", given.get("jobs", 1))
+    if jobs < 1:
+        raise InvalidInput(f"jobs must be a whole number from 1, got {jobs}")
     if given.get("listener") is not None and not callable(given["listener"]):
         raise InvalidInput(f"listener must be a function of a TraceEvent, got {given['listener']!r}")
     return Asked(
@@ -137,13 +143,21 @@ def read_options(command: Command, given: dict[str, Any], threat: Threat | None 
         given.get("listener"),
         given.get("progress", False),
         given.get("bytes_as"),
+        jobs,
         given.get("exact_margin", False),
     )
 
 
 def parameters(command: Command) -> dict[str, Any]:
     """The keywords of a call, in the order in which they are documented, with their defaults."""
-    defaults: dict[str, Any] = {"engines": (), "settings": None, "listener": None, "bytes_as": None, "progress": False}
+    defaults: dict[str, Any] = {
+        "engines": (),
+        "settings": None,
+        "listener": None,
+        "bytes_as": None,
+        "jobs": 1,
+        "progress": False,
+    }
     for options in (Threat(), MilpOptions(), ReluSplitOptions(), Settings()):
         defaults |= {field.name: getattr(options, field.name) for field in fields(options)}
     defaults["exact_margin"] = False

@@ -125,6 +125,24 @@ class Outcomes(Sequence[Outcome]):
             ) from None
         return pandas.DataFrame(self.rows())
 
+    def to_parquet(self, path: str | Path) -> Path:
+        """Write `rows()` as a Parquet file; what a row does not have is null there. Returns the path.
+
+        Raises:
+            InvalidInput: pyarrow is not installed, or the file cannot be written.
+        """
+        try:
+            import pyarrow
+            import pyarrow.parquet
+        except ImportError:
+            raise InvalidInput("to_parquet needs pyarrow: pip install 'advverify[batch]'") from None
+        path = Path(path)
+        try:
+            pyarrow.parquet.write_table(pyarrow.Table.from_pylist(self.rows()), path)
+        except OSError as error:
+            raise InvalidInput(f"{path}: cannot be written ({error.strerror or error})") from error
+        return path
+
     def to_npz(self, path: str | Path) -> Path:
         """Write arrays of N entries: images, adversarial (NaN where none), lower, upper, verdict, label, prediction, seconds.
 

@@ -101,6 +101,8 @@ def test_a_threat_and_settings_still_work() -> None:
         ("distance", {"listener": 5}, "listener must be a function of a TraceEvent, got 5"),
         ("distance", {"listener": print}, "listener hears the bracket of one image, and x is a batch"),
         ("distance_all", {"progress": True}, "leave it out"),
+        ("distance", {"jobs": 0}, "jobs must be a whole number from 1, got 0"),
+        ("distance", {"jobs": 2}, "jobs needs a model that has a file"),
         ("distance", {"bytes_as": "unit"}, "bytes_as is about uint8"),
         ("certify", {"eps": 0.1, "valid_range": (0.4, 0.5)}, "outside the valid range [0.4, 0.5]"),
     ],
@@ -122,6 +124,23 @@ def test_proofs_is_a_folder_that_is_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InvalidInput, match="not a folder that can be written to"):
         advverify.certify(module, image, label, eps=1e-3, proofs=tmp_path / "file")
+
+
+def test_processes_answer_alike() -> None:
+    torch.manual_seed(2)
+    module = nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    images = torch.rand(5, 1, 2, 2)
+    labels = module(images).argmax(1)
+    with pytest.raises(InvalidInput, match="jobs is of a batch, and x is one image"):
+        advverify.distance(module, images[0], int(labels[0]), jobs=2)
+    alone = advverify.distance(module, images, labels, norm="inf", **LIMITS)
+    several = advverify.distance(module, images, labels, norm="inf", jobs=2, **LIMITS)
+    assert several.verdicts == alone.verdicts
+    assert [o.labels["label"] for o in several] == labels.tolist()
+    np.testing.assert_allclose(several.upper, alone.upper, rtol=1e-3)
+    margins = advverify.certify(module, images, labels, eps=0.2, exact_margin=True, jobs=2, **LIMITS)
+    known = advverify.certify(module, images, labels, eps=0.2, **LIMITS)
+    assert margins.verdicts == known.verdicts and all(o.shape == (1, 2, 2) for o in margins)
 
 
 def test_listeners_hear(capsys: pytest.CaptureFixture[str]) -> None:

@@ -90,6 +90,19 @@ def test_tables(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.to_pandas() == ("a frame of", rows)
 
 
+def test_parquet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pyarrow.parquet
+
+    found = margins()
+    kept = pyarrow.parquet.read_table(found.to_parquet(tmp_path / "found.parquet")).to_pylist()
+    assert kept == found.rows()
+    with pytest.raises(InvalidInput, match="cannot be written"):
+        found.to_parquet(tmp_path / "no" / "found.parquet")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(InvalidInput, match="to_parquet needs pyarrow"):
+        found.to_parquet(tmp_path / "found.parquet")
+
+
 def test_figures(tmp_path: Path) -> None:
     curve, bars = distances().plot(tmp_path / "radii.png"), margins().plot(tmp_path / "verdicts.svg")
     assert "norm inf" in curve.axes[0].get_xlabel() and "3 images" in curve.axes[0].get_ylabel()
