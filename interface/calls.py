@@ -338,6 +338,8 @@ def _question(
 ) -> _Question:
     asked = read_options(command, options, threat)
     opened, images = read_model_and_images(model, x, y, asked.bytes_as, asked.settings.proofs)
+    if not images.single:
+        images.check_range(asked.threat.valid_range)
     if asked.listener is not None and not images.single:
         raise InvalidInput("listener hears the bracket of one image, and x is a batch: give progress, or one image")
     if asked.jobs > 1 and images.single:

@@ -38,6 +38,19 @@ class Images:
         """Number of images."""
         return len(self.values)
 
+    def check_range(self, valid: tuple[float, float]) -> None:
+        """Every image of a batch lies in the valid range, and holds numbers.
+
+        Raises:
+            InvalidInput: names the first that does not.
+        """
+        flat = self.values.reshape(len(self), -1)
+        for k in np.flatnonzero(~((flat >= valid[0]) & (flat <= valid[1])).all(1))[:1]:
+            raise InvalidInput(
+                f"image {k} of x has values from {flat[k].min():g} to {flat[k].max():g}, outside the valid range "
+                f"[{valid[0]:g}, {valid[1]:g}]; give images in the model's own units, or another valid_range"
+            )
+
     def labelled(self, predict: Callable[[np.ndarray], int]) -> tuple[int, ...]:
         """The labels, or what `predict` says of each image where there are none."""
         return tuple(map(predict, self.values)) if self.labels is None else self.labels

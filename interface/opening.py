@@ -130,6 +130,14 @@ def difference(module: nn.Module, model: Model, images: np.ndarray) -> float:
     return float(off.max(initial=0.0))
 
 
+def unwrapped(module: nn.Module) -> nn.Module:
+    """The module inside `DataParallel` and `torch.compile`, which compute the same and cannot be exported."""
+    if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        return unwrapped(module.module)
+    inner = getattr(module, "_orig_mod", None)
+    return unwrapped(inner) if isinstance(inner, nn.Module) else module
+
+
 def exported(module: nn.Module, shape: tuple[int, ...], card: dict[str, object] | None = None) -> bytes:
     """A module as an ONNX file.
 
@@ -137,7 +145,7 @@ def exported(module: nn.Module, shape: tuple[int, ...], card: dict[str, object] 
         InvalidModel: the export fails; says where.
     """
     try:
-        return to_onnx(module, shape, dict(card or {}))
+        return to_onnx(unwrapped(module), shape, dict(card or {}))
     except Exception as error:  # tracing raises what the module and a dozen layers of torch raise
         raise InvalidModel(
             f"the module cannot be exported to ONNX ({_line(error)}); layers that compute their weights have to be replaced by "
@@ -163,6 +171,7 @@ def open_exported(module: nn.Module, path: Path, origin: str) -> Model:
         if found is None:
             raise
         name, operator, rest = found.groups()
+        module = unwrapped(module)
         kind = type(dict(fold(module).named_modules()).get(name)).__name__  # the file is of the folded module
         same = type(dict(module.named_modules()).get(name)).__name__ == kind
         layer = f"layer {kind}" + (f" '{name}'" if same else "") if kind != "NoneType" else f"layer '{name}'"

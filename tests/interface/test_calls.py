@@ -68,6 +68,16 @@ def test_examples_are_adversarial_and_shaped() -> None:
     assert seen >= 2
 
 
+def test_every_part_of_a_threat_is_heeded() -> None:
+    parts: dict[str, Any] = {"target": (LABELS[0] + 1) % 3, "margin": 0.01, "valid_range": (0.0, 2.0), "channels": 1}
+    for command in ("certify", "distance"):
+        outcome = getattr(advverify, command)(
+            MODEL, IMAGES[0], LABELS[0], norm=2, eps=0.5, float32=False, **parts, **LIMITS
+        )
+        threat = Threat(2, 0.5, **parts)
+        assert {name: outcome.labels[name] for name in threat.to_dict()} == threat.to_dict()
+
+
 def test_a_threat_and_settings_still_work() -> None:
     old = advverify.certify(
         MODEL, IMAGES[0], LABELS[0], Threat("2", 0.05), settings=Settings(timeout=5), engines=("crown", "falsify")
@@ -104,7 +114,12 @@ def test_a_threat_and_settings_still_work() -> None:
         ("distance", {"jobs": 0}, "jobs must be a whole number from 1, got 0"),
         ("distance", {"jobs": 2}, "jobs needs a model that has a file"),
         ("distance", {"bytes_as": "unit"}, "bytes_as is about uint8"),
-        ("certify", {"eps": 0.1, "valid_range": (0.4, 0.5)}, "outside the valid range [0.4, 0.5]"),
+        (
+            "certify",
+            {"eps": 0.1, "valid_range": (0.4, 0.5)},
+            "outside the valid range [0.4, 0.5]; give images in the model's",
+        ),
+        ("distance", {"valid_range": (0.03, 1.0)}, "image 3 of x has values from 0.0275591"),
     ],
 )
 def test_bad_keywords_are_refused_when_called(call: str, options: dict[str, Any], words: str) -> None:

@@ -68,6 +68,13 @@ def test_modules(name: str) -> None:
     assert advverify.certify(module, IMAGES, predicted, eps=0.0).verdicts == [advverify.Verdict.ROBUST] * 5
 
 
+def test_wrappers_are_taken_off() -> None:
+    module = MODULES["mlp"]().eval()
+    for wrapped in (nn.DataParallel(module), torch.compile(module, backend="eager")):
+        assert isinstance(wrapped, nn.Module)
+        assert difference(module, open_model(wrapped, IMAGES), IMAGES) < 1e-5
+
+
 def test_the_file_lives_as_long_as_the_model() -> None:
     model = open_model(MODULES["mlp"](), IMAGES)
     assert model.path is not None and model.path.is_file()
