@@ -3,6 +3,7 @@
 import inspect
 import math
 import re
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from networks import random_network
 from torch import nn
 
 import advverify
-from advverify import MilpOptions, Settings, Threat, Verdict
+from advverify import MilpOptions, ReluSplitOptions, Settings, Threat, Verdict
 from advverify.verifier import api
 from advverify.verifier.errors import InvalidInput
 from advverify.verifier.outcome import Outcome, TraceEvent
@@ -222,6 +223,11 @@ def test_verify_takes_the_same_models(tmp_path: Path) -> None:
         advverify.verify(module, tmp_path / "far.vnnlib")
     with pytest.raises(InvalidInput, match="unknown keyword of verify 'eps'"):
         advverify.verify(module, tmp_path / "far.vnnlib", eps=1)  # type: ignore[call-arg]
+
+
+def test_every_option_is_a_keyword() -> None:
+    options = {field.name for cls in (Threat, Settings, MilpOptions, ReluSplitOptions) for field in fields(cls)}
+    assert options - {"milp", "relu_split"} <= set(inspect.signature(advverify.certify).parameters)
 
 
 def test_signatures_name_every_keyword() -> None:
