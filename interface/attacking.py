@@ -20,10 +20,10 @@ from advverify.verifier.outcome import Bracket, Outcome, Trust, Verdict
 from advverify.verifier.query import Objective
 from advverify.verifier.specification import Threat, robustness
 
-from .calls import read_model_and_images
 from .images import BytesAs, ImageLike, LabelsLike
 from .opening import ModelLike
 from .outcomes import Outcomes
+from .question import read_model_and_images
 
 
 @overload
