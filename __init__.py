@@ -1,6 +1,21 @@
-"""advverify: how far is this input from the nearest adversarial example, exactly and with evidence?
+"""advverify says how far an input is from its nearest adversarial example, exactly and with evidence.
 
-The public names below are loaded on first use, so that `advverify --help` does not wait for torch.
+    import advverify
+
+    outcomes = advverify.certify(module, images, labels, norm="inf", eps=0.05, timeout=10)
+    outcomes.summary(), outcomes[0].verdict, outcomes[0].adversarial
+    advverify.distance(module, images[0], labels[0], norm=2)     # lower <= d* <= upper
+
+A model is a `torch.nn.Module`, an `onnx.ModelProto`, the path of an ONNX file, "zoo:NAME", or what `open_model` gave; images are
+numpy or torch, one or a batch, in the model's own units. docs/python.md begins at the beginning, and every function's docstring has
+an example.
+
+Calls: `certify`, `distance`, `verify`, `attack`; answer by answer `certify_all`, `distance_all`; `open_model`, `export`.
+Results: `Outcome` with its `Verdict`, `Outcomes` of a batch. Options as values: `Threat`, `Settings`, `MilpOptions`,
+`ReluSplitOptions`. Errors are `AdvverifyError` and its kinds; Ctrl-C raises `Interrupted` or `BatchInterrupted`, which keep what is
+proved.
+
+The names are loaded on first use, so that importing the package does not wait for torch.
 """
 
 from __future__ import annotations
@@ -9,41 +24,71 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from advverify.interface.attacking import attack as attack
+    from advverify.interface.calls import certify as certify
+    from advverify.interface.calls import certify_all as certify_all
+    from advverify.interface.calls import distance as distance
+    from advverify.interface.calls import distance_all as distance_all
+    from advverify.interface.calls import verify as verify
+    from advverify.interface.exporting import export as export
+    from advverify.interface.opening import open_model as open_model
+    from advverify.interface.outcomes import BatchInterrupted as BatchInterrupted
+    from advverify.interface.outcomes import Outcomes as Outcomes
+    from advverify.verifier.api import Interrupted as Interrupted
     from advverify.verifier.api import Model as Model
-    from advverify.verifier.api import certify as certify
-    from advverify.verifier.api import certify_all as certify_all
-    from advverify.verifier.api import distance as distance
-    from advverify.verifier.api import verify as verify
     from advverify.verifier.engines import MilpOptions as MilpOptions
     from advverify.verifier.engines import ReluSplitOptions as ReluSplitOptions
     from advverify.verifier.engines import Settings as Settings
+    from advverify.verifier.errors import AdvverifyError as AdvverifyError
     from advverify.verifier.network.onnx_reader import read_onnx as read_onnx
+    from advverify.verifier.outcome import Outcome as Outcome
+    from advverify.verifier.outcome import Verdict as Verdict
     from advverify.verifier.specification import Threat as Threat
 
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "AdvverifyError": "advverify.verifier.errors",
+    "BatchInterrupted": "advverify.interface.outcomes",
+    "Interrupted": "advverify.verifier.api",
     "MilpOptions": "advverify.verifier.engines",
     "Model": "advverify.verifier.api",
+    "Outcome": "advverify.verifier.outcome",
+    "Outcomes": "advverify.interface.outcomes",
     "ReluSplitOptions": "advverify.verifier.engines",
     "Settings": "advverify.verifier.engines",
     "Threat": "advverify.verifier.specification",
-    "certify": "advverify.verifier.api",
-    "certify_all": "advverify.verifier.api",
-    "distance": "advverify.verifier.api",
-    "verify": "advverify.verifier.api",
+    "Verdict": "advverify.verifier.outcome",
+    "attack": "advverify.interface.attacking",
+    "certify": "advverify.interface.calls",
+    "certify_all": "advverify.interface.calls",
+    "distance": "advverify.interface.calls",
+    "distance_all": "advverify.interface.calls",
+    "export": "advverify.interface.exporting",
+    "open_model": "advverify.interface.opening",
     "read_onnx": "advverify.verifier.network.onnx_reader",
+    "verify": "advverify.interface.calls",
 }
 __all__ = [
+    "AdvverifyError",
+    "BatchInterrupted",
+    "Interrupted",
     "MilpOptions",
     "Model",
+    "Outcome",
+    "Outcomes",
     "ReluSplitOptions",
     "Settings",
     "Threat",
+    "Verdict",
     "__version__",
+    "attack",
     "certify",
     "certify_all",
     "distance",
+    "distance_all",
+    "export",
+    "open_model",
     "read_onnx",
     "verify",
 ]

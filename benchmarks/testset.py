@@ -15,8 +15,8 @@ from pathlib import Path
 
 import click
 
-from advverify.cli.images import answers
 from advverify.cli.options import data_for, images_from
+from advverify.verifier.answers import answers
 from advverify.verifier.api import Model
 from advverify.verifier.engines import Settings
 from advverify.verifier.norms import NORMS

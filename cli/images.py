@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,17 +11,17 @@ import click
 
 from advverify import __version__
 from advverify.verifier.errors import InvalidInput
+from advverify.verifier.parallel.accident import ACCIDENT
 
 from .options import data_for, images_from, model_path, threat_from
 from .outcomes import outcome_table, reasons, summary
-from .results import ACCIDENT, ResultFile
+from .results import ResultFile
 from .search import engines_from, settings_from, without_effect
 from .table import console, show
 
 if TYPE_CHECKING:
     from advverify.verifier.outcome import Outcome
-    from advverify.verifier.parallel.worker import Tell
-    from advverify.verifier.request import Command, Request
+    from advverify.verifier.request import Command
 
 
 def run_images(command: Command, options: dict[str, Any], exact_margin: bool = False) -> int:
@@ -38,6 +38,7 @@ def run_images(command: Command, options: dict[str, Any], exact_margin: bool = F
     Raises:
         InvalidInput: an option that makes no sense.
     """
+    from advverify.verifier.answers import answers
     from advverify.verifier.request import Request, answer_all, model_of
 
     path = model_path(options["model"])
@@ -144,29 +145,3 @@ def _of_other_classes(indices: Sequence[int], labels: Any, target: int | None) -
     left = len(indices) - len(kept)
     click.echo(f"note: {left} image{'s' if left > 1 else ''} of class {target} itself left out", err=True)
     return kept
-
-
-def answers(requests: Sequence[Request], jobs: int) -> Iterator[tuple[int, Outcome]]:
-    """(position, outcome) as they come, in this process or from several; a worker that dies costs its own request only.
-
-    What an accident leaves without an answer is `unknown` and has the label `accident`.
-    """
-    if jobs == 1:
-        yield from ((k, request.answer()) for k, request in enumerate(requests))
-        return
-    from advverify.verifier.parallel.accident import Accident
-    from advverify.verifier.parallel.pool import ProcessPool, Work
-    from advverify.verifier.parallel.worker import Duty
-
-    work: Work[Request, Outcome] = Work(Duty(_reply), lambda request: request.seconds)
-    pool = ProcessPool(work, jobs, single_threaded=all(request.settings.threads == 1 for request in requests))
-    positions = {id(request): k for k, request in enumerate(requests)}
-    for request, found, attempts in pool.run([[request] for request in requests]):
-        if isinstance(found, Accident):
-            reason = f"{found.message} (attempt {attempts})"
-            found = request.unanswered(reason).labelled(**{ACCIDENT: found.kind.value})
-        yield positions[id(request)], found
-
-
-def _reply(request: Request, tell: Tell) -> Outcome:
-    return request.answer()

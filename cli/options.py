@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from advverify.verifier.errors import InvalidInput, no_file
+from advverify.verifier.errors import InvalidInput
 
 if TYPE_CHECKING:
     from advverify.models.datasets import Dataset
@@ -164,17 +164,7 @@ def model_path(name: str) -> Path:
     """
     from advverify.models import zoo
 
-    if name.startswith("zoo:"):
-        return zoo.path_of(name.removeprefix("zoo:"))
-    path = Path(name)
-    if not path.is_file():
-        hint = (
-            f"did you mean zoo:{name}?"
-            if name in zoo.names()
-            else "give an ONNX file, or zoo:NAME for a shipped network"
-        )
-        raise InvalidInput(f"{name}: {no_file(path)}; {hint}")
-    return path
+    return zoo.locate(name)
 
 
 def several_outputs(model: Model, name: str, command: str) -> None:

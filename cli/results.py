@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from advverify.verifier.errors import InvalidInput
+from advverify.verifier.parallel.accident import ACCIDENT
 
 if TYPE_CHECKING:
     from advverify.verifier.outcome import Outcome
 
 INTERRUPTED = "interrupted"
-ACCIDENT = "accident"  # the label of what is no answer: it is asked again
 
 
 class ResultFile:

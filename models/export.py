@@ -19,13 +19,14 @@ OPSET = 17
 
 def to_onnx(network: nn.Module, image_shape: tuple[int, ...], card: dict[str, Any]) -> bytes:
     """The network, folded to plain layers, as an ONNX file with a free batch dimension; `card` goes into the metadata, one entry a key."""
-    buffer = io.BytesIO()
+    buffer, folded = io.BytesIO(), fold(network).cpu()
+    like = next((p for p in (*folded.parameters(), *folded.buffers()) if p.is_floating_point()), torch.zeros(1))
     with warnings.catch_warnings():
         # The TorchScript exporter is deprecated, but needs no further package and gives plain Gemm/Conv/Relu/Add.
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            fold(network),
-            (torch.zeros(1, *image_shape),),
+            folded,
+            (torch.zeros(1, *image_shape, dtype=like.dtype),),
             buffer,  # type: ignore[arg-type]  # a stream is fine for the TorchScript exporter
             dynamo=False,
             opset_version=OPSET,

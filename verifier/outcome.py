@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import html
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Self
@@ -89,6 +90,7 @@ class Outcome:
         statistics: counts of the engines (unstable ReLUs, nodes, solves), and which of them were run.
         proof: file of a proof of the verdict, or of a distance's lower side, that the checker accepted.
         mips: records of the mixed-integer programs that were solved on the way, in order.
+        shape: of the image as it was given, for `adversarial`; empty where nobody kept it. Not part of the JSON line.
     """
 
     verdict: Verdict
@@ -102,6 +104,66 @@ class Outcome:
     statistics: Mapping[str, Any] = field(default_factory=dict)
     proof: str | None = None
     mips: tuple[MipRecord, ...] = ()
+    shape: tuple[int, ...] = ()
+
+    @property
+    def lower(self) -> float:
+        """The proved side: of the distance, or of the margin."""
+        return self.bracket.lower
+
+    @property
+    def upper(self) -> float:
+        """The side that `adversarial` proves; inf where nothing was found."""
+        return self.bracket.upper
+
+    @property
+    def gap(self) -> float:
+        """upper - lower."""
+        return self.bracket.gap
+
+    @property
+    def adversarial(self) -> np.ndarray | None:
+        """The adversarial example in the shape of the image, float64 in the model's units; None where none is known.
+
+        Of a misclassified image it is the image itself.
+        """
+        witness = self.bracket.witness
+        return witness.reshape(self.shape) if witness is not None and self.shape else witness
+
+    @property
+    def is_distance(self) -> bool:
+        """Whether the bracket is one of distances; else it is one of margins."""
+        return self.labels.get("objective") == "min_distortion"
+
+    def row(self) -> dict[str, Any]:
+        """One row of a table: plain values by name."""
+        kept = {name: self.labels[name] for name in ("label", "prediction", "norm", "eps") if name in self.labels}
+        return {
+            **kept,
+            "verdict": self.verdict.value,
+            "lower": self.lower,
+            "upper": self.upper,
+            "gap": self.gap,
+            "trust": self.trust.value,
+            "engine": self.engine,
+            "seconds": self.seconds,
+            "proof": self.proof,
+            "reason": self.reason,
+        }
+
+    def __repr__(self) -> str:
+        """Return the verdict, what is known of the bracket, and who says so."""
+        name = "distance" if self.is_distance else "margin"
+        low = f"{self.lower:.6g} <= " if math.isfinite(self.lower) else ""
+        high = f" <= {self.upper:.6g}" if math.isfinite(self.upper) else ""
+        known = f", {low}{name}{high}" if low or high else ""
+        by = f", {self.trust.value} ({self.engine})" if self.engine else ""
+        why = f", {self.reason}" if self.reason else ""
+        return f"<Outcome {self.verdict.value}{known}{by}, {self.seconds:.2f} s{why}>"
+
+    def _repr_html_(self) -> str:
+        """Return a table of one row, for notebooks."""
+        return html_table([self.row()])
 
     @property
     def engines_run(self) -> tuple[str, ...]:
@@ -196,6 +258,22 @@ class Outcome:
             record["proof"],
             tuple(MipRecord.from_dict(each) for each in record.get("mips", [])),
         )
+
+
+def html_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as an HTML table; columns that are empty in all of them are left out, and numbers get six digits."""
+    names = [name for name in rows[0] if any(row[name] not in (None, "") for row in rows)] if rows else []
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(_cell(row[name]))}</td>" for name in names) + "</tr>" for row in rows
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def finite(value: Any) -> Any:

@@ -15,7 +15,6 @@ import numpy as np
 
 from advverify.verifier.errors import InvalidInput
 
-from ..images import answers
 from ..options import COUNT, SEED, data_for, images_from, model_path, norm_option, several_outputs, writable_folder
 from ..report.figures import radius_curves, require_report, scatter
 from ..report.page import p_range, percent, render
@@ -160,6 +159,7 @@ def _brackets(
     subjects: list[Subject], data: Dataset, images: list[int], options: dict[str, Any], out: Path | None
 ) -> list[list[Outcome]]:
     """Distances of every network on every image; in the order of the networks."""
+    from advverify.verifier.answers import answers
     from advverify.verifier.engines import Settings
     from advverify.verifier.request import Request
     from advverify.verifier.specification import Threat

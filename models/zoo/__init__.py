@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from advverify.verifier.errors import InvalidInput
+from advverify.verifier.errors import InvalidInput, no_file
 
 if TYPE_CHECKING:
     from ..recipe import Recipe
@@ -31,6 +31,22 @@ def path_of(name: str) -> Path:
     if name not in names():
         raise InvalidInput(f"the zoo has no network '{name}': choose {', '.join(names())}")
     return FOLDER / f"{name}.onnx"
+
+
+def locate(model: str) -> Path:
+    """The file of a model that is named by a path or by `zoo:NAME`.
+
+    Raises:
+        InvalidInput: there is no such file.
+    """
+    if model.startswith("zoo:"):
+        return path_of(model.removeprefix("zoo:"))
+    path = Path(model)
+    if not path.is_file():
+        shipped = model in names()
+        hint = f"did you mean zoo:{model}?" if shipped else "give an ONNX file, or zoo:NAME for a shipped network"
+        raise InvalidInput(f"{model}: {no_file(path)}; {hint}")
+    return path
 
 
 def recipe_of(name: str) -> Recipe:

@@ -149,4 +149,4 @@ def test_jobs_refuse_what_lies_outside(tmp_path: Path) -> None:
     name = saved(tmp_path, WHOLE.astype(np.float32))
     job.write_text(f'[[queries]]\nmodels = ["zoo:digits-mlp"]\ndata = "{name}"\nimages = "0:2"\neps = [0.1]\n')
     done = run("batch", "run", str(job), "--store", str(tmp_path / "s.sqlite"), "--dry-run")
-    assert done.returncode == 2 and "jobs work in [0, 1]" in done.stderr
+    assert done.returncode == 2 and "outside the valid range [0, 1]" in done.stderr

@@ -12,6 +12,7 @@ from examples import (
     cure_against_adversarial_training,
     dictionary_attacks,
     evaluation,
+    first_certificate,
     robust_training,
     stable_against_plain,
 )
@@ -84,3 +85,15 @@ def test_dictionary_attacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     dictionary_attacks.main.main(["--count", "40"], standalone_mode=False)
     text = (tmp_path / "dictionary-attacks-digits" / "README.md").read_text()
     assert text.count("| ADiL |") == 3 and "noise injection" in text
+
+
+def test_first_certificate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first_certificate.main(tmp_path, epochs=4, count=6)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4 and all("6 images" in line for line in lines)
+    assert all("certified accuracy" in line for line in lines[::2]) and all(
+        "mean distance" in line for line in lines[1::2]
+    )
+    for name in ("mlp", "conv"):
+        for file in (f"{name}-radii.png", f"{name}-adversarial.png", f"{name}.onnx"):
+            assert (tmp_path / file).stat().st_size > 1000, file

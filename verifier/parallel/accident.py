@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import Enum
 from typing import Any
 
+ACCIDENT = "accident"  # the label of an outcome that is no answer: it is asked again
+
 
 class AccidentKind(Enum):
     """What went wrong.

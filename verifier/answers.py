@@ -1,0 +1,45 @@
+"""Answers to requests, one after another in this process or from several processes at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from .outcome import Outcome
+from .parallel.accident import ACCIDENT, Accident
+from .parallel.worker import Duty, Tell
+from .request import Request
+
+
+def answers(requests: Sequence[Request], jobs: int) -> Iterator[tuple[int, Outcome]]:
+    """Position and outcome of requests as they come; a worker that dies costs its own request only.
+
+    What an accident leaves without an answer is `unknown` and has the label `accident`.
+
+    Args:
+        requests: what is asked.
+        jobs: so many at once, each in a process of its own; 1 for this process.
+
+    Yields:
+        Position of a request and its outcome; in order in this process.
+
+    Raises:
+        InvalidInput: in this process, a request that makes no sense.
+        Interrupted: by Ctrl-C in this process, with the outcome so far.
+    """
+    if jobs == 1:
+        yield from ((k, request.answer()) for k, request in enumerate(requests))
+        return
+    from .parallel.pool import ProcessPool, Work
+
+    work: Work[Request, Outcome] = Work(Duty(_reply), lambda request: request.seconds)
+    pool = ProcessPool(work, jobs, single_threaded=all(request.settings.threads == 1 for request in requests))
+    positions = {id(request): k for k, request in enumerate(requests)}
+    for request, found, attempts in pool.run([[request] for request in requests]):
+        if isinstance(found, Accident):
+            reason = f"{found.message} (attempt {attempts})"
+            found = request.unanswered(reason).labelled(**{ACCIDENT: found.kind.value})
+        yield positions[id(request)], found
+
+
+def _reply(request: Request, tell: Tell) -> Outcome:
+    return request.answer()
