@@ -24,16 +24,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from advverify.interface.attacking import attack as attack
-    from advverify.interface.calls import certify as certify
-    from advverify.interface.calls import certify_all as certify_all
-    from advverify.interface.calls import distance as distance
-    from advverify.interface.calls import distance_all as distance_all
-    from advverify.interface.calls import verify as verify
-    from advverify.interface.exporting import export as export
-    from advverify.interface.opening import open_model as open_model
-    from advverify.interface.outcomes import BatchInterrupted as BatchInterrupted
-    from advverify.interface.outcomes import Outcomes as Outcomes
+    from advverify.cli.python.attacking import attack as attack
+    from advverify.cli.python.calls import certify as certify
+    from advverify.cli.python.calls import certify_all as certify_all
+    from advverify.cli.python.calls import distance as distance
+    from advverify.cli.python.calls import distance_all as distance_all
+    from advverify.cli.python.calls import verify as verify
+    from advverify.cli.python.exporting import export as export
+    from advverify.cli.python.opening import open_model as open_model
+    from advverify.cli.python.outcomes import BatchInterrupted as BatchInterrupted
+    from advverify.cli.python.outcomes import Outcomes as Outcomes
     from advverify.verifier.api import Interrupted as Interrupted
     from advverify.verifier.api import Model as Model
     from advverify.verifier.engines import MilpOptions as MilpOptions
@@ -49,25 +49,25 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "AdvverifyError": "advverify.verifier.errors",
-    "BatchInterrupted": "advverify.interface.outcomes",
+    "BatchInterrupted": "advverify.cli.python.outcomes",
     "Interrupted": "advverify.verifier.api",
     "MilpOptions": "advverify.verifier.engines",
     "Model": "advverify.verifier.api",
     "Outcome": "advverify.verifier.outcome",
-    "Outcomes": "advverify.interface.outcomes",
+    "Outcomes": "advverify.cli.python.outcomes",
     "ReluSplitOptions": "advverify.verifier.engines",
     "Settings": "advverify.verifier.engines",
     "Threat": "advverify.verifier.specification",
     "Verdict": "advverify.verifier.outcome",
-    "attack": "advverify.interface.attacking",
-    "certify": "advverify.interface.calls",
-    "certify_all": "advverify.interface.calls",
-    "distance": "advverify.interface.calls",
-    "distance_all": "advverify.interface.calls",
-    "export": "advverify.interface.exporting",
-    "open_model": "advverify.interface.opening",
+    "attack": "advverify.cli.python.attacking",
+    "certify": "advverify.cli.python.calls",
+    "certify_all": "advverify.cli.python.calls",
+    "distance": "advverify.cli.python.calls",
+    "distance_all": "advverify.cli.python.calls",
+    "export": "advverify.cli.python.exporting",
+    "open_model": "advverify.cli.python.opening",
     "read_onnx": "advverify.verifier.network.onnx_reader",
-    "verify": "advverify.interface.calls",
+    "verify": "advverify.cli.python.calls",
 }
 __all__ = [
     "AdvverifyError",

@@ -16,8 +16,8 @@ os.environ.pop("COLUMNS", None)  # pytest-xdist sets it to 80, and tables would 
 NOT_OF_ANSWERS = {
     "cli/test_cli.py",
     "cli/test_gap.py",
-    "interface/test_exporting.py",
-    "interface/test_outcomes.py",
+    "cli/python/test_exporting.py",
+    "cli/python/test_outcomes.py",
     "laws/test_fuzz.py",
     "models/test_comparison.py",
     "models/test_geometry.py",

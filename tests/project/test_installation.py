@@ -83,7 +83,7 @@ def test_documented_modules_run_in_a_clone(python: tuple[Path, Path], module: st
 def test_a_wheel_holds_the_package_and_no_more(clone: Path, tmp_path: Path) -> None:
     names = zipfile.ZipFile(built(clone, "build_wheel", tmp_path / "dist")).namelist()
     tops = {name.split("/")[1] for name in names if name.startswith("advverify/")}
-    assert tops == {"__init__.py", "__main__.py", "py.typed", "cli", "interface", "models", "verifier"}
+    assert tops == {"__init__.py", "__main__.py", "py.typed", "cli", "models", "verifier"}
     assert {name.split("/")[0].split("-")[0] for name in names} == {"advverify"}
 
 

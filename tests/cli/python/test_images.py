@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from advverify.interface.images import read_images, takes_shape
+from advverify.cli.python.images import read_images, takes_shape
 from advverify.verifier.errors import InvalidInput
 
 GRAY, FLAT, COLOUR = takes_shape((1, 8, 8)), takes_shape((64,)), takes_shape((3, 5, 6))

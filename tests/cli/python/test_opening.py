@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import advverify
-from advverify.interface.opening import difference, open_model, outputs_of
+from advverify.cli.python.opening import difference, open_model, outputs_of
 from advverify.models.zoo import path_of
 from advverify.verifier.errors import AdvverifyError, InvalidInput, InvalidModel, UnsupportedOperator
 
