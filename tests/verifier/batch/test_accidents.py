@@ -269,7 +269,7 @@ def test_workers_tell_every_move_of_a_bracket(job: Path) -> None:
 
 def test_an_accident_in_a_file_of_results_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`certify --jobs --out` keeps the same rule."""
-    from advverify.cli import images
+    from advverify.verifier import answers
 
     def badly(request: Request, tell: Tell) -> Outcome:
         os._exit(7)
@@ -277,7 +277,7 @@ def test_an_accident_in_a_file_of_results_is_asked_again(tmp_path: Path, monkeyp
     out = tmp_path / "r.jsonl"
     arguments = ("distance", "zoo:digits-mlp", "--images", "0:2", "--jobs", "2", "--gap", "0.5", "--out", str(out))
     with monkeypatch.context() as patch:
-        patch.setattr(images, "_reply", badly)
+        patch.setattr(answers, "_reply", badly)
         first = run(*arguments)
     assert first.returncode == 1 and "status 7" in first.stdout
     assert [json.loads(line)["accident"] for line in out.read_text().splitlines()] == ["killed"] * 2
