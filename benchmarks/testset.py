@@ -9,19 +9,18 @@ from __future__ import annotations
 import csv
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
 
 from advverify.cli.options import data_for, images_from
-from advverify.verifier.answers import answers
+from advverify.verifier.answers import answers_to_many
 from advverify.verifier.api import Model
 from advverify.verifier.engines import Settings
 from advverify.verifier.norms import NORMS
 from advverify.verifier.outcome import Outcome, Trust, Verdict
-from advverify.verifier.request import Request, answer_all
+from advverify.verifier.request import Request
 from advverify.verifier.specification import Threat
 
 from .measure import median, table
@@ -65,7 +64,7 @@ class Tally:
 @click.option("--eps", type=float, required=True)
 @click.option("--published", type=click.Path(exists=True, path_type=Path), help="CSV with columns index and verdict.")
 @click.option("--timeout", default=60.0, show_default=True, help="Seconds an image.")
-@click.option("--threads", default=2, show_default=True)
+@click.option("--threads", default=2, show_default=True, help="Of all jobs together.")
 @click.option("--jobs", default=1, show_default=True, help="Processes for the images that are too hard for batches.")
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda, for attacks and bound propagation.")
 @click.option("--proofs", type=click.Path(path_type=Path), help="Folder: prove the robust verdicts as well.")
@@ -90,32 +89,19 @@ def command(
         with published.open(encoding="utf-8") as stream:
             told = {int(line["index"]): line["verdict"] for line in csv.DictReader(stream)}
     which = list(images_from(images, len(chosen.images)))
-    settings = Settings(timeout=timeout, threads=threads, device=device, proofs=proofs)
+    settings = Settings(timeout=timeout, threads=max(1, threads // jobs), device=device, proofs=proofs)
     tally, began, threat = Tally(), time.perf_counter(), Threat(norm, eps)
     requests = [
         Request("certify", str(model), network.network.sha256, threat, image, label, settings=settings)
         for image, label in ((chosen.images[i], int(chosen.labels[i])) for i in which)
     ]
-    for position, outcome in _answers(requests, jobs):
+    for position, outcome in answers_to_many(requests, jobs):
         index = which[position]
         tally.add(index, outcome, told.get(index))
         if outcome.verdict is Verdict.UNKNOWN:
             click.echo(f"image {index}: margin {outcome.bracket.lower:.4f} {outcome.bracket.upper:.4f}", err=True)
     total = time.perf_counter() - began
     click.echo(_summary(tally, len(which), total, bool(told), proofs is not None))
-
-
-def _answers(requests: Sequence[Request], jobs: int) -> Iterator[tuple[int, Outcome]]:
-    """As `advverify certify --jobs` has them: batches in this process, then what is left of them in several."""
-    open_ = set(range(len(requests)))
-    for position, outcome in answer_all(requests, rest=jobs == 1):
-        open_.remove(position)
-        yield position, outcome
-    left = sorted(open_)
-    threads = max(1, requests[0].settings.threads // jobs)
-    alone = [replace(each, settings=replace(each.settings, threads=threads, device="cpu")) for each in requests]
-    for k, outcome in answers([alone[i] for i in left], jobs):
-        yield left[k], outcome
 
 
 def _summary(tally: Tally, images: int, total: float, compared: bool, with_proofs: bool) -> str:

@@ -38,8 +38,8 @@ def run_images(command: Command, options: dict[str, Any], exact_margin: bool = F
     Raises:
         InvalidInput: an option that makes no sense.
     """
-    from advverify.verifier.answers import answers
-    from advverify.verifier.request import Request, answer_all, model_of
+    from advverify.verifier.answers import answers_to_many
+    from advverify.verifier.request import Request, model_of
 
     path = model_path(options["model"])
     threat = threat_from(options)
@@ -96,13 +96,8 @@ def run_images(command: Command, options: dict[str, Any], exact_margin: bool = F
     try:
         hidden = len(todo) < 2 or not sys.stderr.isatty()
         with click.progressbar(length=len(todo), file=sys.stderr, label="images", hidden=hidden) as bar:
-            for k, outcome in answer_all([requests[i] for i in todo], rest=jobs == 1):
+            for k, outcome in answers_to_many([requests[i] for i in todo], jobs):
                 keep(todo[k], outcome)
-                bar.update(1)
-            left = [i for i in todo if i not in outcomes]
-            alone = [replace(requests[i], settings=replace(settings, device="cpu")) for i in left]
-            for k, outcome in answers(alone, jobs):
-                keep(left[k], outcome)
                 bar.update(1)
     except KeyboardInterrupt as stop:
         interrupted = True

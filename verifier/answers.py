@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from .outcome import Outcome
 from .parallel.accident import ACCIDENT, Accident
 from .parallel.worker import Duty, Tell
-from .request import Request
+from .request import Request, answer_all
 
 
 def answers(requests: Sequence[Request], jobs: int) -> Iterator[tuple[int, Outcome]]:
@@ -39,6 +40,21 @@ def answers(requests: Sequence[Request], jobs: int) -> Iterator[tuple[int, Outco
             reason = f"{found.message} (attempt {attempts})"
             found = request.unanswered(reason).labelled(**{ACCIDENT: found.kind.value})
         yield positions[id(request)], found
+
+
+def answers_to_many(requests: Sequence[Request], jobs: int) -> Iterator[tuple[int, Outcome]]:
+    """As `answers`, for requests that differ in image and label alone: batches in this process settle what they can before.
+
+    A GPU looks at those batches only.
+    """
+    left = set(range(len(requests)))
+    for k, outcome in answer_all(requests, rest=jobs == 1):
+        left.remove(k)
+        yield k, outcome
+    order = sorted(left)
+    alone = [replace(requests[k], settings=replace(requests[k].settings, device="cpu")) for k in order]
+    for k, outcome in answers(alone, jobs):
+        yield order[k], outcome
 
 
 def _reply(request: Request, tell: Tell) -> Outcome:

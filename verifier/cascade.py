@@ -249,17 +249,11 @@ def conclude(state: SearchState, reason: str = "") -> Outcome:
         reason = f"robust in exact arithmetic, but an execution of the file comes to a margin of {bracket.upper:.3g}"
     elif verdict is Verdict.UNKNOWN:
         left = len(state.open_subproblems)
-        timed_out = state.time_left <= 0
-        reason = reason or (
-            f"time limit of {state.settings.timeout:g} s" if timed_out else "no engine knows more to try"
+        reason = "; ".join(
+            [f"{reason or _end(state)}: {left} of {len(state.subproblems)} targets open", *dict.fromkeys(state.notes)]
         )
-        reason = "; ".join([f"{reason}: {left} of {len(state.subproblems)} targets open", *dict.fromkeys(state.notes)])
     elif state.query.objective is Objective.MAX_MARGIN and not state.done:  # the verdict is known, its margin is not
-        timed_out = state.time_left <= 0
-        reason = reason or (
-            f"time limit of {state.settings.timeout:g} s" if timed_out else "no engine knows more to try"
-        )
-        reason = f"the margin's bracket is open ({reason})"
+        reason = f"the margin's bracket is open ({reason or _end(state)})"
     else:
         reason = ""
     return Outcome(
@@ -274,3 +268,8 @@ def conclude(state: SearchState, reason: str = "") -> Outcome:
         dict(state.statistics),
         mips=tuple(state.mips),
     )
+
+
+def _end(state: SearchState) -> str:
+    """Why a search that left something open went no further."""
+    return f"time limit of {state.settings.timeout:g} s" if state.time_left <= 0 else "no engine knows more to try"

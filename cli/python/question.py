@@ -11,7 +11,7 @@ import numpy as np
 from torch import nn
 
 from advverify.verifier import api
-from advverify.verifier.answers import answers
+from advverify.verifier.answers import answers_to_many
 from advverify.verifier.api import Interrupted, Model, Threat
 from advverify.verifier.errors import InvalidInput
 from advverify.verifier.outcome import Bracket, Outcome, Trust, Verdict
@@ -84,14 +84,9 @@ class Question:
             )
             for image, label in zip(self.images.values, self.labels, strict=True)
         ]
-        left = set(range(len(requests)))
-        for position, outcome in answer_all(requests, rest=False):
-            left.remove(position)
+        found = answers_to_many(requests, asked.jobs) if rest else answer_all(requests, rest=False)
+        for position, outcome in found:
             yield position, self.shaped(outcome)
-        order = sorted(left) if rest else []
-        alone = replace(asked.settings, device="cpu")  # a GPU has had its look
-        for k, outcome in answers([replace(requests[position], settings=alone) for position in order], asked.jobs):
-            yield order[k], self.shaped(outcome)
 
     def shaped(self, outcome: Outcome) -> Outcome:
         """The outcome with the shape of the image."""

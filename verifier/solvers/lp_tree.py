@@ -203,10 +203,9 @@ class _Search:
             self.stopped |= self.inspect(answer.point, min(self.bound, self.taken) + self.offset)
         if answer.ray is not None:
             nothing = np.zeros(len(self.cost))
-            curve = np.zeros(0 if self.program.ball is None else len(self.program.ball.columns))
-            curve = curve if answer.ball_dual is None else answer.ball_dual
             for sign in (1.0, -1.0):
-                if self.safe.bound(sign * answer.ray, nothing, low, high, None, sign * curve) > 0:
+                curve = None if answer.ball_dual is None else sign * answer.ball_dual
+                if self.safe.bound(sign * answer.ray, nothing, low, high, None, curve) > 0:
                     bound = math.inf
         return bound, answer
 
@@ -230,9 +229,8 @@ class _Search:
         fraction = np.where(free, np.abs(values - np.round(values)), 0.0)
         if fraction.max(initial=0.0) <= _WHOLE:
             attained = self._attained(node, answer.point, deadline)
-            short = (
-                self._value(answer.point) - bound > _SHORT * abs(bound) + _NOTHING
-            )  # of better multipliers, in smaller nodes
+            # multipliers may prove less than the relaxation's value; those of smaller nodes are better
+            short = self._value(answer.point) - bound > _SHORT * abs(bound) + _NOTHING
             if (attained and not short) or not free.any():
                 self._close(bound)
                 return None

@@ -82,8 +82,8 @@ class SolveResult:
     """What came out: the best point, its objective, the proved dual bound (-inf if none), and seconds.
 
     `row_dual` are the rows' multipliers where an LP or QP was solved by a back end that names them (see `safe_dual`); of an
-    infeasible one those of a ray; `ball_dual`, (n,), is the ball's share of them. `nodes`, `iterations` and `root_bound` are of the solver's tree, None where it does not say; `version` is the solver's own, and
-    `trace` what it reported of (seconds, primal, dual) while it ran. `note` says what was wrong where the solver failed.
+    infeasible one those of a ray; `ball_dual`, (n,), is the ball's share of them. `nodes`, `iterations` and `root_bound` are
+    of the solver's tree, None where it does not say; `version` is the solver's own, and `trace` what it reported of (seconds, primal, dual) while it ran. `note` says what was wrong where the solver failed.
     """
 
     status: SolverStatus

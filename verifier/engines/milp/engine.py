@@ -56,25 +56,18 @@ class Milp:
                     return
                 if target.open:
                     self._solve(state, target, deadline)
-            for target in sorted(
-                targets, key=lambda target: target.lower
-            ):  # solvers had a share of the time, and stopped
+            for target in sorted(targets, key=lambda target: target.lower):
                 if _late(state, deadline):
                     return
-                if target.open and not target.euclidean:
+                if target.open and target.stopped:
                     target.refresh()
                     self._searched(state, target, deadline)
-                    step_beyond(state, target, deadline, self.name)
+                step_beyond(state, target, deadline, self.name)
 
     def _solve(self, state: SearchState, target: Target, deadline: float) -> None:
-        """Prove what there is to prove of a target, then look for a witness beyond that."""
         if target.euclidean:
             solve_euclidean(state, target, deadline, self.name)
-        else:
-            self._linear(state, target, deadline)
-        step_beyond(state, target, deadline, self.name)
-
-    def _linear(self, state: SearchState, target: Target, deadline: float) -> None:
+            return
         if target.refresh() and self._relaxed(state, target, "lp", deadline):  # the ball has become smaller since
             return
         if state.settings.milp.tighten != "none":
@@ -100,6 +93,7 @@ class Milp:
             self._searched(state, target, deadline)
             return
         before = target.lower
+        target.stopped = result.status is not SolverStatus.OPTIMAL
         self._confirm(state, target, result, deadline)
         if target.lower > before:
             target.confirmed(index, target.lower)

@@ -65,11 +65,8 @@ class LpSplit:
                     continue
                 share, before = min(1.0, 2 / (len(open_) - position)), (math.inf, math.inf)
                 while state.is_open(subproblem) and state.elapsed < deadline:
-                    if before == (
-                        subproblem.lower,
-                        state.upper,
-                    ):  # a query is settled when all are, and others are not easier
-                        return
+                    if before == (subproblem.lower, state.upper):
+                        return  # a query is settled when all are, and others are not easier
                     before = subproblem.lower, state.upper
                     until = state.elapsed + share * (deadline - state.elapsed)
                     if state.is_min_distortion:

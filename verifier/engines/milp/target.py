@@ -35,6 +35,7 @@ class Target:
         bounds: of the network on it, for inputs of interest.
         program: the latest form of it; encoded when it is asked for.
         root: lower bounds by step, as in `MipRecord`.
+        stopped: whether a solver ended without an optimum, so that there may be more to prove.
     """
 
     def __init__(self, state: SearchState, subproblems: list[Subproblem]) -> None:
@@ -44,6 +45,7 @@ class Target:
         options = state.settings.milp
         self.form = Formulation(options.formulation, options.fix_stable, options.substitute)
         self.root: dict[str, float] = {}
+        self.stopped = False
         self._open()
 
     def _open(self) -> None:

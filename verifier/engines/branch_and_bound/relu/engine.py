@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -123,20 +122,16 @@ class ReluSplit:
     def _approach(self, state: SearchState, disjunct: Disjunct, known: RegionBounds, deadline: float) -> None:
         """Raise the lower side over smaller balls where the whole one is too hard: bisect what may be provable."""
         ceiling = state.goal
-        try:
-            while not state.done and state.elapsed < deadline:
-                low, ceiling = state.lower, min(ceiling, state.goal)
-                if ceiling - low <= _NARROW * ceiling:
-                    return
-                state.search_radius = (low + ceiling) / 2
-                self._tighten_and_search(
-                    state, disjunct, known, state.elapsed + _STEP_SHARE * (deadline - state.elapsed)
-                )
+        while not state.done and state.elapsed < deadline:
+            low, ceiling = state.lower, min(ceiling, state.goal)
+            if ceiling - low <= _NARROW * ceiling:
+                return
+            radius = (low + ceiling) / 2
+            with state.within(radius):
+                until = state.elapsed + _STEP_SHARE * (deadline - state.elapsed)
+                self._tighten_and_search(state, disjunct, known, until)
                 if not state.done:
-                    ceiling = state.search_radius
-                state.search_radius = math.inf
-        finally:
-            state.search_radius = math.inf
+                    ceiling = radius
 
     def _tighten_and_search(
         self, state: SearchState, disjunct: Disjunct, known: RegionBounds, deadline: float
