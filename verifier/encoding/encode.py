@@ -13,7 +13,7 @@ from ..norms import UnitBall
 from ..query import Objective
 from ..specification import Polytope, Region
 from .ball import ROUNDING, QuadraticBall
-from .expression import Expression
+from .expression import Expression, rounded
 from .formulations import Formulation
 from .objective import Distance, encode_distance, limit_distance
 from .piecewise_linear import encode_max, encode_relu
@@ -173,7 +173,7 @@ def _unsafe(
         matrix = output.matrix.copy()
         count = len(polytope.offset)
         matrix.resize((count, builder.count))
-        limit = polytope.offset - tightening - output.constant
+        limit, big = polytope.offset - tightening - output.constant, np.zeros(count)
         rows = np.arange(count)
         if depth >= 0:
             matrix = matrix - selection(rows, np.full(count, depth), np.ones(count), matrix.shape)
@@ -182,14 +182,15 @@ def _unsafe(
             big = np.maximum(high + tightening - (floor if depth >= 0 else 0.0), 0.0)
             matrix = matrix + selection(rows, np.full(count, select[k]), big, matrix.shape)
             limit = limit + big
-        builder.rows(matrix, -np.inf, limit, f"unsafe{k}", loss=output.loss)
+        loss = rounded(polytope.offset, tightening, output.constant, big)
+        builder.rows(matrix, -np.inf, limit, f"unsafe{k}", loss=loss if output.loss is None else loss + output.loss)
     return _Unsafe(depth, select)
 
 
 def _range(builder: ProgramBuilder, output: Expression, polytope: Polytope) -> tuple[np.ndarray, np.ndarray]:
     """Interval of C y - d over the column bounds."""
     constant = output.constant - polytope.offset
-    loss = 0.0 if output.loss is None else output.loss
+    loss = rounded(output.constant, polytope.offset) + (0.0 if output.loss is None else output.loss)
     lower, upper = builder.sides(output.matrix.shape[1])
     plus, minus = output.matrix.maximum(0), output.matrix.minimum(0)
     return plus @ lower + minus @ upper + constant - loss, plus @ upper + minus @ lower + constant + loss

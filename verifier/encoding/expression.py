@@ -9,12 +9,15 @@ import scipy.sparse as sp
 
 from .program import ProgramBuilder, selection
 
+_UNIT = 2.0**-52
+
 
 @dataclass(frozen=True, eq=False)
 class Expression:
     """matrix (size, columns so far) times the columns plus constant (size,).
 
-    `loss` (size,) says how far values may be off where the entries are sums of products, at inputs of the program's region.
+    `loss` (size,) says how far values may be off where the entries are sums of products, at inputs of the program's region;
+    None where they are exact.
     """
 
     matrix: sp.csr_matrix
@@ -25,6 +28,11 @@ class Expression:
         """Some of the entries."""
         loss = None if self.loss is None else self.loss[index]
         return Expression(self.matrix[index], self.constant[index], loss)
+
+
+def rounded(*terms: np.ndarray | float) -> np.ndarray:
+    """What the sum of some terms may lose when it is rounded, however much of it cancels."""
+    return np.asarray(_UNIT * len(terms) * sum(np.abs(term) for term in terms))
 
 
 def equate(

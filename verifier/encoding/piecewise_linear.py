@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 
-from .expression import Expression, equate
+from .expression import Expression, equate, rounded
 from .formulations import Formulation, Neurons, get_formulation
 from .program import Preactivation, ProgramBuilder, selection
 from .values import Values
@@ -83,16 +83,19 @@ def encode_max(
         above = matrix - selection(rows, np.full(len(members), column), np.ones(len(members)), matrix.shape)
         index = np.stack([np.full(len(members), number), members], axis=1)
         if len(members) == 1:
-            builder.rows(above, -expression.constant, -expression.constant, f"only{node}", index)
+            sides = -expression.constant, -expression.constant
+            builder.rows(above, *sides, f"only{node}", index, expression.loss)
             continue
-        builder.rows(above, -np.inf, -expression.constant, f"above{node}", index)  # x_i - y <= 0
+        builder.rows(above, -np.inf, -expression.constant, f"above{node}", index, expression.loss)  # x_i - y <= 0
         wins = builder.columns(rows * 0.0, rows * 0.0 + 1.0, integer=True, label=f"wins{node}", index=index)
         others = np.array([np.delete(upper[members], i).max() for i in range(len(members))])
         big = np.maximum(others - lower[members], 0)
         below = -above
         below.resize((len(members), builder.count))
         below = below + selection(rows, wins, big, below.shape)  # y - x_i + big a_i <= big
-        builder.rows(below, -np.inf, big + expression.constant, f"below{node}", index)
+        loss = rounded(big, expression.constant)
+        loss = loss if expression.loss is None else loss + expression.loss
+        builder.rows(below, -np.inf, big + expression.constant, f"below{node}", index, loss)
         one = selection(np.zeros(len(members), dtype=int), wins, np.ones(len(members)), (1, builder.count))
         builder.rows(one, 1.0, 1.0, f"one{node}", np.array([number]))
     return outputs

@@ -3,7 +3,8 @@
 HiGHS has called feasible models infeasible out of presolve, and a wrong optimum of it has been published. A claimed bound is
 proved again by a tree of our own (`solvers.lp_tree`), which counts nothing but multipliers in outward-rounded arithmetic.
 Where that takes too long a second run of the solver, with another seed and without presolve, has to agree; for "no
-feasible point" that run is the elastic form, which has one whatever a solver says. What rests on two runs is recorded as such.
+feasible point" that run is the elastic form, which has one whatever a solver says. Both have to hold by more than a solver may
+misjudge rows of such a size (`MixedIntegerProgram.doubt`). What rests on two runs is recorded as such.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ SOLVER_SHARE = 0.5  # of the time left, at most, for a claim; the rest is for it
 _ROW_SHARE = 0.4  # likewise, for the tree over all rows together
 _TREE_SHARE = 0.6  # of the time left then, at most, for the tree
 _SLACK = 1e-9  # by which claims are lowered before they are proved
+_AGREED = 1e-6  # by which claims are lowered that are not proved: solvers were seen to be off by 2e-8
 _NEAR = 1e-6  # a tree that misses a claim by no more than this has confirmed it, for as much as it proved
 
 
@@ -105,10 +107,11 @@ def nothing_unsafe(
 
 
 def is_infeasible(state: SearchState, target: Target, program: MixedIntegerProgram, deadline: float, name: str) -> bool:
-    """Whether every input violates some row of a program by more than the solver's tolerances, by its elastic form."""
+    """Whether every input violates some row of a program by more than a solver may misjudge, by its elastic form."""
+    least = INFEASIBLE_BY + program.doubt()
 
     def beyond(event: object) -> bool:
-        return getattr(event, "dual", -math.inf) > INFEASIBLE_BY
+        return getattr(event, "dual", -math.inf) > least
 
     options = SolveOptions(
         time_limit=max(deadline - state.elapsed, 0.1),
@@ -121,8 +124,8 @@ def is_infeasible(state: SearchState, target: Target, program: MixedIntegerProgr
     heard = recorder(state, target, elastic, options, asked=False, role=CONFIRMATION, form="elastic")
     again = ask(state, elastic, options, heard)
     state.count("second_opinions")
-    attained = again.point is not None and again.objective <= INFEASIBLE_BY
-    if again.status is not SolverStatus.INFEASIBLE and again.dual_bound > INFEASIBLE_BY and not attained:
+    attained = again.point is not None and again.objective <= least
+    if again.status is not SolverStatus.INFEASIBLE and again.dual_bound > least and not attained:
         rests(state, "elastic form")
         target.confirmed(len(state.mips) - 1, target.excluded)
         return True
@@ -153,7 +156,10 @@ def _second_run(
         return -math.inf
     if not math.isfinite(again.dual_bound):
         return -math.inf
-    agreed = min(aim + (1e-5 if whole else 0.0), again.dual_bound - _SLACK * (1 + abs(again.dual_bound)))
+    claim = min(aim + (1e-5 if whole else 0.0), again.dual_bound)
+    agreed = claim - _AGREED * (1 + abs(claim)) - program.doubt()
+    if not math.isfinite(agreed):
+        return -math.inf
     state.count("milp_agreed")
     rests(state, "two solver runs")
     agreed = next_whole(agreed) if whole else agreed
