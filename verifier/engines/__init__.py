@@ -18,6 +18,7 @@ ENGINES = {
     "crown": "propagate:Crown",
     "falsify": "falsify:Falsify",
     "propagate": "propagate:Propagate",
+    "bisect": "bisect:Bisect",
     "falsify-more": "falsify:FalsifyMore",
     "row-split": "branch_and_bound.rows.engine:RowSplit",
     "exact": "exact:Exact",

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
 import torch
-from torch import Tensor
 
-from ..attacks import AttackProblem, run
+from ..attacks import run
 from ..attacks.greedy_l0 import GreedyL0
 from ..attacks.minimal import minimal
 from ..attacks.pgd import Pgd
+from .attacking import attack_problem, found_points, guided, late, offer_ray
 from .state import SearchState, Subproblem
 
 _CHUNK = 128
 _OFFERED = 8  # points that are judged, of each attack
 _WEAK, _STRONG = Pgd(steps=25, restarts=2), Pgd(steps=40, restarts=4)  # for distances
 _LARGE = 500  # ReLUs
-_BEYOND = (0.0, 1e-6, 1e-5, 1e-4)  # relative steps over the boundary
 
 
 class Falsify:
@@ -53,7 +51,7 @@ class Falsify:
                     if not s.done and s.elapsed <= deadline
                 ]
                 if part:
-                    self._attack(replace(attack, stop=_late(part[0][0], deadline)), part)
+                    self._attack(replace(attack, stop=late(part[0][0], deadline)), part)
 
     def _attacks(self, state: SearchState) -> tuple[Pgd | GreedyL0, ...]:
         """In turn."""
@@ -61,15 +59,10 @@ class Falsify:
 
     def _attack(self, attack: Pgd | GreedyL0, subproblems: list[tuple[SearchState, Subproblem]]) -> None:
         """Whatever is most unsafe in each state is offered to it."""
-        result = run(
-            attack,
-            _problem(subproblems[0][0], [subproblem for _, subproblem in subproblems]),
-            subproblems[0][0].settings.seed,
-        )
-        points, violation = (
-            _points(result.points, [subproblem for _, subproblem in subproblems]),
-            result.violation.tolist(),
-        )
+        asked = [subproblem for _, subproblem in subproblems]
+        seed = subproblems[0][0].settings.seed
+        result = run(guided(attack, asked), attack_problem(subproblems[0][0], asked), seed)
+        points, violation = found_points(result.points, asked), result.violation.tolist()
         own: dict[int, list[int]] = {}
         for row in sorted(range(len(subproblems)), key=violation.__getitem__):
             own.setdefault(id(subproblems[row][0]), []).append(row)
@@ -89,47 +82,15 @@ class Falsify:
                 return
             subproblems = open_[begin : begin + _CHUNK]
             attack = _WEAK if polished else _STRONG
-            seed, stop = state.settings.seed, _late(state, deadline)
-            found = minimal(_problem(state, subproblems), attack=attack, seed=seed, first=True, stop=stop)
+            seed, stop = state.settings.seed, late(state, deadline)
+            found = minimal(attack_problem(state, subproblems), attack=attack, seed=seed, first=True, stop=stop)
             order = [int(i) for i in found.distance.argsort() if bool(torch.isfinite(found.distance[i]))]
-            points = _points(found.points, subproblems)
+            points = found_points(found.points, subproblems)
             for i in order:
-                self._offer_ray(state, points[i])
+                offer_ray(state, points[i], self.name)
             for i in order[:3]:
                 if state.elapsed < deadline:
                     polish(state, points[i], subproblems[i], self.name)
-
-    def _offer_ray(self, state: SearchState, point: np.ndarray) -> None:
-        """A point at the boundary as float32 sees it; where the executor disagrees, points a little farther out."""
-        (disjunct,) = state.query.specification.disjuncts
-        assert disjunct.region.ball is not None
-        center = disjunct.region.ball.center
-        for beyond in _BEYOND:
-            if state.add_counterexample(center + (1 + beyond) * (point - center), self.name):
-                return
-
-
-def _late(state: SearchState, deadline: float) -> Callable[[], bool]:
-    """Says when an engine's time is over."""
-    return lambda: state.elapsed > deadline
-
-
-def _problem(state: SearchState, subproblems: list[Subproblem]) -> AttackProblem:
-    """Subproblems of a state, or of several like it, for attacks."""
-    return AttackProblem.build(
-        state.region_bounds.float32_network, [(subproblem.region, subproblem.polytope) for subproblem in subproblems]
-    )
-
-
-def _points(found: Tensor, subproblems: Sequence[Subproblem]) -> np.ndarray:
-    """What attacks found, in float64: entries that they left where the center is are the center's own."""
-    points = found.double().cpu().numpy()
-    if any(subproblem.region.ball is None for subproblem in subproblems):
-        return points
-    center = np.stack(
-        [subproblem.region.ball.center for subproblem in subproblems if subproblem.region.ball is not None]
-    )
-    return np.where(points == center.astype(np.float32), center, points)
 
 
 class FalsifyMore(Falsify):

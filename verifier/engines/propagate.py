@@ -144,6 +144,14 @@ class Propagate:
         _bound(jobs, AlphaCrown(steps=20), self.name, exact=True)
 
 
+def bound_open(state: SearchState, name: str) -> None:
+    """CROWN and alpha-CROWN for what is open over the present search regions, in an engine's name."""
+    for jobs in _jobs([state], math.inf):
+        _crown(jobs, name)
+        if any(job.open for job in jobs):
+            _bound(jobs, AlphaCrown(steps=20), name, exact=True)
+
+
 def _jobs(states: Sequence[SearchState], deadline: float) -> Iterator[list[_Job]]:
     """The disjuncts of several states, in batches as large as the memory allows, while there is time."""
     disjuncts = [(state, disjunct) for state in states for disjunct in state.excluded.disjuncts]
@@ -209,15 +217,17 @@ def _bound(jobs: list[_Job], options: AlphaCrown, name: str, exact: bool = False
             losses=regions.losses,
         )
         values = value_of(first, best.bound, best.form, regions.inputs).tolist()
-        for (k, subproblem), value in zip(part, values, strict=True):
+        rows_at = torch.arange(len(part), device=best.point.device)
+        points = best.point[rows_at, best.bound.argmax(-1)].double().cpu().numpy()
+        for (k, subproblem), value, point in zip(part, values, points, strict=True):
             state = jobs[k].state
             ceiling = state.goal if state.is_min_distortion else math.inf  # nothing is proved beyond the search region
             state.raise_lower_bound(subproblem, min(value, ceiling), name)
+            subproblem.lowest = point
         if not first.is_min_distortion:
             lowest = {k: row for row, (k, _) in sorted(enumerate(part), key=lambda entry: -values[entry[0]])}
             for k, row in lowest.items():
-                point = best.point[row, int(best.bound[row].argmax())]
-                jobs[k].state.add_counterexample(point.double().cpu().numpy(), name, jobs[k].disjunct)
+                jobs[k].state.add_counterexample(points[row], name, jobs[k].disjunct)
     return stack
 
 

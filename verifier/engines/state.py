@@ -39,7 +39,7 @@ class Subproblem:
     """One region and one polytope of its unsafe set, with the lower bound proved so far.
 
     `excluded` says that no input of the region is unsafe although the violation may come down to 0, which rows that are
-    strict allow.
+    strict allow. `lowest` is the input (n,) where the last linear bound of the violation is lowest: attacks begin there.
     """
 
     disjunct: Disjunct
@@ -47,6 +47,7 @@ class Subproblem:
     lower: float
     engine: str = ""
     excluded: bool = False
+    lowest: np.ndarray | None = None
 
     @property
     def region(self) -> Region:

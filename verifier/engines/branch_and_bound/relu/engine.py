@@ -31,8 +31,10 @@ _SHORTEST_SEARCH = 1.0  # seconds
 _TRIAL = 0.4  # of a search between passes, until it is given up where it cannot end in time
 _TURN, _TURN_SHARE = 5.0, 0.25  # seconds, or share of the time left, between two looks at the last search's progress
 _PATIENCE = 2.0  # a search goes on where it needs at most so many times the time left; searches speed up
-# Distances: the ball of the best witness, then smaller ones whose radius bisects what is provable.
+# Distances: the ball of the best witness, then smaller ones whose radius bisects what is provable; the other way round where
+# many ReLUs are unstable.
 _WHOLE_SHARE, _STEP_SHARE = 0.5, 0.25  # of the time left, for the first ball and for each smaller one
+_SMALLER_SHARE = 0.5  # of the time left, for smaller balls where they come first
 _NARROW = 0.02  # relative width at which bisecting ends
 # Many queries in one tree.
 _EASY = 256  # most domains of a subproblem; where one needs more, passes with tighter intermediate bounds do better
@@ -61,6 +63,8 @@ class ReluSplit:
         for disjunct in state.excluded.disjuncts:
             search = None
             if state.is_min_distortion and np.isfinite(state.goal):
+                if not refines(known.of(state.search_region(disjunct.region)), known.network):
+                    self._approach(state, disjunct, known, state.elapsed + _SMALLER_SHARE * (deadline - state.elapsed))
                 search = self._tighten_and_search(
                     state, disjunct, known, state.elapsed + _WHOLE_SHARE * (deadline - state.elapsed)
                 )
