@@ -15,11 +15,11 @@ from ..attacks.pgd import Pgd
 from .attacking import attack_problem, found_points, guided, late, offer_ray
 from .polish import polish
 from .propagate import bound_open
+from .region_bounds import MANY_UNSTABLE
 from .state import SearchState, Subproblem
 
 _FIRST, _WIDEST, _LEAST = 0.04, 0.2, 0.002  # steps inwards, relative to the upper side
 _ATTACKED = 3  # subproblems of a ball, those whose bounds are lowest
-_LARGE = 500  # ReLUs; smaller networks' brackets close sooner in trees
 
 
 class Bisect:
@@ -30,11 +30,14 @@ class Bisect:
     repeats = False
 
     def run(self, state: SearchState, deadline: float) -> None:
-        """Nothing to do for verdicts, and in norm 0."""
-        if not state.is_min_distortion or state.is_l0 or state.network.relu_count <= _LARGE:
+        """Nothing to do for verdicts, in norm 0, and where trees of LPs close in (`lp-split`)."""
+        if not state.is_min_distortion or state.is_l0 or state.witness is None:
+            return
+        (disjunct,) = state.excluded.disjuncts
+        if state.bounds(state.search_region(disjunct.region)).unstable_count(state.network) <= MANY_UNSTABLE:
             return
         step, seed = _FIRST, state.settings.seed
-        while step >= _LEAST and not state.done and state.elapsed < deadline and state.witness is not None:
+        while step >= _LEAST and not state.done and state.elapsed < deadline:
             before, seed = state.upper, seed + 1
             with state.within(max(before * (1 - step), (state.lower + before) / 2)):
                 bound_open(state, self.name)

@@ -23,6 +23,7 @@ from ..network.nodes import Affine, Network
 from ..network.operators import Compose, Conv2d, Operator, Transposed
 from ..specification import Region
 
+MANY_UNSTABLE = 400  # ReLUs of a region from which on its LPs are too large for trees of them
 _KEPT = 8  # regions remembered
 _ASCENT = AlphaCrown(steps=10)
 _SMALL = 1000  # ReLUs up to which convolutions stay in float64

@@ -20,11 +20,11 @@ from ...specification import Region
 from ..cells import CellPoint, Cells
 from ..course import Course
 from ..polish import polish
+from ..region_bounds import MANY_UNSTABLE
 from ..state import SearchState, Subproblem
 from .solves import run_tree
 from .target import ABOVE_TIES, BELOW_TIES, Target, trusted
 
-_MOST_UNSTABLE = 400  # ReLUs in a region: LPs grow, and so do trees
 _TRIAL, _TRIAL_SHARE = 2.0, 0.1  # seconds, or share of the time left, until a tree that does not rise is given up
 _TRIAL_NODES = 100  # relaxations until then, at least: a busy machine has not tried much in two seconds
 _PATIENCE = 2.0  # a tree goes on where it needs at most so many times the time left
@@ -120,7 +120,7 @@ class LpSplit:
     def _tree(self, state: SearchState, subproblem: Subproblem, deadline: float, last: float) -> bool:
         """One tree: it ends with a proof, with a better witness, or where it does not arrive; False for the last of these."""
         target = Target(state, [subproblem])
-        if target.euclidean or target.bounds.unstable_count(state.network) > _MOST_UNSTABLE:
+        if target.euclidean or target.bounds.unstable_count(state.network) > MANY_UNSTABLE:
             return True
         last = max(last, deadline)
         program = target.encode(Objective.MAX_MARGIN)
