@@ -18,10 +18,12 @@ ENGINES = (
     "crown",
     "falsify",
     "propagate",
+    "bisect",
     "falsify-more",
     "row-split",
     "support-split",
     "input-split",
+    "lp-split",
     "relu-split",
     "milp",
 )
