@@ -144,6 +144,11 @@ def writable_file(path: Path, option: str) -> None:
         path.unlink()
 
 
+def is_page(path: Path) -> bool:
+    """Whether what --out names is a page; other files get JSON lines, and what is no file a folder."""
+    return path.suffix.lower() in (".html", ".htm")
+
+
 def write_text(path: Path, text: str, option: str) -> None:
     """Write the file of an option.
 

@@ -95,9 +95,10 @@ def test_compare_writes_page_pictures_and_numbers(tmp_path: Path) -> None:
         for cell in row["at"]:
             assert cell["certified_accuracy"] <= cell["pgd_accuracy"] + 1e-9
     page = (out / "index.html").read_text()
-    assert page.count("data:image/png;base64") == 2 and "http" not in page.replace("http-equiv", "")
-    for name in ("curves.png", "scatter.png"):
-        assert (out / name).read_bytes()[:4] == b"\x89PNG"
+    assert page.count("data:image/svg+xml;base64") == 2 and "http" not in page.replace("http-equiv", "")
+    for name in ("curves.svg", "scatter.svg"):
+        assert "<svg" in (out / name).read_text()
+    assert record["headline"]["sentence"] in page and record["headline"]["sentence"] in " ".join(done.stdout.split())
     again = run(*arguments, "--out", str(out))
     assert again.returncode == 0 and "6 of 6 brackets are in" in again.stderr
 
