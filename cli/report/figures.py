@@ -52,15 +52,29 @@ def pyplot() -> Any:
 
 def band(axis: Any, lower: ArrayLike, upper: ArrayLike, largest: float, colour: str, label: str | None) -> None:
     """A certified-radius curve: the line is proved, the band above it ends at what attacks leave."""
+    radii, proved, left = _steps(lower, upper, largest)
+    axis.fill_between(radii, 100 * proved, 100 * left, color=colour, alpha=0.25, linewidth=0, step="post")
+    axis.plot(radii, 100 * proved, color=colour, drawstyle="steps-post", label=label)
+    axis.set(ylabel="certified images, %", ylim=(-2, 102), xlim=(0, None))
+
+
+def sides(axis: Any, lower: ArrayLike, upper: ArrayLike, largest: float, position: int) -> None:
+    """The same in the colours of both sides: proved below, left by what was found above; dashes tell questions apart."""
+    radii, proved, left = _steps(lower, upper, largest)
+    axis.fill_between(radii, 100 * proved, 100 * left, color="#808080", alpha=0.15, linewidth=0, step="post")
+    axis.plot(radii, 100 * left, drawstyle="steps-post", **style(position, PRIMAL) | {"linewidth": 1.0})
+    axis.plot(radii, 100 * proved, drawstyle="steps-post", **style(position, DUAL))
+    axis.set(ylim=(-2, 102), xlim=(0, None))
+
+
+def _steps(lower: ArrayLike, upper: ArrayLike, largest: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Radii at which a share of images changes, and both shares there."""
     from advverify.models.comparison.statistics import certified_curve
 
     radii, proved, left = certified_curve(lower, upper, largest)
     moved = (np.diff(proved, prepend=math.inf) != 0) | (np.diff(left, prepend=math.inf) != 0)
     moved[-1] = True
-    radii, proved, left = radii[moved], proved[moved], left[moved]  # steps alone: files stay small
-    axis.fill_between(radii, 100 * proved, 100 * left, color=colour, alpha=0.25, linewidth=0, step="post")
-    axis.plot(radii, 100 * proved, color=colour, drawstyle="steps-post", label=label)
-    axis.set(ylabel="certified images, %", ylim=(-2, 102), xlim=(0, None))
+    return radii[moved], proved[moved], left[moved]  # steps alone: files stay small
 
 
 def largest_finite(values: Iterable[float]) -> float:
@@ -86,15 +100,22 @@ def radius_axis(norm: str) -> str:
 
 
 @contextmanager
-def drawing(path: Path, columns: int = 1, size: tuple[float, float] = _SIZE) -> Iterator[Any]:
+def drawing(
+    path: Path, columns: int = 1, size: tuple[float, float] = _SIZE, also: tuple[str, ...] = ()
+) -> Iterator[Any]:
     """An axis whose figure is saved to an SVG file (see `panels`)."""
-    with panels(path, 1, columns, size) as (axis,):
+    with panels(path, 1, columns, size, also=also) as (axis,):
         yield axis
 
 
 @contextmanager
 def panels(
-    path: Path, count: int, columns: int = 1, size: tuple[float, float] | None = None, sharey: bool = True
+    path: Path,
+    count: int,
+    columns: int = 1,
+    size: tuple[float, float] | None = None,
+    sharey: bool = True,
+    also: tuple[str, ...] = (),
 ) -> Iterator[list[Any]]:
     """Axes of one height beside each other, saved to an SVG file; letters are drawn, so that they look the same everywhere.
 
@@ -107,6 +128,7 @@ def panels(
         columns: of the legend.
         size: of the figure in inches, without its legend.
         sharey: whether the axes have one scale.
+        also: endings of further files, such as ".png".
     """
     plt = pyplot()
     with plt.rc_context({"svg.fonttype": "path", "svg.hashsalt": path.stem, "font.size": 9, "axes.titlesize": 9}):
@@ -128,6 +150,8 @@ def panels(
                 place = {"loc": "outside lower center", "ncols": columns, "frameon": False, "handlelength": 3}
                 figure.legend(handles, labels, **place)
             figure.savefig(path, metadata={"Date": None})
+            for ending in also:
+                figure.savefig(path.with_suffix(ending), dpi=150)
         finally:
             plt.close(figure)
 

@@ -34,6 +34,7 @@ def render(template: str, **values: Any) -> str:
         p_plain=p_plain,
         p_one=p_value,
         share_of=share_of,
+        counted=counted,
         embedded=embedded,
     )
     text: str = environment.get_template(template).render(made=made(), **values)
@@ -75,6 +76,11 @@ def p_value(value: float) -> str:
 def share_of(value: float, total: int) -> str:
     """A share of so many images, with their number; a dash for what is not known."""
     return of(round(value * total), total) if math.isfinite(value) else "-"
+
+
+def counted(count: int, total: int) -> str:
+    """A count, and the share of all that it is where it is not none of them."""
+    return f"{count} ({100 * count / total:.0f} %)" if count else "0"
 
 
 def p_plain(values: tuple[float, float]) -> str:
