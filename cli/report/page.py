@@ -35,6 +35,7 @@ def render(template: str, **values: Any) -> str:
         p_one=p_value,
         share_of=share_of,
         counted=counted,
+        whole_percent=whole_percent,
         embedded=embedded,
     )
     text: str = environment.get_template(template).render(made=made(), **values)
@@ -66,6 +67,11 @@ def embedded(value: Any) -> Any:
 def percent(value: float | None) -> str:
     """A share as per cent; a dash for what is not known."""
     return "-" if value is None or not math.isfinite(value) else f"{100 * value:.1f} %"
+
+
+def whole_percent(value: float) -> str:
+    """A share as per cent without decimals, for shares of few images."""
+    return f"{100 * value:.0f} %"
 
 
 def p_value(value: float) -> str:
