@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 
 from advverify.verifier.convergence.runs import LEVELS, Comparison, Run
-from advverify.verifier.convergence.solve import Solve
 from advverify.verifier.convergence.statistics import SHORTEST, ordered
-from advverify.verifier.convergence.trajectory import Values
+from advverify.verifier.convergence.trajectory import Trajectory, Values
 from advverify.verifier.mip_record import MipRecord
 
 from .figures import DUAL, PRIMAL, drawing, panels, pyplot, short, style
@@ -39,22 +38,26 @@ def _percent(value: float, _: object = None) -> str:
 
 
 def bounds_over_time(
-    solves: Sequence[tuple[str, Solve]], mips: Sequence[MipRecord], path: Path, title: str = ""
+    solves: Sequence[tuple[str, Trajectory]],
+    mips: Sequence[MipRecord],
+    path: Path,
+    title: str = "",
+    quantity: str = "distance",
 ) -> Path:
     """Both sides of one question's bracket over time, as each run had them, and what the first run's MIPs claimed.
 
     Args:
-        solves: (run, solve), all of one question.
+        solves: (run, bracket over time), all of one question.
         mips: records of the first of them.
         path: of the SVG file.
         title: of the figure.
+        quantity: what the bracket is one of.
     """
     with drawing(path, columns=2 if len(solves) == 1 and not mips else 1) as axis:
         begin, values = math.inf, list[float]()
         for colour, name in ((PRIMAL, "primal bound"), (DUAL, "dual bound")):
             axis.plot([], [], color=colour, label=name)
-        for position, (run, solve) in enumerate(solves):
-            steps = solve.trajectory
+        for position, (run, steps) in enumerate(solves):
             if len(solves) > 1:
                 axis.plot([], [], label=short(run), **style(position))
             for side, colour in ((steps.upper, PRIMAL), (steps.lower, DUAL)):
@@ -71,7 +74,7 @@ def bounds_over_time(
                 label = None if claimed else "dual bounds of its MIPs, as claimed"
                 axis.plot(times, heights, drawstyle="steps-post", color=DUAL, alpha=0.45, linewidth=0.8, label=label)
                 claimed += 1
-        axis.set(xscale="log", xlabel="seconds", ylabel="margin" if solves[0][1].kind != "distance" else "distance")
+        axis.set(xscale="log", xlabel="seconds", ylabel=quantity)
         if math.isfinite(begin):
             axis.set_xlim(left=max(begin, SHORTEST))
         _mark_logarithms(axis)
@@ -79,7 +82,8 @@ def bounds_over_time(
             low, high = min(values), max(values)
             room = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
             axis.set_ylim(low - room, high + room)
-        axis.set_title(short(title, 60), loc="left")
+        if title:
+            axis.set_title(short(title, 60), loc="left")
     return path
 
 

@@ -79,7 +79,9 @@ def _bounds(comparison: Comparison, sources: Sequence[Source], question: bytes, 
     solves = [(run, solves[question]) for run, solves in comparison.solves.items() if question in solves]
     first = solves[0][1]
     mips = [record for record in sources[first.source].outcome(first.place).mips if record.role == SOLVE]
-    return gap_figures.bounds_over_time(solves, mips, path, first.name), first.name
+    runs = [(run, solve.trajectory) for run, solve in solves]
+    quantity = "distance" if first.kind == "distance" else "margin"
+    return gap_figures.bounds_over_time(runs, mips, path, first.name, quantity), first.name
 
 
 def _known(solve: Solve, side: int) -> float | None:

@@ -172,9 +172,13 @@ def settled(row: Row) -> bool:
         return False
     if row["kind"] != "distance":
         return True
-    gap = json.loads(row["options"]).get("gap", 1e-4)
-    relative = relative_gap(row)
-    return relative is not None and relative <= gap * (1 + 1e-9)
+    upper = math.inf if row["upper"] is None else row["upper"]
+    return settled_distance(row["lower"] or 0.0, upper, json.loads(row["options"]).get("gap", 1e-4))
+
+
+def settled_distance(lower: float, upper: float, gap: float) -> bool:
+    """Whether a bracket is closed to a relative gap."""
+    return upper == 0 or (math.isfinite(upper) and (upper - lower) / upper <= gap * (1 + 1e-9))
 
 
 def relative_gap(row: Row) -> float | None:

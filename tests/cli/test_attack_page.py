@@ -75,9 +75,7 @@ def test_failures_count_in_every_share(attacked: Attacked, tmp_path: Path) -> No
     assert answer(attacked, [weak, strong]) == "In norm 2 strong comes closest: half of the images within 0.3."
     assert "no attack fools half" in answer(attacked, [weak])
     said = words(page(attacked, [weak, strong], tmp_path, {"seed": "0"}))
-    assert (
-        said.index("strong 0 %") < said.index("weak 33 %") and "1 more found nothing" not in said.split("Image 5")[0]
-    )
+    assert said.index("strong 0 %") < said.index("weak 33 %") and "1 more found nothing" not in said.split("Image 5")[0]
     assert "1 more found nothing" in said.split("Image 5")[1]
 
 
