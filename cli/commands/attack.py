@@ -13,7 +13,9 @@ import numpy as np
 from advverify.verifier.errors import InvalidInput, no_such
 from advverify.verifier.outcome import finite
 
+from ..help import Command
 from ..options import (
+    DATA,
     SEED,
     data_for,
     images_from,
@@ -36,26 +38,42 @@ if TYPE_CHECKING:
 
 # Columns that a narrow screen does without, in this order; what an attack is and where it is from stands in its file.
 _SPARE = {"paper": 1, "box": 2, "kind": 3, "rMSE": 4, "s": 5}
+_ATTACKS = (
+    "Attacks, separated by commas, of noise, evasion, fgsm, bim, least-likely, pgd, lbfgs, carlini-wagner-2, carlini-wagner-inf, "
+    "carlini-wagner-0, deepfool-2, deepfool-inf, jsma, greedy-l0, one-pixel, square, universal-deepfool, universal-sgd, generator, "
+    "universal-generator, flow, rotation, foolbox-pgd, foolbox-deepfool, foolbox-carlini-wagner, foolbox-ddn, foolbox-ead, "
+    "art-auto-pgd and art-hop-skip-jump; or all that are our own."
+)
 _DEFAULT_EPS = {"inf": 0.1, "2": 1.0}  # of universal perturbations
 
 
-@click.command("attack")
+@click.command("attack", cls=Command)
 @click.argument("model")
-@click.option("--attack", "names", default="all", show_default=True, help="Comma-separated attacks, or all of our own.")
+@click.option("--attack", "names", default="all", show_default=True, metavar="NAME,...", help=_ATTACKS)
 @norm_option(None, "Only this norm [default: all].")
 @click.option("--eps", type=float, default=None, help="Radius [default: the closest adversarial example is sought].")
-@click.option("--data", default=None, help="digits, mnist:DIR, cifar10:DIR or npz:FILE [default: the model's own].")
-@click.option("--images", default="0:100", show_default=True, help="Images of the test set: 7, 0:100 or 0:100:5.")
+@click.option("--data", default=None, metavar=DATA, help="Data set [default: the model's own].")
+@click.option(
+    "--images", default="0:100", show_default=True, metavar="RANGE", help="Images of the test set: 7, 0:100 or 0:100:5."
+)
 @click.option("--target", type=int, default=None, help="The class that must win [default: any but the label].")
-@click.option("--loss", type=click.Choice(["margin", "cross-entropy", "houdini"]), default="margin", show_default=True)
-@click.option("--source", default=None, help="Attack this network instead and try what it finds (transfer).")
+@click.option(
+    "--loss",
+    type=click.Choice(["margin", "cross-entropy", "houdini"]),
+    default="margin",
+    show_default=True,
+    help="What attacks by gradients descend.",
+)
+@click.option(
+    "--source", default=None, metavar="MODEL", help="Attack this network instead and try what it finds (transfer)."
+)
 @click.option(
     "--exact",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     default=None,
     help="Lines of `distance --out`: brackets.",
 )
-@click.option("--seed", type=SEED, default=0, show_default=True)
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of attacks.")
 @click.option(
     "-o",
     "--out",

@@ -15,8 +15,10 @@ import numpy as np
 
 from advverify.verifier.errors import InvalidInput
 
+from ..help import Command
 from ..options import (
     COUNT,
+    DATA,
     SEED,
     data_for,
     images_from,
@@ -68,12 +70,19 @@ class Subject:
         return own if len(same) < 2 else f"{own} ({list(same).index(self.recipe) + 1})"
 
 
-@click.command("compare")
+@click.command("compare", cls=Command)
 @click.argument("models", nargs=-1, required=True)
-@norm_option()
-@click.option("--data", default=None, help="digits, mnist:DIR, cifar10:DIR or npz:FILE [default: the models' own].")
-@click.option("--images", default="0:100", show_default=True, help="Images of the test set: 7, 0:100 or 0:100:5.")
-@click.option("--eps-grid", default="", help="Radii at which accuracies are listed [default: three, from the data].")
+@norm_option(choices="1|2|inf")
+@click.option("--data", default=None, metavar=DATA, help="Data set [default: the models' own].")
+@click.option(
+    "--images", default="0:100", show_default=True, metavar="RANGE", help="Images of the test set: 7, 0:100 or 0:100:5."
+)
+@click.option(
+    "--eps-grid",
+    default="",
+    metavar="EPS,...",
+    help="Radii at which accuracies are listed [default: three, from the data].",
+)
 @click.option("--gap", type=float, default=0.01, show_default=True, help="Relative gap of a closed bracket.")
 @click.option("--timeout", type=float, default=60.0, show_default=True, help="Seconds an image.")
 @click.option("--jobs", type=COUNT, default=None, help="Images worked on at the same time [default: one a core].")

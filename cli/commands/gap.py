@@ -12,6 +12,7 @@ import click
 
 from advverify.verifier.errors import InvalidInput
 
+from ..help import Command
 from ..options import writable_file, writable_folder, write_text
 from ..table import Column, console, number, share, show
 
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
 _SHOWN, _LISTED = 8, 40  # hard questions on the terminal and on the page
 
 
-@click.command("gap")
+@click.command("gap", cls=Command)
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("-o", "--out", type=click.Path(path_type=Path), default=None, help="Write an HTML page.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), default=None, metavar="FILE.html", help="Write a page.")
 @click.option(
     "--figures", type=click.Path(path_type=Path), default=None, help="Write the figures to this folder, as SVG."
 )
@@ -42,7 +43,7 @@ _SHOWN, _LISTED = 8, 40  # hard questions on the terminal and on the page
 @click.option("--limit", type=float, default=None, help="Seconds at which gaps are taken [default: the time limit].")
 @click.option("--shift", type=float, default=1.0, show_default=True, help="Seconds, of the shifted geometric mean.")
 @click.option("--query", "names", multiple=True, metavar="NAME", help="Show the bounds of this image, property or key.")
-@click.option("--job", default=None, help="Only this job of a store.")
+@click.option("--job", default=None, metavar="NAME", help="Only this job of a store.")
 def command(
     files: tuple[Path, ...],
     out: Path | None,

@@ -10,7 +10,9 @@ import click
 
 from advverify.verifier.errors import InvalidInput
 
+from ..help import Command
 from ..options import (
+    DATA,
     SEED,
     data_for,
     images_from,
@@ -28,11 +30,19 @@ _MOST_INPUTS = 1024
 _SPARE = {"h": 1, "largest in profile": 2}  # columns that a narrow screen does without, in this order
 
 
-@click.command("geometry")
+@click.command("geometry", cls=Command)
 @click.argument("models", nargs=-1, required=True)
-@click.option("--data", default=None, help="digits, mnist:DIR, cifar10:DIR or npz:FILE [default: the models' own].")
-@click.option("--images", default="0:60", show_default=True, help="Images of the test set: 0:100 or 0:100:5.")
-@click.option("--h", type=float, default=0.5, show_default=True, help="Step, as a share of the median distance.")
+@click.option("--data", default=None, metavar=DATA, help="Data set [default: the models' own].")
+@click.option(
+    "--images", default="0:60", show_default=True, metavar="RANGE", help="Images of the test set: 7, 0:100 or 0:100:5."
+)
+@click.option(
+    "--h",
+    type=float,
+    default=0.5,
+    show_default=True,
+    help="Step of finite differences, as a share of the median distance.",
+)
 @click.option(
     "--length",
     type=float,

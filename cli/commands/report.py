@@ -11,6 +11,7 @@ import click
 
 from advverify.verifier.errors import InvalidInput
 
+from ..help import Command
 from ..options import writable_file, writable_folder, write_text
 from ..report import summary
 from ..report.figures import require_report
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
     from advverify.verifier.convergence.answers import Source
 
 
-@click.command("report")
+@click.command("report", cls=Command)
 @click.argument("store", type=click.Path(path_type=Path))
-@click.option("-o", "--out", type=click.Path(path_type=Path), default=None, help="The HTML file.")
-@click.option("--job", default=None, help="Only this job.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), default=None, metavar="FILE.html", help="Write a page.")
+@click.option("--job", default=None, metavar="NAME", help="Only this job.")
 @click.option("--against", type=click.Path(path_type=Path), default=None, help="Another store: what changed since.")
 @click.option("--figures", type=click.Path(path_type=Path), default=None, help="Write the figures to this folder too.")
 @click.option("--text", is_flag=True, help="A summary on the terminal.")

@@ -10,6 +10,7 @@ import click
 
 from advverify.verifier.errors import InvalidInput
 
+from ..help import Command
 from ..options import writable_file, write_text
 from ..table import Column, console, number, show
 
@@ -19,10 +20,10 @@ if TYPE_CHECKING:
 _LISTED = 8  # answers that are named where it is not clear which is meant
 
 
-@click.command("show")
+@click.command("show", cls=Command)
 @click.argument("file", type=click.Path(path_type=Path))
 @click.argument("query", required=False)
-@click.option("--job", default=None, help="Only this job of a store.")
+@click.option("--job", default=None, metavar="NAME", help="Only this job of a store.")
 @click.option(
     "-o",
     "--out",
