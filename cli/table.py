@@ -161,8 +161,28 @@ def _table(
         left = column.word or column.text
         table.add_column(Text(column.name), justify="left" if left else "right", width=width, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
+        cells = [
+            broken(cell, width) if isinstance(cell, str) and column.text else cell
+            for cell, column, width in zip(row, columns, widths, strict=True)
+        ]
+        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in cells))
     return table
+
+
+def broken(text: str, width: int) -> str:
+    """A text in lines that fit, broken after spaces and marks where there are some: names stay readable.
+
+    >>> broken("zoo:digits-resnet-plain, norm inf", 16).splitlines()
+    ['zoo:digits-', 'resnet-plain,', 'norm inf']
+    """
+    lines = []
+    for line in text.splitlines():
+        while len(line) > width:
+            at = max((k for k in range(1, width + 1) if line[k - 1] in " -,/:_" or line[k] == " "), default=width)
+            lines.append(line[:at].rstrip())
+            line = line[at:].lstrip(" ")
+        lines.append(line)
+    return "\n".join(lines)
 
 
 def _width(screen: Console, table: Table) -> int:

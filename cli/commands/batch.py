@@ -243,7 +243,7 @@ def status(store_path: Path) -> int:
         jobs = store.jobs()
         accidents = [(row["accident"], row["message"]) for row in store.accidents()]
     screen, counted = console(), ("queries", "done", *VERDICTS, "accidents")
-    columns = [Column("job", text=True), *map(Column, counted), Column("CPU time")]
+    columns = [Column("job", text=True), *map(Column, counted), Column("wall time")]
     show(screen, columns, [[job["name"], *(str(job[n]) for n in counted), _duration(job["seconds"])] for job in jobs])
     for line in accidents_in_words(accidents):
         screen.print(f"{line}; asked again by the next run", markup=False)

@@ -94,6 +94,7 @@ def _sources(store: Path, job: str | None, against: Path | None) -> list[Source]
     return [Source(against, names[0]), Source(store, names[1], job)]
 
 
+_ZERO = ("robust", "adversarial", "misclassified", "checked")  # columns that are left out where they count nothing
 _SPARE = {"checked": 1, "total s": 2, "median s": 3}  # columns that a narrow screen does without, in this order
 
 
@@ -116,7 +117,9 @@ def _text(rows: list[dict[str, Any]], compared: dict[str, Any] | None) -> None:
     for share in summary.shares(rows):
         cells = [str(share[n]) for n in ("queries", *summary.VERDICTS, "closed", "checked")]
         lines.append([share["name"], *cells, number(share["median_seconds"], 3), number(share["total_seconds"], 4)])
-    show(screen, [Column(name, text=name == "question", spare=_SPARE.get(name, 0)) for name in names], lines)
+    shown = [k for k, name in enumerate(names) if name not in _ZERO or any(line[k] != "0" for line in lines)]
+    columns = [Column(names[k], text=names[k] == "question", spare=_SPARE.get(names[k], 0)) for k in shown]
+    show(screen, columns, [[line[k] for k in shown] for line in lines])
     for reason, count, where in summary.reasons(rows):
         screen.print(f"open: {reason}: {count} ({where})", markup=False)
     for name, count, seconds in summary.engines(rows):

@@ -26,6 +26,7 @@ WORDS = {
     "unstable_relus": "ReLUs whose phase the bounds leave open",
     "nodes": "nodes of search trees",
     "tree_nodes": "nodes of LP trees",
+    "polish": "points improved by LPs over their cells",
     "boxes": "boxes of inputs",
     "lower_rests_on": "the proved side rests on",
     "milp_solves": "mixed-integer programs solved",
