@@ -150,14 +150,18 @@ def _table(
 
 def _print(screen: Console, comparison: Comparison) -> None:
     """Tables that fit into 80 columns."""
+    from ..report.gap_words import answer
+
     runs, profile = comparison.runs, comparison.profile
-    left = f", {comparison.misclassified} misclassified images left out" if comparison.misclassified else ""
+    wrong = comparison.misclassified
+    left = f", {wrong} misclassified image{'' if wrong == 1 else 's'} left out" if wrong else ""
     plural = "" if len(runs) == 1 else "s"
     common = "" if comparison.compared == comparison.questions else f" ({comparison.compared} in every run)"
     screen.print(
         f"{comparison.questions} questions{common}, {len(runs)} run{plural}, limit {comparison.limit:g} s{left}",
         markup=False,
     )
+    screen.print(answer(comparison), style="bold", markup=False)
     names = ["run", "queries", "closed", "<= 1 %", "<= 5 %", "<= 10 %", "primal ∫", "dual ∫"]
     rows = []
     for run in runs:

@@ -14,7 +14,7 @@ from advverify.verifier.convergence.statistics import ordered
 from advverify.verifier.mip_record import CONFIRMATION, RELAXATION, SOLVE
 
 from . import gap_figures
-from .gap_words import in_words, without_program
+from .gap_words import answer, in_words, without_program
 
 _DRAWN = 4  # of the hardest questions, their bounds over time
 
@@ -41,6 +41,7 @@ def chapter(
     drawn = list(asked) or [solve.question for _, solve, _ in comparison.hardest[:_DRAWN]]
     return {
         "comparison": comparison,
+        "answer": answer(comparison),
         "levels": LEVELS,
         "curves": curves,
         "distribution": gap_figures.distribution(comparison, folder / "gap-at-limit.svg"),
