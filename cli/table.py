@@ -65,11 +65,17 @@ def console(stderr: bool = False) -> Console:
     """A console as wide as its terminal; where it is piped as wide as COLUMNS says, else 120 characters."""
     from rich.console import Console
 
-    plain = Console(stderr=stderr, highlight=False)
+    class Quiet(Console):
+        """A console whose reader may go away: that is no failure, which rich would make of it."""
+
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    plain = Quiet(stderr=stderr, highlight=False)
     if plain.is_terminal:
         return plain
     stated = os.environ.get("COLUMNS", "")
-    return Console(stderr=stderr, highlight=False, width=int(stated) if stated.isdigit() and int(stated) else _PIPED)
+    return Quiet(stderr=stderr, highlight=False, width=int(stated) if stated.isdigit() and int(stated) else _PIPED)
 
 
 def show(screen: Console, columns: Sequence[Column], rows: Sequence[Sequence[str | Text]], title: str = "") -> None:

@@ -136,12 +136,12 @@ def command(names: str, outs: tuple[Path, ...], **options: Any) -> int:
     if not tried:
         raise InvalidInput(f"none of these attacks knows the norm {options['norm']}")
     rows = [each.row for each in tried]
-    _show(rows, ATTACKS, f"{options['model']}, {len(indices)} of {len(asked)} images of {data.name}", bool(known))
     for out in outs:
         if is_page(out):
             write_text(out, _page(tried, data.name, indices, x, y, shape, known, options), "--out")
         else:
             write_text(out, "".join(json.dumps(finite(row)) + "\n" for row in rows), "--out")
+    _show(rows, ATTACKS, f"{options['model']}, {len(indices)} of {len(asked)} images of {data.name}", bool(known))
     wrong = [row for row in rows if row["below"]]
     for row in wrong:
         click.echo(

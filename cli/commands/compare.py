@@ -133,10 +133,12 @@ def command(models: tuple[str, ...], images: str, eps_grid: str, out: Path | Non
         for s, o in zip(subjects, outcomes, strict=True)
     ]
     result = compare(measured, options["norm"], data.name, shared, len(asked), options["gap"], grid)
-    _show(result)
-    if out is not None:
+    page = None
+    if out is not None:  # before the tables: whoever reads these may go away
         asked_for = {"time limit": f"{options['timeout']:g} s an image", "seed of attacks": str(options["seed"])}
         page = write_page(result, out, asked_for) if folder is None else write_folder(result, folder, asked_for)
+    _show(result)
+    if page is not None:
         click.echo(f"written to {page}")
     return 0
 

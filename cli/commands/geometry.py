@@ -117,10 +117,12 @@ def command(
         shown = [i for i, is_right in zip(indices, right.tolist(), strict=True) if is_right]
         for section in studies[name]["sections"]:
             section["image"] = shown[section["image"]]
-    show(console(), [Column(name, text=name == "network", spare=_SPARE.get(name, 0)) for name in HEADS], rows(studies))
-    if out is not None:
+    page = None
+    if out is not None:  # before the table: whoever reads it may go away
         asked = {"images": f"{images} of {source.name}, those that a network classifies rightly", "norm": "2 (l2)"}
         asked |= {"step h": f"{h:g} of the median distance", "seed": str(seed)}
         page = write_page(studies, out, asked) if is_page(out) else write_folder(studies, out, asked)
+    show(console(), [Column(name, text=name == "network", spare=_SPARE.get(name, 0)) for name in HEADS], rows(studies))
+    if page is not None:
         click.echo(f"written to {page}")
     return 0

@@ -51,6 +51,11 @@ def command(file: Path, query: str | None, job: str | None, out: Path | None) ->
     from ..report.query_facts import facts_of
 
     facts = facts_of(answer, source.outcome(answer.place))
+    if out is not None:  # before the text: whoever reads it may go away
+        from ..report.query_page import page
+
+        with tempfile.TemporaryDirectory() as folder:
+            write_text(out, page(facts, Path(folder)), "--out")
     screen = console()
     screen.print(facts.name, style="bold", markup=False)
     for line in (facts.sentence, *facts.proof):
@@ -62,10 +67,6 @@ def command(file: Path, query: str | None, job: str | None, out: Path | None) ->
     for note in facts.notes:
         click.echo(f"note: {note}", err=True)
     if out is not None:
-        from ..report.query_page import page
-
-        with tempfile.TemporaryDirectory() as folder:
-            write_text(out, page(facts, Path(folder)), "--out")
         click.echo(f"written to {out}")
     return 0
 

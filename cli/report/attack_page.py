@@ -111,9 +111,10 @@ def answer(attacked: Attacked, tried: Sequence[Tried]) -> str:
     for norm in dict.fromkeys(t.row["norm"] for t in tried if t.kind != "spatial"):
         of_norm = [t for t in tried if t.row["norm"] == norm and t.kind != "spatial"]
         if attacked.eps is not None:
-            best = max(of_norm, key=lambda t: t.success(attacked.eps or 0.0))
-            shown = f"{best.row['attack']} fools most images, {100 * best.success(attacked.eps):.0f} %"
-            parts.append(f"in norm {norm} within {attacked.eps:g} {shown}")
+            most = max(t.success(attacked.eps) for t in of_norm)
+            names = [t.row["attack"] for t in of_norm if t.success(attacked.eps) == most]
+            fools = f"{' and '.join(names)} fool{'s' if len(names) == 1 else ''} most images"
+            parts.append(f"in norm {norm} within {attacked.eps:g} {fools}, {100 * most:.0f} %")
             continue
         best = min(of_norm, key=lambda t: (t.median, -t.success(math.inf)))
         if math.isinf(best.median):
@@ -133,11 +134,15 @@ def _norm(attacked: Attacked, norm: str, tried: Sequence[Tried], folder: Path) -
     known = [attacked.brackets[index, norm][0] for index in attacked.indices if (index, norm) in attacked.brackets]
     proved = np.sort(known) if len(known) == len(attacked.indices) else None
     radii = [attacked.eps] if attacked.eps is not None else budgets(tried, whole=norm == "0")
+    if attacked.eps is None:
+        ranked = sorted(tried, key=lambda t: (t.median, -t.success(math.inf)))
+    else:
+        ranked = sorted(tried, key=lambda t: -t.success(radii[0]))
     return {
         "norm": norm,
         "radii": radii,
         "proved": proved is not None,
-        "rows": [_line(t, radii) for t in sorted(tried, key=lambda t: (t.median, -t.success(math.inf)))],
+        "rows": [_line(t, radii) for t in ranked],
         "figure": None
         if attacked.eps is not None
         else _curves(proved, norm, tried, folder / f"attacks-norm-{norm}.svg"),

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +50,7 @@ def test_a_page_at_one_radius(tmp_path: Path) -> None:
     ]
     assert run(*arguments, "-o", str(out)).returncode == 0
     said = words(out.read_text())
-    assert "In norm inf within 0.1 fgsm fools most images" in said and "fooled within 0.1" in said
+    assert "In norm inf within 0.1 fgsm fools most images, 75 %." in said and "fooled within 0.1" in said
     assert "data:image/svg+xml" not in out.read_text()
 
 
@@ -77,6 +78,13 @@ def test_failures_count_in_every_share(attacked: Attacked, tmp_path: Path) -> No
     said = words(page(attacked, [weak, strong], tmp_path, {"seed": "0"}))
     assert said.index("strong 0 %") < said.index("weak 33 %") and "1 more found nothing" not in said.split("Image 5")[0]
     assert "1 more found nothing" in said.split("Image 5")[1]
+
+
+def test_attacks_that_are_equally_strong_are_all_named(attacked: Attacked, tmp_path: Path) -> None:
+    at_one_radius = replace(attacked, eps=0.3)
+    both = [tried("a", [0.3, 0.3, np.inf]), tried("b", [0.2, np.inf, 0.1]), tried("c", [np.inf] * 3)]
+    assert answer(at_one_radius, both) == "In norm 2 within 0.3 a and b fool most images, 67 %."
+    assert "fooled within 0.3" in words(page(at_one_radius, both, tmp_path, {}))
 
 
 def test_radii_are_those_of_the_best_attack() -> None:

@@ -3,6 +3,8 @@
 import json
 import math
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -45,6 +47,16 @@ def test_a_query_from_its_answer_to_its_proof(kept: Path, tmp_path: Path) -> Non
     assert "Image 1, label 9" in page and "Adversarial example: class 5" in page and "values change" in page
     assert "The bracket over time" in page and "checked just now, valid" in page and "nothing below the cut-off" in page
     assert "http" not in out.read_text().replace("http-equiv", "")
+
+
+def test_a_page_is_written_although_nobody_reads_the_text(kept: Path, tmp_path: Path) -> None:
+    out = tmp_path / "page.html"
+    program = [sys.executable, "-m", "advverify", "show", str(kept), "1", "-o", str(out)]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.wait() == 0
+    assert "</html>" in out.read_text()
 
 
 def test_names_by_which_an_answer_is_found(kept: Path) -> None:

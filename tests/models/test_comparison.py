@@ -105,7 +105,17 @@ def test_compare_writes_page_pictures_and_numbers(tmp_path: Path) -> None:
 
 def test_compare_writes_a_page_alone(tmp_path: Path) -> None:
     out = tmp_path / "c.html"
-    arguments = ["compare", "zoo:digits-mlp", "zoo:digits-resnet-cpl", "--images", "0:2", "--gap", "0.1", "-o", str(out)]
+    arguments = [
+        "compare",
+        "zoo:digits-mlp",
+        "zoo:digits-resnet-cpl",
+        "--images",
+        "0:2",
+        "--gap",
+        "0.1",
+        "-o",
+        str(out),
+    ]
     done = run(*arguments)
     assert done.returncode == 0 and [path.name for path in tmp_path.iterdir()] == ["c.html"], done.stderr
     page = out.read_text()
