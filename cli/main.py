@@ -28,6 +28,7 @@ COMMANDS = {
     "compare": (_COMMANDS + "compare", "Certified radii of several networks, with statistics and pictures."),
     "batch": (_COMMANDS + "batch", "Jobs of many queries, kept in a store, resumed after anything."),
     "report": (_COMMANDS + "report", "What a store holds, as one page."),
+    "show": (_COMMANDS + "show", "One kept answer: its bracket over time, search, adversarial example and proof."),
     "gap": (_COMMANDS + "gap", "How primal and dual bounds converged, run against run."),
     "check": (_COMMANDS + "check", "Is a proof valid for a model?"),
     "info": (_COMMANDS + "info", "Layers, ReLUs and data card of a network."),

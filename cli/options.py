@@ -10,6 +10,8 @@ import click
 
 from advverify.verifier.errors import InvalidInput
 
+from .help import Seed
+
 if TYPE_CHECKING:
     from advverify.models.datasets import Dataset
     from advverify.verifier.api import Model
@@ -17,15 +19,18 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-SEED = click.IntRange(0, 2**63 - 1)
+SEED = Seed(0, 2**63 - 1)
 COUNT = click.IntRange(1, 1024)  # of threads or processes
+DATA = "[digits|mnist:DIR|fashion-mnist:DIR|cifar10:DIR|npz:FILE]"
 
 
-def norm_option(default: str | None = "inf", text: str = "Norm of perturbations: 0, 1, 2 or inf.") -> Callable[[F], F]:
+def norm_option(
+    default: str | None = "inf", text: str = "Norm of perturbations.", choices: str = "0|1|2|inf"
+) -> Callable[[F], F]:
     """The norm, in any usual spelling."""
     shown = default is not None
     return click.option(
-        "--norm", callback=_norm_name, metavar="0|1|2|inf", default=default, show_default=shown, help=text
+        "--norm", callback=_norm_name, metavar=f"[{choices}]", default=default, show_default=shown, help=text
     )
 
 
@@ -55,6 +60,7 @@ def threat_options() -> Callable[[F], F]:
             "--margin",
             type=float,
             default=0.0,
+            show_default=True,
             help="By how much an adversarial class must be above the label, in logits.",
         ),
         click.option(
@@ -142,6 +148,11 @@ def writable_file(path: Path, option: str) -> None:
         raise InvalidInput(f"{option} {path}: cannot be written ({error.strerror})") from error
     if not there:
         path.unlink()
+
+
+def is_page(path: Path) -> bool:
+    """Whether what --out names is a page; other files get JSON lines, and what is no file a folder."""
+    return path.suffix.lower() in (".html", ".htm")
 
 
 def write_text(path: Path, text: str, option: str) -> None:

@@ -13,7 +13,7 @@ from click.core import ParameterSource
 
 from advverify.verifier.errors import InvalidInput
 
-from .options import COUNT, SEED, F, apply, device_from, norm_option, threat_options, writable_folder
+from .options import COUNT, DATA, SEED, F, apply, device_from, norm_option, threat_options, writable_folder
 
 if TYPE_CHECKING:
     from advverify.verifier.engines import MilpOptions, Settings
@@ -35,17 +35,26 @@ def query_options(function: F) -> F:
     return apply(
         click.argument("model"),
         norm_option(),
+        click.option("--data", default=None, metavar=DATA, help="Data set [default: the model's own]."),
         click.option(
-            "--data", default=None, help="digits, mnist:DIR, cifar10:DIR or npz:FILE [default: the model's own]."
-        ),
-        click.option(
-            "--images", default="0:20", show_default=True, help="Images of the test set: 7, 0:100 or 0:100:5."
+            "--images",
+            default="0:20",
+            show_default=True,
+            metavar="RANGE",
+            help="Images of the test set: 7, 0:100 or 0:100:5.",
         ),
         threat_options(),
         click.option("--gap", type=float, default=1e-4, show_default=True, help="Relative gap of a closed bracket."),
         search_options(60.0),
         click.option("--jobs", type=COUNT, default=1, show_default=True, help="Images worked on at the same time."),
-        click.option("--out", type=click.Path(path_type=Path), default=None, help="Append one JSON line an image."),
+        click.option(
+            "-o",
+            "--out",
+            type=click.Path(path_type=Path),
+            default=None,
+            metavar="FILE",
+            help="Append one JSON line an image.",
+        ),
     )(function)
 
 
@@ -54,12 +63,17 @@ def search_options(timeout: float) -> Callable[[F], F]:
     return apply(
         click.option("--timeout", type=float, default=timeout, show_default=True, help="Seconds a query."),
         click.option(
-            "--engines", default="", help="Comma-separated engines to use, or the profile mip [default: all]."
+            "--engines",
+            default="",
+            metavar="NAME,...",
+            help="Engines to use, separated by commas, of crown, falsify, propagate, falsify-more, row-split, exact, support-split, "
+            "input-split, lp-split, relu-split, exact-more and milp; or the profile mip [default: all].",
         ),
         click.option(
             "--solver",
             default="highs",
             show_default=True,
+            metavar="[highs|scip|cbc|glpk|gurobi|cplex|xpress|copt|mosek]",
             help="Whom the engine milp asks for what attacks, bounds and trees leave; `advverify solvers` lists them.",
         ),
         formulation_options(),
@@ -90,6 +104,7 @@ def search_options(timeout: float) -> Callable[[F], F]:
             "--proofs",
             type=click.Path(path_type=Path),
             default=None,
+            metavar="DIR",
             help="Write a proof of each verdict to this folder.",
         ),
     )
@@ -102,7 +117,7 @@ def formulation_options() -> Callable[[F], F]:
             "--formulation",
             default="asymmetric",
             show_default=True,
-            metavar="NAME",
+            metavar="[symmetric|asymmetric|partition-N|extended]",
             help="ReLUs of MILPs: symmetric (one big M a layer), asymmetric (each neuron's own bounds), partition-N "
             "(inputs in at most N groups), extended (convex hull).",
         ),

@@ -65,11 +65,17 @@ def console(stderr: bool = False) -> Console:
     """A console as wide as its terminal; where it is piped as wide as COLUMNS says, else 120 characters."""
     from rich.console import Console
 
-    plain = Console(stderr=stderr, highlight=False)
+    class Quiet(Console):
+        """A console whose reader may go away: that is no failure, which rich would make of it."""
+
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    plain = Quiet(stderr=stderr, highlight=False)
     if plain.is_terminal:
         return plain
     stated = os.environ.get("COLUMNS", "")
-    return Console(stderr=stderr, highlight=False, width=int(stated) if stated.isdigit() and int(stated) else _PIPED)
+    return Quiet(stderr=stderr, highlight=False, width=int(stated) if stated.isdigit() and int(stated) else _PIPED)
 
 
 def show(screen: Console, columns: Sequence[Column], rows: Sequence[Sequence[str | Text]], title: str = "") -> None:
@@ -161,8 +167,28 @@ def _table(
         left = column.word or column.text
         table.add_column(Text(column.name), justify="left" if left else "right", width=width, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
+        cells = [
+            broken(cell, width) if isinstance(cell, str) and column.text else cell
+            for cell, column, width in zip(row, columns, widths, strict=True)
+        ]
+        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in cells))
     return table
+
+
+def broken(text: str, width: int) -> str:
+    """A text in lines that fit, broken after spaces and marks where there are some: names stay readable.
+
+    >>> broken("zoo:digits-resnet-plain, norm inf", 16).splitlines()
+    ['zoo:digits-', 'resnet-plain,', 'norm inf']
+    """
+    lines = []
+    for line in text.splitlines():
+        while len(line) > width:
+            at = max((k for k in range(1, width + 1) if line[k - 1] in " -,/:_" or line[k] == " "), default=width)
+            lines.append(line[:at].rstrip())
+            line = line[at:].lstrip(" ")
+        lines.append(line)
+    return "\n".join(lines)
 
 
 def _width(screen: Console, table: Table) -> int:

@@ -42,6 +42,9 @@ def _section(path: tuple[str, ...], command: click.Command) -> str:
             if record is not None:
                 name, text = (part.replace("|", "\\|") for part in record)
                 lines.append(f"| {_spelled(name)} | {_text(text)} |")
+    examples = getattr(command, "examples", ())
+    if examples:
+        lines += ["", *(f"    {example}" for example in examples)]
     return "\n".join(lines)
 
 

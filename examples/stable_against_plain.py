@@ -45,7 +45,7 @@ def main(seeds: int, images: str, norm: str, work: Path) -> None:
     compare.main([*paths, "--images", images, "--norm", norm, "--out", str(out)], standalone_mode=False)
     kept = RESULTS / f"stable-against-plain-norm-{norm}"
     kept.mkdir(parents=True, exist_ok=True)
-    for name in ("index.html", "curves.png", "comparison.json"):
+    for name in ("index.html", "curves.svg", "comparison.json"):
         shutil.copy(out / name, kept / name)
 
 

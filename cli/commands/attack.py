@@ -13,7 +13,19 @@ import numpy as np
 from advverify.verifier.errors import InvalidInput, no_such
 from advverify.verifier.outcome import finite
 
-from ..options import SEED, data_for, images_from, model_path, norm_option, several_outputs, writable_file, write_text
+from ..help import Command
+from ..options import (
+    DATA,
+    SEED,
+    data_for,
+    images_from,
+    is_page,
+    model_path,
+    norm_option,
+    several_outputs,
+    writable_file,
+    write_text,
+)
 from ..table import Column, console, number, show
 
 if TYPE_CHECKING:
@@ -22,30 +34,56 @@ if TYPE_CHECKING:
     from advverify.verifier.attacks.measure import Measured
     from advverify.verifier.network.nodes import Network
 
+    from ..report.attack_page import Tried
+
 # Columns that a narrow screen does without, in this order; what an attack is and where it is from stands in its file.
 _SPARE = {"paper": 1, "box": 2, "kind": 3, "rMSE": 4, "s": 5}
+_ATTACKS = (
+    "Attacks, separated by commas, of noise, evasion, fgsm, bim, least-likely, pgd, lbfgs, carlini-wagner-2, carlini-wagner-inf, "
+    "carlini-wagner-0, deepfool-2, deepfool-inf, jsma, greedy-l0, one-pixel, square, universal-deepfool, universal-sgd, generator, "
+    "universal-generator, flow, rotation, foolbox-pgd, foolbox-deepfool, foolbox-carlini-wagner, foolbox-ddn, foolbox-ead, "
+    "art-auto-pgd and art-hop-skip-jump; or all that are our own."
+)
 _DEFAULT_EPS = {"inf": 0.1, "2": 1.0}  # of universal perturbations
 
 
-@click.command("attack")
+@click.command("attack", cls=Command)
 @click.argument("model")
-@click.option("--attack", "names", default="all", show_default=True, help="Comma-separated attacks, or all of our own.")
+@click.option("--attack", "names", default="all", show_default=True, metavar="NAME,...", help=_ATTACKS)
 @norm_option(None, "Only this norm [default: all].")
 @click.option("--eps", type=float, default=None, help="Radius [default: the closest adversarial example is sought].")
-@click.option("--data", default=None, help="digits, mnist:DIR, cifar10:DIR or npz:FILE [default: the model's own].")
-@click.option("--images", default="0:100", show_default=True, help="Images of the test set: 7, 0:100 or 0:100:5.")
+@click.option("--data", default=None, metavar=DATA, help="Data set [default: the model's own].")
+@click.option(
+    "--images", default="0:100", show_default=True, metavar="RANGE", help="Images of the test set: 7, 0:100 or 0:100:5."
+)
 @click.option("--target", type=int, default=None, help="The class that must win [default: any but the label].")
-@click.option("--loss", type=click.Choice(["margin", "cross-entropy", "houdini"]), default="margin", show_default=True)
-@click.option("--source", default=None, help="Attack this network instead and try what it finds (transfer).")
+@click.option(
+    "--loss",
+    type=click.Choice(["margin", "cross-entropy", "houdini"]),
+    default="margin",
+    show_default=True,
+    help="What attacks by gradients descend.",
+)
+@click.option(
+    "--source", default=None, metavar="MODEL", help="Attack this network instead and try what it finds (transfer)."
+)
 @click.option(
     "--exact",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     default=None,
     help="Lines of `distance --out`: brackets.",
 )
-@click.option("--seed", type=SEED, default=0, show_default=True)
-@click.option("--out", type=click.Path(path_type=Path), default=None, help="Write one JSON line an attack.")
-def command(names: str, out: Path | None, **options: Any) -> int:
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of attacks.")
+@click.option(
+    "-o",
+    "--out",
+    "outs",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE|FILE.html",
+    help="Write one JSON line an attack; or, to a name that ends in .html, a page. Both: give it twice.",
+)
+def command(names: str, outs: tuple[Path, ...], **options: Any) -> int:
     """Run attacks on images that MODEL (a path or zoo:NAME) classifies rightly.
 
     Every point is evaluated afresh and checked by onnxruntime; distances are those of successes. With --exact the table
@@ -62,8 +100,12 @@ def command(names: str, out: Path | None, **options: Any) -> int:
     for name in chosen:
         if name not in ATTACKS:
             raise no_such("attack", name, ("all", *ATTACKS))
-    if out is not None:
+    for out in outs:
         writable_file(out, "--out")
+    if any(is_page(out) for out in outs):
+        from ..report.figures import require_report
+
+        require_report()
     eps = options["eps"]
     if eps is not None and (math.isnan(eps) or eps <= 0):
         raise InvalidInput(f"--eps must be a number above 0, got {eps:g}")
@@ -85,17 +127,21 @@ def command(names: str, out: Path | None, **options: Any) -> int:
     y = torch.from_numpy(data.labels[indices])
     shape = tuple(data.images.shape[1:])
     source = None if options["source"] is None else _source(options["source"], model.network)
-    rows = []
+    tried = []
     for name in chosen:
         for norm in ATTACKS[name].norms or ("inf",):
             if options["norm"] in (None, norm) and not (ATTACKS[name].kind == "spatial" and options["norm"]):
                 problem, found = _run(model, name, norm, x, y, shape, source, options)
-                rows.append(_record(model, name, norm, problem, found, indices, known, eps))
-    if not rows:
+                tried.append(_record(model, name, norm, problem, found, indices, known, eps))
+    if not tried:
         raise InvalidInput(f"none of these attacks knows the norm {options['norm']}")
+    rows = [each.row for each in tried]
+    for out in outs:
+        if is_page(out):
+            write_text(out, _page(tried, data.name, indices, x, y, shape, known, options), "--out")
+        else:
+            write_text(out, "".join(json.dumps(finite(row)) + "\n" for row in rows), "--out")
     _show(rows, ATTACKS, f"{options['model']}, {len(indices)} of {len(asked)} images of {data.name}", bool(known))
-    if out is not None:
-        write_text(out, "".join(json.dumps(finite(row)) + "\n" for row in rows), "--out")
     wrong = [row for row in rows if row["below"]]
     for row in wrong:
         click.echo(
@@ -184,12 +230,14 @@ def _record(
     indices: list[int],
     known: dict[tuple[int, str], tuple[float, float]],
     eps: float | None,
-) -> dict[str, Any]:
-    """Everything the table shows; successes that onnxruntime does not confirm do not count."""
+) -> Tried:
+    """Everything that table and page show; successes that onnxruntime does not confirm do not count."""
     import torch
 
     from advverify.verifier.attacks import ATTACKS
     from advverify.verifier.norms import get_norm
+
+    from ..report.attack_page import Tried
 
     logits = torch.from_numpy(model.executor.run(found.points.numpy()))
     confirmed = found.success & (problem.margin(logits) < 0)
@@ -210,7 +258,8 @@ def _record(
         if float(exact[k]) < bracket[0] * (1 - 1e-9):
             below.append(index)
     squares = problem.images.square().sum(1).clamp(min=1e-12)
-    return {
+    entry = ATTACKS[name]
+    row = {
         "attack": name,
         "norm": norm,
         "eps": eps,
@@ -221,7 +270,35 @@ def _record(
         "seconds": found.seconds,
         "ratio": float(np.median(ratios)) if ratios else math.nan,
         "below": below,
+        "indices": indices,
+        "distances": torch.where(confirmed, own, torch.full_like(own, torch.inf)).tolist(),
     }
+    classes = logits.argmax(1).numpy()
+    return Tried(row, found.points.numpy(), classes, entry.kind, entry.knowledge, entry.paper)
+
+
+def _page(
+    tried: list[Tried],
+    data: str,
+    indices: list[int],
+    x: Any,
+    y: Any,
+    shape: tuple[int, ...],
+    known: dict[tuple[int, str], tuple[float, float]],
+    options: dict[str, Any],
+) -> str:
+    """The page as text."""
+    import tempfile
+
+    from ..report.attack_page import Attacked, page
+
+    asked = {"images": f"{options['images']} of {data}, those classified rightly", "loss": options["loss"]}
+    asked |= {"target": "any other class" if options["target"] is None else f"class {options['target']}"}
+    asked |= {"found on": options["model"] if options["source"] is None else options["source"]}
+    asked |= {"seed": str(options["seed"])}
+    attacked = Attacked(options["model"], data, indices, x.numpy(), y.numpy(), shape, known, options["eps"])
+    with tempfile.TemporaryDirectory() as folder:
+        return page(attacked, tried, Path(folder), asked)
 
 
 def _show(rows: list[dict[str, Any]], attacks: dict[str, Entry], title: str, exact: bool) -> None:

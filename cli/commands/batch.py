@@ -14,6 +14,7 @@ import click
 from advverify.verifier.errors import InvalidInput
 
 from ..exports import FORMATS, export_rows
+from ..help import Group
 from ..options import COUNT, images_from, model_path, writable_folder
 from ..report.summary import VERDICTS, accidents_in_words
 from ..table import Column, console, show
@@ -29,11 +30,17 @@ if TYPE_CHECKING:
     from advverify.verifier.store import Store
 
 STORE = click.option(
-    "--store", "store_path", type=click.Path(path_type=Path), default=Path("runs.sqlite"), show_default=True
+    "--store",
+    "store_path",
+    type=click.Path(path_type=Path),
+    default=Path("runs.sqlite"),
+    show_default=True,
+    metavar="FILE",
+    help="The file that keeps questions and answers.",
 )
 
 
-@click.group("batch")
+@click.group("batch", cls=Group)
 def command() -> None:
     """Jobs of many queries: models x data x norms x radii, or VNN-COMP folders."""
 
@@ -41,11 +48,14 @@ def command() -> None:
 def workers(function: Any) -> Any:
     """Options of whatever runs a job."""
     for option in (
-        click.option("--scheduler", default=None, help="Address of a Dask scheduler: tcp://host:8786."),
+        click.option(
+            "--scheduler", default=None, metavar="ADDRESS", help="Address of a Dask scheduler: tcp://host:8786."
+        ),
         click.option(
             "--proofs",
             type=click.Path(path_type=Path),
             default=None,
+            metavar="DIR",
             help="Write a proof of each new answer to this folder.",
         ),
         click.option(
@@ -233,7 +243,7 @@ def status(store_path: Path) -> int:
         jobs = store.jobs()
         accidents = [(row["accident"], row["message"]) for row in store.accidents()]
     screen, counted = console(), ("queries", "done", *VERDICTS, "accidents")
-    columns = [Column("job", text=True), *map(Column, counted), Column("CPU time")]
+    columns = [Column("job", text=True), *map(Column, counted), Column("wall time")]
     show(screen, columns, [[job["name"], *(str(job[n]) for n in counted), _duration(job["seconds"])] for job in jobs])
     for line in accidents_in_words(accidents):
         screen.print(f"{line}; asked again by the next run", markup=False)
@@ -242,9 +252,9 @@ def status(store_path: Path) -> int:
 
 @command.command("export")
 @STORE
-@click.option("--job", default=None, help="Only this job.")
-@click.option("--format", "form", type=click.Choice(FORMATS), default="csv", show_default=True)
-@click.option("-o", "--out", type=click.Path(path_type=Path), required=True)
+@click.option("--job", default=None, metavar="NAME", help="Only this job.")
+@click.option("--format", "form", type=click.Choice(FORMATS), default="csv", show_default=True, help="Of the file.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, metavar="FILE", help="The file to write.")
 def export(store_path: Path, job: str | None, form: str, out: Path) -> int:
     """Write the answers of a store as CSV, JSON lines, Parquet, or VNN-COMP's results.csv."""
     from advverify.verifier.store import Store

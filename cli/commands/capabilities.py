@@ -6,8 +6,10 @@ import json
 
 import click
 
+from ..help import Command
 
-@click.command("capabilities")
+
+@click.command("capabilities", cls=Command)
 def command() -> int:
     """Print, as JSON, the theory, operators and formats that verify supports."""
     from advverify.verifier.network.onnx_ops import READERS

@@ -6,11 +6,12 @@ from typing import Any
 
 import click
 
+from ..help import Command
 from ..images import run_images
 from ..search import query_options
 
 
-@click.command("certify")
+@click.command("certify", cls=Command)
 @query_options
 @click.option("--eps", type=float, required=True, help="Radius of the ball around each image.")
 @click.option("--exact-margin", is_flag=True, help="Close the bracket of the worst margin instead of its sign only.")

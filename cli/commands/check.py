@@ -10,7 +10,8 @@ import click
 
 from advverify.verifier.errors import InvalidInput, no_file
 
-from ..options import bytes_option, model_path, norm_option
+from ..help import Command
+from ..options import DATA, bytes_option, model_path, norm_option
 
 if TYPE_CHECKING:
     from advverify.verifier.api import Model
@@ -18,11 +19,11 @@ if TYPE_CHECKING:
     from advverify.verifier.specification import Specification
 
 
-@click.command("check")
+@click.command("check", cls=Command)
 @click.argument("proof", type=click.Path(path_type=Path))
 @click.argument("model")
 @click.option("--image", type=int, default=None, help="Is the proof about this image of the test set?")
-@click.option("--data", default=None, help="digits, mnist:DIR, cifar10:DIR or npz:FILE [default: the model's own].")
+@click.option("--data", default=None, metavar=DATA, help="Data set [default: the model's own].")
 @click.option("--eps", type=float, default=None, help="Radius asked about; a proof of a larger one answers, too.")
 @norm_option()
 @click.option("--target", type=int, default=None, help="Only this class counts as adversarial.")

@@ -15,9 +15,23 @@ import numpy as np
 
 from advverify.verifier.errors import InvalidInput
 
-from ..options import COUNT, SEED, data_for, images_from, model_path, norm_option, several_outputs, writable_folder
-from ..report.figures import radius_curves, require_report, scatter
-from ..report.page import p_range, percent, render
+from ..help import Command
+from ..options import (
+    COUNT,
+    DATA,
+    SEED,
+    data_for,
+    images_from,
+    is_page,
+    model_path,
+    norm_option,
+    several_outputs,
+    writable_file,
+    writable_folder,
+)
+from ..report.compare_page import write_folder, write_page
+from ..report.figures import require_report
+from ..report.page import p_range, percent
 from ..results import ResultFile
 from ..table import Column, bracket, console, number, show
 
@@ -56,23 +70,35 @@ class Subject:
         return own if len(same) < 2 else f"{own} ({list(same).index(self.recipe) + 1})"
 
 
-@click.command("compare")
+@click.command("compare", cls=Command)
 @click.argument("models", nargs=-1, required=True)
-@norm_option()
-@click.option("--data", default=None, help="digits, mnist:DIR, cifar10:DIR or npz:FILE [default: the models' own].")
-@click.option("--images", default="0:100", show_default=True, help="Images of the test set: 7, 0:100 or 0:100:5.")
-@click.option("--eps-grid", default="", help="Radii at which accuracies are listed [default: three, from the data].")
+@norm_option(choices="1|2|inf")
+@click.option("--data", default=None, metavar=DATA, help="Data set [default: the models' own].")
+@click.option(
+    "--images", default="0:100", show_default=True, metavar="RANGE", help="Images of the test set: 7, 0:100 or 0:100:5."
+)
+@click.option(
+    "--eps-grid",
+    default="",
+    metavar="EPS,...",
+    help="Radii at which accuracies are listed [default: three, from the data].",
+)
 @click.option("--gap", type=float, default=0.01, show_default=True, help="Relative gap of a closed bracket.")
 @click.option("--timeout", type=float, default=60.0, show_default=True, help="Seconds an image.")
 @click.option("--jobs", type=COUNT, default=None, help="Images worked on at the same time [default: one a core].")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of attacks.")
 @click.option(
-    "--out", type=click.Path(path_type=Path), default=None, help="Folder for page, pictures, JSON and brackets."
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    default=None,
+    metavar="DIR|FILE.html",
+    help="Folder for page, pictures, JSON and brackets; or the page alone.",
 )
 def command(models: tuple[str, ...], images: str, eps_grid: str, out: Path | None, **options: Any) -> int:
     """Compare the certified radii of MODELS (paths or zoo:NAME).
 
-    With --out, every bracket is kept in the folder, and a comparison that was stopped goes on where it was.
+    With a folder as --out every bracket is kept there, and a comparison that was stopped goes on where it was.
     """
     from advverify.models.comparison.compare import compare
 
@@ -86,16 +112,20 @@ def command(models: tuple[str, ...], images: str, eps_grid: str, out: Path | Non
         )
     if len(set(models)) < len(models):
         raise InvalidInput("the same network is named twice")
+    folder = None if out is None or is_page(out) else out
     if out is not None:
         require_report()
-        writable_folder(out, "--out")
+        if folder is None:
+            writable_file(out, "--out")
+        else:
+            writable_folder(folder, "--out")
     subjects, data = _subjects(models, options["data"])
     asked = images_from(images, len(data))
     data.check_range(asked)
     shared = [i for i in asked if all(subject.right[i] for subject in subjects)]
     if not shared:
         raise InvalidInput(f"no image of {images} is classified rightly by all networks")
-    outcomes = _brackets(subjects, data, shared, options, out)
+    outcomes = _brackets(subjects, data, shared, options, folder)
     if not grid:
         grid = _three(outcomes)
     measured = [
@@ -103,9 +133,13 @@ def command(models: tuple[str, ...], images: str, eps_grid: str, out: Path | Non
         for s, o in zip(subjects, outcomes, strict=True)
     ]
     result = compare(measured, options["norm"], data.name, shared, len(asked), options["gap"], grid)
+    page = None
+    if out is not None:  # before the tables: whoever reads these may go away
+        asked_for = {"time limit": f"{options['timeout']:g} s an image", "seed of attacks": str(options["seed"])}
+        page = write_page(result, out, asked_for) if folder is None else write_folder(result, folder, asked_for)
     _show(result)
-    if out is not None:
-        _write(result, out)
+    if page is not None:
+        click.echo(f"written to {page}")
     return 0
 
 
@@ -240,6 +274,7 @@ def _measure(
         tuple(outcomes),
         tuple(runs),
         certificates,
+        len(data),
     )
 
 
@@ -247,8 +282,14 @@ _SPARE = {"ReLUs": 1, "median s": 2, "unstable": 3}  # columns that a narrow scr
 
 
 def _show(result: Comparison) -> None:
-    """Tables on the terminal."""
+    """The answer, then tables, on the terminal."""
+    from advverify.models.comparison.contrast import headline
+
     screen, rows, count = console(), result.rows(), len(result.images)
+    answer = headline(result)
+    if answer is not None:
+        screen.print(answer.sentence, style="bold", markup=False)
+        screen.print(answer.detail, markup=False)
     title = f"{count} of {result.asked} images of {result.data} (rightly classified by all), norm {result.norm}"
     columns = ["network", "accuracy", "median radius", "closed", "ReLUs", "unstable", "median s"]
     if any(n.certificates for n in result.networks):
@@ -294,27 +335,3 @@ def _show(result: Comparison) -> None:
         screen.print(f"sanity: {line}", style="yellow", markup=False)
     if not result.findings:
         screen.print("sanity: nothing is off")
-
-
-def _write(result: Comparison, out: Path) -> None:
-    curves, points = out / "curves.png", out / "scatter.png"
-    radius_curves(result, curves)
-    several = len(result.networks) > 1 and not result.groups
-    if several:
-        scatter(result, points)
-    rows = result.rows()
-    page = render(
-        "compare.html",
-        title=f"Certified radii, norm {result.norm}: "
-        + ", ".join(dict.fromkeys(n.group if result.groups else n.name for n in result.networks)),
-        comparison=result,
-        rows=rows,
-        grid=result.grid,
-        certificates=any(n.certificates for n in result.networks),
-        curves=curves,
-        scatter=points if several else None,
-        pairs=list(zip(result.pairs, result.adjusted, strict=True)),
-    )
-    (out / "comparison.json").write_text(result.to_json() + "\n")
-    (out / "index.html").write_text(page, encoding="utf-8")
-    click.echo(f"written to {out / 'index.html'}")

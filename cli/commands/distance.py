@@ -6,11 +6,12 @@ from typing import Any
 
 import click
 
+from ..help import Command
 from ..images import run_images
 from ..search import query_options
 
 
-@click.command("distance")
+@click.command("distance", cls=Command)
 @query_options
 @click.option("--eps", type=float, default=None, help="Largest radius of interest [default: none].")
 def command(**options: Any) -> int:

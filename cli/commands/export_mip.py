@@ -10,7 +10,9 @@ import click
 
 from advverify.verifier.errors import InvalidInput
 
+from ..help import Command
 from ..options import (
+    DATA,
     apply,
     data_for,
     images_from,
@@ -34,7 +36,7 @@ _SAYS = {
 }
 
 
-@click.command("export-mip")
+@click.command("export-mip", cls=Command)
 @click.argument("model")
 @click.argument("output", type=click.Path(path_type=Path))
 @apply(
@@ -54,8 +56,8 @@ _SAYS = {
     click.option(
         "--timeout", type=float, default=60.0, show_default=True, help="Seconds for --tighten, and for --cuts."
     ),
-    click.option("--data", default=None, help="digits, mnist:DIR, cifar10:DIR or npz:FILE [default: the model's own]."),
-    click.option("--images", default="0", show_default=True, help="One image."),
+    click.option("--data", default=None, metavar=DATA, help="Data set [default: the model's own]."),
+    click.option("--images", default="0", show_default=True, metavar="INDEX", help="One image of the test set."),
     threat_options(),
 )
 def command(model: str, output: Path, **options: Any) -> int:

@@ -12,6 +12,7 @@ import click
 
 from advverify.verifier.errors import InvalidInput
 
+from ..help import Command
 from ..options import writable_file, writable_folder, write_text
 from ..table import Column, console, number, share, show
 
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
 _SHOWN, _LISTED = 8, 40  # hard questions on the terminal and on the page
 
 
-@click.command("gap")
+@click.command("gap", cls=Command)
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("-o", "--out", type=click.Path(path_type=Path), default=None, help="Write an HTML page.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), default=None, metavar="FILE.html", help="Write a page.")
 @click.option(
     "--figures", type=click.Path(path_type=Path), default=None, help="Write the figures to this folder, as SVG."
 )
@@ -42,7 +43,7 @@ _SHOWN, _LISTED = 8, 40  # hard questions on the terminal and on the page
 @click.option("--limit", type=float, default=None, help="Seconds at which gaps are taken [default: the time limit].")
 @click.option("--shift", type=float, default=1.0, show_default=True, help="Seconds, of the shifted geometric mean.")
 @click.option("--query", "names", multiple=True, metavar="NAME", help="Show the bounds of this image, property or key.")
-@click.option("--job", default=None, help="Only this job of a store.")
+@click.option("--job", default=None, metavar="NAME", help="Only this job of a store.")
 def command(
     files: tuple[Path, ...],
     out: Path | None,
@@ -149,14 +150,18 @@ def _table(
 
 def _print(screen: Console, comparison: Comparison) -> None:
     """Tables that fit into 80 columns."""
+    from ..report.gap_words import answer
+
     runs, profile = comparison.runs, comparison.profile
-    left = f", {comparison.misclassified} misclassified images left out" if comparison.misclassified else ""
+    wrong = comparison.misclassified
+    left = f", {wrong} misclassified image{'' if wrong == 1 else 's'} left out" if wrong else ""
     plural = "" if len(runs) == 1 else "s"
     common = "" if comparison.compared == comparison.questions else f" ({comparison.compared} in every run)"
     screen.print(
         f"{comparison.questions} questions{common}, {len(runs)} run{plural}, limit {comparison.limit:g} s{left}",
         markup=False,
     )
+    screen.print(answer(comparison), style="bold", markup=False)
     names = ["run", "queries", "closed", "<= 1 %", "<= 5 %", "<= 10 %", "primal ∫", "dual ∫"]
     rows = []
     for run in runs:

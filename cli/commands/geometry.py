@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,22 +10,64 @@ import click
 
 from advverify.verifier.errors import InvalidInput
 
-from ..options import SEED, data_for, images_from, model_path, several_outputs, writable_folder
-from ..report import geometry_figures
+from ..help import Command
+from ..options import (
+    DATA,
+    SEED,
+    data_for,
+    images_from,
+    is_page,
+    model_path,
+    several_outputs,
+    writable_file,
+    writable_folder,
+)
 from ..report.figures import require_report
+from ..report.geometry_page import HEADS, rows, write_folder, write_page
 from ..table import Column, console, show
 
 _MOST_INPUTS = 1024
+_SPARE = {"h": 1, "largest in profile": 2}  # columns that a narrow screen does without, in this order
 
 
-@click.command("geometry")
+@click.command("geometry", cls=Command)
 @click.argument("models", nargs=-1, required=True)
-@click.option("--data", default=None, help="digits, mnist:DIR, cifar10:DIR or npz:FILE [default: the models' own].")
-@click.option("--images", default="0:60", show_default=True, help="Images of the test set: 0:100 or 0:100:5.")
-@click.option("--h", type=float, default=0.5, show_default=True, help="Step, as a share of the median distance.")
-@click.option("--seed", type=SEED, default=0, show_default=True)
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the figures and their data.")
-def command(models: tuple[str, ...], data: str | None, images: str, h: float, seed: int, out: Path) -> int:
+@click.option("--data", default=None, metavar=DATA, help="Data set [default: the models' own].")
+@click.option(
+    "--images", default="0:60", show_default=True, metavar="RANGE", help="Images of the test set: 7, 0:100 or 0:100:5."
+)
+@click.option(
+    "--h",
+    type=float,
+    default=0.5,
+    show_default=True,
+    help="Step of finite differences, as a share of the median distance.",
+)
+@click.option(
+    "--length",
+    type=float,
+    default=None,
+    help="l2 length of the perturbations that all images share, the same for all networks [default: twice the median distance of "
+    "the first].",
+)
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of random directions.")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    default=None,
+    metavar="DIR|FILE.html",
+    help="Folder for the page, its figures and their data; or the page alone.",
+)
+def command(
+    models: tuple[str, ...],
+    data: str | None,
+    images: str,
+    h: float,
+    length: float | None,
+    seed: int,
+    out: Path | None,
+) -> int:
     """Curvature, normals, cross-sections and subspaces of the decision boundaries of MODELS (paths or zoo:NAME).
 
     ReLU networks have no curvature at a point; all curvature is that of finite differences at the step h.
@@ -38,11 +80,17 @@ def command(models: tuple[str, ...], data: str | None, images: str, h: float, se
 
     if not h > 0:
         raise InvalidInput(f"--h must be above 0, got {h:g}")
+    if length is not None and not 0 < length < math.inf:
+        raise InvalidInput(f"--length must be a number above 0, got {length:g}")
     if len(set(models)) < len(models):
         raise InvalidInput("the same network is named twice")
-    require_report()
+    if out is not None:
+        require_report()
+        if is_page(out):
+            writable_file(out, "--out")
+        else:
+            writable_folder(out, "--out")
     torch.set_num_threads(1)  # for small matrices a second one costs more than it brings, much more on a busy machine
-    writable_folder(out, "--out")
     studies: dict[str, dict[str, Any]] = {}
     for name in models:
         model = Model(model_path(name))
@@ -63,31 +111,18 @@ def command(models: tuple[str, ...], data: str | None, images: str, h: float, se
             lambda p, network=network: evaluate(network, p),  # type: ignore[misc]
             x[right],
             y[right],
-            Options(h=h, seed=seed),
+            Options(h=h, seed=seed, length=length),
         )
-    _draw(studies, out)
-    _show(studies)
-    click.echo(f"written to {out}")
+        length = studies[name]["xi"]  # perturbations of one length, or networks could not be compared
+        shown = [i for i, is_right in zip(indices, right.tolist(), strict=True) if is_right]
+        for section in studies[name]["sections"]:
+            section["image"] = shown[section["image"]]
+    page = None
+    if out is not None:  # before the table: whoever reads it may go away
+        asked = {"images": f"{images} of {source.name}, those that a network classifies rightly", "norm": "2 (l2)"}
+        asked |= {"step h": f"{h:g} of the median distance", "seed": str(seed)}
+        page = write_page(studies, out, asked) if is_page(out) else write_folder(studies, out, asked)
+    show(console(), [Column(name, text=name == "network", spare=_SPARE.get(name, 0)) for name in HEADS], rows(studies))
+    if page is not None:
+        click.echo(f"written to {page}")
     return 0
-
-
-def _draw(studies: dict[str, dict[str, Any]], out: Path) -> None:
-    geometry_figures.subspace_law(studies, out / "subspaces.png")
-    geometry_figures.spectra(studies, out / "spectra.png")
-    geometry_figures.fooling(studies, out / "fooling.png")
-    for k, (name, study) in enumerate(studies.items()):
-        geometry_figures.sections(study, name, out / f"sections-{k}.png")
-    (out / "geometry.json").write_text(json.dumps(studies) + "\n")
-
-
-def _show(studies: dict[str, dict[str, Any]]) -> None:
-    names = ["network", "images", "median l2 distance", "subspace law (m = 8)", "random line / distance"]
-    names += ["curvature: random", "other normals", "largest in profile", "h"]
-    rows = []
-    for name, study in studies.items():
-        law = study["subspace"]
-        middle = law["median"][law["dimensions"].index(8)] if 8 in law["dimensions"] else law["median"][-1]
-        values = [study["median_distance"], middle, study["noise_ratio"]]
-        values += [study["curvature"]["random"], study["curvature"]["other normals"], max(study["profile"]), study["h"]]
-        rows.append([name, str(study["images"]), *("-" if v is None else f"{v:.3g}" for v in values)])
-    show(console(), [Column(name, text=name == "network") for name in names], rows)

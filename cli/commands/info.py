@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import click
 
+from ..help import Command
 from ..options import model_path
 from ..table import Column, console, show
 
 
-@click.command("info")
+@click.command("info", cls=Command)
 @click.argument("model")
 def command(model: str) -> int:
     """Layers, ReLUs, notes and data card of MODEL (a path or zoo:NAME)."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..help import Command
 from ..table import Column, console, show
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ _SECONDS = 10.0  # for a program of two columns
 _WORDS = {"lp": "LP", "milp": "MILP", "qp": "QP", "miqp": "MIQP", "qcp": "QCP", "miqcp": "MIQCP"}
 
 
-@click.command("solvers")
+@click.command("solvers", cls=Command)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 def command(as_json: bool) -> int:
     """List the solvers of mixed-integer programs: which are installed and work, what each can do, how to get the others.

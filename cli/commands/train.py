@@ -11,19 +11,24 @@ import click
 
 from advverify.verifier.errors import InvalidInput
 
-from ..options import SEED, device_from
+from ..help import Command
+from ..options import DATA, SEED, device_from
 from ..table import console
 
 
-@click.command("train")
+@click.command("train", cls=Command)
 @click.argument("recipe")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The ONNX file to write.")
-@click.option("--data", default=None, help="Where the recipe's data are: mnist:DIR, cifar10:DIR [default: its name].")
+@click.option(
+    "-o", "--out", metavar="FILE.onnx", type=click.Path(path_type=Path), required=True, help="The ONNX file to write."
+)
+@click.option("--data", default=None, metavar=DATA, help="Where the recipe's data are [default: its name].")
 @click.option("--seed", type=SEED, default=None, help="Another seed than the recipe's.")
 @click.option(
     "--work", type=click.Path(path_type=Path), default=None, help="Checkpoint and metrics [default: OUT.training]."
 )
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="cpu", show_default=True)
+@click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="cpu", show_default=True, help="Where it computes."
+)
 def command(recipe: str, out: Path, data: str | None, seed: int | None, work: Path | None, device: str) -> int:
     """Train the network of RECIPE (a TOML file or zoo:NAME) and write it with its data card.
 

@@ -10,6 +10,7 @@ import click
 
 from advverify.verifier.errors import AdvverifyError, InvalidInput
 
+from ..help import Command
 from ..options import model_path, writable_file, writable_folder, write_text
 from ..search import engines_from, milp_from, search_options, settings_from, without_effect
 
@@ -20,14 +21,20 @@ if TYPE_CHECKING:
 _WORDS = {"robust": "unsat", "adversarial": "sat", "unknown": "unknown"}
 
 
-@click.command("verify")
+@click.command("verify", cls=Command)
 @click.argument("files", nargs=-1, required=True, metavar="MODEL SPEC | SPEC --network NAME=MODEL")
 @click.option("--network", "networks", multiple=True, metavar="NAME=MODEL", help="VNN-LIB 2.1: the network of a name.")
 @click.option("--result", type=click.Path(path_type=Path), default=None, help="VNN-COMP result file.")
 @click.option(
     "--proof", type=click.Path(path_type=Path), default=None, help="Write the proof of an unsat to this file."
 )
-@click.option("--serialise-assignments", type=click.Path(path_type=Path), default=None, metavar="DIR")
+@click.option(
+    "--serialise-assignments",
+    type=click.Path(path_type=Path),
+    default=None,
+    metavar="DIR",
+    help="VNN-LIB 2.1: write the values of a counterexample to assignments.txt in this folder.",
+)
 @search_options(300.0)
 def command(
     files: tuple[str, ...],
@@ -95,7 +102,14 @@ def _files(files: tuple[str, ...], networks: tuple[str, ...]) -> tuple[str, str,
         return name, model, files[0]
     if len(files) != 2:
         raise InvalidInput("verify takes MODEL and SPEC, or SPEC with --network NAME=MODEL")
+    if _is_property(files[0]) and not _is_property(files[1]):
+        raise InvalidInput(f"verify takes the model first, then the property: advverify verify {files[1]} {files[0]}")
     return "", files[0], files[1]
+
+
+def _is_property(name: str) -> bool:
+    """Whether a file is called as properties are."""
+    return name.lower().removesuffix(".gz").endswith(".vnnlib")
 
 
 def _check(name: str, model_name: str, spec: str, options: dict[str, Any], since: float) -> tuple[Model, Outcome]:

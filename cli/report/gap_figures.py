@@ -3,76 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from advverify.verifier.convergence.runs import LEVELS, Comparison, Run
-from advverify.verifier.convergence.solve import Solve
 from advverify.verifier.convergence.statistics import SHORTEST, ordered
-from advverify.verifier.convergence.trajectory import Values
+from advverify.verifier.convergence.trajectory import Trajectory, Values
 from advverify.verifier.mip_record import MipRecord
 
-from .figures import pyplot
+from .figures import DUAL, PRIMAL, drawing, panels, pyplot, short, style
 
-PRIMAL, DUAL, PLAIN = "#D55E00", "#0072B2", "#333333"  # colours of the primal side, the dual side, and of whole runs
-_DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (7, 1.5, 1.5, 1.5)))
-_MARKERS = ("", "o", "s", "^", "D", "v")
-_LINE = 0.18  # inches a line of a legend
-_PANEL = 3.9  # inches, of each of several figures beside each other
-_SIZE = (4.6, 2.7)  # inches: letters keep a readable size on pages 400 pixels wide
 _STEP_NAMES = {"lp": "first LP", "tightened": "tightened", "cuts": "cuts", "solver": "solver's\nroot", "tree": "tree"}
-
-
-def short(text: str, width: int = 34) -> str:
-    """A name that fits into a legend, cut in the middle, and safe from matplotlib's mathematics."""
-    cut = text if len(text) <= width else f"{text[: width // 2 - 1]}…{text[-(width // 2) :]}"
-    return cut.replace("$", r"\$").lstrip("_") or "-"
-
-
-@contextmanager
-def _figure(path: Path, columns: int = 1) -> Iterator[Any]:
-    """An axis whose figure is saved to an SVG file (see `_panels`)."""
-    with _panels(path, 1, columns) as (axis,):
-        yield axis
-
-
-@contextmanager
-def _panels(path: Path, count: int, columns: int = 1) -> Iterator[list[Any]]:
-    """Axes of one height beside each other, saved to an SVG file; letters are drawn, so that they look the same everywhere.
-
-    The legend, of the first of them, gets `columns` columns below the axes, where it hides no curve, and makes the figure higher
-    instead of the axes lower. The ground is white, so that dark pages show the same picture.
-    """
-    plt = pyplot()
-    with plt.rc_context({"svg.fonttype": "path", "svg.hashsalt": path.stem, "font.size": 9, "axes.titlesize": 9}):
-        size = (_SIZE[0] if count == 1 else _PANEL * count, _SIZE[1])
-        figure, grid = plt.subplots(1, count, figsize=size, sharey=True, squeeze=False, layout="constrained")
-        figure.get_layout_engine().set(wspace=0.06 if count > 1 else 0.02)  # numbers at the ends of two axes stay apart
-        axes = list(grid[0])
-        for axis in axes:
-            for side in ("top", "right"):
-                axis.spines[side].set_visible(False)
-            axis.grid(alpha=0.25)
-        try:
-            yield axes
-            handles, labels = axes[0].get_legend_handles_labels()
-            if handles:
-                figure.set_figheight(_SIZE[1] + _LINE * math.ceil(len(handles) / columns))
-                place = {"loc": "outside lower center", "ncols": columns, "frameon": False, "handlelength": 3}
-                figure.legend(handles, labels, **place)
-            figure.savefig(path, metadata={"Date": None})
-        finally:
-            plt.close(figure)
-
-
-def _style(position: int, colour: str = PLAIN) -> dict[str, Any]:
-    """How the curves of a run look: dashes first, markers too where these are used up."""
-    dashes, marker = _DASHES[position % len(_DASHES)], _MARKERS[position // len(_DASHES) % len(_MARKERS)]
-    return {"linestyle": dashes, "marker": marker, "markersize": 3.5, "markevery": 0.13, "color": colour}
 
 
 def _plain(value: float, _: object = None) -> str:
@@ -94,28 +38,32 @@ def _percent(value: float, _: object = None) -> str:
 
 
 def bounds_over_time(
-    solves: Sequence[tuple[str, Solve]], mips: Sequence[MipRecord], path: Path, title: str = ""
+    solves: Sequence[tuple[str, Trajectory]],
+    mips: Sequence[MipRecord],
+    path: Path,
+    title: str = "",
+    quantity: str = "distance",
 ) -> Path:
     """Both sides of one question's bracket over time, as each run had them, and what the first run's MIPs claimed.
 
     Args:
-        solves: (run, solve), all of one question.
+        solves: (run, bracket over time), all of one question.
         mips: records of the first of them.
         path: of the SVG file.
         title: of the figure.
+        quantity: what the bracket is one of.
     """
-    with _figure(path, columns=2 if len(solves) == 1 and not mips else 1) as axis:
+    with drawing(path, columns=2 if len(solves) == 1 and not mips else 1) as axis:
         begin, values = math.inf, list[float]()
         for colour, name in ((PRIMAL, "primal bound"), (DUAL, "dual bound")):
             axis.plot([], [], color=colour, label=name)
-        for position, (run, solve) in enumerate(solves):
-            steps = solve.trajectory
+        for position, (run, steps) in enumerate(solves):
             if len(solves) > 1:
-                axis.plot([], [], label=short(run), **_style(position))
+                axis.plot([], [], label=short(run), **style(position))
             for side, colour in ((steps.upper, PRIMAL), (steps.lower, DUAL)):
                 times, heights = _steps(steps.times, side)
                 if len(times):
-                    axis.plot(times, heights, drawstyle="steps-post", **_style(position, colour))
+                    axis.plot(times, heights, drawstyle="steps-post", **style(position, colour))
                     begin = min(begin, float(times[times > 0].min(initial=math.inf)))
                     values += heights.tolist()
         claimed = 0
@@ -126,7 +74,7 @@ def bounds_over_time(
                 label = None if claimed else "dual bounds of its MIPs, as claimed"
                 axis.plot(times, heights, drawstyle="steps-post", color=DUAL, alpha=0.45, linewidth=0.8, label=label)
                 claimed += 1
-        axis.set(xscale="log", xlabel="seconds", ylabel="margin" if solves[0][1].kind != "distance" else "distance")
+        axis.set(xscale="log", xlabel="seconds", ylabel=quantity)
         if math.isfinite(begin):
             axis.set_xlim(left=max(begin, SHORTEST))
         _mark_logarithms(axis)
@@ -134,7 +82,8 @@ def bounds_over_time(
             low, high = min(values), max(values)
             room = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
             axis.set_ylim(low - room, high + room)
-        axis.set_title(short(title, 60), loc="left")
+        if title:
+            axis.set_title(short(title, 60), loc="left")
     return path
 
 
@@ -146,14 +95,14 @@ def _steps(times: Values, values: Values) -> tuple[Values, Values]:
 
 def convergence(run: Run, path: Path) -> Path:
     """Median and quartiles over a run's queries of how far both sides are from the best value known."""
-    with _figure(path) as axis:
+    with drawing(path) as axis:
         _draw_convergence(axis, run)
     return path
 
 
 def convergences(runs: Sequence[Run], path: Path) -> Path:
     """The same of several runs beside each other, over the same times."""
-    with _panels(path, len(runs), columns=2 if len(runs) > 1 else 1) as axes:
+    with panels(path, len(runs), columns=2 if len(runs) > 1 else 1) as axes:
         for axis, run in zip(axes, runs, strict=True):
             _draw_convergence(axis, run)
         for axis in axes[1:]:
@@ -185,7 +134,7 @@ def _draw_convergence(axis: Any, run: Run) -> None:
 
 def distribution(comparison: Comparison, path: Path) -> Path:
     """Share of the queries of each run whose gap at the limit is at most so large."""
-    with _figure(path) as axis:
+    with drawing(path) as axis:
         least = 1e-4
         for position, run in enumerate(comparison.runs):
             gaps = np.sort(np.maximum(run.gaps, least / 2))
@@ -193,7 +142,7 @@ def distribution(comparison: Comparison, path: Path) -> Path:
             across = np.concatenate([[least / 2], gaps, [1.0]])
             heights = np.concatenate([[0.0], shares, [1.0]])
             label = short(run.name) if len(comparison.runs) > 1 else None  # one run needs no name
-            axis.plot(across, 100 * heights, drawstyle="steps-post", label=label, **_style(position))
+            axis.plot(across, 100 * heights, drawstyle="steps-post", label=label, **style(position))
         for level in LEVELS:
             axis.axvline(level, color="#999999", linewidth=0.8, linestyle=":")
         axis.set(
@@ -212,11 +161,11 @@ def profile(comparison: Comparison, path: Path) -> Path:
     """Performance profile: the share that each run answers within a factor of the fastest."""
     found = comparison.profile
     assert found is not None
-    with _figure(path) as axis:
+    with drawing(path) as axis:
         last = max(float(found.factors[-1]) * 1.1, 2.0)
         for position, run in enumerate(comparison.runs):
             across, heights = np.append(found.factors, last), np.append(found.shares[position], found.solved[position])
-            axis.plot(across, 100 * heights, drawstyle="steps-post", label=short(run.name), **_style(position))
+            axis.plot(across, 100 * heights, drawstyle="steps-post", label=short(run.name), **style(position))
         axis.set(
             xscale="log",
             xlim=(1, last),
@@ -232,7 +181,7 @@ def root_gap(comparison: Comparison, path: Path) -> Path:
     """Share of the root gap of the MIPs that is closed after each step; quartiles as bars."""
     runs = [run for run in comparison.runs if run.mips]
     steps = ordered(step for run in runs for step in run.root)
-    with _figure(path) as axis:
+    with drawing(path) as axis:
         for position, run in enumerate(runs):
             places = np.arange(len(steps)) + (position - (len(runs) - 1) / 2) * min(0.12, 0.5 / len(runs))
             taken = [k for k, step in enumerate(steps) if step in run.root]  # a step that no MIP took is no point
@@ -243,8 +192,8 @@ def root_gap(comparison: Comparison, path: Path) -> Path:
                 if len(runs) > 1
                 else None
             )
-            style = _style(position, DUAL) | {"marker": "o", "markevery": 1}
-            axis.plot(places, middle, label=label, **style)
+            look = style(position, DUAL) | {"marker": "o", "markevery": 1}
+            axis.plot(places, middle, label=label, **look)
             axis.vlines(places, low, high, color=DUAL, linewidth=3, alpha=0.3)
         axis.set(ylim=(-3, 103), ylabel="root gap closed, %")
         axis.set_xticks(range(len(steps)), [_STEP_NAMES.get(step, short(step, 12)) for step in steps])

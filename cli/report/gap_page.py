@@ -14,7 +14,7 @@ from advverify.verifier.convergence.statistics import ordered
 from advverify.verifier.mip_record import CONFIRMATION, RELAXATION, SOLVE
 
 from . import gap_figures
-from .gap_words import in_words, without_program
+from .gap_words import answer, in_words, without_program
 
 _DRAWN = 4  # of the hardest questions, their bounds over time
 
@@ -41,6 +41,7 @@ def chapter(
     drawn = list(asked) or [solve.question for _, solve, _ in comparison.hardest[:_DRAWN]]
     return {
         "comparison": comparison,
+        "answer": answer(comparison),
         "levels": LEVELS,
         "curves": curves,
         "distribution": gap_figures.distribution(comparison, folder / "gap-at-limit.svg"),
@@ -79,7 +80,9 @@ def _bounds(comparison: Comparison, sources: Sequence[Source], question: bytes, 
     solves = [(run, solves[question]) for run, solves in comparison.solves.items() if question in solves]
     first = solves[0][1]
     mips = [record for record in sources[first.source].outcome(first.place).mips if record.role == SOLVE]
-    return gap_figures.bounds_over_time(solves, mips, path, first.name), first.name
+    runs = [(run, solve.trajectory) for run, solve in solves]
+    quantity = "distance" if first.kind == "distance" else "margin"
+    return gap_figures.bounds_over_time(runs, mips, path, first.name, quantity), first.name
 
 
 def _known(solve: Solve, side: int) -> float | None:

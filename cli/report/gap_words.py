@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from advverify.verifier.convergence.runs import Run
+from advverify.verifier.convergence.runs import Comparison, Run
 from advverify.verifier.convergence.solve import HardestTarget
 
 from ..table import number, share
@@ -13,6 +13,27 @@ def in_words(hardest: HardestTarget) -> str:
     nodes = "" if hardest.nodes is None else f", {hardest.nodes} node{'' if hardest.nodes == 1 else 's'}"
     left = "closed" if hardest.left == 0 else f"{share(hardest.left)} left"
     return f"{hardest.target}: {left}, {number(hardest.seconds, 3)} s{nodes}"
+
+
+def answer(comparison: Comparison) -> str:
+    """What the runs came to, in a sentence: who answers most within the limit, who is faster, and on how many questions."""
+    limit, runs = f"{comparison.limit:g} s", comparison.runs
+    if len(runs) == 1:
+        (run,) = runs
+        within = f", {share(run.below[0])} have a gap of at most 1 %" if run.closed < 1 else ""
+        return f"Within {limit} {share(run.closed)} of {run.queries} queries are closed{within}."
+    if comparison.profile is None:
+        return "The runs have no question in common, so that nothing can be compared."
+    ranked = sorted(runs, key=lambda run: (-run.closed, run.mean_seconds))
+    best, next_ = ranked[0], ranked[1]
+    of = f"of the {comparison.profile.questions} questions that every run was asked"
+    if best.closed > next_.closed:
+        return f"{best.name} closes most within {limit}: {share(best.closed)} {of}; {next_.name} closes {share(next_.closed)}."
+    times = next_.mean_seconds / max(best.mean_seconds, 1e-9)
+    return (
+        f"{best.name} and {next_.name} close as many within {limit}, {share(best.closed)} {of}; {best.name} takes "
+        f"{number(best.mean_seconds, 3)} s on average, {next_.name} {number(times, 3)} times that (shifted geometric means)."
+    )
 
 
 def without_program(run: Run) -> str:

@@ -1,116 +1,97 @@
-"""Figures of `advverify report`."""
+"""Figures of `advverify report`. Blue is proved, orange is found, as on the whole page; questions differ in dashes and markers."""
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from .figures import COLOURS, band, largest_finite, pyplot
+from .figures import DUAL, PRIMAL, drawing, largest_finite, pyplot, radius_axis, short, sides, style
 from .summary import Row, by_question, engines, relative_gap, settled
 
-
-def _save(figure: Any, folder: Path, name: str, forms: tuple[str, ...]) -> Path:
-    for form in forms:
-        figure.savefig(folder / f"{name}.{form}", dpi=120)
-    pyplot().close(figure)
-    return folder / f"{name}.png"
+_SIZE = (5.4, 3.0)  # inches
+_OPEN = "#d9a514"  # of what is open, as in the stylesheet
 
 
-def draw(rows: list[Row], folder: Path, forms: tuple[str, ...] = ("png",)) -> list[tuple[Path, str]]:
-    """All figures that the rows have something for: (PNG file, caption)."""
+def draw(rows: list[Row], folder: Path, also: tuple[str, ...] = ()) -> list[tuple[Path, str]]:
+    """All figures that the rows have something for: (SVG file, caption); also in formats of other endings."""
     result = []
-    if any(row["kind"] == "distance" for row in rows):
+    distances = [row for row in rows if row["kind"] == "distance"]
+    for norm in dict.fromkeys(row["norm"] for row in distances):
         caption = (
-            "Share of images robust beyond a radius: the line is proved, the band above it ends at what attacks leave."
+            f"Norm {norm}: share of the images robust beyond a radius. It lies between what is proved (blue) and what the inputs "
+            "found leave (orange)."
         )
-        result.append((_curves(rows, folder, forms), caption))
-    result.append((_cactus(rows, folder, forms), "Queries settled within a time each, by model and question."))
-    still = [row for row in rows if row["kind"] == "distance" and not settled(row)]
+        of_norm = [row for row in distances if row["norm"] == norm]
+        result.append((_curves(of_norm, norm, folder / f"curves-norm-{norm}.svg", also), caption))
+    caption = "Queries settled within a wall time each, by model and question; how many of all are settled stands in brackets."
+    if any(settled(row) for row in rows):
+        result.append((_cactus(rows, folder / "cactus.svg", also), caption))
+    still = [row for row in distances if not settled(row)]
     if still:
-        result.append((_gaps(still, folder, forms), "Open distances: how far apart the two sides still are."))
+        caption = (
+            f"The {len(still)} open distances: how far apart their two sides still are, as a share of the upper one."
+        )
+        result.append((_gaps(still, folder / "gaps.svg", also), caption))
     if engines(rows):
-        result.append((_engines(rows, folder, forms), "What each engine settled."))
+        result.append((_engines(rows, folder / "engines.svg", also), "What each engine settled, in which wall time."))
     return result
 
 
-def _curves(rows: list[Row], folder: Path, forms: tuple[str, ...]) -> Path:
-    figure, axis = pyplot().subplots(figsize=(7, 4), layout="constrained")
-    distances = [row for row in rows if row["kind"] == "distance"]
-    largest = largest_finite(row["upper"] for row in distances if row["upper"] is not None)
-    for k, (name, members) in enumerate(by_question(distances).items()):
-        lower = [row["lower"] or 0.0 for row in members]
-        upper = [np.inf if row["upper"] is None else row["upper"] for row in members]
-        band(axis, lower, upper, largest, COLOURS[k % len(COLOURS)], name)
-    axis.set(xlabel="radius")
-    axis.grid(alpha=0.3)
-    axis.legend(frameon=False, fontsize=8)
-    return _save(figure, folder, "curves", forms)
+def _curves(rows: list[Row], norm: str, path: Path, also: tuple[str, ...]) -> Path:
+    largest = largest_finite(row["upper"] for row in rows if row["upper"] is not None)
+    questions = by_question(rows)
+    with drawing(path, size=_SIZE, also=also) as axis:
+        axis.plot([], [], color=DUAL, label="proved")
+        axis.plot([], [], color=PRIMAL, label="left by inputs found")
+        for k, (name, members) in enumerate(questions.items()):
+            lower = [row["lower"] or 0.0 for row in members]
+            upper = [np.inf if row["upper"] is None else row["upper"] for row in members]
+            sides(axis, lower, upper, largest, k)
+            if len(questions) > 1:
+                label = f"{short(_without(name, f'norm {norm}, distance'), 48)}, {len(members)} images"
+                axis.plot([], [], label=label, **style(k))
+        axis.set(xlabel=radius_axis(norm), ylabel="images robust beyond it, %")
+    return path
 
 
-def _cactus(rows: list[Row], folder: Path, forms: tuple[str, ...]) -> Path:
-    figure, axis = pyplot().subplots(figsize=(7, 4), layout="constrained")
-    for k, (name, members) in enumerate(by_question(rows).items()):
-        seconds = sorted(max(row["seconds"], 1e-3) for row in members if settled(row))
-        if seconds:
-            label = f"{name} ({len(seconds)} of {len(members)})"
-            axis.plot(
-                range(1, len(seconds) + 1),
-                seconds,
-                marker=".",
-                markersize=3,
-                color=COLOURS[k % len(COLOURS)],
-                label=label,
-            )
-    axis.set(xlabel="queries settled", ylabel="seconds a query", yscale="log")
-    axis.grid(alpha=0.3)
-    if axis.has_data():
-        axis.legend(frameon=False, fontsize=8)
-    return _save(figure, folder, "cactus", forms)
+def _without(name: str, words: str) -> str:
+    """A question's name without what the figure says already."""
+    return name.replace(f", {words}", "")
 
 
-def _gaps(rows: list[Row], folder: Path, forms: tuple[str, ...]) -> Path:
-    figure, axis = pyplot().subplots(figsize=(7, 4), layout="constrained")
-    for k, (name, members) in enumerate(by_question(rows).items()):
-        gaps = [min(100.0, 100 * (relative_gap(row) or 0.0)) for row in members]
-        axis.plot(
-            [row["seconds"] for row in members], gaps, "o", markersize=4, color=COLOURS[k % len(COLOURS)], label=name
-        )
-    axis.set(xlabel="seconds", ylabel="relative gap, %", ylim=(0, 104))
-    axis.grid(alpha=0.3)
-    axis.legend(frameon=False, fontsize=8)
-    return _save(figure, folder, "gaps", forms)
+def _cactus(rows: list[Row], path: Path, also: tuple[str, ...]) -> Path:
+    with drawing(path, size=_SIZE, also=also) as axis:
+        for k, (name, members) in enumerate(by_question(rows).items()):
+            seconds = sorted(max(row["seconds"], 1e-3) for row in members if settled(row))
+            if seconds:
+                label = f"{short(name, 48)} ({len(seconds)} of {len(members)})"
+                axis.plot(range(1, len(seconds) + 1), seconds, label=label, **style(k))
+        axis.set(xlabel="queries settled", ylabel="wall time of a query, s", yscale="log")
+        axis.xaxis.set_major_locator(pyplot().MaxNLocator(integer=True))
+    return path
 
 
-def _engines(rows: list[Row], folder: Path, forms: tuple[str, ...]) -> Path:
+def _gaps(rows: list[Row], path: Path, also: tuple[str, ...]) -> Path:
+    questions = by_question(rows)
+    with drawing(path, size=_SIZE, also=also) as axis:
+        for k, (name, members) in enumerate(questions.items()):
+            gaps = [min(100.0, 100 * (relative_gap(row) or 0.0)) for row in members]
+            marker = "os^Dvph*"[k % 8]
+            label = f"{short(name, 48)} ({len(members)})"
+            places = [row["seconds"] for row in members]
+            axis.plot(places, gaps, marker, markersize=5, color=_OPEN, label=label, markeredgecolor="#333333", mew=0.5)
+        axis.set(xlabel="wall time, s", ylabel="relative gap, %", ylim=(0, 104))
+        axis.set_xlim(left=0)
+    return path
+
+
+def _engines(rows: list[Row], path: Path, also: tuple[str, ...]) -> Path:
     found = engines(rows)[::-1]
-    figure, axis = pyplot().subplots(figsize=(7, 0.6 + 0.4 * len(found)), layout="constrained")
-    bars = axis.barh([name for name, _, _ in found], [count for _, count, _ in found], color=COLOURS[0])
-    axis.bar_label(bars, [f"{count} in {seconds:.1f} s" for _, count, seconds in found], padding=4, fontsize=8)
-    axis.set(xlabel="queries settled")
-    axis.margins(x=0.2)
-    return _save(figure, folder, "engines", forms)
-
-
-def thumbnail(image: np.ndarray, shape: tuple[int, ...], signed: bool = False) -> bytes:
-    """An image (flat) as a small PNG; `signed` draws differences, white for none."""
-    from PIL import Image
-
-    pixels = image.reshape(shape)
-    if signed:
-        largest = max(float(np.abs(pixels).max()), 1e-12)
-        strength = np.clip(np.abs(pixels).max(0) / largest, 0, 1)
-        positive = pixels.sum(0) >= 0
-        red = np.where(positive, 1.0, 1 - strength)
-        blue = np.where(positive, 1 - strength, 1.0)
-        pixels = np.stack([red, 1 - strength, blue])
-    elif shape[0] not in (1, 3):
-        pixels = pixels[:1]
-    array = np.clip(pixels * 255, 0, 255).round().astype(np.uint8)
-    picture = Image.fromarray(array[0] if len(array) == 1 else array.transpose(1, 2, 0))
-    picture = picture.resize((64, 64), Image.Resampling.NEAREST)
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()
+    with drawing(path, size=(5.4, 0.6 + 0.3 * len(found)), also=also) as axis:
+        bars = axis.barh([name or "-" for name, _, _ in found], [count for _, count, _ in found], color="#808080")
+        axis.bar_label(bars, [f"{count} in {seconds:.1f} s" for _, count, seconds in found], padding=4, fontsize=8)
+        axis.set(xlabel="queries settled")
+        axis.margins(x=0.25)
+        axis.grid(visible=False, axis="y")
+    return path

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable
 from functools import lru_cache
+from statistics import median
 from typing import Any
 
 Row = dict[str, Any]
@@ -44,23 +46,114 @@ def by_question(rows: list[Row]) -> dict[str, list[Row]]:
     return groups
 
 
+def quantity(row: Row) -> str:
+    """What the bracket of a row is one of: distances, margins of images, or margins of properties."""
+    return {"distance": "distance", "verify": "property"}.get(row["kind"], "margin")
+
+
 def shares(rows: list[Row]) -> list[dict[str, Any]]:
-    """Verdicts and times by model and question."""
+    """Verdicts, closed brackets and wall times by model and question."""
     result = []
     for name, members in by_question(rows).items():
         counts = Counter(row["verdict"] for row in members)
         seconds = sorted(row["seconds"] for row in members)
+        found = [row for row in members if row["upper"] is not None and row["verdict"] == "unknown"]
         result.append(
             {
                 "name": name,
+                "quantity": quantity(members[0]),
                 "queries": len(members),
                 **{verdict: counts[verdict] for verdict in VERDICTS},
+                "closed": sum(settled(row) for row in members),
+                "found": len(found) if quantity(members[0]) == "distance" else 0,
+                "bracket": _median_bracket(members) if quantity(members[0]) == "distance" else None,
                 "checked": sum(row["trust"] == "checked" for row in members),
                 "median_seconds": seconds[len(seconds) // 2],
                 "total_seconds": sum(seconds),
             }
         )
     return result
+
+
+def _median_bracket(rows: list[Row]) -> tuple[float, float]:
+    """Range of the median distance: the medians of both sides."""
+    lower = [row["lower"] or 0.0 for row in rows]
+    upper = [math.inf if row["upper"] is None else row["upper"] for row in rows]
+    return float(median(lower)), float(median(upper))
+
+
+_DETAIL = re.compile(r": \d+ of \d+ targets open.*$| comes to a margin of .*$")
+
+
+def reason_in_words(reason: str) -> str:
+    """Why a query is open, without what is of this query alone, so that reasons can be counted."""
+    return _DETAIL.sub("", reason)
+
+
+def reasons(rows: list[Row]) -> list[tuple[str, int, str]]:
+    """(reason, queries, the question that has most of them and how many), of all that are open, most frequent first."""
+    found: dict[str, Counter[str]] = {}
+    for row in rows:
+        if row["reason"]:
+            found.setdefault(reason_in_words(row["reason"]), Counter())[group_name(row)] += 1
+    result = []
+    for reason, counts in sorted(found.items(), key=lambda entry: -entry[1].total()):
+        name, most = counts.most_common(1)[0]
+        result.append((reason, counts.total(), name if most == counts.total() else f"{name} ({most}), and others"))
+    return result
+
+
+def answer(rows: list[Row]) -> str:
+    """How many queries are settled how, and why the others are not: one sentence, or two."""
+    distances = [row for row in rows if row["kind"] == "distance"]
+    verdicts = Counter(row["verdict"] for row in rows if row["kind"] != "distance")
+    parts = []
+    if verdicts:
+        said = ", ".join(
+            _SAID[v].format(verdicts[v], "is" if verdicts[v] == 1 else "are") for v in VERDICTS if verdicts[v]
+        )
+        parts.append(f"of {verdicts.total()} verdicts {said}")
+    if distances:
+        closed = sum(settled(row) for row in distances)
+        both = sum(row["upper"] is not None and not settled(row) for row in distances)
+        said = f"{closed} {'is' if closed == 1 else 'are'} closed to the gap that was asked for"
+        said += f", {both} open with both sides known" if both else ""
+        said += (
+            f", {len(distances) - closed - both} open without an adversarial example"
+            if closed + both < len(distances)
+            else ""
+        )
+        parts.append(f"of {len(distances)} distances {said}")
+    text = "; ".join(parts) + "."
+    why = reasons(rows)
+    if why:
+        reason, count, _ = why[0]
+        text += f" Most frequent reason for what is open: {reason} ({count} of {sum(each for _, each, _ in why)})."
+    return text[0].upper() + text[1:]
+
+
+_SAID = {
+    "robust": "{} {} proved robust",
+    "adversarial": "{} {} fooled by a counterexample",
+    "misclassified": "{} {} misclassified as they are",
+    "unknown": "{} {} open",
+}
+
+
+def options_in_words(rows: list[Row]) -> dict[str, str]:
+    """Every option that limited the searches, with its values, in the order of their names."""
+    found: dict[str, dict[str, None]] = {}
+    for text in dict.fromkeys(row["options"] for row in rows):
+        for name, value in json.loads(text).items():
+            words = (
+                ", ".join(map(str, value))
+                if isinstance(value, list)
+                else f"{value:g}"
+                if isinstance(value, float)
+                else str(value)
+            )
+            found.setdefault(name.replace("_", " "), {})[words or "all"] = None
+    return {name: " or ".join(values) for name, values in sorted(found.items())}
 
 
 def engines(rows: list[Row]) -> list[tuple[str, int, float]]:
@@ -79,9 +172,13 @@ def settled(row: Row) -> bool:
         return False
     if row["kind"] != "distance":
         return True
-    gap = json.loads(row["options"]).get("gap", 1e-4)
-    relative = relative_gap(row)
-    return relative is not None and relative <= gap * (1 + 1e-9)
+    upper = math.inf if row["upper"] is None else row["upper"]
+    return settled_distance(row["lower"] or 0.0, upper, json.loads(row["options"]).get("gap", 1e-4))
+
+
+def settled_distance(lower: float, upper: float, gap: float) -> bool:
+    """Whether a bracket is closed to a relative gap."""
+    return upper == 0 or (math.isfinite(upper) and (upper - lower) / upper <= gap * (1 + 1e-9))
 
 
 def relative_gap(row: Row) -> float | None:

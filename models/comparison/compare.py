@@ -31,6 +31,7 @@ class Measured:
         outcomes: of the distance queries, one an image.
         attacked: robustness under attacks, on the same images.
         certificates: Lipschitz certificates of the images, where the data card holds constants and the norm is 2.
+        test_images: how many the whole test set has; 0 where that is not known.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Measured:
     outcomes: tuple[Outcome, ...]
     attacked: tuple[Attacked, ...]
     certificates: tuple[float, ...] = ()
+    test_images: int = 0
 
     @property
     def lower(self) -> np.ndarray:
@@ -139,6 +141,7 @@ class Comparison:
                 "group": network.group,
                 "clean_accuracy": network.clean,
                 "clean_accuracy_images": network.clean_images,
+                "test_images": network.test_images,
                 "relus": network.relus,
                 "unstable_relus": network.statistic("unstable_relus"),
                 "median_radius": [low, high],
@@ -164,7 +167,10 @@ class Comparison:
 
     def to_json(self) -> str:
         """The tables, tests and brackets; numbers that are not known are null, and so is an upper side without end."""
+        from .contrast import contrasts, headline
+
         pairs = zip(self.pairs, self.adjusted, strict=True)
+        found = headline(self)
         record = {
             "schema": 2,
             "norm": self.norm,
@@ -188,6 +194,8 @@ class Comparison:
             "groups": [
                 {**asdict(group), "mean_radius": group.mean_radius, "decision": group.decision} for group in self.groups
             ],
+            "headline": None if found is None else asdict(found),
+            "contrasts": [{**asdict(each), "decision": each.decision} for each in contrasts(self)],
             "sanity": self.findings,
         }
         return json.dumps(finite(record), indent=1, allow_nan=False)

@@ -23,6 +23,62 @@ def relabellings(first: int, second: int) -> int:
     return math.comb(first + second, first)
 
 
+def least_p(first: int, second: int) -> float:
+    """The smallest two-sided p value that groups of these sizes can give: where no relabelling is as extreme as what was seen.
+
+    >>> round(least_p(5, 5), 4)
+    0.0079
+    """
+    return (2 if first == second else 1) / relabellings(first, second)
+
+
+def ratio_interval(a: Sequence[Range], b: Sequence[Range], level: float) -> Range | None:
+    """Confidence interval of the factor c for which a / c and b are exchangeable: the permutation test turned round (Pitman 1937).
+
+    A relabelling lets some values of a leave and as many of b come. Its difference of means is at least the observed one just
+    where c is at least (what leaves) / (what comes), so that the interval ends at order statistics of these ratios. They
+    rise with a and fall with b, so its ends over all values inside the ranges are those at two corners; exact.
+
+    >>> low, high = ratio_interval([(2.0, 2.0), (2.2, 2.2), (2.4, 2.4), (2.6, 2.6)], [(1.0, 1.0)] * 4, 0.05)
+    >>> round(low, 2), round(high, 2)
+    (2.0, 2.6)
+
+    Returns:
+        None where the groups are too small for this level.
+
+    Raises:
+        ValueError: more relabellings than can be enumerated.
+    """
+    n, m = len(a), len(b)
+    count = relabellings(n, m)
+    if count > MOST:
+        raise ValueError(f"{count} relabellings are too many")
+    k = math.floor(count * level / 2)
+    if k < 1:
+        return None
+    low, high = [], []
+    for moved in range(1, min(n, m) + 1):
+        leaving, coming = _sums(a, moved), _sums(b, moved)
+        low += [_quotient(left[0], come[1], 0.0) for left in leaving for come in coming]
+        high += [_quotient(left[1], come[0], math.inf) for left in leaving for come in coming]
+    return sorted(low)[k - 1], sorted(high)[-k]
+
+
+def _sums(values: Sequence[Range], count: int) -> list[Range]:
+    """Ranges of the sums of so many of the values."""
+    return [
+        (math.fsum(low for low, _ in some), math.fsum(high for _, high in some))
+        for some in itertools.combinations(values, count)
+    ]
+
+
+def _quotient(a: float, b: float, unknown: float) -> float:
+    """a / b of lengths; `unknown` where both are nothing or without end."""
+    if (a == 0 and b == 0) or (math.isinf(a) and math.isinf(b)):
+        return unknown
+    return math.inf if b == 0 else a / b
+
+
 def permutation_test(a: Sequence[Range], b: Sequence[Range]) -> Range:
     """Two-sided p values of a difference of means, the seed as the unit: all relabellings, none sampled.
 

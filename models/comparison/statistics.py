@@ -91,15 +91,38 @@ def certified_curve(
 def paired(first: str, second: str, a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray]) -> Paired:
     """Compare the brackets (lower, upper), each (images,), of two networks."""
     larger, smaller = int((a[0] > b[1]).sum()), int((a[1] < b[0]).sum())
-    ratio = median_bracket(_ratio(a[0], b[1]), _ratio(a[1], b[0]))
+    ratio = median_bracket(ratios(a[0], b[1]), ratios(a[1], b[0]))
     ranks = signed_ranks(_minus(a[0], b[1]), _minus(a[1], b[0]))
     return Paired(first, second, larger, smaller, len(a[0]) - larger - smaller, ratio, sign_test(a, b), ranks)
 
 
-def _ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def ratios(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """a / b, 1 where the two are equal; increasing in a and decreasing in b."""
     with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
         return np.where(a == b, 1.0, a / b)
+
+
+def median_interval(lower: np.ndarray, upper: np.ndarray, level: float = LEVEL) -> Range | None:
+    """Confidence interval of the median of values in [lower, upper]: the sign test turned round; exact.
+
+    Both ends are order statistics, which rise with every value: the lower end is that of the lower sides, the upper that of the
+    upper ones.
+
+    Returns:
+        None where there are too few values for this level (fewer than 6 for 0.05).
+    """
+    count = len(lower)
+    k = int(binom.ppf(level / 2, count, 0.5)) + 1
+    while k > 0 and 2 * float(binom.cdf(k - 1, count, 0.5)) > level:
+        k -= 1
+    if k < 1:
+        return None
+    return float(np.sort(lower)[k - 1]), float(np.sort(upper)[count - k])
+
+
+def least_sign_p(count: int) -> float:
+    """The smallest two-sided p value of a sign or signed-rank test on so many images."""
+    return min(1.0, 2.0 ** (1 - count))
 
 
 def _minus(a: np.ndarray, b: np.ndarray) -> np.ndarray:

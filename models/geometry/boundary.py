@@ -28,12 +28,14 @@ class Boundary:
         labels: (N,).
         points: (N, n) on the boundary, up to the attack's bisection.
         others: (N,) the classes on the other side.
+        places: (N,) which of the images given they are.
     """
 
     images: Tensor
     labels: Tensor
     points: Tensor
     others: Tensor
+    places: Tensor
 
     @property
     def distance(self) -> Tensor:
@@ -50,7 +52,7 @@ def nearest_boundary(forward: Forward, images: Tensor, labels: Tensor, seed: int
     points = found.points[keep]
     with torch.no_grad():
         others = forward(points).argmax(1)
-    return Boundary(images[keep], labels[keep], points, others)
+    return Boundary(images[keep], labels[keep], points, others, keep.nonzero().squeeze(1))
 
 
 def difference(forward: Forward, first: Tensor, second: Tensor) -> Callable[[Tensor], Tensor]:

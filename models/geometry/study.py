@@ -28,12 +28,15 @@ class Options:
         sections: images whose cross-sections are drawn.
         curved: boundary points whose Hessians are averaged.
         seed: of random directions.
+        length: l2 length of the perturbations that many images share; twice the median distance to the boundary where it is
+            None. Networks are compared at one length.
     """
 
     h: float = 0.5
     sections: int = 3
     curved: int = 40
     seed: int = 0
+    length: float | None = None
 
 
 def study(forward: bd.Forward, images: Tensor, labels: Tensor, options: Options) -> dict[str, Any]:
@@ -80,7 +83,7 @@ def study(forward: bd.Forward, images: Tensor, labels: Tensor, options: Options)
     curved_values, curved = shared_curved_directions(own, edge.points[:few], hessians)
     _, singular, flat = torch.linalg.svd(normal, full_matrices=False)
     background = torch.linalg.svdvals(bd.unit(torch.randn(normal.shape, generator=generator, dtype=normal.dtype)))
-    xi = 2 * median
+    xi = 2 * median if options.length is None else options.length
     fooling = {
         "random directions": _fooling(forward, edge, torch.eye(size, dtype=images.dtype), xi, generator),
         "span of the first normals": _fooling(forward, edge, flat[: min(10, len(flat))].T, xi, generator),
@@ -131,6 +134,10 @@ def _sections(
     result = []
     for i in range(min(count, len(edge.points))):
         for name, second in (("a random direction", random[i]), ("another image's normal", other[i])):
-            grid = bd.cross_section(forward, edge.points[i], normal[i], second, reach)
-            result.append({"image": i, "second": name, "reach": reach, "classes": grid.tolist()})
+            back = edge.images[i] - edge.points[i]
+            at = [float(back @ normal[i]), float(back @ second)]  # the image, or its shadow on the plane
+            side = max(reach, 1.2 * max(map(abs, at)))
+            grid = bd.cross_section(forward, edge.points[i], normal[i], second, side)
+            known = {"image": int(edge.places[i]), "label": int(edge.labels[i]), "other": int(edge.others[i]), "at": at}
+            result.append({**known, "second": name, "reach": side, "classes": grid.tolist()})
     return result

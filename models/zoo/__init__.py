@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,9 @@ def path_of(name: str) -> Path:
         InvalidInput: there is none of that name.
     """
     if name not in names():
-        raise InvalidInput(f"the zoo has no network '{name}': choose {', '.join(names())}")
+        near = get_close_matches(name, names(), n=1)
+        meant = f"did you mean {near[0]}? " if near else ""
+        raise InvalidInput(f"the zoo has no network '{name}': {meant}choose {', '.join(names())}")
     return FOLDER / f"{name}.onnx"
 
 
@@ -42,11 +45,26 @@ def locate(model: str) -> Path:
     if model.startswith("zoo:"):
         return path_of(model.removeprefix("zoo:"))
     path = Path(model)
+    if path.suffix.lower() in _OTHERS:
+        raise InvalidInput(f"{model} is {_OTHERS[path.suffix.lower()]}")
     if not path.is_file():
-        shipped = model in names()
-        hint = f"did you mean zoo:{model}?" if shipped else "give an ONNX file, or zoo:NAME for a shipped network"
+        near = get_close_matches(path.stem.removeprefix("zoo-"), names(), n=1)
+        hint = f"did you mean zoo:{near[0]}?" if near else "give an ONNX file, or zoo:NAME for a shipped network"
         raise InvalidInput(f"{model}: {no_file(path)}; {hint}")
     return path
+
+
+_TORCH = (
+    "a file of PyTorch, which holds weights and not what is computed with them: build the module in Python, load them, and write "
+    "advverify.export(module, example, 'model.onnx')"
+)
+_OTHERS = {  # what is often given in the place of an ONNX file
+    **dict.fromkeys((".pt", ".pth", ".ckpt", ".bin", ".safetensors"), _TORCH),
+    **dict.fromkeys(
+        (".h5", ".keras", ".pb", ".tflite"), "a file of TensorFlow: write it as ONNX with the package tf2onnx"
+    ),
+    ".vnnlib": "a property, not a network: commands take the ONNX file first",
+}
 
 
 def recipe_of(name: str) -> Recipe:

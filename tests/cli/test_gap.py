@@ -54,6 +54,9 @@ def test_two_runs_and_their_page(files: list[Path], tmp_path: Path) -> None:
     arguments = [str(file) for file in files]
     done = run("gap", *arguments, "-o", str(page), "--figures", str(figures), "--query", "7")
     assert done.returncode == 0, done.stderr
+    assert re.search(
+        r"(fast|slow) (closes most within 60 s|and (fast|slow) close as many)", " ".join(done.stdout.split())
+    )
     assert "40 questions, 2 runs, limit 60 s" in done.stdout and "Root gap closed" in done.stdout
     assert "made-up, norm inf, distance, 7, run slow" in done.stdout
     text = page.read_text()

@@ -95,11 +95,34 @@ def test_compare_writes_page_pictures_and_numbers(tmp_path: Path) -> None:
         for cell in row["at"]:
             assert cell["certified_accuracy"] <= cell["pgd_accuracy"] + 1e-9
     page = (out / "index.html").read_text()
-    assert page.count("data:image/png;base64") == 2 and "http" not in page.replace("http-equiv", "")
-    for name in ("curves.png", "scatter.png"):
-        assert (out / name).read_bytes()[:4] == b"\x89PNG"
+    assert page.count("data:image/svg+xml;base64") == 2 and "http" not in page.replace("http-equiv", "")
+    for name in ("curves.svg", "scatter.svg"):
+        assert "<svg" in (out / name).read_text()
+    assert record["headline"]["sentence"] in page and record["headline"]["sentence"] in " ".join(done.stdout.split())
     again = run(*arguments, "--out", str(out))
     assert again.returncode == 0 and "6 of 6 brackets are in" in again.stderr
+
+
+def test_compare_writes_a_page_alone(tmp_path: Path) -> None:
+    out = tmp_path / "c.html"
+    arguments = [
+        "compare",
+        "zoo:digits-mlp",
+        "zoo:digits-resnet-cpl",
+        "--images",
+        "0:2",
+        "--gap",
+        "0.1",
+        "-o",
+        str(out),
+    ]
+    done = run(*arguments)
+    assert done.returncode == 0 and [path.name for path in tmp_path.iterdir()] == ["c.html"], done.stderr
+    page = out.read_text()
+    assert "least possible p" in page and "of the 360 images of the test set" in " ".join(page.split())
+    assert "seed of attacks" in page and "2 images" in page and "too few to decide anything" in page
+    refused = run(*arguments[:-1], str(tmp_path / "no" / "c.html"))
+    assert refused.returncode == 2 and "cannot be written" in refused.stderr and len(refused.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize(

@@ -142,10 +142,23 @@ def test_geometry_from_the_command_line(tmp_path: Path) -> None:
     out = tmp_path / "g"
     done = run("geometry", "zoo:digits-mlp", "zoo:digits-resnet-cpl", "--images", "0:8", "--out", str(out))
     assert done.returncode == 0, done.stderr
-    for name in ("subspaces", "spectra", "fooling", "sections-0", "sections-1"):
-        assert (out / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
+    for name in ("subspaces", "normals", "profile", "fooling", "sections-0-0", "sections-1-0"):
+        assert "<svg" in (out / f"{name}.svg").read_text()
     record = json.loads((out / "geometry.json").read_text())
+    assert len({study["xi"] for study in record.values()}) == 1  # perturbations of one length for all networks
+    for study in record.values():
+        for section in study["sections"]:
+            assert max(map(abs, section["at"])) < section["reach"] and section["at"][0] > 0
+    page = (out / "index.html").read_text()
+    assert page.count("Not to conclude") == 4 and "label 7, nearest class found" in page and "http" not in page
+    alone = tmp_path / "page.html"
+    arguments = ["geometry", "zoo:digits-mlp", "--images", "0:8", "--length", "0.7"]
+    done = run(*arguments, "-o", str(alone))
+    assert done.returncode == 0 and "same l2 length,\n0.7" in alone.read_text(), done.stderr
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["page.html"]
     assert set(record) == {"zoo:digits-mlp", "zoo:digits-resnet-cpl"}
     assert 0.5 < record["zoo:digits-mlp"]["subspace"]["median"][2] < 2
     bad = run("geometry", "zoo:digits-mlp", "--h", "0", "--out", str(out))
     assert bad.returncode == 2 and "--h must be above 0" in bad.stderr
+    bad = run("geometry", "zoo:digits-mlp", "--length", "-1")
+    assert bad.returncode == 2 and "--length must be a number above 0" in bad.stderr
