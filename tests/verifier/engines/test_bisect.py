@@ -56,7 +56,7 @@ def test_descents_begin_at_the_points_given() -> None:
         found = [int((y[:, label] - y[:, k]).argmin()) for k in others]
         unsafe = [float(y[row, label] - y[row, k]) for row, k in zip(found, others, strict=True)]
         points = run(Guided(Pgd(steps=1, restarts=1), x[found][:, None]), problem)
-        assert bool((points.violation <= torch.tensor(unsafe) + 1e-12).all())
+        assert bool((points.violation <= torch.tensor(unsafe, dtype=torch.float64) + 1e-12).all())
         assert bool((points.points >= inputs.lower).all() and (points.points <= inputs.upper).all())
         kept += sum(value < 0 for value in unsafe)
     assert kept >= 5, kept
