@@ -227,6 +227,8 @@ class Outcome:
         own |= {"statistics", "trace", "mips"}
 
         def number(value: float | None, missing: float) -> float:
+            if isinstance(value, bool) or not isinstance(value, int | float | None):
+                raise ValueError(f"{value!r} is no number")
             return missing if value is None else float(value)
 
         # null stands for both infinities: lower sides never fall, and robust ones are above 0
@@ -234,12 +236,15 @@ class Outcome:
         witness = None if record["witness"] is None else np.array(record["witness"])
         lower = number(record["lower"], math.inf if verdict is Verdict.ROBUST else -math.inf)
         trace: list[TraceEvent] = []
-        for k, (seconds, low, high, engine) in enumerate(record["trace"], start=1):
+        for k, event in enumerate(record["trace"], start=1):
+            if not isinstance(event, list | tuple) or len(event) != 4:
+                raise ValueError("an entry of its trace is not [seconds, lower, upper, engine]")
+            seconds, low, high, engine = event
             last = k == len(record["trace"])
             missing = math.inf if lower == math.inf and (last or (trace and trace[-1].lower > -math.inf)) else -math.inf
-            trace.append(TraceEvent(float(seconds), number(low, missing), number(high, math.inf), str(engine)))
+            trace.append(TraceEvent(number(seconds, math.nan), number(low, missing), number(high, math.inf), str(engine)))
         bracket = Bracket(lower, number(record["upper"], math.inf), witness)
-        seconds = float(record["seconds"])
+        seconds = number(record["seconds"], math.nan)
         for moment, low, high in [(seconds, lower, bracket.upper), *((e.seconds, e.lower, e.upper) for e in trace)]:
             if not 0 <= moment < math.inf:
                 raise ValueError(f"{moment:g} s is no time from 0 on")
