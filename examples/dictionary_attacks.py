@@ -105,8 +105,8 @@ def attacked(setting: Setting, eps: float | None, atoms: int = 10) -> dict[str, 
     learned = learner.learn(setting.forward, setting.seen, setting.seen_labels, generator)
     codes = learner.code(setting.forward, setting.unseen, predicted, learned)
     moved["ADiL"] = perturbed(setting.unseen, codes, learned)
-    delta = Universal("sgd").learn(seen, generator)
-    moved["UAP"] = (setting.unseen + delta).clamp(0, 1)
+    universal = Universal("sgd").learn(seen, generator)
+    moved["UAP"] = (setting.unseen + universal.delta).clamp(0, 1)
     return moved
 
 

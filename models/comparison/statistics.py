@@ -73,6 +73,21 @@ def mean_bracket(ranges: Sequence[Range]) -> Range:
     return float(np.mean([low for low, _ in ranges])), float(np.mean([high for _, high in ranges]))
 
 
+def wilson(successes: int, count: int) -> Range:
+    """Wilson's 95 % interval of a share; (0, 1) of nothing.
+
+    >>> low, high = wilson(33, 128)
+    >>> f"{low:.3f} {high:.3f}"
+    '0.190 0.340'
+    """
+    if not count:
+        return 0.0, 1.0
+    z, rate = float(norm.ppf(1 - LEVEL / 2)), successes / count
+    middle = (rate + z * z / (2 * count)) / (1 + z * z / count)
+    half = z * math.sqrt(rate * (1 - rate) / count + z * z / (4 * count * count)) / (1 + z * z / count)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
 def share_above(values: ArrayLike, radius: float) -> float:
     """Share of values that are above a radius."""
     array = np.asarray(values, dtype=np.float64)
