@@ -24,6 +24,7 @@ COMMANDS = {
     "verify": (_COMMANDS + "verify", "Check a VNN-LIB property (VNN-COMP and VNN-LIB 2.1 conventions)."),
     "train": (_COMMANDS + "train", "Train a network by a recipe."),
     "attack": (_COMMANDS + "attack", "What each attack finds, and how far that is from the exact minimum."),
+    "subspace": (_COMMANDS + "subspace", "How far, in the span of a dictionary or a random subspace?"),
     "geometry": (_COMMANDS + "geometry", "Curvature, normals and subspaces of decision boundaries, as figures."),
     "compare": (_COMMANDS + "compare", "Certified radii of several networks, with statistics and pictures."),
     "batch": (_COMMANDS + "batch", "Jobs of many queries, kept in a store, resumed after anything."),

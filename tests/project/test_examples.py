@@ -10,6 +10,7 @@ from advverify.models.recipe import Recipe, read_recipe
 from advverify.models.zoo import recipe_of
 from examples import (
     cure_against_adversarial_training,
+    dictionaries,
     dictionary_attacks,
     evaluation,
     first_certificate,
@@ -97,3 +98,31 @@ def test_first_certificate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     for name in ("mlp", "conv"):
         for file in (f"{name}-radii.png", f"{name}-adversarial.png", f"{name}.onnx"):
             assert (tmp_path / file).stat().st_size > 1000, file
+
+
+def test_dictionaries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twice: the second time every number is there already, and the same."""
+    monkeypatch.setattr(evaluation, "RESULTS", tmp_path)
+    arguments = [
+        "--networks",
+        "zoo:digits-mlp,zoo:digits-resnet-cpl",
+        "--images",
+        "0:30",
+        "--fit",
+        "0:60",
+        "--atoms",
+        "1,3",
+    ]
+    arguments += ["--seeds", "1", "--span", "3", "--certify", "2", "--timeout", "2", "--work", str(tmp_path / "work")]
+    place = tmp_path / "dictionaries-digits-2"
+    pages = []
+    for _ in range(2):
+        dictionaries.main.main(arguments, standalone_mode=False)
+        pages.append((place / "README.md").read_text())
+    assert pages[0] == pages[1] and "zoo:digits-resnet-cpl" in pages[0]
+    assert {p.name for p in place.glob("*.png")} == {"curves.png", "atoms.png", "learning.png"}
+    lines = (tmp_path / "work" / "rows.jsonl").read_text().splitlines()
+    assert len(lines) == len(set(lines)) == 2 * 2 * 2 + 2 * 4 + 2 * 2 * 2
+    with (tmp_path / "work" / "rows.jsonl").open("a") as stream:
+        stream.write('{"key": "cut sho')  # by a kill
+    assert len(evaluation.Rows(tmp_path / "work" / "rows.jsonl").known) == len(lines)
