@@ -27,6 +27,7 @@ COMMANDS = {
     "subspace": (_COMMANDS + "subspace", "How far, in the span of a dictionary or a random subspace?"),
     "geometry": (_COMMANDS + "geometry", "Curvature, normals and subspaces of decision boundaries, as figures."),
     "compare": (_COMMANDS + "compare", "Certified radii of several networks, with statistics and pictures."),
+    "study": (_COMMANDS + "study", "What depth, width, optimiser, data ... do to the certified radius."),
     "batch": (_COMMANDS + "batch", "Jobs of many queries, kept in a store, resumed after anything."),
     "report": (_COMMANDS + "report", "What a store holds, as one page."),
     "gap": (_COMMANDS + "gap", "How primal and dual bounds converged, run against run."),

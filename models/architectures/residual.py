@@ -188,8 +188,10 @@ def even(width: int, family: str) -> int:
     return width // 2
 
 
-def residual_network(shape: Shape, blocks: int, outputs: int, block: Callable[[Shape], nn.Module]) -> nn.Sequential:
-    """Lift, `blocks` blocks a stage, head; the lift, the bridges and the head are unconstrained.
+def residual_network(
+    shape: Shape, blocks: int, outputs: int, block: Callable[[Shape], nn.Module], dropout: float = 0.0
+) -> nn.Sequential:
+    """Lift, `blocks` blocks a stage, head; the lift, the bridges and the head are unconstrained, dropout is before the head.
 
     Raises:
         InvalidInput: no blocks or no outputs.
@@ -204,6 +206,7 @@ def residual_network(shape: Shape, blocks: int, outputs: int, block: Callable[[S
     layers += staged(shape, blocks, block, bridge)
     if shape.kernel is not None:
         layers += [*([nn.AvgPool2d(shape.pool)] if shape.pool > 1 else []), nn.Flatten()]
+    layers += [nn.Dropout(dropout)] if dropout else []
     return nn.Sequential(*layers, nn.Linear(shape.features, outputs))
 
 

@@ -51,11 +51,18 @@ class PlainBlock(ResidualBlock):
                 parameter.mul_(0.5)
 
 
-def resnet(shape: Shape, blocks: int, outputs: int, hidden: int | None = None, batch_norm: bool = False) -> nn.Module:
+def resnet(
+    shape: Shape,
+    blocks: int,
+    outputs: int,
+    hidden: int | None = None,
+    batch_norm: bool = False,
+    dropout: float = 0.0,
+) -> nn.Module:
     """One-matrix blocks, or two-matrix blocks through `hidden` features (channels of the first stage)."""
 
     def block(stage: Shape) -> nn.Module:
         rows = None if hidden is None else stage.rows(hidden)
         return PlainBlock(stage.width, rows, stage.kernel, batch_norm)
 
-    return residual_network(shape, blocks, outputs, block)
+    return residual_network(shape, blocks, outputs, block, dropout)

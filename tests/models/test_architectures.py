@@ -28,7 +28,7 @@ CONVOLUTIONAL = {"image": [2, 8, 8], "blocks": 2, "outputs": 5, "channels": 4, "
 FAMILIES: list[tuple[str, dict[str, Any]]] = [
     ("resnet", {}),
     ("resnet", {"hidden": 6}),
-    ("resnet", {"batch_norm": True}),
+    ("resnet", {"batch_norm": True, "dropout": 0.2}),
     ("antisymmetric", {}),
     ("hamiltonian", {}),
     ("hamiltonian", {"variant": "verlet"}),
