@@ -74,6 +74,10 @@ class Rows:
         if whole < len(content):
             path.write_bytes(content[:whole])
 
+    def has(self, key: Sequence[Any]) -> bool:
+        """Whether the value of a key is known."""
+        return json.dumps(list(key)) in self.known
+
     def get(self, key: Sequence[Any], make: Callable[[], Any]) -> Any:
         """The value of a key, made and kept where it is not there yet; plain values only."""
         name = json.dumps(list(key))

@@ -14,6 +14,7 @@ import click
 from advverify.verifier.errors import InvalidInput, TrainingDiverged
 from advverify.verifier.outcome import finite
 
+from ..brackets import brackets_of
 from ..options import COUNT, device_from, images_from, writable_folder
 from ..report import sweep_figures
 from ..report.figures import require_report
@@ -121,22 +122,18 @@ def _path(run: Run, out: Path) -> Path:
 
 
 def _train(run: Run, training: Dataset, test: Dataset, path: Path, device: str) -> None:
-    """Write the network, unless it is there; a training that was stopped goes on from its checkpoint.
+    """Write the network, unless it is there.
 
     Raises:
         TrainingDiverged: says with which setting.
     """
-    from advverify.models.build import build_model
+    from advverify.models.build import build_once
 
-    if path.is_file():
-        return
-    part = path.with_suffix(".part")
     try:
-        build_model(run.recipe, training, test, part, folder=path.with_suffix(".training"), device=device)
+        build_once(run.recipe, training, test, path, device=device)
     except TrainingDiverged as error:
         where = ", ".join(f"{name} = {label}" for name, label in run.setting.items())
         raise TrainingDiverged(f"with {where}: {error}") from error
-    part.replace(path)
 
 
 def _measure(
@@ -146,32 +143,16 @@ def _measure(
     import numpy as np
     import torch
 
-    from advverify.verifier.answers import answers
     from advverify.verifier.engines import Settings
     from advverify.verifier.network.evaluate import predict
-    from advverify.verifier.request import Request, model_of
-    from advverify.verifier.specification import Threat
+    from advverify.verifier.request import model_of
 
     path, m = _path(run, out), plan.measure
     model = model_of(str(path))
     predicted = predict(model.network, torch.from_numpy(test.images.reshape(len(test), -1))).numpy()
     settings = Settings(timeout=m.timeout, gap=m.gap, threads=1, seed=0)
-    requests = [
-        Request(
-            *("distance", str(path), model.network.sha256, Threat(m.norm), test.images[i], int(test.labels[i])),
-            settings=settings,
-        )
-        for i in asked
-    ]
-    keys = [request.key for request in requests]
-    found = sink.known(keys, None)
-    todo = [k for k in range(len(keys)) if k not in found]
-    for place, outcome in answers([requests[k] for k in todo], jobs):
-        k = todo[place]
-        found[k] = outcome.labelled(model=path.stem, data=test.name, index=asked[k], key=keys[k])
-        sink.write(found[k])
-        sink.done[keys[k]] = found[k]
-    sides = [(found[k].bracket.lower, found[k].bracket.upper) for k in range(len(keys))]
+    found = brackets_of(path, test, asked, m.norm, settings, sink, jobs=jobs)
+    sides = [(o.bracket.lower, o.bracket.upper) for o in found]
     metrics = path.with_suffix(".training") / "metrics.jsonl"
     return {
         "setting": run.setting,
@@ -180,7 +161,7 @@ def _measure(
         "accuracy": float((predicted == test.labels).mean()),
         "brackets": [(max(low, 0.0) if low == low else 0.0, high if high == high else math.inf) for low, high in sides],
         "relus": model.network.relu_count,
-        "solve_seconds": float(np.sum([found[k].seconds for k in range(len(keys))])),
+        "solve_seconds": float(np.sum([o.seconds for o in found])),
         "train_seconds": _seconds(metrics),
     }
 

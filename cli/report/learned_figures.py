@@ -90,7 +90,7 @@ def curves(series: dict[str, dict[str, Any]], path: Path) -> None:
         path: of the picture.
     """
     plt = pyplot()
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3.8), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4), layout="constrained")
     for colour, (name, each) in zip(COLOURS, series.items(), strict=False):
         rate, low, high = (100 * np.array(each[key]) for key in ("rate", "low", "high"))
         left.errorbar(each["atoms"], rate, (rate - low, high - rate), fmt="o-", color=colour, capsize=3, label=name)
@@ -99,8 +99,12 @@ def curves(series: dict[str, dict[str, Any]], path: Path) -> None:
     left.set(xlabel="atoms", ylabel="fooled, % of unseen images", ylim=(0, None))
     right.set(xlabel="atoms", ylabel="rMSE", ylim=(0, None))
     left.plot([], [], ":", color="#666666", label="control: random signs")
-    left.legend(frameon=False)
+    ticks = sorted({m for each in series.values() for m in each["atoms"]})
     for axis in (left, right):
+        axis.set_xscale("log")
+        axis.set_xticks(ticks, [str(m) for m in ticks])
+        axis.minorticks_off()
         axis.grid(alpha=0.3)
+    figure.legend(*left.get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=8)
     figure.savefig(path, dpi=130)
     plt.close(figure)

@@ -211,7 +211,7 @@ def _network(shape: Shape, blocks: int, outputs: int, block: Callable[[Shape], n
         if shape.width != channels * height * width:
             layers.append(UnitSpectral(channels * height * width, shape.width))
     else:
-        layers = [UnitSpectral(channels, shape.width, shape.kernel, max(height, width), shape.stride)]
+        layers = [UnitSpectral(channels, shape.width, shape.lift, max(height, width), shape.stride)]
     layers += staged(shape, blocks, block, _bridge)
     if shape.kernel is not None:
         layers += [*([MeanPool(shape.pool)] if shape.pool > 1 else []), nn.Flatten()]

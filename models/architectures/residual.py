@@ -98,6 +98,7 @@ class Shape:
         stages: of a convolutional network; each further one has images of half the side and `widen` times the channels.
         between: what halves the images, "pool" (mean pooling, then 1x1) or "stride" (3x3 of stride 2).
         widen: factor of the channels from stage to stage.
+        lift: side of the first layer's kernels, odd; convolutional networks only.
         stage: this one, from 0.
     """
 
@@ -109,6 +110,7 @@ class Shape:
     stages: int = 1
     between: str = "pool"
     widen: int = 2
+    lift: int = 3
     stage: int = 0
 
     @classmethod
@@ -122,6 +124,7 @@ class Shape:
         stages: int = 1,
         between: str = "pool",
         widen: int = 2,
+        lift: int = 3,
     ) -> Shape:
         """From the options of a recipe: `width` for a fully connected network or `channels` for a convolutional one.
 
@@ -136,12 +139,14 @@ class Shape:
             raise InvalidInput(
                 f"impossible shape: image {image}, width {size}, stride {stride}, pool {pool}, stages {stages}, widen {widen}"
             )
+        if lift < 1 or lift % 2 == 0:
+            raise InvalidInput(f"lift is the odd side of a kernel, got {lift}")
         if between not in BETWEEN:
             raise InvalidInput(f"between is one of {', '.join(BETWEEN)}, got '{between}'")
         if width is not None and stages > 1:
             raise InvalidInput("stages are those of a convolutional network: give `channels` instead of `width`")
         kernel = None if width is not None else 3
-        shape = cls((image[0], image[1], image[2]), size, kernel, stride, pool, stages, between, widen)
+        shape = cls((image[0], image[1], image[2]), size, kernel, stride, pool, stages, between, widen, lift)
         rows, columns = shape.sides
         if kernel is not None and (rows % 2 ** (stages - 1) or columns % 2 ** (stages - 1)):
             raise InvalidInput(f"images of {rows}x{columns} cannot be halved {stages - 1} times; choose fewer stages")
@@ -202,7 +207,8 @@ def residual_network(
         channels, height, width = shape.image
         layers = [nn.Flatten(), nn.Linear(channels * height * width, shape.width)]
     else:
-        layers = [nn.Conv2d(shape.image[0], shape.width, shape.kernel, stride=shape.stride, padding=1)]
+        side, edge = shape.lift, shape.lift // 2
+        layers = [nn.Conv2d(shape.image[0], shape.width, side, stride=shape.stride, padding=edge)]
     layers += staged(shape, blocks, block, bridge)
     if shape.kernel is not None:
         layers += [*([nn.AvgPool2d(shape.pool)] if shape.pool > 1 else []), nn.Flatten()]

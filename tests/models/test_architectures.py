@@ -37,7 +37,7 @@ FAMILIES: list[tuple[str, dict[str, Any]]] = [
     ("sll", {"hidden": 7}),
 ]
 STAGED = {"image": [2, 8, 8], "blocks": 2, "outputs": 5, "channels": 4, "stages": 2, "pool": 2}
-STRIDED = {**STAGED, "between": "stride", "stride": 2, "pool": 1}
+STRIDED = {**STAGED, "between": "stride", "stride": 2, "pool": 1, "lift": 5}
 CASES: list[tuple[str, dict[str, Any]]] = [
     *((name, {**shape, **more}) for name, more in FAMILIES for shape in (DENSE, CONVOLUTIONAL, STAGED, STRIDED)),
     ("mlp", {"inputs": 64, "hidden": [9], "outputs": 5, "dropout": 0.5}),
@@ -200,6 +200,7 @@ def test_stability_is_stated(name: str) -> None:
         ("resnet", {**CONVOLUTIONAL, "pool": 3}, "cannot be pooled"),
         ("resnet", {**STAGED, "pool": 8}, "of 4x4 cannot be pooled by 8"),
         ("resnet", {**STAGED, "stages": 5}, "cannot be halved 4 times"),
+        ("resnet", {**STAGED, "lift": 4}, "odd side of a kernel"),
         ("resnet", {**STAGED, "between": "magic"}, "between is one of pool, stride"),
         ("resnet", {**DENSE, "stages": 2}, "give `channels` instead"),
         ("sll", {**DENSE, "step": 2.5}, "2 is the stability bound"),

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from advverify.models.datasets import Dataset, load_dataset
@@ -16,6 +17,7 @@ from examples import (
     first_certificate,
     robust_training,
     stable_against_plain,
+    stable_mnist,
 )
 
 
@@ -126,3 +128,31 @@ def test_dictionaries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with (tmp_path / "work" / "rows.jsonl").open("a") as stream:
         stream.write('{"key": "cut sho')  # by a kill
     assert len(evaluation.Rows(tmp_path / "work" / "rows.jsonl").known) == len(lines)
+
+
+def test_stable_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In two pieces, on digits; bounds alone from two blocks on."""
+    monkeypatch.setattr(evaluation, "RESULTS", tmp_path)
+    text = (
+        "--data digits --families plain,Hamiltonian --losses cross-entropy,margin --depths 1,2 --by-bounds 2 --seeds 2 "
+    )
+    text += "--norms inf --images 0:2 --timeout 2 --epochs 1 --limit 100 --work"
+    arguments = [*text.split(), str(tmp_path / "work")]
+    stable_mnist.main.main([*arguments, "--minutes", "0.000001"], standalone_mode=False)
+    assert not (tmp_path / "stable-digits").exists()
+    for _ in range(2):
+        stable_mnist.main.main(arguments, standalone_mode=False)
+    text = (tmp_path / "stable-digits" / "README.md").read_text()
+    assert text.count("| plain | cross-entropy |") == 4 and "Unfinished" not in text and "bounds" in text
+    rows = (tmp_path / "work" / "rows.jsonl").read_text().splitlines()
+    assert len(rows) == 2 * 2 * 2 * 2 and (tmp_path / "stable-digits" / "radii-inf.png").is_file()
+
+
+def test_families_have_equal_parameters() -> None:
+    """Within two per cent of the plain one's."""
+    image = Dataset("mnist", np.zeros((1, 1, 28, 28)), np.zeros(1, dtype=np.int64))
+    work = Path("unused")
+    study = stable_mnist.Study(image, image, range(1), 1.0, 0.05, work, None, 1, 0, 4, 4, 16, 1, "cpu")  # type: ignore[arg-type]
+    for depth in (2, 8):
+        counts = {f: stable_mnist._parameters(study.recipe(f, "margin", depth, 0)) for f in stable_mnist.FAMILIES}
+        assert all(abs(count / counts["plain"] - 1) < 0.02 for count in counts.values()), counts
