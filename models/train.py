@@ -25,6 +25,7 @@ from . import checkpoint
 from .architectures import build
 from .datasets import Dataset
 from .defences import Step
+from .defences.adversary import Attacker
 from .multilevel import levels, prolong
 from .recipe import Recipe, Training
 
@@ -203,24 +204,33 @@ class _Trainer:
         """Mean loss and number of rightly classified images (as trained on)."""
         self.network.train()
         total, right = 0.0, 0
+        attack = self._attacker(epoch)
         order = torch.randperm(len(self.images)).to(self.device)
         batches = order.split(self.recipe.training.batch)
         for number, index in enumerate(batches):
             done = epoch * len(batches) + number
-            value, hits = self._step(index, done)
+            value, hits = self._step(index, done, attack)
             if not math.isfinite(value):
                 where = f"; the checkpoint of epoch {epoch} is in {self.folder}" if self.folder and epoch else ""
                 raise TrainingDiverged(f"the loss became {value} in epoch {epoch + 1}: lower learning_rate{where}")
             total, right = total + value * len(index), right + hits
         return total / len(self.images), right
 
-    def _step(self, index: Tensor, done: int) -> tuple[float, int]:
+    def _attacker(self, epoch: int) -> Attacker | None:
+        """What makes adversarial images in this epoch."""
+        recipe = self.recipe
+        if recipe.adversary is None:
+            return None
+        generator = torch.Generator(self.device).manual_seed(recipe.training.seed * 1_000_003 + epoch)
+        return recipe.adversary.begin(self.network, self.images, self.labels, generator)
+
+    def _step(self, index: Tensor, done: int, attack: Attacker | None) -> tuple[float, int]:
         recipe, labels = self.recipe, self.labels[index]
         clean = self._augment(self.images[index])
         images, progress = clean, done / self.steps
-        if recipe.adversary is not None:
+        if attack is not None:
             generator = torch.Generator(self.device).manual_seed(recipe.training.seed * 1_000_003 + done)
-            images = recipe.adversary(self.network, clean, labels, progress, generator)
+            images = attack(clean, labels, progress, generator)
         self.optimiser.zero_grad()
         embedding = self.network[:-1](images)
         logits = self.network[-1](embedding)
