@@ -149,6 +149,8 @@ class Recipe:
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for data cards; sections that are not used are left out."""
         plain = asdict(self)
+        if self.adversary is not None:
+            plain["adversary"] = self.adversary.as_dict()
         plain["defences"] = {name: asdict(term) for name, term in self.defences.items()}  # type: ignore[call-overload]
         return {key: value for key, value in plain.items() if value not in (None, {})}
 

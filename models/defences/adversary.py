@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -71,6 +72,13 @@ class Adversary:
             raise InvalidInput("adversary: needs eps > 0, steps >= 1, step > 0, 0 <= ramp <= 1 and 0 < share <= 1")
         if self.atoms < 1 or (self.noise and self.attack != "dictionary"):
             raise InvalidInput("adversary: needs atoms >= 1, and noise = true belongs to attack = 'dictionary'")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values; options of dictionaries are left out where there is none, as recipes had none before they came."""
+        values = asdict(self)
+        if self.attack != "dictionary":
+            del values["atoms"], values["noise"]
+        return values
 
     def begin(self, network: nn.Module, images: Tensor, labels: Tensor, generator: torch.Generator) -> Attacker:
         """What attacks the batches of an epoch: images (B, ...), labels, progress and random numbers to images.

@@ -1,5 +1,6 @@
 """Every study runs from end to end, on fewer epochs, seeds and images."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,11 +14,13 @@ from examples import (
     cure_against_adversarial_training,
     dictionaries,
     dictionary_attacks,
+    dictionary_defences,
     evaluation,
     first_certificate,
     robust_training,
     stable_against_plain,
     stable_mnist,
+    transfer,
 )
 
 
@@ -156,3 +159,37 @@ def test_families_have_equal_parameters() -> None:
     for depth in (2, 8):
         counts = {f: stable_mnist._parameters(study.recipe(f, "margin", depth, 0)) for f in stable_mnist.FAMILIES}
         assert all(abs(count / counts["plain"] - 1) < 0.02 for count in counts.values()), counts
+
+
+def test_dictionary_defences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "RESULTS", tmp_path)
+    monkeypatch.setattr(dictionary_defences, "recipe_of", short_zoo)
+    arguments = ["--seeds", "2", "--atoms", "3", "--images", "0:40", "--work", str(tmp_path / "work")]
+    dictionary_defences.main.main(arguments, standalone_mode=False)
+    first = (tmp_path / "dictionary-defences-digits" / "README.md").read_text()
+    dictionary_defences.main.main(arguments, standalone_mode=False)
+    assert first == (tmp_path / "dictionary-defences-digits" / "README.md").read_text()
+    assert all(f"| {name} |" in first for name in dictionary_defences.DEFENCES) and "n.s." in first
+
+
+def short_zoo(name: str) -> Recipe:
+    chosen = recipe_of(name)
+    return replace(
+        chosen,
+        training=replace(chosen.training, epochs=1),
+        data=replace(chosen.data, limit=300),
+        card=replace(chosen.card, images=0),
+    )
+
+
+def test_transfer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "RESULTS", tmp_path)
+    networks = "zoo:digits-mlp,zoo:digits-resnet-cpl"
+    arguments = ["--networks", networks, "--attacks", "pgd,universal-sgd", "--images", "0:40", "--fit", "0:60"]
+    transfer.main.main([*arguments, "--work", str(tmp_path / "work")], standalone_mode=False)
+    place = tmp_path / "transfer-digits-inf"
+    numbers = json.loads((place / "numbers.json").read_text())
+    shares = np.array(numbers["pgd"]["shares"])
+    assert shares[0, 0] > shares[0, 1] and shares[0, 0] > 0.5  # the own network is fooled most, the other is robuster
+    assert np.array(numbers["pgd"]["controls"]).max() < shares[0, 0]
+    assert (place / "matrix.png").is_file() and "random signs" in (place / "README.md").read_text()
