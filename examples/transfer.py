@@ -21,7 +21,7 @@ from advverify.cli.report.figures import pyplot, require_report
 from advverify.models.comparison.statistics import wilson
 from advverify.verifier.attacks import ATTACKS, make_attack, run
 from advverify.verifier.attacks.classification import ClassificationProblem
-from advverify.verifier.attacks.learned import fit, measure, random_signs
+from advverify.verifier.attacks.learned import Fitted, fit, measure, random_signs
 from advverify.verifier.network.evaluate import evaluate, predict
 from advverify.verifier.norms import get_norm
 
@@ -44,8 +44,10 @@ CHOSEN = "pgd,universal-sgd,upset,adil"
 _DRAWS = 3  # of random signs
 
 
-def fooled(study: Study, source: str, victim: str, name: str) -> dict[str, Any]:
-    """Counts of images, fooled and fooled by random signs, that both networks classify rightly."""
+def fooled(study: Study, source: str, victim: str, name: str, fitted: dict[tuple[str, str], Fitted]) -> dict[str, Any]:
+    """Counts of images, fooled and fooled by random signs, that both networks classify rightly; what is learned on a source is
+    kept in `fitted` for the next victim.
+    """
     here, there = study.models[source].network, study.models[victim].network
     x, y = study.unseen
     right = (predict(here, x) == y) & (predict(there, x) == y)
@@ -53,8 +55,9 @@ def fooled(study: Study, source: str, victim: str, name: str) -> dict[str, Any]:
     ball = get_norm(study.norm)
     problem = ClassificationProblem.balls(lambda p: evaluate(there, p), x, y, ball, study.eps)
     if ATTACKS[name].learned:
-        fitted = fit(name, make_attack(name), study.problem(source, study.seen))
-        found = measure(fitted, problem, 0, _DRAWS, lambda p: evaluate(here, p))
+        if (source, name) not in fitted:
+            fitted[source, name] = fit(name, make_attack(name), study.problem(source, study.seen))
+        found = measure(fitted[source, name], problem, 0, _DRAWS, lambda p: evaluate(here, p))
         success, control = found.success, found.controls
     else:
         attacked = ClassificationProblem.balls(lambda p: evaluate(here, p), x, y, ball, study.eps)
@@ -69,21 +72,25 @@ def fooled(study: Study, source: str, victim: str, name: str) -> dict[str, Any]:
 def picture(matrices: dict[str, np.ndarray], names: list[str], path: Path) -> None:
     """Heat maps of the shares, a panel an attack."""
     plt = pyplot()
-    count = len(matrices)
-    side = 1.6 + 0.5 * len(names)
-    figure, axes = plt.subplots(1, count, figsize=(side * count + 1, side + 0.8), layout="constrained", squeeze=False)
-    for axis, (attack, shares) in zip(axes[0], matrices.items(), strict=True):
+    columns = min(2, len(matrices))
+    rows, side = -(-len(matrices) // columns), 2.2 + 0.42 * len(names)
+    size = (side * columns + 1.2, (side + 0.6) * rows)
+    figure, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
+    for axis in axes.ravel()[len(matrices) :]:
+        axis.axis("off")
+    for k, (axis, (attack, shares)) in enumerate(zip(axes.ravel(), matrices.items(), strict=False)):
         shown = axis.imshow(100 * shares, vmin=0, vmax=100, cmap="viridis")
         for i, row in enumerate(shares):
             for j, share in enumerate(row):
                 colour = "black" if share > 0.6 else "white"
                 axis.text(j, i, f"{100 * share:.0f}", ha="center", va="center", color=colour, fontsize=8)
         axis.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=8)
-        axis.set_yticks(range(len(names)), names if axis is axes[0, 0] else [""] * len(names), fontsize=8)
+        axis.set_yticks(range(len(names)), names if k % columns == 0 else [""] * len(names), fontsize=8)
         axis.set_title(attack, fontsize=10)
         axis.set_xlabel("victim", fontsize=8)
-    axes[0, 0].set_ylabel("source", fontsize=8)
-    figure.colorbar(shown, ax=axes[0, -1], label="fooled, %")
+        if k % columns == 0:
+            axis.set_ylabel("source", fontsize=8)
+    figure.colorbar(shown, ax=axes[:, -1], label="fooled, %", shrink=0.6)
     figure.savefig(path, dpi=130)
     plt.close(figure)
 
@@ -112,12 +119,15 @@ def main(attacks: str, **options: Any) -> None:
         "",
     ]
     matrices: dict[str, np.ndarray] = {}
+    fitted: dict[tuple[str, str], Fitted] = {}
     record: dict[str, Any] = {"networks": names}
     for attack in attacks.split(","):
         rows, shares, controls = [], [], []
         for source in names:
             found = [
-                study.rows.get(study.key(attack, source, victim), partial(fooled, study, source, victim, attack))
+                study.rows.get(
+                    study.key(attack, source, victim), partial(fooled, study, source, victim, attack, fitted)
+                )
                 for victim in names
             ]
             sides = [wilson(f["fooled"], f["of"]) for f in found]
