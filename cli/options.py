@@ -192,7 +192,11 @@ def several_outputs(model: Model, name: str, command: str) -> None:
 
 
 def data_for(
-    model: Model, name: str | None, valid: tuple[float, float] = (0.0, 1.0), bytes_as: str | None = None
+    model: Model,
+    name: str | None,
+    valid: tuple[float, float] = (0.0, 1.0),
+    bytes_as: str | None = None,
+    split: str = "test",
 ) -> Dataset:
     """The data set asked for, or the one that the model's metadata names, in the order and the units of its inputs.
 
@@ -207,7 +211,7 @@ def data_for(
     if chosen is None:
         raise InvalidInput(f"the model names no data set; give --data: {CHOICES}")
     shape = model.network.input_shape
-    data = load_dataset(chosen, valid=valid, bytes_as=bytes_as).fitted(shape)
+    data = load_dataset(chosen, split, valid=valid, bytes_as=bytes_as).fitted(shape)
     if data.note:
         click.echo(f"note: {data.note}", err=True)
     if data.channels_last and sum(n != 1 for n in shape) < 2 and data.images.shape[1] > 1:
@@ -217,8 +221,8 @@ def data_for(
     return data
 
 
-def images_from(text: str, count: int) -> range:
-    """7, 0:100 or 0:100:5, checked against the number of images.
+def images_from(text: str, count: int, option: str = "--images") -> range:
+    """7, 0:100 or 0:100:5, checked against the number of images; `option` is named where it is none of these.
 
     Raises:
         InvalidInput: not of that form, or nothing there.
@@ -227,9 +231,9 @@ def images_from(text: str, count: int) -> range:
     try:
         numbers = [int(p) if p else None for p in parts]
     except ValueError:
-        raise InvalidInput(f"--images takes 7, 0:100 or 0:100:5, got '{text}'") from None
+        raise InvalidInput(f"{option} takes 7, 0:100 or 0:100:5, got '{text}'") from None
     if len(numbers) > 3 or numbers == [None] or (len(numbers) == 3 and numbers[2] == 0):
-        raise InvalidInput(f"--images takes 7, 0:100 or 0:100:5, got '{text}'")
+        raise InvalidInput(f"{option} takes 7, 0:100 or 0:100:5, got '{text}'")
     if len(numbers) == 1:
         first = numbers[0]
         assert first is not None
@@ -238,9 +242,9 @@ def images_from(text: str, count: int) -> range:
         indices = range(*slice(*numbers).indices(count))
         last = numbers[1]
         if last is not None and last > count:
-            raise InvalidInput(f"--images {text}: the data set has {count} images, 0 to {count - 1}")
+            raise InvalidInput(f"{option} {text}: the data set has {count} images, 0 to {count - 1}")
     if not indices and len(numbers) > 1:
-        raise InvalidInput(f"--images {text} names no image: the end is not part of it (3:4 is image 3)")
+        raise InvalidInput(f"{option} {text} names no image: the end is not part of it (3:4 is image 3)")
     if not indices or indices[0] < 0 or indices[-1] >= count:
-        raise InvalidInput(f"--images {text}: the data set has {count} images, 0 to {count - 1}")
+        raise InvalidInput(f"{option} {text}: the data set has {count} images, 0 to {count - 1}")
     return indices

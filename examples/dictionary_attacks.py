@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from advverify.cli.report.figures import require_report
 from advverify.models.datasets import Dataset, load_dataset
 from advverify.models.train import accuracy, train
 from advverify.verifier.attacks import make_attack, run
@@ -105,8 +106,8 @@ def attacked(setting: Setting, eps: float | None, atoms: int = 10) -> dict[str, 
     learned = learner.learn(setting.forward, setting.seen, setting.seen_labels, generator)
     codes = learner.code(setting.forward, setting.unseen, predicted, learned)
     moved["ADiL"] = perturbed(setting.unseen, codes, learned)
-    delta = Universal("sgd").learn(seen, generator)
-    moved["UAP"] = (setting.unseen + delta).clamp(0, 1)
+    universal = Universal("sgd").learn(seen, generator)
+    moved["UAP"] = (setting.unseen + universal.delta).clamp(0, 1)
     return moved
 
 
@@ -167,6 +168,7 @@ def draw_atoms(dictionary: Dictionary, shape: tuple[int, ...], path: Any) -> Non
 @click.option("--work", type=click.Path(path_type=Path), default=Path("build/dictionary-attacks"), show_default=True)
 def main(data: str, count: int, defences: bool, work: Path) -> None:
     """Train, attack, defend, draw."""
+    require_report()
     kind = data.partition(":")[0]
     training, test = load_dataset(data, "train"), load_dataset(data, "test")
     chosen = recipe(f"{kind}-lenet")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,37 @@ def study(
         for radius in eps
     }
     return Studied(name, made.network, made.seconds, accuracy(made.network, test), robust)
+
+
+class Rows:
+    """Numbers of a study in a JSONL file, each kept as soon as it is known: a study that was stopped goes on where it was."""
+
+    def __init__(self, path: Path) -> None:
+        """Read what is there; a last line that a kill cut short does not count."""
+        self.path, self.known = path, dict[str, Any]()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = path.read_bytes() if path.is_file() else b""
+        whole = content.rfind(b"\n") + 1
+        for line in content[:whole].splitlines():
+            row = json.loads(line)
+            self.known[row["key"]] = row["value"]
+        if whole < len(content):
+            path.write_bytes(content[:whole])
+
+    def has(self, key: Sequence[Any]) -> bool:
+        """Whether the value of a key is known."""
+        return json.dumps(list(key)) in self.known
+
+    def get(self, key: Sequence[Any], make: Callable[[], Any]) -> Any:
+        """The value of a key, made and kept where it is not there yet; plain values only."""
+        name = json.dumps(list(key))
+        if name not in self.known:
+            value = make()
+            with self.path.open("a") as stream:
+                stream.write(json.dumps({"key": name, "value": value}) + "\n")
+            self.known[name] = json.loads(json.dumps(value))
+            print(name, flush=True)
+        return self.known[name]
 
 
 def recipe(name: str) -> Recipe:

@@ -14,6 +14,7 @@ import click
 import numpy as np
 import torch
 
+from advverify.cli.report.figures import require_report
 from advverify.models.comparison.sanity import Evaluation
 from advverify.models.datasets import Dataset, load_dataset
 from advverify.verifier.attacks.base import run
@@ -45,7 +46,8 @@ PUBLISHED = {
 @click.option("--data", default="digits", show_default=True, help="digits, or cifar10:DIR.")
 @click.option("--device", default="cpu", show_default=True)
 def main(data: str, device: str) -> None:
-    """Train, attack, lint, draw."""
+    """Train, attack, lint; keep the numbers, then draw."""
+    require_report()
     kind = data.partition(":")[0]
     training, test = load_dataset(data, "train"), load_dataset(data, "test")
     radii = (0.01, 0.05, 0.1) if kind == "digits" else (0.01, 0.05)
@@ -87,11 +89,13 @@ def main(data: str, device: str) -> None:
         for eps, share in zip((0.01, 0.05), shares, strict=True)
     ]
     text += verdict("the talk's table", published)
+    record = [_record(s) for s in studied]
+    keep(f"robust-training-{kind}", text, record)
     text += ["Embeddings (two principal components of the clean test images; crosses: adversarial ones at 0.1):", ""]
     text += ["![PCA of the embeddings](pca.png)", ""]
     spread, facts = draw([studied[0], studied[3]], test)
     text += [*facts, ""]
-    place = keep(f"robust-training-{kind}", text, [_record(s) for s in studied])
+    place = keep(f"robust-training-{kind}", text, record)
     spread.savefig(place / "pca.png", dpi=120)
 
 

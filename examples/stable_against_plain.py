@@ -12,7 +12,8 @@ from pathlib import Path
 import click
 
 from advverify.cli.commands.compare import command as compare
-from advverify.models.build import build_model
+from advverify.cli.report.figures import require_report
+from advverify.models.build import build_once
 from advverify.models.datasets import load_dataset
 from advverify.models.zoo import recipe_of
 
@@ -28,6 +29,7 @@ FAMILIES = ("plain", "antisym", "hamiltonian", "cpl")
 @click.option("--work", type=click.Path(path_type=Path), default=Path("build/stable-against-plain"), show_default=True)
 def main(seeds: int, images: str, norm: str, work: Path) -> None:
     """Train what is not there yet, compare, keep page, picture and numbers."""
+    require_report()
     work.mkdir(parents=True, exist_ok=True)
     training, test = load_dataset("digits", "train"), load_dataset("digits", "test")
     paths = []
@@ -35,12 +37,10 @@ def main(seeds: int, images: str, norm: str, work: Path) -> None:
         for seed in range(seeds):
             path = work / f"{family}-{seed}.onnx"
             paths.append(str(path))
-            if path.is_file():
-                continue
             chosen = recipe_of(f"digits-resnet-{family}")
             chosen = replace(chosen, training=replace(chosen.training, seed=seed))
-            build_model(chosen, training, test, path)
-            print(f"trained {path}", flush=True)
+            if build_once(chosen, training, test, path):
+                print(f"trained {path}", flush=True)
     out = work / f"norm-{norm}"
     compare.main([*paths, "--images", images, "--norm", norm, "--out", str(out)], standalone_mode=False)
     kept = RESULTS / f"stable-against-plain-norm-{norm}"

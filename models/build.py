@@ -57,3 +57,20 @@ def build_model(
     card = make_card(network, recipe, training, test)
     write_onnx(network, test.images.shape[1:], card, out)
     return BuiltModel(network, card, seconds)
+
+
+def build_once(recipe: Recipe, training: Dataset, test: Dataset, out: Path, *, device: str = "cpu") -> bool:
+    """Train and write a network, unless the file is there; True where it was trained now.
+
+    A training that was stopped goes on from its checkpoint, which lies beside the file, and the file appears in one piece.
+
+    Raises:
+        InvalidInput: as `train`.
+        TrainingDiverged: as `train`.
+    """
+    if out.is_file():
+        return False
+    part = out.with_suffix(".part")
+    build_model(recipe, training, test, part, folder=out.with_suffix(".training"), device=device)
+    part.replace(out)
+    return True

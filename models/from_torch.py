@@ -78,7 +78,8 @@ class _Tracer:
         elif isinstance(layer, MeanPool):
             self.pool(layer.side, 1 / layer.side)
         elif isinstance(layer, UnitSpectral | Orthogonal | UnitRows):
-            operator = self.linear(layer.effective())
+            stride = layer.stride if isinstance(layer, UnitSpectral) else 1
+            operator = self.linear(layer.effective(), (stride, stride))
             self.affine([(self.last, operator)], layer.bias, self.shape_of(operator))
         elif isinstance(layer, nn.Linear):
             self.affine([(self.last, Dense(layer.weight))], layer.bias, (layer.out_features,))

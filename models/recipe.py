@@ -14,6 +14,7 @@
 
     [adversary]                   # optional: adversarial training
     [certified]                   # optional: IBP or CROWN-IBP
+    [multilevel]                  # optional: train shallow, double the blocks, halve the step
     [defences.l1]                 # optional, any number: terms of `defences.DEFENCES`
     [card]                        # optional: the query whose certified share the data card states
 
@@ -36,6 +37,7 @@ from advverify.verifier.toml_text import read_toml
 from .defences import DEFENCES, Defence, defence_type
 from .defences.adversary import Adversary
 from .defences.certified import Certified
+from .multilevel import Multilevel
 
 T = TypeVar("T")
 
@@ -140,12 +142,15 @@ class Recipe:
     training: Training = Training()
     adversary: Adversary | None = None
     certified: Certified | None = None
+    multilevel: Multilevel | None = None
     defences: dict[str, Defence] = field(default_factory=dict)
     card: Card = Card()
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for data cards; sections that are not used are left out."""
         plain = asdict(self)
+        if self.adversary is not None:
+            plain["adversary"] = self.adversary.as_dict()
         plain["defences"] = {name: asdict(term) for name, term in self.defences.items()}  # type: ignore[call-overload]
         return {key: value for key, value in plain.items() if value not in (None, {})}
 
@@ -160,6 +165,7 @@ _SECTIONS: dict[str, Any] = {
     "training": Training,
     "adversary": Adversary,
     "certified": Certified,
+    "multilevel": Multilevel,
     "card": Card,
 }
 

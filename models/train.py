@@ -25,6 +25,8 @@ from . import checkpoint
 from .architectures import build
 from .datasets import Dataset
 from .defences import Step
+from .defences.adversary import Attacker
+from .multilevel import levels, prolong
 from .recipe import Recipe, Training
 
 CHECKPOINT, METRICS = "checkpoint.npz", "metrics.jsonl"
@@ -49,7 +51,7 @@ def train(
     device: str = "cpu",
     listener: Listener | None = None,
 ) -> Trained:
-    """Train from scratch, or from the checkpoint in `folder`.
+    """Train from scratch, or from the checkpoint in `folder`; level after level where the recipe has several.
 
     Args:
         recipe: what to do.
@@ -63,9 +65,36 @@ def train(
         InvalidInput: images that do not fit, or a checkpoint of another recipe.
         TrainingDiverged: the loss is no number any more; the last good checkpoint stays.
     """
+    if recipe.multilevel is not None:
+        return _levels(recipe, data, test, folder, device, listener)
     with _reproducible(device):
         torch.manual_seed(recipe.training.seed)
         return _Trainer(recipe, data, test, folder, torch.device(device), listener).run()
+
+
+def _levels(
+    recipe: Recipe, data: Dataset, test: Dataset | None, folder: Path | None, device: str, listener: Listener | None
+) -> Trained:
+    """Each level starts where the one before ended, prolonged; its epochs count on from there."""
+    before: nn.Sequential | None = None
+    metrics: list[dict[str, Any]] = []
+    for number, level in enumerate(levels(recipe)):
+        done = len(metrics)
+
+        def hear(record: dict[str, Any], done: int = done) -> None:
+            if listener is not None:
+                listener({**record, "epoch": record["epoch"] + done})
+
+        own = None if folder is None else folder / f"level-{number + 1}"
+        with _reproducible(device):
+            torch.manual_seed(recipe.training.seed)
+            # A checkpoint belongs to the whole recipe: how a level began depends on the levels before.
+            lineage = f"{recipe.fingerprint}-{number + 1}"
+            trained = _Trainer(level, data, test, own, torch.device(device), hear, before, lineage).run()
+        before = trained.network
+        metrics += [{**record, "epoch": record["epoch"] + done, "level": number + 1} for record in trained.metrics]
+    assert before is not None
+    return Trained(before, metrics)
 
 
 @contextmanager
@@ -92,13 +121,18 @@ class _Trainer:
         folder: Path | None,
         device: torch.device,
         listener: Listener | None,
+        before: nn.Sequential | None = None,
+        lineage: str = "",
     ) -> None:
+        self.fingerprint = lineage or recipe.fingerprint
         self.recipe, self.test, self.folder, self.device, self.listener = recipe, test, folder, device, listener
         limit = recipe.data.limit or len(data)
         self.images = torch.from_numpy(data.images[:limit]).float().to(device)
         self.labels = torch.from_numpy(data.labels[:limit]).to(device)
         network = build(recipe.architecture.name, **recipe.architecture.options)
         assert isinstance(network, nn.Sequential)
+        if before is not None:
+            prolong(before, network)
         self.network = network.to(device)
         self._try()
         options, batch = recipe.training, recipe.training.batch
@@ -142,7 +176,7 @@ class _Trainer:
         if not place.is_file():
             log.write_text("")
             return 0
-        done, state = checkpoint.load(place, self.recipe.fingerprint, self.network, self.optimiser, self.schedule)
+        done, state = checkpoint.load(place, self.fingerprint, self.network, self.optimiser, self.schedule)
         torch.set_rng_state(state)
         lines = log.read_text().splitlines() if log.is_file() else []
         self.metrics = [json.loads(line) for line in lines[:done]]
@@ -156,7 +190,7 @@ class _Trainer:
                 stream.write(json.dumps(record) + "\n")
             checkpoint.save(
                 self.folder / CHECKPOINT,
-                self.recipe.fingerprint,
+                self.fingerprint,
                 epoch,
                 self.network,
                 self.optimiser,
@@ -170,24 +204,33 @@ class _Trainer:
         """Mean loss and number of rightly classified images (as trained on)."""
         self.network.train()
         total, right = 0.0, 0
+        attack = self._attacker(epoch)
         order = torch.randperm(len(self.images)).to(self.device)
         batches = order.split(self.recipe.training.batch)
         for number, index in enumerate(batches):
             done = epoch * len(batches) + number
-            value, hits = self._step(index, done)
+            value, hits = self._step(index, done, attack)
             if not math.isfinite(value):
                 where = f"; the checkpoint of epoch {epoch} is in {self.folder}" if self.folder and epoch else ""
                 raise TrainingDiverged(f"the loss became {value} in epoch {epoch + 1}: lower learning_rate{where}")
             total, right = total + value * len(index), right + hits
         return total / len(self.images), right
 
-    def _step(self, index: Tensor, done: int) -> tuple[float, int]:
+    def _attacker(self, epoch: int) -> Attacker | None:
+        """What makes adversarial images in this epoch."""
+        recipe = self.recipe
+        if recipe.adversary is None:
+            return None
+        generator = torch.Generator(self.device).manual_seed(recipe.training.seed * 1_000_003 + epoch)
+        return recipe.adversary.begin(self.network, self.images, self.labels, generator)
+
+    def _step(self, index: Tensor, done: int, attack: Attacker | None) -> tuple[float, int]:
         recipe, labels = self.recipe, self.labels[index]
         clean = self._augment(self.images[index])
         images, progress = clean, done / self.steps
-        if recipe.adversary is not None:
+        if attack is not None:
             generator = torch.Generator(self.device).manual_seed(recipe.training.seed * 1_000_003 + done)
-            images = recipe.adversary(self.network, clean, labels, progress, generator)
+            images = attack(clean, labels, progress, generator)
         self.optimiser.zero_grad()
         embedding = self.network[:-1](images)
         logits = self.network[-1](embedding)

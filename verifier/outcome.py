@@ -242,7 +242,9 @@ class Outcome:
             seconds, low, high, engine = event
             last = k == len(record["trace"])
             missing = math.inf if lower == math.inf and (last or (trace and trace[-1].lower > -math.inf)) else -math.inf
-            trace.append(TraceEvent(number(seconds, math.nan), number(low, missing), number(high, math.inf), str(engine)))
+            trace.append(
+                TraceEvent(number(seconds, math.nan), number(low, missing), number(high, math.inf), str(engine))
+            )
         bracket = Bracket(lower, number(record["upper"], math.inf), witness)
         seconds = number(record["seconds"], math.nan)
         for moment, low, high in [(seconds, lower, bracket.upper), *((e.seconds, e.lower, e.upper) for e in trace)]:

@@ -23,10 +23,11 @@ def subspace_distance(
     norm: str | float = "2",
     *,
     reach: float | None = None,
+    clip: tuple[float, float] | None = None,
     settings: Settings | None = None,
     engines: tuple[str, ...] = (),
 ) -> Outcome:
-    """Bracket of min ||v|| such that x + D v is misclassified; the valid range is not imposed, the witness is v.
+    """Bracket of min ||v|| such that x + D v is misclassified; the witness is v.
 
     With orthonormal columns and norm 2 this is the distance in the subspace (Fawzi et al., NeurIPS 2016); with an
     adversarial dictionary it is the largest region of its span in which the network is robust.
@@ -38,13 +39,14 @@ def subspace_distance(
         basis: D, (n, m).
         norm: of v.
         reach: largest |v_i| of interest; by default the diagonal of the valid range.
+        clip: range to which x + D v is clipped, entry by entry, as an attacker who keeps to valid images does; free where None.
         settings: limits.
         engines: names of the engines to use.
     """
     network = model.network if isinstance(model, Model) else model
     if not isinstance(network, Network):
         network = Model(network).network
-    inner = restricted(network, np.asarray(image, dtype=np.float64).ravel(), basis)
+    inner = restricted(network, np.asarray(image, dtype=np.float64).ravel(), basis, clip)
     far = math.sqrt(network.input_size) if reach is None else reach
     origin = np.zeros(basis.shape[1])
     threat = Threat(norm, valid_range=(-far, far))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from advverify.verifier.errors import InvalidInput, no_such
 from advverify.verifier.outcome import finite
 
 from ..help import Command
+from ..learned import DEFAULT_EPS, Lesson, forward_of, keep, lesson_from, loaded
 from ..options import (
     DATA,
     SEED,
@@ -24,32 +26,36 @@ from ..options import (
     norm_option,
     several_outputs,
     writable_file,
+    writable_folder,
     write_text,
 )
 from ..table import Column, console, number, show
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from advverify.verifier.api import Model
     from advverify.verifier.attacks import Entry
     from advverify.verifier.attacks.classification import ClassificationProblem
+    from advverify.verifier.attacks.learned import Fitted, HeldOut
     from advverify.verifier.attacks.measure import Measured
     from advverify.verifier.network.nodes import Network
 
     from ..report.attack_page import Tried
 
 # Columns that a narrow screen does without, in this order; what an attack is and where it is from stands in its file.
-_SPARE = {"paper": 1, "box": 2, "kind": 3, "rMSE": 4, "s": 5}
+_SPARE = {"paper": 1, "box": 2, "kind": 3, "rMSE": 4, "s": 5, "95 %": 6}
 _ATTACKS = (
     "Attacks, separated by commas, of noise, evasion, fgsm, bim, least-likely, pgd, lbfgs, carlini-wagner-2, carlini-wagner-inf, "
-    "carlini-wagner-0, deepfool-2, deepfool-inf, jsma, greedy-l0, one-pixel, square, universal-deepfool, universal-sgd, generator, "
-    "universal-generator, flow, rotation, foolbox-pgd, foolbox-deepfool, foolbox-carlini-wagner, foolbox-ddn, foolbox-ead, "
-    "art-auto-pgd and art-hop-skip-jump; or all that are our own."
+    "carlini-wagner-0, deepfool-2, deepfool-inf, jsma, greedy-l0, one-pixel, square, universal-deepfool, universal-sgd, upset, "
+    "angri, atn, adil, sadil, flow, rotation, foolbox-pgd, foolbox-deepfool, foolbox-carlini-wagner, foolbox-ddn, foolbox-ead, "
+    "art-auto-pgd and art-hop-skip-jump; or all that are our own.  [default: all]"
 )
-_DEFAULT_EPS = {"inf": 0.1, "2": 1.0}  # of universal perturbations
 
 
 @click.command("attack", cls=Command)
 @click.argument("model")
-@click.option("--attack", "names", default="all", show_default=True, metavar="NAME,...", help=_ATTACKS)
+@click.option("--attack", "names", default=None, metavar="NAME,...", help=_ATTACKS)
 @norm_option(None, "Only this norm [default: all].")
 @click.option("--eps", type=float, default=None, help="Radius [default: the closest adversarial example is sought].")
 @click.option("--data", default=None, metavar=DATA, help="Data set [default: the model's own].")
@@ -65,7 +71,35 @@ _DEFAULT_EPS = {"inf": 0.1, "2": 1.0}  # of universal perturbations
     help="What attacks by gradients descend.",
 )
 @click.option(
+    "--margin",
+    type=float,
+    default=0.0,
+    show_default=True,
+    help="By how much the adversarial class must win, in logits (confidence, alpha).",
+)
+@click.option(
     "--source", default=None, metavar="MODEL", help="Attack this network instead and try what it finds (transfer)."
+)
+@click.option(
+    "--fit",
+    default=None,
+    metavar="RANGE",
+    help="Images that universal perturbations, generators and dictionaries are learned on, none of --images: 0:300 of the "
+    "test set, train:0:300 of the training part.  [default: its first 300]",
+)
+@click.option(
+    "--controls", type=click.IntRange(0, 1000), default=10, show_default=True, help="Draws of random signs beside them."
+)
+@click.option("--atoms", type=click.IntRange(1, 1000), default=10, show_default=True, help="Of dictionaries.")
+@click.option(
+    "--keep", "kept", type=click.Path(path_type=Path), default=None, help="Folder for what is learned: files, pictures."
+)
+@click.option(
+    "--learned",
+    multiple=True,
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="A file of --keep: tried as it is, here or on another network.",
 )
 @click.option(
     "--exact",
@@ -83,32 +117,30 @@ _DEFAULT_EPS = {"inf": 0.1, "2": 1.0}  # of universal perturbations
     metavar="FILE|FILE.html",
     help="Write one JSON line an attack; or, to a name that ends in .html, a page. Both: give it twice.",
 )
-def command(names: str, outs: tuple[Path, ...], **options: Any) -> int:
+def command(
+    names: str | None, outs: tuple[Path, ...], kept: Path | None, learned: tuple[Path, ...], **options: Any
+) -> int:
     """Run attacks on images that MODEL (a path or zoo:NAME) classifies rightly.
 
     Every point is evaluated afresh and checked by onnxruntime; distances are those of successes. With --exact the table
     shows the median ratio to the exact distance, and an attack below a proved lower side is an error (exit status 1).
+    Attacks that are learned are never measured on images that they have seen; "control" is the success of the same
+    perturbations with random signs.
     """
     import torch
 
     from advverify.verifier.api import Model
-    from advverify.verifier.attacks import ATTACKS, OWN
+    from advverify.verifier.attacks import ATTACKS
 
-    chosen = list(OWN) if names == "all" else [name.strip() for name in names.split(",") if name.strip()]
-    if not chosen:
-        raise InvalidInput(f"'{names}' names no attack: choose all, {', '.join(ATTACKS)}")
-    for name in chosen:
-        if name not in ATTACKS:
-            raise no_such("attack", name, ("all", *ATTACKS))
+    chosen = _chosen(names, learned, options)
     for out in outs:
         writable_file(out, "--out")
-    if any(is_page(out) for out in outs):
+    if kept is not None or any(is_page(out) for out in outs):
         from ..report.figures import require_report
 
         require_report()
-    eps = options["eps"]
-    if eps is not None and (math.isnan(eps) or eps <= 0):
-        raise InvalidInput(f"--eps must be a number above 0, got {eps:g}")
+    if kept is not None:
+        writable_folder(kept, "--keep")
     model = Model(model_path(options["model"]))
     several_outputs(model, options["model"], "attack")
     target, classes = options["target"], model.network.output_size
@@ -122,17 +154,30 @@ def command(names: str, outs: tuple[Path, ...], **options: Any) -> int:
         indices = [i for i in indices if data.labels[i] != target]
     if not indices:
         raise InvalidInput("no image of these is classified rightly, so there is nothing to attack")
-    known = {} if options["exact"] is None else _brackets(options["exact"], model.network.sha256)
+    known = {} if options["exact"] is None else _brackets(options["exact"], model.network.sha256, options["margin"])
     x = torch.from_numpy(data.images[indices].reshape(len(indices), -1))
     y = torch.from_numpy(data.labels[indices])
     shape = tuple(data.images.shape[1:])
     source = None if options["source"] is None else _source(options["source"], model.network)
+    files = [loaded(path, model) for path in learned]
+    lesson = None
+    if any(ATTACKS[name].learned for name in chosen):
+        lesson = lesson_from(options["fit"], model, source or model.network, data, options["data"], asked)
     tried = []
     for name in chosen:
         for norm in ATTACKS[name].norms or ("inf",):
-            if options["norm"] in (None, norm) and not (ATTACKS[name].kind == "spatial" and options["norm"]):
+            if options["norm"] not in (None, norm) or (ATTACKS[name].kind == "spatial" and options["norm"]):
+                continue
+            if ATTACKS[name].learned:
+                assert lesson is not None
+                fitted = _learn(lesson, name, norm, options)
+                if kept is not None:
+                    keep(fitted, shape, kept)
+                tried.append(_tried(model, fitted, x, y, indices, known, source, options))
+            else:
                 problem, found = _run(model, name, norm, x, y, shape, source, options)
-                tried.append(_record(model, name, norm, problem, found, indices, known, eps))
+                tried.append(_record(model, name, norm, problem, found, indices, known, options["eps"]))
+    tried += [_tried(model, fitted, x, y, indices, known, source, options) for fitted in files]
     if not tried:
         raise InvalidInput(f"none of these attacks knows the norm {options['norm']}")
     rows = [each.row for each in tried]
@@ -152,7 +197,87 @@ def command(names: str, outs: tuple[Path, ...], **options: Any) -> int:
     return 1 if wrong else 0
 
 
-def _brackets(path: Path, sha256: str) -> dict[tuple[int, str], tuple[float, float]]:
+def _chosen(names: str | None, learned: tuple[Path, ...], options: dict[str, Any]) -> list[str]:
+    """The attacks to run, and options that make no sense refused.
+
+    Raises:
+        InvalidInput: an unknown attack, or a value that cannot be.
+    """
+    from advverify.verifier.attacks import ATTACKS, OWN
+
+    if names is None and learned:
+        names = ""
+    elif names is None:
+        names = "all"
+    chosen = list(OWN) if names == "all" else [name.strip() for name in names.split(",") if name.strip()]
+    if not chosen and not learned:
+        raise InvalidInput(f"'{names}' names no attack: choose all, {', '.join(ATTACKS)}")
+    for name in chosen:
+        if name not in ATTACKS:
+            raise no_such("attack", name, ("all", *ATTACKS))
+        if ATTACKS[name].package and options["margin"]:
+            raise InvalidInput(f"--margin: attacks of other packages know none, and {name} is one; use our own")
+    if not 0 <= options["margin"] < math.inf:
+        raise InvalidInput(f"--margin must be a finite number of at least 0, got {options['margin']:g}")
+    if options["eps"] is not None and (math.isnan(options["eps"]) or options["eps"] <= 0):
+        raise InvalidInput(f"--eps must be a number above 0, got {options['eps']:g}")
+    if options["fit"] is not None and not any(ATTACKS[name].learned for name in chosen):
+        raise InvalidInput(
+            "--fit: none of these attacks is learned; choose " + ", ".join(n for n, e in ATTACKS.items() if e.learned)
+        )
+    return chosen
+
+
+def _learn(lesson: Lesson, name: str, norm: str, options: dict[str, Any]) -> Fitted:
+    made = {"atoms": options["atoms"]} if name in ("adil", "sadil") else {}
+    return lesson.learn(name, norm, options["eps"] or DEFAULT_EPS[norm], options, made)
+
+
+def _tried(
+    model: Model,
+    fitted: Fitted,
+    x: Tensor,
+    y: Tensor,
+    indices: list[int],
+    known: dict[tuple[int, str], tuple[float, float]],
+    source: Network | None,
+    options: dict[str, Any],
+) -> Tried:
+    """A learned attack on images that it has not seen, beside its controls.
+
+    Raises:
+        InvalidInput: it has seen one, or was learned for another radius or target.
+    """
+    import torch
+
+    from advverify.verifier.attacks.classification import ClassificationProblem
+    from advverify.verifier.attacks.learned import measure
+    from advverify.verifier.norms import get_norm
+
+    for option, own in (("eps", fitted.eps), ("target", fitted.about["target"])):
+        if options[option] not in (None, own):
+            raise InvalidInput(
+                f"--{option}: {fitted.name} was learned for {own}; leave it out, or learn it for {options[option]}"
+            )
+    target = fitted.about["target"]
+    targets = None if target is None else torch.full_like(y, target)
+    if target is not None and bool((y == target).any()):
+        raise InvalidInput(f"{fitted.name} was learned for the target {target}: give --target {target}")
+    problem = ClassificationProblem.balls(
+        forward_of(model.network), x, y, get_norm(fitted.norm), fitted.eps, options["loss"], targets
+    ).confident(options["margin"])
+    through = None if source is None else forward_of(source)
+    found = measure(fitted, problem, options["seed"], options["controls"], through)
+    tried = _record(model, fitted.name, fitted.norm, problem, found, indices, known, fitted.eps)
+    shares = found.controls.double().mean(1)
+    draws = None
+    if len(shares):
+        draws = {"draws": len(shares), "mean": float(shares.mean()), "largest": float(shares.max())}
+    learned = {**fitted.about, "seconds": fitted.seconds, "eps": fitted.eps}
+    return replace(tried, row={**tried.row, "control": draws, "learned": learned})
+
+
+def _brackets(path: Path, sha256: str, margin: float) -> dict[tuple[int, str], tuple[float, float]]:
     """(index, norm) to bracket, from the lines of `distance --out` about this model."""
     from advverify.verifier.outcome import UNREADABLE
 
@@ -163,6 +288,7 @@ def _brackets(path: Path, sha256: str) -> dict[tuple[int, str], tuple[float, flo
             if (
                 record["model_sha256"] == sha256
                 and record.get("target") is None
+                and float(record.get("margin") or 0.0) == margin
                 and record["verdict"] != "misclassified"
             ):
                 upper = math.inf if record["upper"] is None else float(record["upper"])
@@ -170,7 +296,8 @@ def _brackets(path: Path, sha256: str) -> dict[tuple[int, str], tuple[float, flo
     except UNREADABLE as error:
         raise InvalidInput(f"--exact {path}: not the lines of `advverify distance --out` ({error})") from error
     if not known:
-        raise InvalidInput(f"--exact {path}: holds no brackets of this model")
+        of = f" with --margin {margin:g}" if margin else ""
+        raise InvalidInput(f"--exact {path}: holds no brackets of this model{of}")
     return known
 
 
@@ -204,20 +331,19 @@ def _run(
     from advverify.verifier.attacks.classification import ClassificationProblem
     from advverify.verifier.attacks.measure import closest, within
     from advverify.verifier.attacks.transfer import Transfer
-    from advverify.verifier.network.evaluate import evaluate
     from advverify.verifier.norms import get_norm
 
-    eps, ball = options["eps"], ATTACKS[name].kind in ("ball", "universal")
-    forward = lambda points: evaluate(model.network, points)  # noqa: E731
+    eps, forward = options["eps"], forward_of(model.network)
     targets = None if options["target"] is None else torch.full_like(y, options["target"])
     attack = make_attack(name, shape)
     if source is not None:
-        attack = Transfer(lambda points: evaluate(source, points), attack)
-    if ball and (eps is not None or ATTACKS[name].kind == "universal"):
-        radius = eps if eps is not None else _DEFAULT_EPS[norm]
-        problem = ClassificationProblem.balls(forward, x, y, get_norm(norm), radius, options["loss"], targets)
+        attack = Transfer(forward_of(source), attack)
+    if ATTACKS[name].kind == "ball" and eps is not None:
+        problem = ClassificationProblem.balls(forward, x, y, get_norm(norm), eps, options["loss"], targets)
+        problem = problem.confident(options["margin"])
         return problem, within(attack, problem, options["seed"])
     problem = ClassificationProblem.unbounded(forward, x, y, get_norm(norm), options["loss"], targets)
+    problem = problem.confident(options["margin"])
     return problem, closest(name, attack, problem, options["seed"])
 
 
@@ -226,7 +352,7 @@ def _record(
     name: str,
     norm: str,
     problem: ClassificationProblem,
-    found: Measured,
+    found: Measured | HeldOut,
     indices: list[int],
     known: dict[tuple[int, str], tuple[float, float]],
     eps: float | None,
@@ -234,6 +360,7 @@ def _record(
     """Everything that table and page show; successes that onnxruntime does not confirm do not count."""
     import torch
 
+    from advverify.models.comparison.statistics import wilson
     from advverify.verifier.attacks import ATTACKS
     from advverify.verifier.norms import get_norm
 
@@ -264,7 +391,9 @@ def _record(
         "norm": norm,
         "eps": eps,
         "images": len(indices),
+        "margin": problem.confidence,
         "success": float(confirmed.double().mean()),
+        "interval": wilson(int(confirmed.sum()), len(indices)),
         "median": {n: float(v.median()) if len(v) else math.inf for n, v in lengths.items()},
         "rmse": float((delta.square().sum(1) / squares).mean()),
         "seconds": found.seconds,
@@ -303,13 +432,33 @@ def _page(
 
 def _show(rows: list[dict[str, Any]], attacks: dict[str, Entry], title: str, exact: bool) -> None:
     names = ["attack", "norm", "kind", "box", "paper", "success", "l0", "l1", "l2", "linf", "rMSE", "s"]
+    learned = any(row.get("control") for row in rows)
     names += ["to exact"] if exact else []
+    names[6:6] = ["95 %", *(["control"] if learned else [])]
     lines = []
     for row in rows:
         entry, median = attacks[row["attack"]], row["median"]
         cells = [row["attack"], row["norm"] if entry.norms else "-", entry.kind, entry.knowledge, entry.paper]
-        cells += [f"{100 * row['success']:.0f} %", *(number(median[n], 3) for n in ("0", "1", "2", "inf"))]
+        cells += [f"{100 * row['success']:.0f} %", _interval(row["interval"])]
+        cells += [_control(row)] if learned else []
+        cells += [*(number(median[n], 3) for n in ("0", "1", "2", "inf"))]
         cells += [number(row["rmse"], 3), f"{row['seconds']:.1f}"]
         lines.append([*cells, *([number(row["ratio"], 3)] if exact else [])])
     words = ("attack", "kind", "box", "paper")
-    show(console(), [Column(name, name in words, spare=_SPARE.get(name, 0)) for name in names], lines, title)
+    screen = console()
+    show(screen, [Column(name, name in words, spare=_SPARE.get(name, 0)) for name in names], lines, title)
+    for spec, count in dict.fromkeys((r["learned"]["fit"], r["learned"]["images"]) for r in rows if "learned" in r):
+        screen.print(f"learned on {count} images ({spec}), none of them measured on", markup=False)
+    if learned:
+        screen.print(
+            "control: success of the same perturbations with random signs, mean and largest of the draws", markup=False
+        )
+
+
+def _interval(sides: tuple[float, float]) -> str:
+    return f"{100 * sides[0]:.0f}-{100 * sides[1]:.0f}"
+
+
+def _control(row: dict[str, Any]) -> str:
+    control = row.get("control")
+    return "-" if not control else f"{100 * control['mean']:.0f}, {100 * control['largest']:.0f} %"

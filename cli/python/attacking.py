@@ -116,8 +116,8 @@ def attack(
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         raise InvalidInput(f"seed must be a whole number from 0, got {seed!r}")
     threat, entry = Threat(norm, eps, target=target), ATTACKS[name]
-    if entry.kind == "universal":
-        raise InvalidInput(f"{name} makes one perturbation for many images: `advverify attack` measures it")
+    if entry.learned:
+        raise InvalidInput(f"{name} is learned on some images and tried on others: `advverify attack` measures it")
     if entry.norms and threat.norm not in entry.norms:
         raise InvalidInput(f"the attack {name} knows the norms {', '.join(entry.norms)}, not {threat.norm}")
     if threat.radius == 0:

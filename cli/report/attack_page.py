@@ -22,6 +22,7 @@ _KINDS = {
     "ball": "fills a ball",
     "minimal": "seeks the nearest",
     "universal": "one for all images",
+    "learned": "learned on other images",
     "spatial": "moves pixels",
 }
 

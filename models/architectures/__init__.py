@@ -49,8 +49,8 @@ def build(name: str, **options: Any) -> nn.Module:
     Raises:
         InvalidInput: there is no such architecture, or it does not take these options.
     """
-    constructor = _find(name)[1]
-    own = dict(inspect.signature(constructor).parameters)
+    make = constructor(name)
+    own = dict(inspect.signature(make).parameters)
     where = inspect.signature(Shape.of).parameters if own.pop("shape", None) is not None else {}
     known = {**where, **own}
     unknown = [option for option in options if option not in known]
@@ -62,14 +62,23 @@ def build(name: str, **options: Any) -> nn.Module:
     try:
         if where:
             place = Shape.of(**{key: options.pop(key) for key in where if key in options})
-            network: nn.Module = constructor(place, **options)
+            network: nn.Module = make(place, **options)
         else:
-            network = constructor(**options)
+            network = make(**options)
     except (TypeError, ValueError, RuntimeError) as error:
         if isinstance(error, InvalidInput):
             raise
         raise InvalidInput(f"architecture {name}: impossible options {options} ({error})") from error
     return network
+
+
+def constructor(name: str) -> Any:
+    """The function that makes an architecture's networks.
+
+    Raises:
+        InvalidInput: there is no such architecture.
+    """
+    return _find(name)[1]
 
 
 def stability(name: str) -> str:

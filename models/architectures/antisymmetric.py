@@ -56,4 +56,4 @@ def antisymmetric(shape: Shape, blocks: int, outputs: int, step: float = 0.3, ga
         raise InvalidInput(
             f"antisymmetric: step {step:g} is beyond the stability bound 4/gamma = {4 / gamma:g} of forward Euler"
         )
-    return residual_network(shape, blocks, outputs, lambda: AntisymmetricBlock(shape.width, shape.kernel, step, gamma))
+    return residual_network(shape, blocks, outputs, lambda at: AntisymmetricBlock(at.width, at.kernel, step, gamma))

@@ -66,14 +66,15 @@ def hamiltonian(
         raise InvalidInput(f"hamiltonian: variant is one of {', '.join(VARIANTS)}, got '{variant}'")
     if variant == "verlet" and hidden is not None:
         raise InvalidInput("hamiltonian: `hidden` belongs to the two-layer variant")
-    half = even(shape.width, "hamiltonian")
-    rows = half if hidden is None else hidden
+    even(shape.width, "hamiltonian")
 
-    def block() -> nn.Module:
-        first = linear_maps.initialised(rows, half, shape.kernel)
+    def block(stage: Shape) -> nn.Module:
+        half = stage.width // 2
+        rows = half if hidden is None else stage.rows(hidden)
+        first = linear_maps.initialised(rows, half, stage.kernel)
         if variant == "verlet":
             return nn.Sequential(HalfStep(first, True, step, variant, True), HalfStep(first, False, step, variant))
-        second = linear_maps.initialised(rows, half, shape.kernel)
+        second = linear_maps.initialised(rows, half, stage.kernel)
         return nn.Sequential(HalfStep(first, True, step, variant), HalfStep(second, False, step, variant))
 
     return residual_network(shape, blocks, outputs, block)

@@ -44,6 +44,11 @@ class LeapfrogBlock(ResidualBlock):
         """Kernel and bias."""
         return self.weight, self.bias
 
+    def finer_state(self, size: int) -> Tensor:
+        """With half the step y_before is half as long ago: the middle of y_before and y."""
+        one = torch.eye(size // 2)
+        return torch.cat((torch.cat((one, torch.zeros_like(one)), 1), torch.cat((one, one), 1) / 2), 0)
+
 
 def leapfrog(shape: Shape, blocks: int, outputs: int, hidden: int | None = None, step: float = 0.5) -> nn.Module:
     """`width` (or `channels`) counts y and y_before, both of which the lift makes.
@@ -53,6 +58,10 @@ def leapfrog(shape: Shape, blocks: int, outputs: int, hidden: int | None = None,
     """
     if step <= 0:
         raise InvalidInput(f"leapfrog: step must be above 0, got {step:g}")
-    half = even(shape.width, "leapfrog")
-    rows = half if hidden is None else hidden
-    return residual_network(shape, blocks, outputs, lambda: LeapfrogBlock(half, rows, shape.kernel, step))
+    even(shape.width, "leapfrog")
+
+    def block(stage: Shape) -> nn.Module:
+        half = stage.width // 2
+        return LeapfrogBlock(half, half if hidden is None else stage.rows(hidden), stage.kernel, step)
+
+    return residual_network(shape, blocks, outputs, block)

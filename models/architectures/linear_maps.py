@@ -13,11 +13,11 @@ from torch import Tensor, nn
 _GRID = 64  # frequencies an axis
 
 
-def apply(weight: Tensor, z: Tensor, bias: Tensor | None = None) -> Tensor:
+def apply(weight: Tensor, z: Tensor, bias: Tensor | None = None, stride: int = 1) -> Tensor:
     """W z + b; z is (batch, in) or (batch, in, height, width)."""
     if weight.ndim == 2:
         return F.linear(z, weight, bias)
-    return F.conv2d(z, weight, bias, padding=weight.shape[-1] // 2)
+    return F.conv2d(z, weight, bias, stride=stride, padding=weight.shape[-1] // 2)
 
 
 def transposed(weight: Tensor) -> Tensor:
@@ -52,14 +52,14 @@ def initialised(outer: int, inner: int, kernel: int | None) -> nn.Parameter:
     return nn.Parameter(weight)
 
 
-def as_layer(weight: Tensor, bias: Tensor | None) -> nn.Module:
+def as_layer(weight: Tensor, bias: Tensor | None, stride: int = 1) -> nn.Module:
     """A plain Linear or Conv2d with these parameters, detached."""
     layer: nn.Linear | nn.Conv2d
     if weight.ndim == 2:
         layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
     else:
         side = int(weight.shape[-1])
-        layer = nn.Conv2d(weight.shape[1], weight.shape[0], side, padding=side // 2, bias=bias is not None)
+        layer = nn.Conv2d(weight.shape[1], weight.shape[0], side, stride, padding=side // 2, bias=bias is not None)
     with torch.no_grad():
         layer.weight.copy_(weight)
         if layer.bias is not None and bias is not None:

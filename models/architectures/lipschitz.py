@@ -21,7 +21,7 @@ from advverify.verifier.errors import InvalidInput
 
 from . import linear_maps
 from .linear_maps import PowerIteration
-from .residual import ResidualBlock, Shape, Terms, check_depth
+from .residual import ResidualBlock, Shape, Terms, check_depth, staged
 
 STABILITY = "non-expansive: 1-Lipschitz in l2 up to the head, whose rows have length 1"
 _SAFE = 1 - 1e-6  # room for the rounding of folded weights to float32
@@ -52,9 +52,10 @@ class ConvexPotentialBlock(ResidualBlock):
 class SllBlock(ResidualBlock):
     """SDP-based Lipschitz layer; no power method."""
 
-    def __init__(self, width: int, hidden: int, kernel: int | None) -> None:
-        """`hidden` ReLUs (channels)."""
+    def __init__(self, width: int, hidden: int, kernel: int | None, step: float) -> None:
+        """`hidden` ReLUs (channels); `step` takes the place of the 2."""
         super().__init__()
+        self.step = step
         self.weight = linear_maps.initialised(hidden, width, kernel)
         self.bias = nn.Parameter(torch.zeros(hidden))
         self.log_q = nn.Parameter(torch.zeros(hidden))
@@ -68,15 +69,21 @@ class SllBlock(ResidualBlock):
             gram = F.conv2d(weight, weight, padding=weight.shape[-1] - 1).abs().sum((2, 3))
         q = self.log_q.exp()
         scale = _SAFE / ((gram * (q / q.unsqueeze(1))).sum(1) + 1e-12)
-        return Terms(weight, self.bias, -2 * linear_maps.transposed(linear_maps.scaled(weight, scale)))
+        return Terms(weight, self.bias, -self.step * linear_maps.transposed(linear_maps.scaled(weight, scale)))
 
 
 class UnitSpectral(nn.Module):
-    """W z + b with ||W|| = 1: a weight divided by its spectral norm."""
+    """W z + b with ||W|| = 1: a weight divided by its spectral norm.
 
-    def __init__(self, inner: int, outer: int, kernel: int | None = None, side: int | None = None) -> None:
+    A strided convolution is divided by the norm of the same without a stride, of whose outputs it has a part.
+    """
+
+    def __init__(
+        self, inner: int, outer: int, kernel: int | None = None, side: int | None = None, stride: int = 1
+    ) -> None:
         """`side` of square images for convolutions."""
         super().__init__()
+        self.stride = stride
         self.weight = linear_maps.initialised(outer, inner, kernel)
         self.bias = nn.Parameter(torch.zeros(outer))
         self.norm = PowerIteration(inner, side)
@@ -88,11 +95,11 @@ class UnitSpectral(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Apply."""
-        return linear_maps.apply(self.effective(), z, self.bias)
+        return linear_maps.apply(self.effective(), z, self.bias, self.stride)
 
     def fold(self) -> nn.Module:
         """A plain layer."""
-        return linear_maps.as_layer(self.effective(), self.bias)
+        return linear_maps.as_layer(self.effective(), self.bias, self.stride)
 
 
 class Orthogonal(nn.Module):
@@ -172,18 +179,30 @@ def convex_potential(
         raise InvalidInput(
             f"cpl: step must lie in (0, 2], in units of 1/||K||^2, got {step:g}: 2 is the stability bound"
         )
-    side = None if shape.kernel is None else max(shape.sides)
-    rows = shape.width if hidden is None else hidden
-    return _network(shape, blocks, outputs, lambda: ConvexPotentialBlock(shape.width, rows, shape.kernel, side, step))
+
+    def block(stage: Shape) -> nn.Module:
+        side = None if stage.kernel is None else max(stage.sides)
+        return ConvexPotentialBlock(stage.width, stage.rows(hidden), stage.kernel, side, step)
+
+    return _network(shape, blocks, outputs, block)
 
 
-def sll(shape: Shape, blocks: int, outputs: int, hidden: int | None = None) -> nn.Module:
-    """SDP-based Lipschitz layers between a lift of spectral norm 1 and a head of unit rows."""
-    rows = shape.width if hidden is None else hidden
-    return _network(shape, blocks, outputs, lambda: SllBlock(shape.width, rows, shape.kernel))
+def sll(shape: Shape, blocks: int, outputs: int, hidden: int | None = None, step: float = 2.0) -> nn.Module:
+    """SDP-based Lipschitz layers between a lift of spectral norm 1 and a head of unit rows.
+
+    Raises:
+        InvalidInput: a step outside (0, 2]: beyond it the layer may expand.
+    """
+    if not 0 < step <= 2:
+        raise InvalidInput(f"sll: step must lie in (0, 2], got {step:g}: 2 is the stability bound")
+
+    def block(stage: Shape) -> nn.Module:
+        return SllBlock(stage.width, stage.rows(hidden), stage.kernel, step)
+
+    return _network(shape, blocks, outputs, block)
 
 
-def _network(shape: Shape, blocks: int, outputs: int, block: Callable[[], nn.Module]) -> nn.Module:
+def _network(shape: Shape, blocks: int, outputs: int, block: Callable[[Shape], nn.Module]) -> nn.Module:
     check_depth(blocks, outputs)
     channels, height, width = shape.image
     layers: list[nn.Module]
@@ -192,13 +211,18 @@ def _network(shape: Shape, blocks: int, outputs: int, block: Callable[[], nn.Mod
         if shape.width != channels * height * width:
             layers.append(UnitSpectral(channels * height * width, shape.width))
     else:
-        if shape.stride != 1:
-            raise InvalidInput("Lipschitz networks are pooled before the head; they take no stride")
-        layers = [UnitSpectral(channels, shape.width, shape.kernel, max(height, width))]
-    layers += [block() for _ in range(blocks)]
+        layers = [UnitSpectral(channels, shape.width, shape.lift, max(height, width), shape.stride)]
+    layers += staged(shape, blocks, block, _bridge)
     if shape.kernel is not None:
         layers += [*([MeanPool(shape.pool)] if shape.pool > 1 else []), nn.Flatten()]
     return nn.Sequential(*layers, UnitRows(shape.features, outputs))
+
+
+def _bridge(before: Shape, after: Shape) -> list[nn.Module]:
+    """From one stage to the next without growth: strided, or pooling that keeps lengths and 1x1, of spectral norm 1."""
+    if before.between == "stride":
+        return [UnitSpectral(before.width, after.width, 3, max(before.sides), 2)]
+    return [MeanPool(2), UnitSpectral(before.width, after.width, 1, max(after.sides))]
 
 
 def lipschitz_mlp(image: list[int], hidden: list[int], outputs: int, layer: str = "orthogonal") -> nn.Module:

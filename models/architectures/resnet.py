@@ -41,7 +41,28 @@ class PlainBlock(ResidualBlock):
         hidden = torch.relu(self.norm(linear_maps.apply(self.inner, state, self.bias)))
         return state + (hidden if self.outer is None else linear_maps.apply(self.outer, hidden))
 
+    def halve(self) -> None:
+        """Half of W; without W, of K, b or what normalisation makes of them, since the ReLU keeps factors."""
+        with torch.no_grad():
+            if self.outer is not None:
+                self.outer.mul_(0.5)
+                return
+            for parameter in (self.norm.weight, self.norm.bias) if self.norm is not None else (self.inner, self.bias):
+                parameter.mul_(0.5)
 
-def resnet(shape: Shape, blocks: int, outputs: int, hidden: int | None = None, batch_norm: bool = False) -> nn.Module:
-    """One-matrix blocks, or two-matrix blocks through `hidden` features (channels)."""
-    return residual_network(shape, blocks, outputs, lambda: PlainBlock(shape.width, hidden, shape.kernel, batch_norm))
+
+def resnet(
+    shape: Shape,
+    blocks: int,
+    outputs: int,
+    hidden: int | None = None,
+    batch_norm: bool = False,
+    dropout: float = 0.0,
+) -> nn.Module:
+    """One-matrix blocks, or two-matrix blocks through `hidden` features (channels of the first stage)."""
+
+    def block(stage: Shape) -> nn.Module:
+        rows = None if hidden is None else stage.rows(hidden)
+        return PlainBlock(stage.width, rows, stage.kernel, batch_norm)
+
+    return residual_network(shape, blocks, outputs, block, dropout)

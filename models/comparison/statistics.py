@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import binom, norm
+from scipy.stats import t as student
 
 Range = tuple[float, float]
 
@@ -71,6 +72,41 @@ def mean_bracket(ranges: Sequence[Range]) -> Range:
     if not ranges:
         return math.nan, math.nan
     return float(np.mean([low for low, _ in ranges])), float(np.mean([high for _, high in ranges]))
+
+
+def wilson(successes: int, count: int) -> Range:
+    """Wilson's 95 % interval of a share; (0, 1) of nothing.
+
+    >>> low, high = wilson(33, 128)
+    >>> f"{low:.3f} {high:.3f}"
+    '0.190 0.340'
+    """
+    if not count:
+        return 0.0, 1.0
+    z, rate = float(norm.ppf(1 - LEVEL / 2)), successes / count
+    middle = (rate + z * z / (2 * count)) / (1 + z * z / count)
+    half = z * math.sqrt(rate * (1 - rate) / count + z * z / (4 * count * count)) / (1 + z * z / count)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def t_interval(ranges: Sequence[Range]) -> Range:
+    """Hull of Student's 95 % intervals for the mean, over all values that the ranges allow; infinite for fewer than two.
+
+    The deviation of values in the ranges is at most that of the middles plus the root mean square of the half widths.
+
+    >>> low, high = t_interval([(1.0, 1.0), (2.0, 2.0), (3.0, 3.0)])
+    >>> f"{low:.3f} {high:.3f}"
+    '-0.484 4.484'
+    """
+    count = len(ranges)
+    low, high = mean_bracket(ranges)
+    if count < 2 or not (math.isfinite(low) and math.isfinite(high)):
+        return -math.inf, math.inf
+    sides = np.array(ranges)
+    middle, half = sides.mean(1), (sides[:, 1] - sides[:, 0]) / 2
+    deviation = float(middle.std(ddof=1)) + float(np.sqrt((half**2).sum() / (count - 1)))
+    reach = float(student.ppf(1 - LEVEL / 2, count - 1)) * deviation / math.sqrt(count)
+    return low - reach, high + reach
 
 
 def share_above(values: ArrayLike, radius: float) -> float:

@@ -13,9 +13,13 @@ from .base import Defence, Step
 DEFENCES = {
     "contrastive": "contrastive:Contrastive",
     "cure": "cure:Cure",
+    "jacobian": "jacobian:Jacobian",
     "l1": "sparsity:L1",
+    "large-margin": "large_margin:LargeMargin",
+    "local-linearity": "local_linearity:LocalLinearity",
     "relu-stability": "relu_stability:ReluStability",
     "smoothness": "smoothness:Smoothness",
+    "spectral": "spectral:Spectral",
 }
 
 __all__ = ["DEFENCES", "Defence", "Step", "defence_type"]

@@ -34,6 +34,8 @@ class Smoothness:
         for kind in dict.fromkeys((type(b), getattr(b, "moves_second", None)) for b in blocks):
             alike = [b for b in blocks if (type(b), getattr(b, "moves_second", None)) == kind]
             for before, after in pairwise(alike):
+                if [k.shape for k in before.smooth()] != [k.shape for k in after.smooth()]:
+                    continue  # of two stages
                 h = float(getattr(before, "step", 1.0))
                 pairs = zip(before.smooth(), after.smooth(), strict=True)
                 terms += [(k2 - k1).square().sum() / (2 * h) for k1, k2 in pairs]

@@ -251,7 +251,10 @@ def edited(change: Callable[[dict[str, Any]], Any]) -> Callable[[str], str]:
         (edited(lambda record: record.update(timeout=-1)), "its timeout is -1, which is no number from 0 on"),
         (edited(lambda record: record.update(seconds=-1)), "-1 s is no time from 0 on"),
         (edited(lambda record: record.update(seconds="3")), "'3' is no number"),
-        (edited(lambda record: record["trace"][1].pop()), "an entry of its trace is not [seconds, lower, upper, engine]"),
+        (
+            edited(lambda record: record["trace"][1].pop()),
+            "an entry of its trace is not [seconds, lower, upper, engine]",
+        ),
         (edited(lambda record: record.update(trace=["a", 1])), "an entry of its trace is not"),
         (
             edited(lambda record: record.update(lower=1e308, upper=-1e308)),

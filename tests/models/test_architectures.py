@@ -28,7 +28,7 @@ CONVOLUTIONAL = {"image": [2, 8, 8], "blocks": 2, "outputs": 5, "channels": 4, "
 FAMILIES: list[tuple[str, dict[str, Any]]] = [
     ("resnet", {}),
     ("resnet", {"hidden": 6}),
-    ("resnet", {"batch_norm": True}),
+    ("resnet", {"batch_norm": True, "dropout": 0.2}),
     ("antisymmetric", {}),
     ("hamiltonian", {}),
     ("hamiltonian", {"variant": "verlet"}),
@@ -36,8 +36,10 @@ FAMILIES: list[tuple[str, dict[str, Any]]] = [
     ("cpl", {}),
     ("sll", {"hidden": 7}),
 ]
+STAGED = {"image": [2, 8, 8], "blocks": 2, "outputs": 5, "channels": 4, "stages": 2, "pool": 2}
+STRIDED = {**STAGED, "between": "stride", "stride": 2, "pool": 1, "lift": 5}
 CASES: list[tuple[str, dict[str, Any]]] = [
-    *((name, {**shape, **more}) for name, more in FAMILIES for shape in (DENSE, CONVOLUTIONAL)),
+    *((name, {**shape, **more}) for name, more in FAMILIES for shape in (DENSE, CONVOLUTIONAL, STAGED, STRIDED)),
     ("mlp", {"inputs": 64, "hidden": [9], "outputs": 5, "dropout": 0.5}),
     ("conv", {"image": IMAGE, "channels": [3, 4], "hidden": 9, "outputs": 5, "batch_norm": True}),
     ("lenet", {"image": [1, 16, 16], "outputs": 5}),
@@ -50,7 +52,16 @@ LIPSCHITZ = [case for case in CASES if case[0] in ("cpl", "sll", "lipschitz-mlp"
 
 def label(case: tuple[str, dict[str, Any]]) -> str:
     name, options = case
-    return "-".join([name, *(f"{k}={v}" for k, v in options.items() if k in ("hidden", "channels", "variant", "pool"))])
+    return "-".join(
+        [
+            name,
+            *(
+                f"{k}={v}"
+                for k, v in options.items()
+                if k in ("hidden", "channels", "variant", "pool", "stages", "between", "batch_norm")
+            ),
+        ]
+    )
 
 
 def trained_a_little(name: str, options: dict[str, Any]) -> tuple[nn.Sequential, Tensor]:
@@ -187,6 +198,12 @@ def test_stability_is_stated(name: str) -> None:
         ("resnet", {"image": IMAGE}, "needs the option 'blocks'"),
         ("resnet", {**DENSE, "channels": 3}, "one of the two"),
         ("resnet", {**CONVOLUTIONAL, "pool": 3}, "cannot be pooled"),
+        ("resnet", {**STAGED, "pool": 8}, "of 4x4 cannot be pooled by 8"),
+        ("resnet", {**STAGED, "stages": 5}, "cannot be halved 4 times"),
+        ("resnet", {**STAGED, "lift": 4}, "odd side of a kernel"),
+        ("resnet", {**STAGED, "between": "magic"}, "between is one of pool, stride"),
+        ("resnet", {**DENSE, "stages": 2}, "give `channels` instead"),
+        ("sll", {**DENSE, "step": 2.5}, "2 is the stability bound"),
         ("mlp", {"inputs": 0, "hidden": [3], "outputs": 2}, "impossible shape"),
         ("mlp", {"inputs": "many", "hidden": [3], "outputs": 2}, "impossible options"),
         ("nonsense", {}, "unknown architecture"),

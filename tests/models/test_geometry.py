@@ -81,6 +81,19 @@ def test_subspace_law_on_a_linear_classifier_and_on_digits() -> None:
     assert bool(((law.median > 0.85) & (law.median < 1.2)).all())
 
 
+def test_restricted_networks_clip_to_the_valid_range() -> None:
+    """Far beyond it too, entry by entry, on both sides."""
+    model, data = Model(path_of("digits-mlp")), load_dataset("digits")
+    generator = torch.Generator().manual_seed(0)
+    basis = torch.randn(64, 5, generator=generator, dtype=torch.float64)
+    v = torch.randn(50, 5, generator=generator, dtype=torch.float64) * torch.logspace(-2, 1, 50).double().unsqueeze(1)
+    for i in range(3):
+        image = data.images[i].ravel()
+        moved = (torch.from_numpy(image) + v @ basis.T).clamp(0, 1)
+        inner = restricted(model.network, image, basis.numpy(), (0.0, 1.0))
+        torch.testing.assert_close(evaluate(inner, v), evaluate(model.network, moved), atol=1e-9, rtol=1e-9)
+
+
 def test_restricted_networks_and_exact_subspace_distances() -> None:
     data, model = load_dataset("digits"), Model(path_of("digits-mlp"))
     image, label = data.images[0].ravel(), int(data.labels[0])

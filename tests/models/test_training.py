@@ -11,6 +11,7 @@ import torch
 from advverify.models.card import make_card
 from advverify.models.datasets import Dataset, load_dataset
 from advverify.models.defences import DEFENCES, Step
+from advverify.models.defences.adversary import Adversary
 from advverify.models.defences.certified import Certified
 from advverify.models.recipe import Recipe, read_recipe, recipe_from
 from advverify.models.train import CHECKPOINT, METRICS, train
@@ -45,9 +46,13 @@ EVERYTHING = {
     "defences": {
         "contrastive": {"weight": 0.1},
         "cure": {"weight": 0.1},
+        "jacobian": {"weight": 1e-3, "draws": 2},
         "l1": {"weight": 1e-4},
+        "large-margin": {"weight": 0.1, "distance": 0.05},
+        "local-linearity": {"weight": 0.1, "eps": 0.05},
         "relu-stability": {"weight": 1e-3, "eps": 0.05},
         "smoothness": {"weight": 1e-2},
+        "spectral": {"weight": 1e-3},
     },
     "data": {"flip": True, "crop": 1},
 }
@@ -100,6 +105,34 @@ def _interrupt(record: dict[str, Any]) -> None:
         raise KeyboardInterrupt
 
 
+@pytest.mark.parametrize("noise", [False, True])
+def test_dictionaries_as_adversaries_resume(noise: bool, few: Dataset, tmp_path: Path) -> None:
+    adversary = {"eps": 0.5, "attack": "dictionary", "norm": "2", "steps": 5, "atoms": 3, "noise": noise, "share": 0.5}
+    chosen = recipe(training={"epochs": 2}, adversary=adversary)
+    whole = train(chosen, few)
+    assert not torch.equal(parameters(whole.network), parameters(train(recipe(training={"epochs": 2}), few).network))
+    with pytest.raises(KeyboardInterrupt):
+        train(chosen, few, folder=tmp_path, listener=_interrupt)
+    assert torch.equal(parameters(whole.network), parameters(train(chosen, few, folder=tmp_path).network))
+
+
+@pytest.mark.parametrize(("norm", "eps"), [("2", 0.5), ("inf", 0.1)])
+@pytest.mark.parametrize("noise", [False, True])
+def test_dictionaries_keep_to_their_ball(norm: str, eps: float, noise: bool, few: Dataset) -> None:
+    """The part of the batch that is attacked, the radius of the ramp, and images that stay images."""
+    network = train(recipe(), few).network
+    images, labels = torch.from_numpy(few.images).float(), torch.from_numpy(few.labels)
+    adversary = Adversary(eps, "dictionary", norm, atoms=4, noise=noise, share=0.5, ramp=0.5)
+    attack = adversary.begin(network, images, labels, torch.Generator().manual_seed(0))
+    for progress in (0.1, 1.0):
+        moved = attack(images[:40], labels[:40], progress, torch.Generator().manual_seed(1))
+        delta = (moved - images[:40]).flatten(1)
+        length = delta.norm(dim=1) if norm == "2" else delta.abs().amax(1)
+        assert bool((length <= eps * min(1.0, progress / 0.5) * (1 + 1e-4) + 1e-6).all())
+        assert bool((delta[20:] == 0).all()) and float(length[:20].max()) > 0
+        assert 0 <= float(moved.min()) and float(moved.max()) <= 1
+
+
 def test_a_seed_changes_the_network_and_nothing_else_does(few: Dataset) -> None:
     torch.manual_seed(123)
     before = torch.get_rng_state()
@@ -140,11 +173,17 @@ def test_checkpoints_of_other_recipes_and_broken_ones_are_refused(few: Dataset, 
         ({"training": {"schedule": "magic"}}, "schedule is one of"),
         ({"training": {"milestones": ["a"]}}, "must be of type float"),
         ({"adversary": {}}, r"\[adversary\] needs eps"),
-        ({"adversary": {"eps": 0.1, "attack": "magic"}}, "attack is one of fgsm, pgd"),
+        ({"adversary": {"eps": 0.1, "attack": "magic"}}, "attack is one of fgsm, pgd, dictionary"),
+        ({"adversary": {"eps": 0.1, "noise": True}}, "belongs to attack = 'dictionary'"),
+        ({"adversary": {"eps": 0.1, "attack": "dictionary", "atoms": 0}}, "needs atoms >= 1"),
         ({"certified": {"eps": -1.0}}, "needs eps > 0"),
         ({"defences": {"magic": {}}}, "unknown defence 'magic'"),
         ({"defences": {"l1": {"weight": -1.0}}}, "at least 0"),
         ({"defences": {"cure": {"weight": 1.0, "h": 0.0}}}, "h must be above 0"),
+        ({"defences": {"large-margin": {"weight": 1.0}}}, "needs distance"),
+        ({"defences": {"large-margin": {"weight": 1.0, "distance": 1.0, "norm": "3"}}}, "norm is one of inf, 2, 1"),
+        ({"defences": {"local-linearity": {"weight": 1.0, "eps": -1.0}}}, "needs eps > 0"),
+        ({"defences": {"jacobian": {"weight": 1.0, "draws": 0}}}, "draws must be at least 1"),
         ({"architecture": {"width": 3}}, "with a name"),
     ],
 )

@@ -27,6 +27,7 @@ from advverify.models.architectures.residual import Shape
 from advverify.models.defences import DEFENCES, defence_type
 from advverify.models.defences.adversary import Adversary
 from advverify.models.defences.certified import Certified
+from advverify.models.multilevel import Multilevel
 from advverify.models.recipe import Card, Data, Recipe, Training, read_recipe
 from advverify.verifier.attacks import ATTACKS, OWN
 from advverify.verifier.batch import entries, images, job, properties
@@ -361,7 +362,14 @@ def shown_default(value: Any) -> str:
 
 @pytest.mark.parametrize(
     ("section", "kind"),
-    [("data", Data), ("training", Training), ("adversary", Adversary), ("certified", Certified), ("card", Card)],
+    [
+        ("data", Data),
+        ("training", Training),
+        ("adversary", Adversary),
+        ("certified", Certified),
+        ("multilevel", Multilevel),
+        ("card", Card),
+    ],
 )
 def test_entries_of_recipes(section: str, kind: Any) -> None:
     rows = heading_table("reference/recipe.md", f"`[{section}]`")

@@ -24,7 +24,8 @@ class Entry:
         place: "file:Class" in this folder.
         norms: in which it can be asked for a perturbation.
         kind: "ball" fills a ball of given radius, "minimal" looks for a small perturbation, "universal" for one that
-            fools many images, "spatial" moves pixels and knows no norm.
+            fools many images (or one a target class), "learned" for a network or a dictionary that makes perturbations of any
+            image, "spatial" moves pixels and knows no norm.
         knowledge: "white" (gradients) or "black" box.
         paper: where it comes from.
         options: of the class.
@@ -40,6 +41,11 @@ class Entry:
     options: dict[str, Any] = field(default_factory=dict)
     image: bool = False
     package: str = ""
+
+    @property
+    def learned(self) -> bool:
+        """Whether it is learned on some images and measured on others (`learned.fit` and `learned.measure`)."""
+        return self.kind in ("universal", "learned")
 
 
 _BALLS = ("inf", "2", "1")
@@ -77,9 +83,12 @@ ATTACKS = {
         "universal:Universal", ("inf", "2"), "universal", "white", "Moosavi-Dezfooli 2017", {"method": "deepfool"}
     ),
     "universal-sgd": Entry("universal:Universal", ("inf", "2"), "universal", "white", "Shafahi 2020"),
-    "generator": Entry("generator:Generator", ("inf", "2"), "ball", "white", "Baluja 2018"),
-    "universal-generator": Entry(
-        "generator:Generator", ("inf", "2"), "universal", "white", "Sarkar 2017", {"universal": True}
+    "upset": Entry("upset:Upset", ("inf", "2"), "universal", "white", "Sarkar 2017"),
+    "angri": Entry("generator:Angri", ("inf", "2"), "learned", "white", "Sarkar 2017"),
+    "atn": Entry("atn:Atn", ("inf", "2"), "learned", "white", "Baluja 2018"),
+    "adil": Entry("dictionary:DictionaryAttack", ("inf", "2"), "learned", "white", "Frecon 2021"),
+    "sadil": Entry(
+        "dictionary:DictionaryAttack", ("inf", "2"), "learned", "white", "Frecon 2021", {"batch": 32, "steps": 20}
     ),
     "flow": Entry("spatial:Flow", (), "spatial", "white", "Xiao 2018", {}, True),
     "rotation": Entry("spatial:Rotation", (), "spatial", "black", "Engstrom 2019", {}, True),
@@ -119,8 +128,10 @@ ATTACKS = {
 OWN = tuple(name for name, entry in ATTACKS.items() if not entry.package)
 
 
-def make_attack(name: str, image: tuple[int, ...] = (), **options: Any) -> Attack:
+def make_attack(name: str, image: tuple[int, ...] = (), **options: Any) -> Any:
     """An attack by name, with its usual options; `image` is the shape of one image, which some need.
+
+    An `Attack`, or a `learned.Learner` where its entry is `learned`.
 
     Raises:
         InvalidInput: no such attack, or images that are not (channels, height, width).
@@ -133,5 +144,4 @@ def make_attack(name: str, image: tuple[int, ...] = (), **options: Any) -> Attac
             raise InvalidInput(f"the attack {name} needs images of shape (channels, height, width), got {list(image)}")
         options = {"image": image, **options}
     file, cls = entry.place.split(":")
-    attack: Attack = getattr(import_module(f".{file}", __package__), cls)(**{**entry.options, **options})
-    return attack
+    return getattr(import_module(f".{file}", __package__), cls)(**{**entry.options, **options})

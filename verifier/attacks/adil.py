@@ -26,13 +26,16 @@ Forward = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Dictionary:
-    """Atoms (n, M), codes (N, M) of the images it was learned on, the objective after each step, and the constraint."""
+    """Atoms (n, M), codes (N, M) of the images it was learned on, the objective after each step, the constraint, and the
+    residual of stationarity at each step: the length of a forward-backward step divided by its size, 0 at a stationary point.
+    """
 
     atoms: Tensor
     codes: Tensor
     objective: list[float] = field(default_factory=list)
     eps: float | None = None
     norm: str = "2"
+    residual: list[float] = field(default_factory=list)
 
     @property
     def scale(self) -> float:
@@ -66,23 +69,39 @@ class Adil:
     eps: float | None = None
     norm: str = "2"
 
-    def learn(self, forward: Forward, images: Tensor, labels: Tensor, generator: torch.Generator) -> Dictionary:
-        """Learn on images (N, n) with labels (N,)."""
+    def learn(
+        self,
+        forward: Forward,
+        images: Tensor,
+        labels: Tensor,
+        generator: torch.Generator,
+        goal: Tensor | None = None,
+    ) -> Dictionary:
+        """Learn on images (N, n) with labels (N,); towards the classes `goal` (N,) where they are given."""
         size, like = images.shape[1], images
         start = torch.randn(size, self.atoms, generator=generator, dtype=like.dtype, device=like.device)
         codes = torch.zeros(len(images), self.atoms, dtype=like.dtype, device=like.device)
-        smooth = self._smooth(forward, images, self._classes(forward, images, labels))
+        smooth = self._smooth(forward, images, self._classes(forward, images, labels, goal), goal is not None)
         if self.batch:
             return self._stochastic(smooth, self._atoms(start), codes, generator)
         return self._whole(smooth, self._atoms(start), codes)
 
-    def code(self, forward: Forward, images: Tensor, labels: Tensor, dictionary: Dictionary) -> Tensor:
+    def code(
+        self,
+        forward: Forward,
+        images: Tensor,
+        labels: Tensor,
+        dictionary: Dictionary,
+        goal: Tensor | None = None,
+    ) -> Tensor:
         """Codes (N, M) of unseen images with labels: the same problem in V alone."""
-        smooth = self._smooth(forward, images, self._classes(forward, images, labels))
+        smooth = self._smooth(forward, images, self._classes(forward, images, labels, goal), goal is not None)
         codes = torch.zeros(len(images), self.atoms, dtype=images.dtype, device=images.device)
         return self._whole(smooth, dictionary.atoms, codes, learn_atoms=False).codes
 
-    def _classes(self, forward: Forward, images: Tensor, labels: Tensor) -> Tensor:
+    def _classes(self, forward: Forward, images: Tensor, labels: Tensor, goal: Tensor | None) -> Tensor:
+        if goal is not None:
+            return goal
         if not self.targeted:
             return labels
         with torch.no_grad():
@@ -90,10 +109,10 @@ class Adil:
         return logits.scatter(1, logits.argmax(1, keepdim=True), -torch.inf).argmax(1)
 
     def _smooth(
-        self, forward: Forward, images: Tensor, classes: Tensor
+        self, forward: Forward, images: Tensor, classes: Tensor, aimed: bool = False
     ) -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
         """The differentiable part of the objective, on all images or some."""
-        sign = 1.0 if self.targeted else -1.0
+        sign = 1.0 if self.targeted or aimed else -1.0
 
         def value(atoms: Tensor, codes: Tensor, index: Tensor | None = None) -> Tensor:
             x, t = (images, classes) if index is None else (images[index], classes[index])
@@ -129,6 +148,7 @@ class Adil:
         """Forward-backward with Armijo's line search; accepted steps never raise the objective."""
         previous: tuple[Tensor, Tensor, Tensor, Tensor] | None = None
         values = [float((smooth(atoms, codes, None) + self._penalty(codes)).detach())]
+        residual: list[float] = []
         step = 0.1
         for _ in range(self.steps):
             d, v = atoms.detach().requires_grad_(learn_atoms), codes.detach().requires_grad_(True)
@@ -145,6 +165,7 @@ class Adil:
             previous = (atoms, codes, slope_d, slope_v)
             to_d = self._atoms(atoms - step * slope_d) - atoms if learn_atoms else torch.zeros_like(atoms)
             to_v = self._codes(codes - step * slope_v, step) - codes
+            residual.append(float((to_d.square().sum() + to_v.square().sum()).sqrt()) / step)
             change = float((slope_d * to_d).sum() + (slope_v * to_v).sum())
             change += float(to_d.square().sum() + to_v.square().sum()) / (2 * step)
             change += float(self._penalty(codes + to_v) - self._penalty(codes))
@@ -161,7 +182,19 @@ class Adil:
                 break  # stationary
             atoms, codes = new_d, new_v
             values.append(value)
-        return Dictionary(atoms.detach(), codes.detach(), values, self.eps, self.norm)
+        return Dictionary(atoms.detach(), codes.detach(), values, self.eps, self.norm, residual)
+
+    def _residual(
+        self, smooth: Callable[[Tensor, Tensor, Tensor | None], Tensor], atoms: Tensor, codes: Tensor
+    ) -> tuple[float, float]:
+        """Objective, and residual of stationarity for a step of the size `rate`, on all images."""
+        d, v = atoms.detach().requires_grad_(True), codes.detach().requires_grad_(True)
+        loss = smooth(d, v, None)
+        slope_d, slope_v = torch.autograd.grad(loss, (d, v))
+        to_d = self._atoms(atoms - self.rate * slope_d) - atoms
+        to_v = self._codes(codes - self.rate * slope_v, self.rate) - codes
+        length = float((to_d.square().sum() + to_v.square().sum()).sqrt())
+        return float(loss.detach() + self._penalty(codes)), length / self.rate
 
     def _stochastic(
         self,
@@ -171,7 +204,7 @@ class Adil:
         generator: torch.Generator,
     ) -> Dictionary:
         """SADiL; the atoms step along the gradient of the mini-batch's mean loss."""
-        values = []
+        values, residuals = [], []
         for _ in range(self.steps):
             for index in torch.randperm(len(codes), generator=generator, device=codes.device).split(self.batch):
                 d = atoms.detach().requires_grad_(True)
@@ -181,9 +214,10 @@ class Adil:
                 v = codes[index].detach().requires_grad_(True)
                 (slope,) = torch.autograd.grad(smooth(atoms, v, index), v)
                 codes = codes.index_copy(0, index, self._codes(codes[index] - self.rate * slope, self.rate))
-            with torch.no_grad():
-                values.append(float(smooth(atoms, codes, None) + self._penalty(codes)))
-        return Dictionary(atoms.detach(), codes.detach(), values, self.eps, self.norm)
+            value, residual = self._residual(smooth, atoms, codes)
+            values.append(value)
+            residuals.append(residual)
+        return Dictionary(atoms.detach(), codes.detach(), values, self.eps, self.norm, residuals)
 
 
 def perturbed(images: Tensor, codes: Tensor, dictionary: Dictionary) -> Tensor:

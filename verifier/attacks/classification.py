@@ -31,6 +31,7 @@ class ClassificationProblem:
         loss: what gradients lower: minus the cross-entropy of the label; its margin over the best other class; or Houdini
             (Cisse et al., NeurIPS 2017), the probability that a standard normal variable stays below the margin.
         targets: (B,) the classes that must win, or None for any but the label.
+        confidence: by how much more than the others the winning class has to have, in logits (alpha; kappa of Carlini & Wagner).
     """
 
     forward: Callable[[Tensor], Tensor]
@@ -38,6 +39,7 @@ class ClassificationProblem:
     labels: Tensor
     loss: str = "margin"
     targets: Tensor | None = None
+    confidence: float = 0.0
 
     @classmethod
     def balls(
@@ -93,7 +95,8 @@ class ClassificationProblem:
 
     def margin(self, logits: Tensor) -> Tensor:
         """(B,), negative where the attack has succeeded."""
-        return margins(logits, self.labels) if self.targets is None else -margins(logits, self.targets)
+        own = margins(logits, self.labels) if self.targets is None else -margins(logits, self.targets)
+        return own + self.confidence
 
     def violation(self, x: Tensor) -> Tensor:
         """Margins (B,)."""
@@ -107,6 +110,10 @@ class ClassificationProblem:
     def with_radius(self, radius: Tensor) -> Self:
         """The same images with smaller balls."""
         return replace(self, inputs=self.inputs.with_radius(radius))
+
+    def confident(self, confidence: float) -> Self:
+        """The same images, to be misclassified by so much."""
+        return replace(self, confidence=confidence)
 
     def towards(self, targets: Tensor) -> Self:
         """The same images with target classes."""

@@ -41,7 +41,7 @@ class DeepFool:
     def _step(self, problem: ClassificationProblem, x: Tensor) -> Tensor:
         logits, slopes = gradients(problem, x)
         labels = problem.labels.view(-1, 1)
-        f = logits - logits.gather(1, labels)
+        f = logits - logits.gather(1, labels) - problem.confidence
         w = slopes - slopes.gather(1, labels.unsqueeze(-1).expand(-1, 1, x.shape[1]))
         inside, outside = problem.inputs.lower.unsqueeze(1), problem.inputs.upper.unsqueeze(1)
         at = x.unsqueeze(1)

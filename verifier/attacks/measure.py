@@ -31,8 +31,10 @@ class Measured:
 def closest(name: str, attack: Attack, problem: ClassificationProblem, seed: int = 0) -> Measured:
     """The closest success of each image: ball-filling attacks are bisected on the radius, and every success is pulled back.
 
-    `problem` has balls as large as the largest radius of interest; universal and spatial attacks are run once.
+    `problem` has balls as large as the largest radius of interest; spatial attacks are run once. Attacks that are learned are
+    `learned.measure`'s to judge.
     """
+    assert not ATTACKS[name].learned, "learned on some images, measured on others"
     began = time.perf_counter()
     kind, norm = ATTACKS[name].kind, problem.inputs.norm
     if kind == "ball":

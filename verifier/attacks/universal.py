@@ -1,11 +1,12 @@
 """One perturbation for many images: by a loop of DeepFool steps, or by stochastic gradient descent.
 
-Moosavi-Dezfooli et al., CVPR 2017; Shafahi et al., AAAI 2020. Images beyond those it was learned from get it too.
+Moosavi-Dezfooli et al., CVPR 2017; Shafahi et al., AAAI 2020.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -14,6 +15,21 @@ from ..norms import UnitBall
 from .base import project
 from .classification import ClassificationProblem
 from .deepfool import DeepFool
+
+
+@dataclass(frozen=True)
+class Perturbation:
+    """One perturbation (1, n) for all images."""
+
+    delta: Tensor
+
+    def __call__(self, problem: ClassificationProblem, generator: torch.Generator) -> Tensor:
+        """Every image with the perturbation, inside its own ball."""
+        return project(problem.inputs, problem.images + self.delta)
+
+    def flipped(self, signs: Tensor) -> Self:
+        """The same absolute values with other signs."""
+        return replace(self, delta=self.delta * signs)
 
 
 @dataclass(frozen=True)
@@ -32,14 +48,10 @@ class Universal:
     batch: int = 32
     stop: float = 0.8
 
-    def __call__(self, problem: ClassificationProblem, generator: torch.Generator) -> Tensor:
-        """Every image with the perturbation, inside its own ball."""
-        return project(problem.inputs, problem.images + self.learn(problem, generator))
-
-    def learn(self, problem: ClassificationProblem, generator: torch.Generator) -> Tensor:
-        """The perturbation (1, n) within the radius of the problem (all alike)."""
+    def learn(self, problem: ClassificationProblem, generator: torch.Generator) -> Perturbation:
+        """A perturbation within the radius of the problem (all alike)."""
         delta = self._loop(problem) if self.method == "deepfool" else self._descend(problem, generator)
-        return delta.detach()
+        return Perturbation(delta.detach())
 
     def _clip(self, problem: ClassificationProblem, delta: Tensor) -> Tensor:
         inputs = problem.inputs

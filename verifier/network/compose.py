@@ -61,11 +61,15 @@ def max_to_relu(network: Network) -> Network:
     return builder.finish(place[network.output], sha256=network.sha256, metadata=network.metadata, notes=network.notes)
 
 
-def restricted(network: Network, origin: np.ndarray, basis: np.ndarray) -> Network:
-    """v -> network(origin + basis v), for origin (n,) and basis (n, m)."""
+def restricted(
+    network: Network, origin: np.ndarray, basis: np.ndarray, valid: tuple[float, float] | None = None
+) -> Network:
+    """v -> network(origin + basis v), for origin (n,) and basis (n, m), clipped to a valid range where it is given."""
     builder = NetworkBuilder((int(basis.shape[1]),))
     matrix = torch.from_numpy(np.array(basis, dtype=np.float64))
     start = builder.affine([0], [Dense(matrix)], np.asarray(origin, dtype=np.float64), "subspace")
+    if valid is not None:
+        start = builder.activation(start, clip(*valid), "valid")
     return builder.finish(_copy(builder, network, start))
 
 

@@ -31,6 +31,7 @@ CASES = [
     pytest.param(name, norm, marks=[FOREIGN] if entry.package else [], id=f"{name}-{norm}")
     for name, entry in ATTACKS.items()
     for norm in entry.norms or ("inf",)
+    if not entry.learned
 ]
 
 
@@ -60,8 +61,6 @@ def problem_of(norm: str, count: int = 6) -> tuple[ClassificationProblem, torch.
 @pytest.mark.parametrize(("name", "norm"), CASES)
 def test_on_a_linear_classifier_nothing_is_below_the_exact_distance(name: str, norm: str) -> None:
     problem, exact = problem_of(norm)
-    if ATTACKS[name].kind == "universal":
-        problem = ClassificationProblem.balls(problem.forward, problem.images, problem.labels, get_norm(norm), 1.0)
     found = closest(name, make_attack(name, (1, 4, 4), **QUICK.get(name, {})), problem)
     assert bool((problem.violation(found.points)[found.success] < 0).all())
     assert bool((found.points >= 0).all() and (found.points <= 1).all())
@@ -167,7 +166,7 @@ def test_one_perturbation_for_all() -> None:
     generator = torch.Generator().manual_seed(0)
     rates = []
     for method in ("sgd", "deepfool"):
-        delta = Universal(method).learn(problem, generator)
+        delta = Universal(method).learn(problem, generator).delta
         assert float(delta.abs().max()) <= 0.25 + 1e-12
         rates.append(fooling_rate(problem.forward, x, (x + delta).clamp(0, 1)))
     noise = [0.25 * torch.randn(64, generator=generator, dtype=torch.float64).sign() for _ in range(10)]
@@ -188,6 +187,7 @@ def test_dictionaries_descend_and_keep_their_constraints(eps: float | None, norm
             assert learned.objective[-1] < learned.objective[0]
         size = learned.atoms.abs().amax(0) if eps and norm == "inf" else learned.atoms.norm(dim=0)
         assert bool((size <= 1 + 1e-9).all())
+        assert all(r >= 0 for r in learned.residual) and len(learned.residual) > 0
         codes = learner.code(problem.forward, problem.images, problem.labels, learned)
         drawn = laplace_codes(problem.forward, problem.images, learned, generator, trials=5)
         if eps is not None:
@@ -197,6 +197,13 @@ def test_dictionaries_descend_and_keep_their_constraints(eps: float | None, norm
         assert (
             relative_mse(problem.images, moved) >= 0 and 0 <= fooling_rate(problem.forward, problem.images, moved) <= 1
         )
+
+
+def test_dictionaries_become_stationary() -> None:
+    problem, _ = problem_of("2", count=20)
+    learner = Adil(atoms=3, steps=800)
+    learned = learner.learn(problem.forward, problem.images, problem.labels, torch.Generator().manual_seed(0))
+    assert learned.residual[-1] < 1e-3 * learned.residual[0]
 
 
 def test_no_attack_is_below_the_proved_distance(tmp_path: Path) -> None:
@@ -228,6 +235,12 @@ def test_no_attack_is_below_the_proved_distance(tmp_path: Path) -> None:
         (["--attack", "jsma", "--norm", "2"], "none of these attacks knows"),
         (["--source", "zoo:mnist-resnet-cpl"], "other inputs or outputs"),
         (["--exact", "README.md"], "not the lines of"),
+        (["--margin", "-1"], "--margin must be"),
+        (["--attack", "foolbox-ddn", "--margin", "1"], "attacks of other packages know none"),
+        (["--attack", "pgd", "--fit", "0:9"], "none of these attacks is learned"),
+        (["--attack", "adil", "--fit", "1:9"], "have 1 images in common, the first is 1"),
+        (["--attack", "adil", "--fit", "2:400"], "--fit 2:400"),
+        (["--learned", "README.md"], "not a learned attack"),
     ],
 )
 def test_attack_refuses(arguments: list[str], message: str) -> None:
