@@ -47,6 +47,28 @@ def apply(*decorators: Callable[[F], F]) -> Callable[[F], F]:
     return decorate
 
 
+def output_options(save: bool = False, rows: str = "an image") -> Callable[[F], F]:
+    """How results reach the reader: in tables, as JSON, as one line, and as adversarial examples in a folder."""
+    folder = click.option(
+        "--save",
+        type=click.Path(path_type=Path),
+        default=None,
+        metavar="DIR",
+        help="Write adversarial inputs to this folder: arrays (.npz), pictures, an index.",
+    )
+    return apply(
+        *([folder] if save else []),
+        click.option("--json", "as_json", is_flag=True, help=f"Print one JSON line {rows}, and nothing else."),
+        click.option("-q", "--quiet", is_flag=True, help="No notes, no progress, no tables."),
+    )
+
+
+def note(text: str, quiet: bool = False) -> None:
+    """Say something that was decided and not asked, on stderr."""
+    if not quiet:
+        click.echo(f"note: {text}", err=True)
+
+
 def threat_options() -> Callable[[F], F]:
     """What counts as adversarial, apart from norm and radius."""
     return apply(
@@ -181,11 +203,15 @@ def several_outputs(model: Model, name: str, command: str) -> None:
 
 
 def data_for(
-    model: Model, name: str | None, valid: tuple[float, float] = (0.0, 1.0), bytes_as: str | None = None
+    model: Model,
+    name: str | None,
+    valid: tuple[float, float] = (0.0, 1.0),
+    bytes_as: str | None = None,
+    say: Callable[[str], None] = note,
 ) -> Dataset:
     """The data set asked for, or the one that the model's metadata names, in the order and the units of its inputs.
 
-    What was decided and not stated is said on stderr.
+    `say` hears what was decided and not stated.
 
     Raises:
         InvalidInput: neither is there, the images do not fit the network, or their units are not clear.
@@ -198,11 +224,9 @@ def data_for(
     shape = model.network.input_shape
     data = load_dataset(chosen, valid=valid, bytes_as=bytes_as).fitted(shape)
     if data.note:
-        click.echo(f"note: {data.note}", err=True)
+        say(data.note)
     if data.channels_last and sum(n != 1 for n in shape) < 2 and data.images.shape[1] > 1:
-        click.echo(
-            f"note: the images of {data.name} are channels last; the network's flat input gets channels first", err=True
-        )
+        say(f"the images of {data.name} are channels last; the network's flat input gets channels first")
     return data
 
 

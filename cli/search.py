@@ -13,7 +13,7 @@ from click.core import ParameterSource
 
 from advverify.verifier.errors import InvalidInput
 
-from .options import COUNT, SEED, F, apply, device_from, norm_option, threat_options, writable_folder
+from .options import COUNT, SEED, F, apply, device_from, norm_option, output_options, threat_options, writable_folder
 
 if TYPE_CHECKING:
     from advverify.verifier.engines import MilpOptions, Settings
@@ -46,6 +46,7 @@ def query_options(function: F) -> F:
         search_options(60.0),
         click.option("--jobs", type=COUNT, default=1, show_default=True, help="Images worked on at the same time."),
         click.option("--out", type=click.Path(path_type=Path), default=None, help="Append one JSON line an image."),
+        output_options(save=True),
     )(function)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +14,24 @@ import numpy as np
 from advverify.verifier.errors import InvalidInput, no_such
 from advverify.verifier.outcome import finite
 
-from ..options import SEED, data_for, images_from, model_path, norm_option, several_outputs, writable_file, write_text
+from ..options import (
+    SEED,
+    data_for,
+    images_from,
+    model_path,
+    norm_option,
+    note,
+    output_options,
+    several_outputs,
+    writable_file,
+    write_text,
+)
+from ..progress import Progress
+from ..saving import Gallery
 from ..table import Column, console, number, show
 
 if TYPE_CHECKING:
+    from advverify.models.datasets import Dataset
     from advverify.verifier.attacks import Entry
     from advverify.verifier.attacks.classification import ClassificationProblem
     from advverify.verifier.attacks.measure import Measured
@@ -45,7 +60,8 @@ _DEFAULT_EPS = {"inf": 0.1, "2": 1.0}  # of universal perturbations
 )
 @click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=None, help="Write one JSON line an attack.")
-def command(names: str, out: Path | None, **options: Any) -> int:
+@output_options(save=True, rows="an attack")
+def command(names: str, out: Path | None, save: Path | None, as_json: bool, quiet: bool, **options: Any) -> int:
     """Run attacks on images that MODEL (a path or zoo:NAME) classifies rightly.
 
     Every point is evaluated afresh and checked by onnxruntime; distances are those of successes. With --exact the table
@@ -72,7 +88,7 @@ def command(names: str, out: Path | None, **options: Any) -> int:
     target, classes = options["target"], model.network.output_size
     if target is not None and not 0 <= target < classes:
         raise InvalidInput(f"--target {target}: the network has {classes} classes, 0 to {classes - 1}")
-    data = data_for(model, options["data"])
+    data = data_for(model, options["data"], say=partial(note, quiet=quiet))
     asked = images_from(options["images"], len(data))
     data.check_range(asked)
     indices = [i for i in asked if model.predict(data.images[i]) == data.labels[i]]
@@ -85,17 +101,38 @@ def command(names: str, out: Path | None, **options: Any) -> int:
     y = torch.from_numpy(data.labels[indices])
     shape = tuple(data.images.shape[1:])
     source = None if options["source"] is None else _source(options["source"], model.network)
-    rows = []
-    for name in chosen:
-        for norm in ATTACKS[name].norms or ("inf",):
-            if options["norm"] in (None, norm) and not (ATTACKS[name].kind == "spatial" and options["norm"]):
-                problem, found = _run(model, name, norm, x, y, shape, source, options)
-                rows.append(_record(model, name, norm, problem, found, indices, known, eps))
-    if not rows:
+    title = f"{options['model']}, {len(indices)} of {len(asked)} images of {data.name}"
+    about = {"command": "attack", "model": options["model"], "model_sha256": model.network.sha256, "eps": eps}
+    gallery = None if save is None else Gallery(save, f"attack {title}", about)
+    runs = [
+        (name, norm)
+        for name in chosen
+        for norm in ATTACKS[name].norms or ("inf",)
+        if options["norm"] in (None, norm) and not (ATTACKS[name].kind == "spatial" and options["norm"])
+    ]
+    if not runs:
         raise InvalidInput(f"none of these attacks knows the norm {options['norm']}")
-    _show(rows, ATTACKS, f"{options['model']}, {len(indices)} of {len(asked)} images of {data.name}", bool(known))
+    rows = []
+    with Progress(len(runs), "attacks", quiet=quiet) as progress:
+        for name, norm in runs:
+            progress.doing(f"{name}, norm {norm}" if ATTACKS[name].norms else name)
+            problem, found = _run(model, name, norm, x, y, shape, source, options)
+            confirmed = _confirmed(model, problem, found, norm, eps)
+            rows.append(_record(name, norm, problem, found, confirmed, indices, known, eps))
+            if gallery is not None:
+                _save(gallery, model, name, norm, found.points[confirmed].numpy(), data, np.array(indices)[confirmed])
+            progress.settle((name, norm))
+    lines = [json.dumps(finite({"schema": 1, "model": options["model"], **row})) for row in rows]
+    if as_json:
+        click.echo("\n".join(lines))
+    elif not quiet:
+        _show(rows, ATTACKS, title, bool(known))
     if out is not None:
-        write_text(out, "".join(json.dumps(finite(row)) + "\n" for row in rows), "--out")
+        write_text(out, "".join(f"{line}\n" for line in lines), "--out")
+    if gallery is not None:
+        gallery.close()
+        if not quiet:
+            click.echo(str(gallery), err=as_json)
     wrong = [row for row in rows if row["below"]]
     for row in wrong:
         click.echo(
@@ -175,28 +212,61 @@ def _run(
     return problem, closest(name, attack, problem, options["seed"])
 
 
+def _confirmed(model: Any, problem: ClassificationProblem, found: Measured, norm: str, eps: float | None) -> Any:
+    """Which successes onnxruntime confirms; the others do not count."""
+    import torch
+
+    from advverify.verifier.norms import get_norm
+
+    logits = torch.from_numpy(model.executor.run(found.points.numpy()))
+    confirmed = found.success & (problem.margin(logits) < 0)
+    if eps is not None:
+        confirmed &= get_norm(norm).length(found.points - problem.images) <= eps * (1 + 1e-9)
+    return confirmed
+
+
+def _save(
+    gallery: Gallery, model: Any, name: str, norm: str, points: np.ndarray, data: Dataset, indices: np.ndarray
+) -> None:
+    """Save what an attack found, one example an image."""
+    import torch
+
+    from advverify.verifier.norms import get_norm
+
+    for point, index in zip(points, indices.tolist(), strict=True):
+        image = data.images[index]
+        change = torch.from_numpy(point - image.ravel())
+        gallery.add(
+            f"image-{index}-{name}-norm-{norm}",
+            point.reshape(image.shape),
+            image,
+            index=index,
+            attack=name,
+            label=int(data.labels[index]),
+            prediction=model.predict(point),
+            norm=norm,
+            distance=float(get_norm(norm).length(change)),
+        )
+
+
 def _record(
-    model: Any,
     name: str,
     norm: str,
     problem: ClassificationProblem,
     found: Measured,
+    confirmed: Any,
     indices: list[int],
     known: dict[tuple[int, str], tuple[float, float]],
     eps: float | None,
 ) -> dict[str, Any]:
-    """Everything the table shows; successes that onnxruntime does not confirm do not count."""
+    """Everything the table shows."""
     import torch
 
     from advverify.verifier.attacks import ATTACKS
     from advverify.verifier.norms import get_norm
 
-    logits = torch.from_numpy(model.executor.run(found.points.numpy()))
-    confirmed = found.success & (problem.margin(logits) < 0)
     delta = found.points - problem.images
     own = get_norm(norm).length(delta)
-    if eps is not None:
-        confirmed &= own <= eps * (1 + 1e-9)
     lengths = {n: get_norm(n).length(delta)[confirmed] for n in ("0", "1", "2", "inf")}
     # What was executed is the point in the file's precision, and so is its distance.
     exact = get_norm(norm).length(found.points.to(torch.float32).double() - problem.images)

@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import json
-import math
-import tempfile
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
-import numpy as np
 
 from advverify.verifier.errors import InvalidInput
 
-from ..options import writable_file, writable_folder, write_text
+from ..options import note, output_options, writable_file, writable_folder
 from ..report import summary
 from ..report.figures import require_report
-from ..report.page import data_address, render
-from ..report.store_figures import draw, thumbnail
 from ..table import Column, console, number, show
 
 if TYPE_CHECKING:
-    from advverify.models.datasets import Dataset
-    from advverify.verifier.convergence.answers import Source
-    from advverify.verifier.outcome import Outcome
-
-_HARDEST, _ROWS = 40, 20_000
+    from ..reporting import Report
 
 
 @click.command("report")
@@ -35,195 +27,48 @@ _HARDEST, _ROWS = 40, 20_000
 @click.option("--against", type=click.Path(path_type=Path), default=None, help="Another store: what changed since.")
 @click.option("--figures", type=click.Path(path_type=Path), default=None, help="Write the figures to this folder too.")
 @click.option("--text", is_flag=True, help="A summary on the terminal.")
+@output_options(rows="with the numbers")
 def command(
-    store: Path, out: Path | None, job: str | None, against: Path | None, figures: Path | None, text: bool
+    store: Path,
+    out: Path | None,
+    job: str | None,
+    against: Path | None,
+    figures: Path | None,
+    text: bool,
+    as_json: bool,
+    quiet: bool,
 ) -> int:
     """Report the answers of STORE: shares, curves, cactus plot, gaps, engines, hardest queries, changes."""
-    from advverify.verifier.store import Store
-
-    if out is None and not text and figures is None:
-        raise InvalidInput("choose what to write: -o FILE.html, --figures DIR or --text")
+    if out is None and not text and not as_json and figures is None:
+        raise InvalidInput("choose what to write: -o FILE.html, --figures DIR, --text or --json")
     if out is not None:
         writable_file(out, "--out")
     if figures is not None:
         writable_folder(figures, "--figures")
     if out is not None or figures is not None:
         require_report()
-    with Store(store) as opened:
-        if job is not None and job not in {j["name"] for j in opened.jobs()}:
-            raise InvalidInput(f"{store}: has no job '{job}'")
-        everything = list(opened.rows(job))
-        rows = [row for row in everything if row["verdict"] is not None]
-        accidents = list(opened.accidents(job))
-        if not rows:
-            raise InvalidInput("; ".join([f"{store}: holds no answers yet", *_in_words(accidents)]))
-        hardest = [(row, opened.outcome(row["key"])) for row in summary.hardest(rows, _HARDEST)]
-    before = None if against is None else _before(against)
-    compared = None if before is None else summary.changes(before, rows)
-    if text:
-        _text(rows, compared)
-        for line in _in_words(accidents):
-            console().print(line, markup=False)
+    from ..reporting import read
+
+    report = read(store, job, against)
+    if as_json:
+        click.echo(report.to_json())
+    elif text:
+        _text(report)
     if figures is not None:
-        draw(rows, figures, ("png", "svg"))
-        click.echo(f"figures written to {figures}")
+        report.write_figures(figures)
     if out is not None:
-        sources = _sources(store, job, against)
-        open_count = len(everything) - len(rows) - len(accidents)
-        page = _page(str(store.name), rows, open_count, accidents, hardest, compared, against, sources)
-        write_text(out, page, "--out")
-        click.echo(f"written to {out}")
+        report.write_page(out, partial(note, quiet=quiet))
+    for what, where in (("figures written", figures), ("written", out)):
+        if where is not None and not quiet:
+            click.echo(f"{what} to {where}", err=as_json)
     return 0
-
-
-def _in_words(accidents: list[dict[str, Any]]) -> list[str]:
-    return summary.accidents_in_words((row["accident"], row["message"]) for row in accidents)
-
-
-def _before(path: Path) -> list[dict[str, Any]]:
-    from advverify.verifier.store import Store
-
-    with Store(path) as store:
-        return [row for row in store.rows() if row["verdict"] is not None]
-
-
-def _page(
-    name: str,
-    rows: list[dict[str, Any]],
-    open_count: int,
-    accidents: list[dict[str, Any]],
-    hardest: list[tuple[dict[str, Any], Outcome | None]],
-    compared: dict[str, Any] | None,
-    against: Path | None,
-    sources: list[Source],
-) -> str:
-    counts = [(v, sum(row["verdict"] == v for row in rows)) for v in summary.VERDICTS]
-    pictures = _Pictures()
-    shown = [_hard(row, outcome, pictures) for row, outcome in hardest]
-    held = summary.hardest(rows, _ROWS)
-    table = [
-        [
-            row["model"],
-            summary.group_name(row).removeprefix(row["model"] + ", "),
-            row["item"],
-            row["verdict"],
-            row["lower"],
-            row["upper"],
-            row["engine"],
-            row["seconds"],
-        ]
-        for row in held
-    ]
-    with tempfile.TemporaryDirectory() as folder:
-        return render(
-            "report.html",
-            title=f"Report of {name}",
-            rows=rows,
-            open_count=open_count,
-            accidents=[{**row, "name": f"{summary.group_name(row)}, {row['item']}"} for row in accidents[:_ROWS]],
-            accident_count=len(accidents),
-            total_seconds=sum(row["seconds"] for row in rows),
-            verdicts=[(v, n) for v, n in counts if n],
-            shares=summary.shares(rows),
-            figures=draw(rows, Path(folder)),
-            against=compared,
-            against_name="" if against is None else against.name,
-            hardest=shown,
-            pictures=any(any(entry["images"]) for entry in shown),
-            table=table,
-            left_out=len(rows) > len(held),
-            **_gaps(sources, Path(folder)),
-        )
-
-
-def _sources(store: Path, job: str | None, against: Path | None) -> list[Source]:
-    """The store, and before it the one that it is compared with."""
-    from advverify.verifier.convergence.answers import Source
-
-    if against is None or against == store:
-        return [Source(store, job=job)]
-    names = ("before", "now") if against.stem == store.stem else (against.stem, store.stem)
-    return [Source(against, names[0]), Source(store, names[1], job)]
-
-
-def _gaps(sources: list[Source], folder: Path) -> dict[str, Any]:
-    """The chapter about gaps; answers without traces have none, and the page says so."""
-    from advverify.verifier.convergence.runs import compare
-
-    from ..report.gap_page import chapter
-
-    try:
-        comparison = compare(sources, hardest=_HARDEST)
-    except InvalidInput as error:
-        return {"gaps": None, "no_gaps": str(error)}
-    return {"gaps": chapter(comparison, sources, folder), "no_gaps": ""}
-
-
-def _hard(row: dict[str, Any], outcome: Outcome | None, pictures: _Pictures) -> dict[str, Any]:
-    """One row of the table of the hardest queries."""
-    statistics = {} if outcome is None else outcome.statistics
-    finite = [] if outcome is None else [e.lower for e in outcome.trace if math.isfinite(e.lower)]
-    return {
-        "key": row["key"],
-        "name": f"{summary.group_name(row)}, {row['item']}",
-        "verdict": row["verdict"],
-        "lower": row["lower"],
-        "upper": row["upper"],
-        "root": finite[0] if finite else None,
-        "nodes": statistics.get("nodes", "–"),
-        "unstable": statistics.get("unstable_relus", "–"),
-        "engine": row["engine"] or "–",
-        "seconds": row["seconds"],
-        "images": pictures.of(row, outcome),
-    }
-
-
-class _Pictures:
-    """Images of the data sets that can be loaded here, each set once."""
-
-    def __init__(self) -> None:
-        self._sets: dict[str, Dataset | None] = {}
-
-    def of(self, row: dict[str, Any], outcome: Outcome | None) -> list[str | None]:
-        """Image, adversarial example and their difference as data addresses; None for what there is not."""
-        data = None if row["kind"] == "verify" else self._load(row["data"])
-        if data is None:
-            return [None, None, None]
-        image, shape = data.images[int(row["item"])].ravel(), data.images.shape[1:]
-        if len(shape) != 3:
-            return [None, None, None]
-        witness = None if outcome is None else outcome.bracket.witness
-        found: list[str | None] = [data_address(thumbnail(image, shape))]
-        if (
-            row["verdict"] != "adversarial"
-            or witness is None
-            or witness.size != image.size
-            or np.array_equal(witness, image)
-        ):
-            return [*found, None, None]
-        return [
-            *found,
-            data_address(thumbnail(witness, shape)),
-            data_address(thumbnail(witness - image, shape, signed=True)),
-        ]
-
-    def _load(self, name: str) -> Dataset | None:
-        from advverify.models.datasets import load_dataset
-
-        if name not in self._sets:
-            try:
-                self._sets[name] = load_dataset(name)
-            except InvalidInput as error:
-                click.echo(f"note: no pictures of {name}: {error}", err=True)
-                self._sets[name] = None
-        return self._sets[name]
 
 
 _SPARE = {"checked": 1, "total s": 2, "median s": 3}  # columns that a narrow screen does without, in this order
 
 
-def _text(rows: list[dict[str, Any]], compared: dict[str, Any] | None) -> None:
-    screen = console()
+def _text(report: Report) -> None:
+    screen, compared = console(), report.changes
     names = [
         "question",
         "queries",
@@ -236,14 +81,13 @@ def _text(rows: list[dict[str, Any]], compared: dict[str, Any] | None) -> None:
         "total s",
     ]
     lines = []
-    for share in summary.shares(rows):
+    for share in report.shares:
         cells = [str(share[n]) for n in ("queries", *summary.VERDICTS, "checked")]
         lines.append([share["name"], *cells, number(share["median_seconds"], 3), number(share["total_seconds"], 4)])
     show(screen, [Column(name, text=name == "question", spare=_SPARE.get(name, 0)) for name in names], lines)
-    for name, count, seconds in summary.engines(rows):
+    for name, count, seconds in report.engines:
         screen.print(f"{name or '-'}: settled {count} in {seconds:.1f} s", markup=False)
-    unsettled = [row for row in rows if not summary.settled(row)]
-    for row in summary.hardest(unsettled, 10):
+    for row in report.open[:10]:
         bracket = f"{number(row['lower'], 4)} … {number(row['upper'], 4)}"
         screen.print(f"open: {summary.group_name(row)}, {row['item']}: {bracket}, {row['seconds']:.1f} s", markup=False)
     if compared is not None:
@@ -251,3 +95,5 @@ def _text(rows: list[dict[str, Any]], compared: dict[str, Any] | None) -> None:
         screen.print(f"against the other store: {json.dumps(plain)}", markup=False)
         for change in compared["verdicts"]:
             screen.print(f"changed: {change['query']}: {change['before']} -> {change['after']}", markup=False)
+    for line in report.accidents_in_words:
+        screen.print(line, markup=False)

@@ -12,6 +12,8 @@ import numpy as np
 from advverify.verifier.errors import InvalidInput
 from advverify.verifier.outcome import Verdict
 
+from ..report.pictures import as_picture
+
 if TYPE_CHECKING:
     from .outcomes import Outcomes
 
@@ -112,15 +114,9 @@ def _picture(values: np.ndarray) -> np.ndarray:
     Raises:
         InvalidInput: no picture.
     """
-    shape = values.shape
-    if len(shape) == 4 and shape[0] == 1:
-        return _picture(values[0])
-    if len(shape) == 2:
-        return values
-    if len(shape) == 3 and shape[0] in (1, 3):
-        return values[0] if shape[0] == 1 else values.transpose(1, 2, 0)
-    if len(shape) == 3 and shape[2] in (1, 3):
-        return values[:, :, 0] if shape[2] == 1 else values
-    raise InvalidInput(
-        f"images of shape {list(shape)} are no pictures: (height, width), with 1 or 3 channels first or last"
-    )
+    picture = as_picture(values)
+    if picture is None:
+        raise InvalidInput(
+            f"images of shape {list(values.shape)} are no pictures: (height, width), with 1 or 3 channels first or last"
+        )
+    return picture

@@ -30,7 +30,8 @@ SHOWN = {
     r"the module cannot be verified, for its layer GELU.*\n"
     r"<Outcome adversarial, 0\.\d+ <= distance .*\nadversarial: 0\.\d+ <= d\* <= 0\.\d+, gap .*\n\(1, 8, 8\) True\n"
     r"\(6,\) \(6, 1, 8, 8\)\n6 images: .*median distance .*\n"
-    r"(?:[0-2] \w+\n){3}[4-6] True\n",
+    r"(?:[0-2] \w+\n){3}[4-6] True\n(?:(?:mine|shipped) median radius 0\.\d+ to 0\.\d+\n){2}\d images .*\n"
+    r"16 queries, 0 left\n\['mine.onnx, norm inf, eps 0.01', 'mine.onnx, norm inf, eps 0.02'\]\n16 queries with .*\n",
 }
 PROGRAMS = {
     page.relative_to(ROOT / "docs").as_posix(): programs

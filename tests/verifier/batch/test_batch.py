@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from command_line import run
 
-from advverify.cli.commands.batch import sources
+from advverify.cli.jobs import sources
 from advverify.verifier.batch.dask_pool import DaskPool
 from advverify.verifier.batch.job import Job, read_job
 from advverify.verifier.batch.run import Pool, open_tasks, run_job
