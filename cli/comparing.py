@@ -75,6 +75,11 @@ class Options:
             object.__setattr__(self, "out", writable_folder(self.out, "out"))
 
     @property
+    def count(self) -> int:
+        """Images worked on at the same time."""
+        return self.jobs or os.cpu_count() or 1
+
+    @property
     def settings(self) -> Settings:
         """Limits of each bracket.
 
@@ -107,7 +112,7 @@ def run(
     work = Work(
         Threat(options.norm),
         settings,
-        options.jobs or os.cpu_count() or 1,
+        options.count,
         None if options.out is None else options.out / "brackets.jsonl",
         progress,
         hear,

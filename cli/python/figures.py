@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from advverify.models.comparison.distributions import share_within
 from advverify.verifier.errors import InvalidInput
 from advverify.verifier.outcome import Verdict
 
+from ..report.figures import COLOURS
 from ..report.pictures import as_picture
 
 if TYPE_CHECKING:
+    from ..studying import Study
     from .outcomes import Outcomes
 
 _COLOURS = {
@@ -83,6 +86,25 @@ def pictures(outcomes: Outcomes, count: int) -> Any:
             axis.imshow(scaled.clip(0, 1), cmap=colours, vmin=0, vmax=1)
             axis.set_title(title, fontsize=7)
             axis.set_axis_off()
+    return figure
+
+
+def distributions(study: Study) -> Any:
+    """Of each network, the share of its images whose critical radius is at most so large: between what was found and what is proved."""
+    figure = _figure(6.5, 4.2)
+    axis = figure.add_subplot()
+    sides = {name: study.brackets(name) for name in study.names}
+    finite = [float(v) for pair in sides.values() for side in pair for v in side if math.isfinite(v)]
+    radii = np.unique([0.0, *finite, 1.05 * max(finite, default=1.0)])
+    for k, (name, (lower, upper)) in enumerate(sides.items()):
+        colour, count = COLOURS[k % len(COLOURS)], len(lower)
+        most, least = (100 * share_within(side, radii) for side in (lower, upper))
+        axis.fill_between(radii, least, most, color=colour, alpha=0.25, linewidth=0, step="post")
+        axis.plot(radii, least, color=colour, drawstyle="steps-post", label=f"{name} ({count} images)")
+    axis.set(xlabel=f"critical radius, norm {study.norm}", ylabel="images with at most that radius, %")
+    axis.set(ylim=(-2, 102), xlim=(0, None))
+    axis.grid(alpha=0.3)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
     return figure
 
 

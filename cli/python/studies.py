@@ -1,17 +1,20 @@
-"""Several networks beside each other: `compare` their certified radii, and the `geometry` of their boundaries."""
+"""Several networks beside each other: `compare` and `study` their radii, and the `geometry` of their boundaries."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from advverify.models.comparison.compare import Comparison
+from advverify.verifier.specification import Threat
 
-from .. import boundaries, comparing
+from .. import boundaries, comparing, studying
 from ..boundaries import Geometry
+from ..studying import Study
 from ..subjects import Given, ModelsLike
 from .images import BytesAs, ImageLike, LabelsLike
 from .options import Progress
+from .outcomes import Outcomes
 from .words import speaks_of_arguments, warn
 
 
@@ -116,3 +119,74 @@ def geometry(
     """
     options = boundaries.Options(h, seed, None if out is None else Path(out))
     return boundaries.run(Given(models, x, y, data, images, bytes_as), options, warn, progress)
+
+
+@speaks_of_arguments
+def study(
+    models: ModelsLike | Mapping[str, Outcomes] | Outcomes,
+    x: ImageLike | None = None,
+    y: LabelsLike | None = None,
+    *,
+    norm: str | float = "inf",
+    eps: float | None = None,
+    data: str | None = None,
+    images: str | None = None,
+    gap: float = 0.01,
+    timeout: float = 60.0,
+    jobs: int | None = None,
+    seed: int = 0,
+    bytes_as: BytesAs | None = None,
+    out: str | Path | None = None,
+    progress: Progress = False,
+) -> Study:
+    """How are the critical radii of networks distributed? Brackets, quantiles, a test between networks, and a plot.
+
+    Where a binary search over verdicts leaves an interval, an exact distance closes it; what stays open counts as the bracket
+    that it is.
+
+    Example:
+        >>> found = study(["zoo:digits-mlp", "zoo:digits-resnet-cpl"], images="0:6", gap=0.05, jobs=1)
+        >>> low, high = found.quantiles(0.5)["zoo:digits-mlp"]
+        >>> 0.05 < low <= high < 0.15
+        True
+        >>> [test["first"] for test in found.kolmogorov_smirnov()]
+        ['zoo:digits-mlp']
+
+    Args:
+        models: as in `compare`, like `x`, `y`, `data`, `images` and `bytes_as`; or the `Outcomes` of `distance`, by names.
+        x: images.
+        y: labels.
+        norm: 0, 1, 2 or "inf".
+        eps: largest radius of interest; beyond it a radius is known to be larger. No limit where None.
+        data: a data set.
+        images: of the data set, "0:100" where None.
+        gap: relative gap at which a bracket counts as closed.
+        timeout: seconds for each image.
+        jobs: so many images at once, each in a process of its own; one a core where None.
+        seed: of attacks.
+        bytes_as: what images of uint8 become.
+        out: folder for brackets, numbers and the plot; a call that was stopped goes on from the brackets in it.
+        progress: True shows it on a terminal; a function hears place and `Outcome` of every bracket.
+
+    Returns:
+        A `Study`: `rows()`, `quantiles(share)`, `robust(eps)`, `kolmogorov_smirnov()`, `plot(path)`, `to_json()`.
+
+    Raises:
+        InvalidInput: an argument that makes no sense, or networks and images that do not fit.
+        InvalidModel: as in `certify`.
+    """
+    if isinstance(models, Outcomes):
+        return Study({"network": models})
+    if isinstance(models, Mapping) and models and all(isinstance(each, Outcomes) for each in models.values()):
+        return Study(models)
+    options = comparing.Options("inf", (), gap, timeout, jobs, seed, None if out is None else Path(out))
+    return studying.run(
+        Given(models, x, y, data, images, bytes_as),
+        Threat(norm, eps),
+        options.settings,
+        options.count,
+        warn,
+        options.out,
+        progress is True,
+        progress if callable(progress) else None,
+    )
