@@ -51,6 +51,9 @@ def command(
     return 0
 
 
+_SPARE = {"h": 1, "images": 2}  # columns that a narrow screen does without, in this order
+
+
 def _show(result: Geometry) -> None:
     rows = result.rows()
     cells = [
@@ -61,4 +64,4 @@ def _show(result: Geometry) -> None:
         ]
         for row in rows
     ]
-    show(console(), [Column(name, text=name == "network") for name in rows[0]], cells)
+    show(console(), [Column(name, text=name == "network", spare=_SPARE.get(name, 0)) for name in rows[0]], cells)
