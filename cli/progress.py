@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _LINES = 4  # queries under way that are shown
 _FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"  # a turn a second says that the program lives, whatever else stands still
-_BAR = 20  # characters, at most
+_BAR, _LEAST_NAME = 20, 12  # characters of a bar at most, and of a name that is cut at least
 _VERDICTS = ("robust", "adversarial", "misclassified", "unknown")
 
 
@@ -145,7 +145,7 @@ class Progress:
             yield _line(Text(self._whole(now, options.max_width)), options.max_width)
         shown = list(self._under_way.items())
         for key, each in shown[:_LINES]:
-            yield _line(Text(f"{frame} {self._one(key, each, now)}"), options.max_width)
+            yield _line(Text(f"{frame} {self._one(key, each, now, options.max_width - 2)}"), options.max_width)
         more = len(shown) - _LINES
         if more > 0:
             yield _line(Text(f"  and {more} more"), options.max_width)
@@ -154,9 +154,16 @@ class Progress:
             yield _line(Text(f"{frame} {self._doing}, {duration(passed)}"), options.max_width)
 
     def _whole(self, now: float, width: int) -> str:
+        """What is settled; of the rest as much as there is room for."""
         counts = ", ".join(f"{self._counts[v]} {v}" for v in _VERDICTS if self._counts[v])
-        parts = [f"{self.settled} of {self.total} {self.noun}", counts, duration(now - self._began), self._rest(now)]
-        text = " · ".join(part for part in parts if part)
+        settled, passed, rest = (
+            f"{self.settled} of {self.total} {self.noun}",
+            duration(now - self._began),
+            self._rest(now),
+        )
+        choices = ((settled, counts, passed, rest), (settled, passed, rest), (settled, rest), (settled,))
+        texts = [" · ".join(part for part in parts if part) for parts in choices]
+        text = next((each for each in texts if len(each) <= width), texts[-1])
         room = min(_BAR, width - len(text) - 1)
         if room < 5:
             return text
@@ -172,14 +179,21 @@ class Progress:
         low, high = duration(least), duration(most)
         return f"at most {high} left" if low == high or least > 0.8 * most else f"{low} to {high} left"
 
-    def _one(self, key: Hashable, each: _UnderWay, now: float) -> str:
+    def _one(self, key: Hashable, each: _UnderWay, now: float, width: int) -> str:
+        """A query under way: its bracket whole, its name as far as there is room for it."""
         event = each.event
         low = f"{number(event.lower, 4)} <= " if math.isfinite(event.lower) else ""
         high = f" <= {number(event.upper, 4)}" if math.isfinite(event.upper) else ""
         known = f"{low}{self.word}{high}" if low or high else "nothing known yet"
-        passed = duration(now - each.began)
         limit = "" if self.limit is None else f" of {duration(self.limit)}"
-        return f"{self.name(key)}: {known}, {passed}{limit}, {event.engine}"
+        known += f", {duration(now - each.began)}{limit}"
+        name, by = self.name(key), f", {event.engine}"
+        if len(f"{name}: {known}{by}") > width:
+            by = ""
+        room = width - len(f": {known}{by}")
+        if len(name) > room >= _LEAST_NAME:
+            name = f"{name[: room // 2 - 1]}…{name[len(name) - (room - room // 2) :]}"
+        return f"{name}: {known}{by}" if room >= _LEAST_NAME or len(name) <= room else known
 
 
 def _somebody_looks() -> bool:

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 SCHEMA = 1
 _STYLE = """body { font: 15px/1.45 system-ui, sans-serif; margin: 1.5rem auto; max-width: 60rem; padding: 0 1rem }
 :root { color-scheme: light dark } figure { margin: 0 0 1.5rem } img { max-width: 100%; height: auto; border-radius: 4px }
-figcaption { margin-bottom: .3rem } td, th { padding: .15rem .8rem .15rem 0; text-align: left }"""
+figcaption { margin-bottom: .3rem }
+td, th { padding: .15rem .8rem .15rem 0; text-align: left; vertical-align: top; overflow-wrap: anywhere }
+th { white-space: nowrap } h1 { font-size: 1.5rem; overflow-wrap: anywhere }"""
 
 
 @dataclass
@@ -137,19 +139,41 @@ class Gallery:
         body = "".join(map(_figure, self.entries)) or "<p>No adversarial example is known of these inputs.</p>"
         return (
             '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-            f"<title>{title}</title><style>{_STYLE}</style></head>\n<body><h1>{title}</h1><table>{facts}</table>\n"
-            f"<p>{len(self.entries)} adversarial examples; arrays are numpy archives with <code>image</code> and "
-            f"<code>adversarial</code> in the model's units.</p>\n{body}</body></html>\n"
+            f"<title>{title}</title><style>{_STYLE}</style></head>\n<body><h1>{title}</h1>\n<p>{self._answer()}</p>\n{body}"
+            f"<table>{facts}</table>\n<p>Arrays are numpy archives with <code>image</code> and <code>adversarial</code> in the "
+            "model's units; <code>index.json</code> lists them.</p></body></html>\n"
         )
+
+    def _answer(self) -> str:
+        """What there is, in one sentence."""
+        count = len(self.entries)
+        text = f"{count} adversarial example{'' if count == 1 else 's'}"
+        known = [entry["distance"] for entry in self.entries if entry.get("distance") is not None]
+        norms = {str(entry["norm"]) for entry in self.entries if "norm" in entry}
+        if known and len(norms) == 1:
+            ends = " to ".join(dict.fromkeys(f"{end:.4g}" for end in (min(known), max(known))))
+            text += f", {ends} away in norm {norms.pop()}"
+        return f"{text}."
 
 
 def _figure(entry: dict[str, Any]) -> str:
     """One example of the page."""
-    known = {name: value for name, value in entry.items() if name not in ("arrays", "picture") and value is not None}
-    text = ", ".join(f"{name} {_word(value)}" for name, value in known.items())
+    known = {name: value for name, value in entry.items() if value is not None}
+    parts = [f"image {known['index']}"] if "index" in known else []
+    if "label" in known:
+        parts.append(f"class {known['label']}" + (f" becomes {known['prediction']}" if "prediction" in known else ""))
+    if "attack" in known:
+        parts.append(f"by {known['attack']}")
+    if "distance" in known:
+        parts.append(f"{known['distance']:.6g} away in norm {known['norm']}")
+    if "proved" in known:
+        parts.append(f"none nearer than {known['proved']:.6g}")
+    if "outputs" in known:
+        parts.append(f"outputs {', '.join(f'{value:.4g}' for value in known['outputs'])}")
+    text = html.escape(", ".join(parts) or "adversarial")
     link = f'<a href="{html.escape(entry["arrays"])}">{html.escape(entry["arrays"])}</a>'
-    shown = "" if entry["picture"] is None else f'<img src="{html.escape(entry["picture"])}" alt="{html.escape(text)}">'
-    return f"<figure><figcaption>{html.escape(text)} ({link})</figcaption>{shown}</figure>\n"
+    shown = "" if entry["picture"] is None else f'<img src="{html.escape(entry["picture"])}" alt="{text}">'
+    return f"<figure><figcaption>{text} ({link})</figcaption>{shown}</figure>\n"
 
 
 def _word(value: Any) -> str:

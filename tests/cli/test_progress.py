@@ -65,6 +65,18 @@ def test_many_queries(width: int, clock: Callable[[float], None]) -> None:
     assert "3 of 10 images" in lines[0] and (width < 80 or "3 robust" in lines[0])
 
 
+@pytest.mark.parametrize("width", [46, 60, 80, 120])
+def test_numbers_are_whole_and_names_keep_both_ends(width: int, clock: Callable[[float], None]) -> None:
+    progress = Progress(
+        3, name=lambda k: f"models/of/some/family/network-{k}.onnx, norm inf, {k}", limit=60, screen=screen()
+    )
+    progress.hear(7, TraceEvent(0.0, 0.0436762, 0.0969836, "relu-split"))
+    clock(5)
+    line = shown(progress, width)[1][2:]
+    assert len(line) <= width - 2 and "0.04368 <= distance <= 0.09698, 5 s of 60 s" in line
+    assert width < 80 or (line.startswith("models/of") and "norm inf, 7: " in line)
+
+
 def test_what_is_left_is_a_range(clock: Callable[[float], None]) -> None:
     """As fast as before, unless the one under way is slower, and at most the limit of each."""
     progress = Progress(5, limit=60, screen=screen())
