@@ -10,14 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from advverify.verifier.errors import InvalidInput
-from advverify.verifier.outcome import finite
 
 from .options import writable_folder
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from advverify.verifier.outcome import Outcome
 
 SCHEMA = 1
@@ -72,6 +71,8 @@ class Gallery:
         Raises:
             InvalidInput: a file cannot be written.
         """
+        import numpy as np
+
         from .report.pictures import side_by_side
 
         words = (_of_class(facts.get("label")), _of_class(facts.get("prediction"), facts.get("distance")))
@@ -117,6 +118,8 @@ class Gallery:
         Raises:
             InvalidInput: one of them cannot be written.
         """
+        from advverify.verifier.outcome import finite
+
         record = {"schema": SCHEMA, "title": self.title, **self.about, "examples": self.entries}
         try:
             (self.folder / "index.json").write_text(json.dumps(finite(record), indent=1, allow_nan=False) + "\n")

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from advverify.verifier.outcome import finite
-
 from ..options import model_path
 from ..table import Column, console, show
 
@@ -26,6 +24,8 @@ def command(model: str, as_json: bool) -> int:
 
     network = read_onnx(model_path(model))
     if as_json:
+        from advverify.verifier.outcome import finite
+
         click.echo(json.dumps(finite(_record(model, network)), allow_nan=False))
         return 0
     columns = [Column("node"), Column("kind", word=True), Column("size"), Column("reads", word=True)]

@@ -10,7 +10,6 @@ from typing import Any
 import click
 
 from advverify.verifier.errors import InvalidInput
-from advverify.verifier.outcome import finite
 
 from ..options import SEED, device_from, note, output_options
 from ..progress import Progress
@@ -68,6 +67,8 @@ def command(
 
         card = build_model(chosen, images, test, out, folder=folder, device=device_from(device), listener=show).card
     if as_json:
+        from advverify.verifier.outcome import finite
+
         click.echo(json.dumps(finite({"schema": 1, "model": str(out), "card": card}), allow_nan=False))
     if as_json or quiet:
         return 0
