@@ -85,7 +85,9 @@ class Progress:
 
             # What is drawn is drawn once here: its modules must be there before a search makes copies of this process.
             list(screen.render(self))
-            self._live = Live(self, console=screen, refresh_per_second=len(_FRAMES), transient=True)
+            here = sys.stdout.isatty()  # what is printed meanwhile appears above; into a file or pipe it goes as it is
+            frames = len(_FRAMES)
+            self._live = Live(self, console=screen, refresh_per_second=frames, transient=True, redirect_stdout=here)
             self._live.start(refresh=True)
         return self
 
