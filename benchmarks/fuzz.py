@@ -20,7 +20,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from advverify.cli.commands.batch import sources
+from advverify.cli.jobs import sources
 from advverify.models.datasets import load_dataset
 from advverify.models.recipe import read_recipe
 from advverify.models.zoo import RECIPES, names, path_of

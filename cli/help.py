@@ -16,6 +16,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "target",
         "margin",
         "exact_margin",
+        "clip",
         "valid_range",
         "bytes_as",
         "tie_channels",
@@ -30,8 +31,20 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "names",
     ),
     "Images": ("data", "images", "eps_grid"),
-    "Attacks": ("loss", "source", "exact", "length", "h"),
-    "Limits": ("timeout", "gap", "jobs", "threads", "memory", "device", "seed", "retry", "scheduler", "shift"),
+    "Attacks": ("loss", "source", "fit", "atoms", "controls", "kept", "learned", "exact", "length", "h"),
+    "Limits": (
+        "timeout",
+        "gap",
+        "jobs",
+        "threads",
+        "memory",
+        "device",
+        "seed",
+        "retry",
+        "scheduler",
+        "shift",
+        "minutes",
+    ),
     "Search": ("engines", "solver"),
     "Mixed-integer programs": ("formulation", "fix_stable", "substitute", "tighten", "targets", "cuts"),
     "Output": (
@@ -80,6 +93,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "advverify attack zoo:digits-mlp --attack pgd,deepfool-2 --images 0:20",
         "advverify attack zoo:digits-mlp --exact results.jsonl -o attacks.html -o attacks.jsonl",
     ),
+    "subspace": (
+        "advverify subspace zoo:digits-mlp random:8 --norm 2 --images 0:20",
+        "advverify subspace zoo:digits-mlp learned/adil-2.npz --images 100:120 -o subspace.jsonl",
+    ),
     "geometry": (
         "advverify geometry zoo:digits-mlp -o geometry.html",
         "advverify geometry zoo:digits-resnet-plain zoo:digits-resnet-cpl --images 0:40 -o geometry/",
@@ -87,6 +104,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "compare": (
         "advverify compare zoo:digits-resnet-plain zoo:digits-resnet-cpl --images 0:50 -o comparison/",
         "advverify compare plain-0.onnx plain-1.onnx stable-0.onnx stable-1.onnx --norm 2 -o comparison.html",
+    ),
+    "study": (
+        "advverify study sweep.toml -o study/",
+        "advverify study sweep.toml -o study/ --jobs 4 --minutes 60",
     ),
     "report": (
         "advverify report runs.sqlite -o report.html",
@@ -146,6 +167,8 @@ DEFINED: dict[str, tuple[str, ...]] = {
     "verify": ("MILP", "unstable ReLU"),
     "compare": ("radius", "bracket"),
     "attack": ("adversarial", "exact distance"),
+    "subspace": ("bracket", "gap"),
+    "study": ("radius", "bracket"),
     "report": ("bracket", "gap"),
     "show": ("bracket", "trust"),
     "gap": ("bracket", "gap of a query", "primal and dual", "MILP"),

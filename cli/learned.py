@@ -63,7 +63,13 @@ def forward_of(network: Network) -> Callable[[Tensor], Tensor]:
 
 
 def lesson_from(
-    spec: str | None, model: Model, network: Network, test: Dataset, name: str | None, asked: range
+    spec: str | None,
+    model: Model,
+    network: Network,
+    test: Dataset,
+    name: str | None,
+    asked: range,
+    say: Callable[[str], None],
 ) -> Lesson:
     """The images of --fit: 0:300 of the test set, train:0:300 of the training part (the default).
 
@@ -74,6 +80,7 @@ def lesson_from(
         test: the test set.
         name: of the data set, as --data has it.
         asked: images of --images.
+        say: hears what was decided and not stated.
 
     Raises:
         InvalidInput: images that there are not, or that are measured on too.
@@ -84,7 +91,7 @@ def lesson_from(
 
     training = spec is None or spec.startswith("train:")
     rest = (spec or "").removeprefix("train:")
-    data = data_for(model, name, split="train") if training else test
+    data = data_for(model, name, split="train", say=say) if training else test
     indices = images_from(rest or f"0:{min(_COUNT, len(data))}", len(data), "--fit")
     common = sorted(set(indices) & set(asked))
     if not training and common:

@@ -52,6 +52,28 @@ def apply(*decorators: Callable[[F], F]) -> Callable[[F], F]:
     return decorate
 
 
+def output_options(save: bool = False, rows: str = "an image") -> Callable[[F], F]:
+    """How results reach the reader: in tables, as JSON, as one line, and as adversarial examples in a folder."""
+    folder = click.option(
+        "--save",
+        type=click.Path(path_type=Path),
+        default=None,
+        metavar="DIR",
+        help="Write adversarial inputs to this folder: arrays (.npz), pictures, an index.",
+    )
+    return apply(
+        *([folder] if save else []),
+        click.option("--json", "as_json", is_flag=True, help=f"Print one JSON line {rows}, and nothing else."),
+        click.option("-q", "--quiet", is_flag=True, help="No notes, no progress, no tables."),
+    )
+
+
+def note(text: str, quiet: bool = False) -> None:
+    """Say something that was decided and not asked, on stderr."""
+    if not quiet:
+        click.echo(f"note: {text}", err=True)
+
+
 def threat_options() -> Callable[[F], F]:
     """What counts as adversarial, apart from norm and radius."""
     return apply(
@@ -155,6 +177,23 @@ def is_page(path: Path) -> bool:
     return path.suffix.lower() in (".html", ".htm")
 
 
+def writable_page_or_folder(path: Path, option: str) -> Path:
+    """Check that a page, or a folder for a page and what belongs to it, can be written before the work that it is for.
+
+    Raises:
+        InvalidInput: it cannot be.
+    """
+    if not is_page(path):
+        return writable_folder(path, option)
+    writable_file(path, option)
+    return path.absolute()
+
+
+def page_of(path: Path) -> Path:
+    """The page that is written to what --out names, itself a page or a folder."""
+    return path if is_page(path) else path / "index.html"
+
+
 def write_text(path: Path, text: str, option: str) -> None:
     """Write the file of an option.
 
@@ -197,10 +236,11 @@ def data_for(
     valid: tuple[float, float] = (0.0, 1.0),
     bytes_as: str | None = None,
     split: str = "test",
+    say: Callable[[str], None] = note,
 ) -> Dataset:
     """The data set asked for, or the one that the model's metadata names, in the order and the units of its inputs.
 
-    What was decided and not stated is said on stderr.
+    `say` hears what was decided and not stated.
 
     Raises:
         InvalidInput: neither is there, the images do not fit the network, or their units are not clear.
@@ -213,11 +253,9 @@ def data_for(
     shape = model.network.input_shape
     data = load_dataset(chosen, split, valid=valid, bytes_as=bytes_as).fitted(shape)
     if data.note:
-        click.echo(f"note: {data.note}", err=True)
+        say(data.note)
     if data.channels_last and sum(n != 1 for n in shape) < 2 and data.images.shape[1] > 1:
-        click.echo(
-            f"note: the images of {data.name} are channels last; the network's flat input gets channels first", err=True
-        )
+        say(f"the images of {data.name} are channels last; the network's flat input gets channels first")
     return data
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
+from collections.abc import Sequence
+from statistics import median
 from typing import TYPE_CHECKING
 
 from .table import Column, number, of, share
@@ -16,7 +19,7 @@ _STYLE = {"robust": "green", "adversarial": "red", "misclassified": "magenta", "
 _SPARE = ("label", "seconds", "trust", "engine", "gap")  # columns that a narrow screen does without, in this order
 
 
-def outcome_table(outcomes: list[Outcome], is_min_distortion: bool) -> tuple[list[Column], list[list[str | Text]]]:
+def outcome_table(outcomes: Sequence[Outcome], is_min_distortion: bool) -> tuple[list[Column], list[list[str | Text]]]:
     """Columns and one row an image, for `table.show`."""
     from rich.text import Text
 
@@ -41,35 +44,70 @@ def outcome_table(outcomes: list[Outcome], is_min_distortion: bool) -> tuple[lis
     return columns, rows
 
 
-def summary(outcomes: list[Outcome], is_min_distortion: bool, gap: float) -> str:
-    """One line below the table."""
-    counts = Counter(outcome.verdict.value for outcome in outcomes)
-    seconds = sorted(outcome.seconds for outcome in outcomes)
+def summary(outcomes: Sequence[Outcome], distances: bool, gap: float | None = None) -> str:
+    """One line: verdicts, accuracies or distances as far as they are known, and seconds.
+
+    Accuracies count images of every kind, misclassified ones included: attacked is what no adversarial example is known of,
+    certified what is proved. Distances of misclassified images are 0, and count as such.
+
+    Args:
+        outcomes: of any number of images.
+        distances: whether their brackets are of distances; else they are of margins.
+        gap: relative gap at which a bracket counts as closed; None says nothing of it.
+    """
     total = len(outcomes)
-    parts = [f"{total} image" + ("s" if total != 1 else "")]
-    if is_min_distortion:
+    if not total:
+        return "no images"
+    counts = Counter(outcome.verdict.value for outcome in outcomes)
+    words = ", ".join(f"{counts[v]} {v}" for v in ("robust", "adversarial", "misclassified", "unknown") if counts[v])
+    parts = [f"{total} image{'s' if total != 1 else ''}: {words}"]
+    if gap is not None:
+        parts += _closed(outcomes, distances, gap)
+    if distances:
+        lower, upper = ([getattr(outcome, side) for outcome in outcomes] for side in ("lower", "upper"))
+        means = [
+            f"{name} distance {_range(of(lower), of(upper))}" for name, of in (("mean", _mean), ("median", median))
+        ]
+        parts.append(", ".join(means))
+    else:
+        right = total - counts["misclassified"]
+        shares = (("clean", right), ("attacked", right - counts["adversarial"]), ("certified", counts["robust"]))
+        parts.append(", ".join(f"{name} accuracy {of(count, total)}" for name, count in shares))
+    seconds = [outcome.seconds for outcome in outcomes]
+    times = f"{sum(seconds):.1f} s" if total == 1 else f"{sum(seconds):.1f} s, median {_seconds(median(seconds))} s"
+    return "; ".join([*parts, times])
+
+
+def _closed(outcomes: Sequence[Outcome], distances: bool, gap: float) -> list[str]:
+    """How many brackets are closed, where that is what was asked for."""
+    if distances:
         closed = sum(outcome.bracket.relative_gap <= gap for outcome in outcomes)
-        parts.append(f"{closed} of {total} brackets closed to {gap:g}")
+        return [f"{closed} of {len(outcomes)} brackets closed to {gap:g}"]
     margins = [outcome for outcome in outcomes if outcome.labels.get("objective") == "max_margin"]
     margins = [outcome for outcome in margins if outcome.verdict.value != "misclassified"]
-    if margins:
-        closed = sum(outcome.bracket.gap <= gap * max(abs(outcome.bracket.upper), 1e-6) for outcome in margins)
-        parts.append(f"{closed} of {len(margins)} margins closed to {gap:g}")
-    parts += [f"{counts[v]} {v}" for v in ("robust", "adversarial", "misclassified", "unknown") if counts[v]]
-    if not is_min_distortion and total:
-        parts.append(f"certified accuracy {of(counts['robust'], total)}")
-    if seconds:
-        parts.append(f"median {_seconds(seconds[total // 2])} s, total {sum(seconds):.1f} s")
-    return ", ".join(parts)
+    closed = sum(outcome.bracket.gap <= gap * max(abs(outcome.bracket.upper), 1e-6) for outcome in margins)
+    return [f"{closed} of {len(margins)} margins closed to {gap:g}"] if margins else []
 
 
-def reasons(outcomes: list[Outcome], proofs: bool = False) -> list[str]:
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _range(low: float, high: float) -> str:
+    """One number where both sides look alike."""
+    if not math.isfinite(high):
+        return f">= {number(low, 4)}"
+    sides = dict.fromkeys((number(low, 4), number(high, 4)))
+    return " to ".join(sides)
+
+
+def reasons(outcomes: Sequence[Outcome], proofs: bool = False) -> list[str]:
     """Why each unknown is unknown; and where proofs were asked for, why there are none."""
     lines = [f"image {o.labels.get('index')}: {o.reason}" for o in outcomes if o.reason]
     return lines + (_unproved(outcomes) if proofs else [])
 
 
-def _unproved(outcomes: list[Outcome]) -> list[str]:
+def _unproved(outcomes: Sequence[Outcome]) -> list[str]:
     from advverify.verifier.proof.attach import NOTHING
 
     images: dict[str, list[str]] = {}

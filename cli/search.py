@@ -13,7 +13,18 @@ from click.core import ParameterSource
 
 from advverify.verifier.errors import InvalidInput
 
-from .options import COUNT, DATA, SEED, F, apply, device_from, norm_option, threat_options, writable_folder
+from .options import (
+    COUNT,
+    DATA,
+    SEED,
+    F,
+    apply,
+    device_from,
+    norm_option,
+    output_options,
+    threat_options,
+    writable_folder,
+)
 
 if TYPE_CHECKING:
     from advverify.verifier.engines import MilpOptions, Settings
@@ -55,6 +66,7 @@ def query_options(function: F) -> F:
             metavar="FILE",
             help="Append one JSON line an image.",
         ),
+        output_options(save=True),
     )(function)
 
 
@@ -66,8 +78,8 @@ def search_options(timeout: float) -> Callable[[F], F]:
             "--engines",
             default="",
             metavar="NAME,...",
-            help="Engines to use, separated by commas, of crown, falsify, propagate, falsify-more, row-split, exact, support-split, "
-            "input-split, lp-split, relu-split, exact-more and milp; or the profile mip [default: all].",
+            help="Engines to use, separated by commas, of crown, falsify, propagate, bisect, falsify-more, row-split, exact, "
+            "support-split, input-split, lp-split, relu-split, exact-more and milp; or the profile mip [default: all].",
         ),
         click.option(
             "--solver",

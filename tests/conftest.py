@@ -16,6 +16,9 @@ os.environ.pop("COLUMNS", None)  # pytest-xdist sets it to 80, and tables would 
 NOT_OF_ANSWERS = {
     "cli/test_cli.py",
     "cli/test_gap.py",
+    "cli/test_progress.py",
+    "cli/test_saving.py",
+    "cli/test_schema.py",
     "cli/python/test_exporting.py",
     "cli/python/test_outcomes.py",
     "laws/test_fuzz.py",
@@ -27,6 +30,7 @@ NOT_OF_ANSWERS = {
     "project/test_examples.py",
     "project/test_installation.py",
     "project/test_layout.py",
+    "project/test_typing.py",
     "verifier/batch/test_batch.py",
     "verifier/convergence/test_spool.py",
     "verifier/convergence/test_statistics.py",

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -217,6 +218,7 @@ def certify_all(
     settings: Settings | None = None,
     engines: tuple[str, ...] = (),
     rest: bool = True,
+    listener: Callable[[int, TraceEvent], None] | None = None,
 ) -> Iterator[tuple[int, Outcome]]:
     """`certify` for many images: attacks, bound propagation and one ReLU tree work on them in batches.
 
@@ -233,6 +235,7 @@ def certify_all(
         settings: as in `certify`.
         engines: as in `certify`.
         rest: whether the hard ones follow.
+        listener: hears the position of a hard one that is worked on, and every move of its bracket.
 
     Yields:
         Position of an image and its outcome, as they are settled.
@@ -255,7 +258,8 @@ def certify_all(
         here = settings.device == "cpu"
         asked = [query for _, query, _ in queries]
         try:
-            for k, outcome in solve_all(asked, model.executor, settings, engines, rest and here):
+            hear = None if listener is None else lambda k, event: listener(queries[k][0], event)
+            for k, outcome in solve_all(asked, model.executor, settings, engines, rest and here, hear):
                 position, _, about = queries[k]
                 left.remove(position)
                 yield position, outcome.labelled(**about)
@@ -265,9 +269,11 @@ def certify_all(
         settings = replace(settings, device="cpu")  # a GPU has had its look
     for position in sorted(left) if rest else ():
         image, label = images[position], int(labels[position])
+        limits: dict[str, Any] = {"settings": settings, "engines": engines}
+        limits["listener"] = None if listener is None else partial(listener, position)
         yield (
             position,
-            certify(model, image, label, threat, exact_margin=exact_margin, settings=settings, engines=engines),
+            certify(model, image, label, threat, exact_margin=exact_margin, **limits),
         )
 
 

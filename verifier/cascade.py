@@ -6,6 +6,7 @@ import itertools
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import torch
 
@@ -67,6 +68,7 @@ def solve_all(
     settings: Settings | None = None,
     engines: tuple[str, ...] = (),
     rest: bool = True,
+    listener: Callable[[int, TraceEvent], None] | None = None,
 ) -> Iterator[tuple[int, Outcome]]:
     """Answer certification queries about one network, batched as far as that pays, then sequentially.
 
@@ -79,6 +81,7 @@ def solve_all(
         settings: limits and options.
         engines: names of the engines that may be used; all where none are given.
         rest: whether queries that are still open after the batched work are gone on with; not for networks on a GPU.
+        listener: hears the index of a query that is gone on with, and every move of its bracket.
 
     Yields:
         Index of a query in `queries`, and its outcome. Queries are worked on batch by batch; of each batch those come first
@@ -103,6 +106,10 @@ def solve_all(
                 left.append((number, state))
         for number, state in left if rest else ():
             state.clock.divide_among(1)
+            if listener is not None:
+                state.listener = partial(listener, number)
+                for event in state.trace[-1:]:  # what the batched engines have come to
+                    state.listener(event)
             yield number, _run(state, [name for name in names if name not in done])
 
 

@@ -111,8 +111,15 @@ class Request:
         return Outcome(Verdict.UNKNOWN, bracket, Trust.SOLVER, "", 0.0, (), reason, labels)
 
 
-def answer_all(requests: Sequence[Request], rest: bool) -> Iterator[tuple[int, Outcome]]:
+def answer_all(
+    requests: Sequence[Request], rest: bool, hear: Callable[[int, TraceEvent], None] | None = None
+) -> Iterator[tuple[int, Outcome]]:
     """Answers to requests that differ in image and label alone, where the library has a function for many of them.
+
+    Args:
+        requests: what is asked.
+        rest: whether those follow that batches do not settle.
+        hear: as `listener` of `certify_all`.
 
     Yields:
         Position of a request and its answer: of all of them with `rest`, else of those that are settled in batches; of none
@@ -133,6 +140,7 @@ def answer_all(requests: Sequence[Request], rest: bool) -> Iterator[tuple[int, O
         settings=first.settings,
         engines=first.engines,
         rest=rest,
+        listener=hear,
     )
 
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import numpy as np
 
 from advverify.verifier.errors import InvalidInput, no_such
 from advverify.verifier.outcome import finite
 
+from ..attacking import brackets_from, learn, save, source_from, try_attack, try_learned
 from ..help import Command
-from ..learned import DEFAULT_EPS, Lesson, forward_of, keep, lesson_from, loaded
+from ..learned import keep, lesson_from, loaded
 from ..options import (
     DATA,
     SEED,
@@ -24,22 +24,19 @@ from ..options import (
     is_page,
     model_path,
     norm_option,
+    note,
+    output_options,
     several_outputs,
     writable_file,
     writable_folder,
     write_text,
 )
+from ..progress import Progress
+from ..saving import Gallery
 from ..table import Column, console, number, show
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from advverify.verifier.api import Model
     from advverify.verifier.attacks import Entry
-    from advverify.verifier.attacks.classification import ClassificationProblem
-    from advverify.verifier.attacks.learned import Fitted, HeldOut
-    from advverify.verifier.attacks.measure import Measured
-    from advverify.verifier.network.nodes import Network
 
     from ..report.attack_page import Tried
 
@@ -117,8 +114,15 @@ _ATTACKS = (
     metavar="FILE|FILE.html",
     help="Write one JSON line an attack; or, to a name that ends in .html, a page. Both: give it twice.",
 )
+@output_options(save=True, rows="an attack")
 def command(
-    names: str | None, outs: tuple[Path, ...], kept: Path | None, learned: tuple[Path, ...], **options: Any
+    names: str | None,
+    outs: tuple[Path, ...],
+    kept: Path | None,
+    learned: tuple[Path, ...],
+    as_json: bool,
+    quiet: bool,
+    **options: Any,
 ) -> int:
     """Run attacks on images that MODEL (a path or zoo:NAME) classifies rightly.
 
@@ -146,7 +150,8 @@ def command(
     target, classes = options["target"], model.network.output_size
     if target is not None and not 0 <= target < classes:
         raise InvalidInput(f"--target {target}: the network has {classes} classes, 0 to {classes - 1}")
-    data = data_for(model, options["data"])
+    say = partial(note, quiet=quiet)
+    data = data_for(model, options["data"], say=say)
     asked = images_from(options["images"], len(data))
     data.check_range(asked)
     indices = [i for i in asked if model.predict(data.images[i]) == data.labels[i]]
@@ -154,39 +159,64 @@ def command(
         indices = [i for i in indices if data.labels[i] != target]
     if not indices:
         raise InvalidInput("no image of these is classified rightly, so there is nothing to attack")
-    known = {} if options["exact"] is None else _brackets(options["exact"], model.network.sha256, options["margin"])
+    known = {} if options["exact"] is None else brackets_from(options["exact"], model.network.sha256, options["margin"])
     x = torch.from_numpy(data.images[indices].reshape(len(indices), -1))
     y = torch.from_numpy(data.labels[indices])
     shape = tuple(data.images.shape[1:])
-    source = None if options["source"] is None else _source(options["source"], model.network)
+    source = None if options["source"] is None else source_from(options["source"], model.network)
     files = [loaded(path, model) for path in learned]
+    runs = [
+        (name, norm)
+        for name in chosen
+        for norm in ATTACKS[name].norms or ("inf",)
+        if options["norm"] in (None, norm) and not (ATTACKS[name].kind == "spatial" and options["norm"])
+    ]
+    if not runs and not files:
+        raise InvalidInput(f"none of these attacks knows the norm {options['norm']}")
     lesson = None
     if any(ATTACKS[name].learned for name in chosen):
-        lesson = lesson_from(options["fit"], model, source or model.network, data, options["data"], asked)
+        lesson = lesson_from(options["fit"], model, source or model.network, data, options["data"], asked, say)
+    title = f"{options['model']}, {len(indices)} of {len(asked)} images of {data.name}"
+    about = {
+        "command": "attack",
+        "model": options["model"],
+        "model_sha256": model.network.sha256,
+        "eps": options["eps"],
+    }
+    gallery = None if options["save"] is None else Gallery(options["save"], f"attack {title}", about)
     tried = []
-    for name in chosen:
-        for norm in ATTACKS[name].norms or ("inf",):
-            if options["norm"] not in (None, norm) or (ATTACKS[name].kind == "spatial" and options["norm"]):
-                continue
+    with Progress(len(runs) + len(files), "attacks", quiet=quiet) as progress:
+        for name, norm in runs:
+            progress.doing(f"{name}, norm {norm}" if ATTACKS[name].norms else name)
             if ATTACKS[name].learned:
                 assert lesson is not None
-                fitted = _learn(lesson, name, norm, options)
+                fitted = learn(lesson, name, norm, options)
                 if kept is not None:
                     keep(fitted, shape, kept)
-                tried.append(_tried(model, fitted, x, y, indices, known, source, options))
+                tried.append(try_learned(model, fitted, x, y, indices, known, source, options))
             else:
-                problem, found = _run(model, name, norm, x, y, shape, source, options)
-                tried.append(_record(model, name, norm, problem, found, indices, known, options["eps"]))
-    tried += [_tried(model, fitted, x, y, indices, known, source, options) for fitted in files]
-    if not tried:
-        raise InvalidInput(f"none of these attacks knows the norm {options['norm']}")
+                tried.append(try_attack(model, name, norm, x, y, indices, known, shape, source, options))
+            progress.settle((name, norm))
+        for path, fitted in zip(learned, files, strict=True):
+            progress.doing(path.name)
+            tried.append(try_learned(model, fitted, x, y, indices, known, source, options))
+            progress.settle(path)
     rows = [each.row for each in tried]
+    lines = [json.dumps(finite({"schema": 1, "model": options["model"], **row})) for row in rows]
     for out in outs:
         if is_page(out):
             write_text(out, _page(tried, data.name, indices, x, y, shape, known, options), "--out")
         else:
-            write_text(out, "".join(json.dumps(finite(row)) + "\n" for row in rows), "--out")
-    _show(rows, ATTACKS, f"{options['model']}, {len(indices)} of {len(asked)} images of {data.name}", bool(known))
+            write_text(out, "".join(f"{line}\n" for line in lines), "--out")
+    if gallery is not None:
+        save(gallery, model, tried, data)
+        gallery.close()
+    if as_json:
+        click.echo("\n".join(lines))
+    elif not quiet:
+        _show(rows, ATTACKS, title, bool(known))
+    if gallery is not None and not quiet:
+        click.echo(str(gallery), err=as_json)
     wrong = [row for row in rows if row["below"]]
     for row in wrong:
         click.echo(
@@ -226,184 +256,6 @@ def _chosen(names: str | None, learned: tuple[Path, ...], options: dict[str, Any
             "--fit: none of these attacks is learned; choose " + ", ".join(n for n, e in ATTACKS.items() if e.learned)
         )
     return chosen
-
-
-def _learn(lesson: Lesson, name: str, norm: str, options: dict[str, Any]) -> Fitted:
-    made = {"atoms": options["atoms"]} if name in ("adil", "sadil") else {}
-    return lesson.learn(name, norm, options["eps"] or DEFAULT_EPS[norm], options, made)
-
-
-def _tried(
-    model: Model,
-    fitted: Fitted,
-    x: Tensor,
-    y: Tensor,
-    indices: list[int],
-    known: dict[tuple[int, str], tuple[float, float]],
-    source: Network | None,
-    options: dict[str, Any],
-) -> Tried:
-    """A learned attack on images that it has not seen, beside its controls.
-
-    Raises:
-        InvalidInput: it has seen one, or was learned for another radius or target.
-    """
-    import torch
-
-    from advverify.verifier.attacks.classification import ClassificationProblem
-    from advverify.verifier.attacks.learned import measure
-    from advverify.verifier.norms import get_norm
-
-    for option, own in (("eps", fitted.eps), ("target", fitted.about["target"])):
-        if options[option] not in (None, own):
-            raise InvalidInput(
-                f"--{option}: {fitted.name} was learned for {own}; leave it out, or learn it for {options[option]}"
-            )
-    target = fitted.about["target"]
-    targets = None if target is None else torch.full_like(y, target)
-    if target is not None and bool((y == target).any()):
-        raise InvalidInput(f"{fitted.name} was learned for the target {target}: give --target {target}")
-    problem = ClassificationProblem.balls(
-        forward_of(model.network), x, y, get_norm(fitted.norm), fitted.eps, options["loss"], targets
-    ).confident(options["margin"])
-    through = None if source is None else forward_of(source)
-    found = measure(fitted, problem, options["seed"], options["controls"], through)
-    tried = _record(model, fitted.name, fitted.norm, problem, found, indices, known, fitted.eps)
-    shares = found.controls.double().mean(1)
-    draws = None
-    if len(shares):
-        draws = {"draws": len(shares), "mean": float(shares.mean()), "largest": float(shares.max())}
-    learned = {**fitted.about, "seconds": fitted.seconds, "eps": fitted.eps}
-    return replace(tried, row={**tried.row, "control": draws, "learned": learned})
-
-
-def _brackets(path: Path, sha256: str, margin: float) -> dict[tuple[int, str], tuple[float, float]]:
-    """(index, norm) to bracket, from the lines of `distance --out` about this model."""
-    from advverify.verifier.outcome import UNREADABLE
-
-    known: dict[tuple[int, str], tuple[float, float]] = {}
-    try:
-        for line in path.read_text().splitlines():
-            record = json.loads(line)
-            if (
-                record["model_sha256"] == sha256
-                and record.get("target") is None
-                and float(record.get("margin") or 0.0) == margin
-                and record["verdict"] != "misclassified"
-            ):
-                upper = math.inf if record["upper"] is None else float(record["upper"])
-                known[int(record["index"]), str(record["norm"])] = (float(record["lower"] or 0.0), upper)
-    except UNREADABLE as error:
-        raise InvalidInput(f"--exact {path}: not the lines of `advverify distance --out` ({error})") from error
-    if not known:
-        of = f" with --margin {margin:g}" if margin else ""
-        raise InvalidInput(f"--exact {path}: holds no brackets of this model{of}")
-    return known
-
-
-def _source(name: str, attacked: Network) -> Network:
-    """The network that attacks see instead.
-
-    Raises:
-        InvalidInput: its inputs or outputs are others.
-    """
-    from advverify.verifier.network.onnx_reader import read_onnx
-
-    source = read_onnx(model_path(name))
-    if (source.input_size, source.output_size) != (attacked.input_size, attacked.output_size):
-        raise InvalidInput(f"--source {name}: has other inputs or outputs than the model")
-    return source
-
-
-def _run(
-    model: Any,
-    name: str,
-    norm: str,
-    x: Any,
-    y: Any,
-    shape: tuple[int, ...],
-    source: Network | None,
-    options: dict[str, Any],
-) -> tuple[ClassificationProblem, Measured]:
-    import torch
-
-    from advverify.verifier.attacks import ATTACKS, make_attack
-    from advverify.verifier.attacks.classification import ClassificationProblem
-    from advverify.verifier.attacks.measure import closest, within
-    from advverify.verifier.attacks.transfer import Transfer
-    from advverify.verifier.norms import get_norm
-
-    eps, forward = options["eps"], forward_of(model.network)
-    targets = None if options["target"] is None else torch.full_like(y, options["target"])
-    attack = make_attack(name, shape)
-    if source is not None:
-        attack = Transfer(forward_of(source), attack)
-    if ATTACKS[name].kind == "ball" and eps is not None:
-        problem = ClassificationProblem.balls(forward, x, y, get_norm(norm), eps, options["loss"], targets)
-        problem = problem.confident(options["margin"])
-        return problem, within(attack, problem, options["seed"])
-    problem = ClassificationProblem.unbounded(forward, x, y, get_norm(norm), options["loss"], targets)
-    problem = problem.confident(options["margin"])
-    return problem, closest(name, attack, problem, options["seed"])
-
-
-def _record(
-    model: Any,
-    name: str,
-    norm: str,
-    problem: ClassificationProblem,
-    found: Measured | HeldOut,
-    indices: list[int],
-    known: dict[tuple[int, str], tuple[float, float]],
-    eps: float | None,
-) -> Tried:
-    """Everything that table and page show; successes that onnxruntime does not confirm do not count."""
-    import torch
-
-    from advverify.models.comparison.statistics import wilson
-    from advverify.verifier.attacks import ATTACKS
-    from advverify.verifier.norms import get_norm
-
-    from ..report.attack_page import Tried
-
-    logits = torch.from_numpy(model.executor.run(found.points.numpy()))
-    confirmed = found.success & (problem.margin(logits) < 0)
-    delta = found.points - problem.images
-    own = get_norm(norm).length(delta)
-    if eps is not None:
-        confirmed &= own <= eps * (1 + 1e-9)
-    lengths = {n: get_norm(n).length(delta)[confirmed] for n in ("0", "1", "2", "inf")}
-    # What was executed is the point in the file's precision, and so is its distance.
-    exact = get_norm(norm).length(found.points.to(torch.float32).double() - problem.images)
-    ratios, below = [], []
-    for k, index in enumerate(indices):
-        bracket = known.get((index, norm))
-        if bracket is None or not bool(confirmed[k]) or problem.targets is not None or not ATTACKS[name].norms:
-            continue
-        if math.isfinite(bracket[1]) and bracket[1] > 0:
-            ratios.append(float(own[k]) / bracket[1])
-        if float(exact[k]) < bracket[0] * (1 - 1e-9):
-            below.append(index)
-    squares = problem.images.square().sum(1).clamp(min=1e-12)
-    entry = ATTACKS[name]
-    row = {
-        "attack": name,
-        "norm": norm,
-        "eps": eps,
-        "images": len(indices),
-        "margin": problem.confidence,
-        "success": float(confirmed.double().mean()),
-        "interval": wilson(int(confirmed.sum()), len(indices)),
-        "median": {n: float(v.median()) if len(v) else math.inf for n, v in lengths.items()},
-        "rmse": float((delta.square().sum(1) / squares).mean()),
-        "seconds": found.seconds,
-        "ratio": float(np.median(ratios)) if ratios else math.nan,
-        "below": below,
-        "indices": indices,
-        "distances": torch.where(confirmed, own, torch.full_like(own, torch.inf)).tolist(),
-    }
-    classes = logits.argmax(1).numpy()
-    return Tried(row, found.points.numpy(), classes, entry.kind, entry.knowledge, entry.paper)
 
 
 def _page(

@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import sys
-import time
-from collections import Counter
+import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from advverify.verifier.errors import InvalidInput
-
-from ..exports import FORMATS, export_rows
+from ..exports import FORMATS
 from ..help import Group
-from ..options import COUNT, images_from, model_path, writable_folder
+from ..options import COUNT, note, output_options, writable_folder
+from ..progress import duration
 from ..report.summary import VERDICTS, accidents_in_words
 from ..table import Column, console, show
 
 if TYPE_CHECKING:
-    from advverify.models.datasets import Dataset
     from advverify.verifier.batch.job import Job
-    from advverify.verifier.batch.run import Pool
-    from advverify.verifier.batch.sources import Sources
-    from advverify.verifier.batch.task import Task
-    from advverify.verifier.outcome import Outcome
-    from advverify.verifier.parallel.accident import Accident
-    from advverify.verifier.store import Store
 
 STORE = click.option(
     "--store",
@@ -48,6 +38,7 @@ def command() -> None:
 def workers(function: Any) -> Any:
     """Options of whatever runs a job."""
     for option in (
+        output_options(rows="with the counts"),
         click.option(
             "--scheduler", default=None, metavar="ADDRESS", help="Address of a Dask scheduler: tcp://host:8786."
         ),
@@ -87,9 +78,9 @@ def run(job_path: Path, store_path: Path, dry_run: bool, **options: Any) -> int:
 
     Exit status: 0 where all have one by now, 1 where accidents are left (see `status`), 130 where it was interrupted.
     """
-    from advverify.verifier.batch.job import read_job
+    from ..jobs import job_of
 
-    return _run(read_job(job_path, sources()), store_path, dry_run, options)
+    return _run(job_of(job_path, partial(note, quiet=options["quiet"])), store_path, dry_run, options)
 
 
 @command.command("resume")
@@ -97,155 +88,77 @@ def run(job_path: Path, store_path: Path, dry_run: bool, **options: Any) -> int:
 @workers
 def resume(name: str | None, store_path: Path, **options: Any) -> int:
     """Go on with the job NAME of a store (its only job where no name is given), from the text that the store keeps."""
-    from advverify.verifier.batch.job import read_text
-    from advverify.verifier.store import Store
+    from ..jobs import job_in
 
-    with Store(store_path) as store:
-        jobs = {job["name"]: job for job in store.jobs()}
-        started = {(r["model"]): r["model_sha256"] for r in store.rows(name)} if jobs else {}
-    if name is None and len(jobs) == 1:
-        name = next(iter(jobs))
-    if name is None or name not in jobs:
-        raise InvalidInput(f"{store_path}: name one of its jobs: {', '.join(sorted(jobs)) or 'it has none'}")
-    job = read_text(jobs[name]["text"], name, Path(jobs[name]["folder"]), sources())
-    for task in job.tasks:
-        before = started.get(task.stored.model)
-        if before is not None and before != task.stored.model_sha256:
-            raise InvalidInput(
-                f"{task.stored.model}: the file has changed since job {name} was started; run the job file again to take the "
-                "new one"
-            )
-    return _run(job, store_path, False, options)
+    return _run(job_in(store_path, name, partial(note, quiet=options["quiet"])), store_path, False, options)
 
 
 def _run(job: Job, store_path: Path, dry_run: bool, options: dict[str, Any]) -> int:
-    from advverify.verifier.batch.run import estimate, open_tasks
-    from advverify.verifier.store import Store
+    from ..jobs import Workers, plan
+    from ..jobs import run as run_job
 
-    jobs = options["jobs"]
+    as_json, quiet = options.pop("as_json"), options.pop("quiet")
     if options["proofs"] is not None:
         options["proofs"] = writable_folder(options["proofs"], "--proofs")
-    if dry_run and not store_path.exists():
-        tasks, total = list(job.tasks), len(job.tasks)
-        click.echo(f"job {job.name}: {total} queries, about {_duration(estimate(tasks, jobs or os.cpu_count() or 1))}")
+    who = Workers(**options)
+
+    def announce(before: int, todo: int, seconds: float) -> None:
+        if not quiet:
+            total = len(job.tasks)
+            counts = f"{total} queries, {before} answered before, {todo} to do, about {duration(seconds)}"
+            click.echo(f"job {job.name}: {counts}", err=True)
+
+    if dry_run:
+        before, todo, seconds = plan(job, store_path, who)
+        if as_json:
+            record = {"schema": 1, "job": job.name, "queries": len(job.tasks), "before": before, "to_do": todo}
+            click.echo(json.dumps(record | {"expected_seconds": seconds}))
+        elif store_path.exists():
+            announce(before, todo, seconds)
+        else:
+            click.echo(f"job {job.name}: {len(job.tasks)} queries, about {duration(seconds)}")
         return 0
-    with Store(store_path, write=not dry_run) as store:
-        tasks = open_tasks(store, job, options["proofs"], options["retry"])
-        pool = None if dry_run else _pool(options)
-        count = getattr(pool, "jobs", jobs or os.cpu_count() or 1)
+    ran = run_job(job, store_path, who, announce, progress=not quiet)
+    shown = ", ".join(f"{ran.verdicts[word]} {word}" for word in VERDICTS if ran.verdicts[word])
+    if as_json:
+        record = {"schema": 1, "job": ran.job, "queries": ran.queries, "before": ran.before, "left": ran.left}
+        record |= {"verdicts": {word: ran.verdicts[word] for word in VERDICTS}, "seconds": ran.seconds}
+        record |= {"accidents": [{"kind": kind, "message": text} for kind, text in ran.accidents]}
+        click.echo(json.dumps(record | {"interrupted": ran.interrupted}))
+    if ran.interrupted:
         click.echo(
-            f"job {job.name}: {len(job.tasks)} queries, {len(job.tasks) - len(tasks)} answered before, "
-            f"{len(tasks)} to do, about {_duration(estimate(tasks, count))}",
-            err=True,
+            f"advverify: interrupted; {ran.verdicts.total()} answers of this run are kept, run again to go on", err=True
         )
-        if pool is None:
-            return 0
-        for folder in {task.request.settings.proofs for task in tasks}:
-            if folder is not None:
-                writable_folder(folder, "proofs")
-        return _progress(store, job, tasks, pool)
-
-
-def _progress(store: Store, job: Job, tasks: list[Task], pool: Pool) -> int:
-    """Run with a progress line; Ctrl-C keeps what is done."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from advverify.verifier.batch.run import run_job
-
-    counts = Counter[str]()
-    accidents: list[Accident] = []
-    began = time.perf_counter()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    progress = Progress(*columns, console=console(stderr=True), disable=not sys.stderr.isatty())
-    with progress:
-        bar = progress.add_task("starting", total=len(tasks))
-
-        def hear(task: Task, found: Outcome | Accident) -> None:
-            if isinstance(found, Exception):
-                accidents.append(found)
-            else:
-                counts[found.verdict.value] += 1
-            done = counts.total() + len(accidents)
-            rate = done / (time.perf_counter() - began)
-            share = 100 * counts["robust"] / max(counts.total(), 1)
-            progress.update(bar, advance=1, description=f"{rate:.1f}/s, {share:.0f} % robust")
-
-        try:
-            run_job(store, job, tasks, pool, hear)
-        except KeyboardInterrupt:
-            progress.stop()
-            click.echo(
-                f"advverify: interrupted; {counts.total()} answers of this run are kept, run again to go on",
-                err=True,
-            )
-            return 130
-    seconds = time.perf_counter() - began
-    shown = ", ".join(f"{counts[word]} {word}" for word in VERDICTS if counts[word])
-    click.echo(f"job {job.name}: {shown or 'nothing answered' if tasks else 'nothing to do'}; {seconds:.1f} s")
-    if not accidents:
+        return 130
+    if not as_json:
+        nothing = "nothing answered" if ran.queries > ran.before else "nothing to do"
+        click.echo(f"job {job.name}: {shown or nothing}; {ran.seconds:.1f} s")
+    if not ran.accidents:
         return 0
-    for line in accidents_in_words((each.kind.value, each.message) for each in accidents):
+    for line in accidents_in_words(ran.accidents):
         click.echo(f"advverify: {line}", err=True)
     click.echo("advverify: these queries have no answer; run again to ask them again", err=True)
     return 1
 
 
-def _pool(options: dict[str, Any]) -> Pool:
-    if options["scheduler"] is not None:
-        for name in ("memory", "jobs"):
-            if options[name]:
-                raise InvalidInput(
-                    f"--{name} is for workers of this machine; with --scheduler set it where Dask's workers start"
-                )
-        from advverify.verifier.batch.dask_pool import DaskPool
-
-        return DaskPool(options["scheduler"])
-    from advverify.verifier.batch.work import WORK
-    from advverify.verifier.parallel.pool import ProcessPool
-
-    return ProcessPool(WORK, options["jobs"] or os.cpu_count() or 1, options["memory"])
-
-
-def sources() -> Sources:
-    """Data sets and the zoo, for job files; every data set is loaded once."""
-    from advverify.models.datasets import load_dataset
-    from advverify.verifier.batch.sources import Sources
-
-    loaded: dict[tuple[Any, ...], Dataset] = {}
-
-    def data(name: str, valid: tuple[float, float], bytes_as: str | None) -> Dataset:
-        key = name, valid, bytes_as
-        if key not in loaded:
-            loaded[key] = load_dataset(name, valid=valid, bytes_as=bytes_as)
-            if loaded[key].note:
-                click.echo(f"note: {loaded[key].note}", err=True)
-        return loaded[key]
-
-    def model(name: str, folder: Path) -> Path:
-        return model_path(name if name.startswith("zoo:") else str(folder / name))
-
-    return Sources(data, model, images_from)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
 @command.command("status")
 @STORE
-def status(store_path: Path) -> int:
+@output_options(rows="a job")
+def status(store_path: Path, as_json: bool, quiet: bool) -> int:
     """Counts of every job of a store; safe while a job runs."""
-    from advverify.verifier.store import Store
+    from ..jobs import status as read_status
 
-    with Store(store_path) as store:
-        jobs = store.jobs()
-        accidents = [(row["accident"], row["message"]) for row in store.accidents()]
-    screen, counted = console(), ("queries", "done", *VERDICTS, "accidents")
+    jobs, accidents = read_status(store_path)
+    counted = ("queries", "done", *VERDICTS, "accidents")
+    if as_json:
+        for job in jobs:
+            record = {"schema": 1, "job": job["name"], **{name: job[name] for name in counted}}
+            click.echo(json.dumps({**record, "seconds": job["seconds"]}))
+        return 0
+    screen = console()
     columns = [Column("job", text=True), *map(Column, counted), Column("wall time")]
-    show(screen, columns, [[job["name"], *(str(job[n]) for n in counted), _duration(job["seconds"])] for job in jobs])
-    for line in accidents_in_words(accidents):
+    show(screen, columns, [[job["name"], *(str(job[n]) for n in counted), duration(job["seconds"])] for job in jobs])
+    for line in accidents_in_words(accidents) if not quiet else ():
         screen.print(f"{line}; asked again by the next run", markup=False)
     return 0
 
@@ -257,15 +170,7 @@ def status(store_path: Path) -> int:
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, metavar="FILE", help="The file to write.")
 def export(store_path: Path, job: str | None, form: str, out: Path) -> int:
     """Write the answers of a store as CSV, JSON lines, Parquet, or VNN-COMP's results.csv."""
-    from advverify.verifier.store import Store
+    from ..jobs import export as write
 
-    with Store(store_path) as store:
-        if job is not None and job not in {j["name"] for j in store.jobs()}:
-            raise InvalidInput(f"{store_path}: has no job '{job}'")
-        rows = (row for row in store.rows(job, outcomes=form == "jsonl") if row["verdict"] is not None)
-        first = next(rows, None)
-        if first is None:
-            raise InvalidInput(f"{store_path}: holds no answers to export")
-        count = export_rows(first, rows, form, out)
-    click.echo(f"{count} rows written to {out}")
+    click.echo(f"{write(store_path, out, form, job)} rows written to {out}")
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,8 +45,18 @@ if TYPE_CHECKING:
 )
 @click.option("--float32", is_flag=True, help="Is it about executions in the file's own precision?")
 @click.option("--values", is_flag=True, help="Print every value of the center and the box, and every row.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 @click.pass_context
-def command(context: click.Context, /, proof: Path, model: str, spec: Path | None, values: bool, **options: Any) -> int:
+def command(
+    context: click.Context,
+    /,
+    proof: Path,
+    model: str,
+    spec: Path | None,
+    values: bool,
+    as_json: bool,
+    **options: Any,
+) -> int:
     """Check PROOF against MODEL (a path or zoo:NAME) without trusting whoever wrote it, and say what it proves.
 
     With --image K --eps E (and --norm, --data, ... as for certify), or with --property FILE, the statement is compared with
@@ -61,22 +72,36 @@ def command(context: click.Context, /, proof: Path, model: str, spec: Path | Non
     for file in (proof, path):
         if not file.is_file():
             raise InvalidInput(f"{file}: {no_file(file)}")
+    said: dict[str, Any] = {"schema": 1, "proof": str(proof), "model": model, "valid": False, "reason": None}
+    said |= {"statement": None, "leaves": None, "lemmas": None, "lines": [], "answers_the_question": None}
     try:
         report = check(proof, path)
+        asked = None if spec is None and "image" not in given else _asked(path, spec, options)
+        other = None if asked is None else difference(report.cases, asked)
+        said |= {"valid": True, "statement": report.statement, "leaves": report.leaves, "lemmas": report.lemmas}
+        said |= {"lines": list(report.lines(values)), "reason": other}
+        said["answers_the_question"] = None if asked is None else other is None
     except Rejected as error:
-        click.echo(f"not valid: {error}")
-        return 1
-    asked = None if spec is None and "image" not in given else _asked(path, spec, options)
-    other = None if asked is None else difference(report.cases, asked)
-    if other is not None:
-        click.echo(f"another question: {other}")
-        return 1
-    click.echo(f"valid: {report.statement} ({report.leaves} leaves, {report.lemmas} lemmas)")
-    for line in report.lines(values):
-        click.echo(line)
-    if asked is not None:
-        click.echo("question: the proof answers it")
-    return 0
+        said["reason"] = str(error)
+    if as_json:
+        click.echo(json.dumps(said))
+    else:
+        _print(said)
+    return 1 if not said["valid"] or said["answers_the_question"] is False else 0
+
+
+def _print(said: dict[str, Any]) -> None:
+    """The verdict, and what a valid proof says."""
+    if not said["valid"]:
+        click.echo(f"not valid: {said['reason']}")
+    elif said["answers_the_question"] is False:
+        click.echo(f"another question: {said['reason']}")
+    else:
+        click.echo(f"valid: {said['statement']} ({said['leaves']} leaves, {said['lemmas']} lemmas)")
+        for line in said["lines"]:
+            click.echo(line)
+        if said["answers_the_question"]:
+            click.echo("question: the proof answers it")
 
 
 def _refuse_halves(given: set[str], spec: Path | None) -> None:

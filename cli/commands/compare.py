@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import math
-import os
-import sys
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,58 +12,12 @@ import numpy as np
 from advverify.verifier.errors import InvalidInput
 
 from ..help import Command
-from ..options import (
-    COUNT,
-    DATA,
-    SEED,
-    data_for,
-    images_from,
-    is_page,
-    model_path,
-    norm_option,
-    several_outputs,
-    writable_file,
-    writable_folder,
-)
-from ..report.compare_page import write_folder, write_page
-from ..report.figures import require_report
+from ..options import COUNT, DATA, SEED, norm_option, note, output_options, page_of, writable_page_or_folder
 from ..report.page import p_range, percent
-from ..results import ResultFile
 from ..table import Column, bracket, console, number, show
 
 if TYPE_CHECKING:
     from advverify.models.comparison.compare import Comparison
-    from advverify.models.datasets import Dataset
-    from advverify.verifier.api import Model
-    from advverify.verifier.outcome import Outcome
-
-NORMS = ("1", "2", "inf")
-
-
-@dataclass(frozen=True)
-class Subject:
-    """One network of the comparison."""
-
-    name: str
-    path: str
-    model: Model
-    right: np.ndarray  # (test images,) Boolean
-
-    @property
-    def recipe(self) -> str:
-        """The recipe without its seed; networks without a recipe stand for themselves."""
-        card = dict(self.model.network.metadata)
-        if "recipe" not in card:
-            return self.name
-        recipe = json.loads(card["recipe"])
-        recipe.get("training", {}).pop("seed", None)
-        return json.dumps(recipe, sort_keys=True)
-
-    def group(self, others: list[Subject]) -> str:
-        """The recipe's name, with a number where another recipe has the same name."""
-        own = dict(self.model.network.metadata).get("name") or self.name
-        same = dict.fromkeys(s.recipe for s in others if (dict(s.model.network.metadata).get("name") or s.name) == own)
-        return own if len(same) < 2 else f"{own} ({list(same).index(self.recipe) + 1})"
 
 
 @click.command("compare", cls=Command)
@@ -95,187 +45,49 @@ class Subject:
     metavar="DIR|FILE.html",
     help="Folder for page, pictures, JSON and brackets; or the page alone.",
 )
-def command(models: tuple[str, ...], images: str, eps_grid: str, out: Path | None, **options: Any) -> int:
+@output_options(rows="with the comparison")
+def command(
+    models: tuple[str, ...],
+    data: str | None,
+    images: str,
+    eps_grid: str,
+    out: Path | None,
+    as_json: bool,
+    quiet: bool,
+    **options: Any,
+) -> int:
     """Compare the certified radii of MODELS (paths or zoo:NAME).
 
     With a folder as --out every bracket is kept there, and a comparison that was stopped goes on where it was.
     """
-    from advverify.models.comparison.compare import compare
+    from ..comparing import Options, run
+    from ..subjects import Given
 
-    options["jobs"] = _jobs(options["jobs"])
     grid = _grid(eps_grid)
-    if not 0 < options["gap"] < 1 or not options["timeout"] > 0:
-        raise InvalidInput("--gap must lie between 0 and 1, --timeout above 0")
-    if options["norm"] not in NORMS:
-        raise InvalidInput(
-            f"compare works in the norms {', '.join(NORMS)}: distances in norm 0 are counts, without a mean"
-        )
-    if len(set(models)) < len(models):
-        raise InvalidInput("the same network is named twice")
-    folder = None if out is None or is_page(out) else out
     if out is not None:
-        require_report()
-        if folder is None:
-            writable_file(out, "--out")
-        else:
-            writable_folder(folder, "--out")
-    subjects, data = _subjects(models, options["data"])
-    asked = images_from(images, len(data))
-    data.check_range(asked)
-    shared = [i for i in asked if all(subject.right[i] for subject in subjects)]
-    if not shared:
-        raise InvalidInput(f"no image of {images} is classified rightly by all networks")
-    outcomes = _brackets(subjects, data, shared, options, folder)
-    if not grid:
-        grid = _three(outcomes)
-    measured = [
-        _measure(s, s.group(subjects), o, data, asked, shared, grid, options)
-        for s, o in zip(subjects, outcomes, strict=True)
-    ]
-    result = compare(measured, options["norm"], data.name, shared, len(asked), options["gap"], grid)
-    page = None
-    if out is not None:  # before the tables: whoever reads these may go away
-        asked_for = {"time limit": f"{options['timeout']:g} s an image", "seed of attacks": str(options["seed"])}
-        page = write_page(result, out, asked_for) if folder is None else write_folder(result, folder, asked_for)
-    _show(result)
-    if page is not None:
-        click.echo(f"written to {page}")
+        writable_page_or_folder(out, "--out")
+    chosen = Options(eps_grid=grid, out=out, **options)
+    result = run(Given(models, data=data, images=images), chosen, partial(note, quiet=quiet), progress=not quiet)
+    if as_json:
+        click.echo(result.to_json(indent=None))
+    elif quiet:
+        _show_answer(result)
+        _show_conclusions(result)
+    else:
+        _show(result)
+    if out is not None and not quiet:
+        click.echo(f"written to {page_of(out)}", err=as_json)
     return 0
 
 
-def _jobs(jobs: int | None) -> int:
-    return jobs or max(1, os.cpu_count() or 1)
-
-
-def _grid(text: str) -> list[float]:
+def _grid(text: str) -> tuple[float, ...]:
     try:
-        grid = sorted({float(part) for part in text.split(",") if part.strip()})
+        grid = tuple(float(part) for part in text.split(",") if part.strip())
     except ValueError:
         raise InvalidInput(f"--eps-grid takes radii like 0.02,0.05,0.1, got '{text}'") from None
     if text and not grid:
         raise InvalidInput(f"--eps-grid '{text}' holds no radius: leave it out for three from the data")
-    if any(not math.isfinite(eps) or eps <= 0 for eps in grid):
-        raise InvalidInput(f"--eps-grid takes radii above 0, got '{text}'")
     return grid
-
-
-def _subjects(names: tuple[str, ...], source: str | None) -> tuple[list[Subject], Dataset]:
-    """The networks on one data set.
-
-    Raises:
-        InvalidInput: data that do not fit one of them.
-    """
-    import torch
-
-    from advverify.verifier.network.evaluate import predict
-    from advverify.verifier.request import model_of
-
-    subjects: list[Subject] = []
-    data: Dataset | None = None
-    for name in names:
-        path = model_path(name)
-        model = model_of(str(path))
-        several_outputs(model, name, "compare")
-        data = data or data_for(model, source)
-        if data.images[0].size != model.network.input_size:
-            raise InvalidInput(
-                f"{name} takes {model.network.input_size} values, images of {data.name} have {data.images[0].size}"
-            )
-        if data.fitted(model.network.input_shape) is not data:
-            raise InvalidInput(f"{name} takes its inputs in another order (shape {list(model.network.input_shape)})")
-        predicted = predict(model.network, torch.from_numpy(data.images.reshape(len(data), -1)))
-        subjects.append(Subject(name, str(path), model, predicted.numpy() == data.labels))
-    assert data is not None
-    return subjects, data
-
-
-def _brackets(
-    subjects: list[Subject], data: Dataset, images: list[int], options: dict[str, Any], out: Path | None
-) -> list[list[Outcome]]:
-    """Distances of every network on every image; in the order of the networks."""
-    from advverify.verifier.answers import answers
-    from advverify.verifier.engines import Settings
-    from advverify.verifier.request import Request
-    from advverify.verifier.specification import Threat
-
-    settings = Settings(timeout=options["timeout"], gap=options["gap"], threads=1, seed=options["seed"])
-    threat = Threat(options["norm"])
-    requests = [
-        Request(
-            "distance", s.path, s.model.network.sha256, threat, data.images[i], int(data.labels[i]), settings=settings
-        )
-        for s in subjects
-        for i in images
-    ]
-    keys = [request.key for request in requests]
-    sink = None if out is None else ResultFile(out / "brackets.jsonl")
-    done = {} if sink is None else sink.known(keys, None)
-    if done:
-        click.echo(f"{len(done)} of {len(requests)} brackets are in {out} already", err=True)
-    todo = [i for i in range(len(requests)) if i not in done]
-    hidden = len(todo) < 2 or not sys.stderr.isatty()
-    try:
-        with click.progressbar(length=len(todo), file=sys.stderr, label="brackets", hidden=hidden) as bar:
-            for k, outcome in answers([requests[i] for i in todo], options["jobs"]):
-                i = todo[k]
-                name, image = subjects[i // len(images)].name, images[i % len(images)]
-                done[i] = outcome.labelled(model=name, data=data.name, index=image, key=keys[i])
-                if sink is not None:
-                    sink.write(done[i])
-                bar.update(1)
-    finally:
-        if sink is not None:
-            sink.close()
-    return [[done[k * len(images) + j] for j in range(len(images))] for k in range(len(subjects))]
-
-
-def _three(outcomes: list[list[Outcome]]) -> list[float]:
-    """Three round radii in the range of what was found."""
-    upper = [o.bracket.upper for each in outcomes for o in each if 0 < o.bracket.upper < math.inf]
-    if not upper:
-        return []
-    return sorted({float(f"{q:.1g}") for q in np.quantile(upper, [0.1, 0.4, 0.7])})
-
-
-def _measure(
-    subject: Subject,
-    group: str,
-    outcomes: list[Outcome],
-    data: Dataset,
-    asked: range,
-    shared: list[int],
-    grid: list[float],
-    options: dict[str, Any],
-) -> Any:
-    from advverify.models.card import pairs_of
-    from advverify.models.comparison.attacks import NAMES, attacked
-    from advverify.models.comparison.compare import Measured
-    from advverify.models.lipschitz import certificate
-
-    network, norm = subject.model.network, options["norm"]
-    images, labels = data.images[shared], data.labels[shared]
-    whole = [1.0] if norm == "inf" else []
-    runs = [
-        attacked(network, images, labels, norm, eps, name, options["seed"]) for name in NAMES for eps in [*grid, *whole]
-    ]
-    pairs = pairs_of(dict(network.metadata)) if norm == "2" else None
-    certificates: tuple[float, ...] = ()
-    if pairs is not None:
-        logits = subject.model.executor.run(images.reshape(len(images), -1))
-        certificates = tuple(
-            certificate(row.astype(np.float64), int(label), pairs) for row, label in zip(logits, labels, strict=True)
-        )
-    return Measured(
-        subject.name,
-        group,
-        float(subject.right.mean()),
-        float(subject.right[list(asked)].mean()),
-        network.relu_count,
-        tuple(outcomes),
-        tuple(runs),
-        certificates,
-        len(data),
-    )
 
 
 _SPARE = {"ReLUs": 1, "median s": 2, "unstable": 3}  # columns that a narrow screen does without, in this order
@@ -283,13 +95,8 @@ _SPARE = {"ReLUs": 1, "median s": 2, "unstable": 3}  # columns that a narrow scr
 
 def _show(result: Comparison) -> None:
     """The answer, then tables, on the terminal."""
-    from advverify.models.comparison.contrast import headline
-
+    _show_answer(result)
     screen, rows, count = console(), result.rows(), len(result.images)
-    answer = headline(result)
-    if answer is not None:
-        screen.print(answer.sentence, style="bold", markup=False)
-        screen.print(answer.detail, markup=False)
     title = f"{count} of {result.asked} images of {result.data} (rightly classified by all), norm {result.norm}"
     columns = ["network", "accuracy", "median radius", "closed", "ReLUs", "unstable", "median s"]
     if any(n.certificates for n in result.networks):
@@ -317,6 +124,22 @@ def _show(result: Comparison) -> None:
             for row in rows
         ]
         show(screen, [Column("network", text=True), *(Column(f"{eps:g}") for eps in result.grid)], lines, title)
+    _show_conclusions(result)
+
+
+def _show_answer(result: Comparison) -> None:
+    """What was found, in a sentence."""
+    from advverify.models.comparison.contrast import headline
+
+    screen, answer = console(), headline(result)
+    if answer is not None:
+        screen.print(answer.sentence, style="bold", markup=False)
+        screen.print(answer.detail, markup=False)
+
+
+def _show_conclusions(result: Comparison) -> None:
+    """Lines below the tables."""
+    screen = console()
     for pair, wilcoxon in zip(result.pairs, result.adjusted, strict=True):
         screen.print(
             f"{pair.first} against {pair.second}: larger on {pair.larger}, smaller on {pair.smaller}, undecided on "

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import math
-import tempfile
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from advverify.verifier.errors import InvalidInput
-
 from ..help import Command
-from ..options import writable_file, writable_folder, write_text
+from ..options import note, output_options, writable_file, writable_folder
 from ..table import Column, console, number, share, show
 
 if TYPE_CHECKING:
@@ -24,7 +21,7 @@ if TYPE_CHECKING:
     from advverify.verifier.convergence.solve import Solve
 
 
-_SHOWN, _LISTED = 8, 40  # hard questions on the terminal and on the page
+_SHOWN = 8  # hard questions on the terminal
 
 
 @click.command("gap", cls=Command)
@@ -44,6 +41,7 @@ _SHOWN, _LISTED = 8, 40  # hard questions on the terminal and on the page
 @click.option("--shift", type=float, default=1.0, show_default=True, help="Seconds, of the shifted geometric mean.")
 @click.option("--query", "names", multiple=True, metavar="NAME", help="Show the bounds of this image, property or key.")
 @click.option("--job", default=None, metavar="NAME", help="Only this job of a store.")
+@output_options(rows="with the numbers of all runs")
 def command(
     files: tuple[Path, ...],
     out: Path | None,
@@ -53,18 +51,14 @@ def command(
     shift: float,
     names: tuple[str, ...],
     job: str | None,
+    as_json: bool,
+    quiet: bool,
 ) -> int:
     """Report how primal and dual bounds converged in FILES: JSON lines of --out, or stores of `batch run`.
 
     Each file is a run, unless --by says what is. Gaps are those of distances, of exact margins, or of verdicts (open or
     closed). Traces and records are read, no models: it needs nothing but the files.
     """
-    from advverify.verifier.convergence.runs import compare
-
-    if limit is not None and not 0 < limit < math.inf:
-        raise InvalidInput(f"--limit must be a number of seconds above 0, got {limit:g}")
-    if not 0 <= shift < math.inf:
-        raise InvalidInput(f"--shift must be a number of seconds from 0 on, got {shift:g}")
     if out is not None or figures is not None:
         from ..report.figures import require_report
 
@@ -73,72 +67,24 @@ def command(
         writable_file(out, "--out")
     if figures is not None:
         figures = writable_folder(figures, "--figures")
-    sources = _sources(files, job)
-    comparison = compare(sources, _names(by), limit, shift, _LISTED)
-    asked = _asked(comparison, names)
-    for note in comparison.notes:
-        click.echo(f"note: {note}", err=True)
+    from ..gaps import Options, read
+
+    gaps = read(files, Options(by, limit, shift, names, job))
+    for each in gaps.notes:
+        note(each, quiet)
     screen = console()
-    _print(screen, comparison)
-    for question in asked:
-        _print_bounds(screen, comparison, sources, question)
+    if as_json:
+        click.echo(json.dumps(gaps.to_dict(), allow_nan=False))
+    elif not quiet:
+        _print(screen, gaps.comparison)
+    for question in gaps.asked if not as_json else ():
+        _print_bounds(screen, gaps.comparison, gaps.sources, question)
     if out is not None or figures is not None:
-        _write(comparison, sources, asked, out, figures)
+        gaps.write(out, figures)
+    for what, where in (("figures written", figures), ("written", out)):
+        if where is not None and not quiet:
+            click.echo(f"{what} to {where}", err=as_json)
     return 0
-
-
-def _sources(files: Sequence[Path], job: str | None) -> list[Source]:
-    """The files, named so that no two have one name."""
-    from advverify.verifier.convergence.answers import Source
-
-    stems = [path.stem for path in files]
-    unique = [stem if stems.count(stem) == 1 else str(path) for stem, path in zip(stems, files, strict=True)]
-    for name in unique:
-        if unique.count(name) > 1:
-            raise InvalidInput(f"{name}: given twice; name each file once")
-    return [Source(path, name, job) for path, name in zip(files, unique, strict=True)]
-
-
-def _names(by: Sequence[str]) -> list[str]:
-    """What --by names, given several times or with commas, each once."""
-    names = [name.strip() for each in by for name in each.split(",")]
-    if not all(names):
-        raise InvalidInput(f"--by {','.join(by)}: a name is empty; write --by engines,model")
-    return list(dict.fromkeys(names))
-
-
-def _asked(comparison: Comparison, names: Sequence[str]) -> list[bytes]:
-    """The questions of --query, each once."""
-    found = dict[bytes, None]()
-    for name in names:
-        matching = [
-            solve.question
-            for solves in comparison.solves.values()
-            for solve in solves.values()
-            if name in (solve.name, solve.name.rsplit(", ", 1)[-1], solve.place)
-        ]
-        if not matching:
-            raise InvalidInput(
-                f"--query {name}: no such question here; give an image's index, a property's file or a key"
-            )
-        found |= dict.fromkeys(matching)
-    return list(found)
-
-
-def _write(
-    comparison: Comparison, sources: Sequence[Source], asked: Sequence[bytes], out: Path | None, figures: Path | None
-) -> None:
-    from ..report.gap_page import chapter
-    from ..report.page import render
-
-    with tempfile.TemporaryDirectory() as folder:
-        values = chapter(comparison, sources, Path(folder) if figures is None else figures, asked)
-        if figures is not None:
-            click.echo(f"figures written to {figures}")
-        if out is not None:
-            title = f"Gaps of {', '.join(source.path.name for source in sources)}"
-            write_text(out, render("gap.html", title=title, gaps=values), "--out")
-            click.echo(f"written to {out}")
 
 
 def _table(

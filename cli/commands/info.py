@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import json
+from typing import TYPE_CHECKING, Any
+
 import click
 
 from ..help import Command
 from ..options import model_path
 from ..table import Column, console, show
 
+if TYPE_CHECKING:
+    from advverify.verifier.network.nodes import Network
+
 
 @click.command("info", cls=Command)
 @click.argument("model")
-def command(model: str) -> int:
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+def command(model: str, as_json: bool) -> int:
     """Layers, ReLUs, notes and data card of MODEL (a path or zoo:NAME)."""
     from advverify.verifier.network.nodes import Affine, predecessors
     from advverify.verifier.network.onnx_reader import read_onnx
 
     network = read_onnx(model_path(model))
+    if as_json:
+        from advverify.verifier.outcome import finite
+
+        click.echo(json.dumps(finite(_record(model, network)), allow_nan=False))
+        return 0
     columns = [Column("node"), Column("kind", word=True), Column("size"), Column("reads", word=True)]
     columns.append(Column("operators", text=True))
     rows = []
@@ -35,3 +47,22 @@ def command(model: str) -> int:
     for note in network.notes:
         screen.print(f"note: {note}", style="yellow", markup=False)
     return 0
+
+
+def _record(model: str, network: Network) -> dict[str, Any]:
+    """What the tables show, as plain values."""
+    from advverify.verifier.network.nodes import Affine, predecessors
+
+    nodes = [
+        {
+            "kind": type(node).__name__,
+            "size": node.size,
+            "reads": list(predecessors(node)),
+            "operators": [type(o).__name__ for o in node.operators] if isinstance(node, Affine) else [],
+        }
+        for node in network.nodes
+    ]
+    record = {"schema": 1, "model": model, "model_sha256": network.sha256, "input_shape": list(network.input_shape)}
+    record |= {"outputs": network.output_size, "relus": network.relu_count, "max_pooling": network.has_max}
+    record |= {"input_dtype": str(network.input_dtype), "nodes": nodes, "notes": list(network.notes)}
+    return record | {"card": dict(network.metadata)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,11 +12,13 @@ import click
 from advverify.verifier.errors import InvalidInput
 
 from ..help import Command
-from ..options import writable_file, write_text
+from ..options import note, output_options, writable_file, write_text
 from ..table import Column, console, number, show
 
 if TYPE_CHECKING:
     from advverify.verifier.convergence.answers import Answer
+
+    from ..report.query_facts import Facts
 
 _LISTED = 8  # answers that are named where it is not clear which is meant
 
@@ -32,7 +35,8 @@ _LISTED = 8  # answers that are named where it is not clear which is meant
     metavar="FILE.html",
     help="Write a page, with figures and pictures.",
 )
-def command(file: Path, query: str | None, job: str | None, out: Path | None) -> int:
+@output_options(rows="with the answer")
+def command(file: Path, query: str | None, job: str | None, out: Path | None, as_json: bool, quiet: bool) -> int:
     """Show the answer to QUERY in FILE: JSON lines of --out, or a store of `batch run`.
 
     QUERY is an image's index, a property's file, a key or its beginning, or any part of the question's name such as
@@ -56,19 +60,31 @@ def command(file: Path, query: str | None, job: str | None, out: Path | None) ->
 
         with tempfile.TemporaryDirectory() as folder:
             write_text(out, page(facts, Path(folder)), "--out")
+    if as_json:
+        record = {"schema": 1, "name": facts.name, "sentence": facts.sentence, "proof": list(facts.proof)}
+        record |= {"notes": list(facts.notes), "outcome": json.loads(facts.outcome.to_json())}
+        click.echo(json.dumps(record, allow_nan=False))
+    else:
+        _print(facts, quiet)
+    for each in facts.notes:
+        note(each, quiet)
+    if out is not None and not quiet:
+        click.echo(f"written to {out}", err=as_json)
+    return 0
+
+
+def _print(facts: Facts, quiet: bool) -> None:
+    """What is known in words, then how it came to be known."""
     screen = console()
     screen.print(facts.name, style="bold", markup=False)
     for line in (facts.sentence, *facts.proof):
         screen.print(line, markup=False)
+    if quiet:
+        return
     events = [[f"{e.seconds:.3f}", number(e.lower), number(e.upper), e.engine] for e in facts.outcome.trace]
     show(screen, [Column("seconds"), Column("proved"), Column("found"), Column("engine", word=True)], events)
     for name, value in facts.statistics.items():
         screen.print(f"{name}: {value}", markup=False)
-    for note in facts.notes:
-        click.echo(f"note: {note}", err=True)
-    if out is not None:
-        click.echo(f"written to {out}")
-    return 0
 
 
 def _chosen(answers: list[Answer], query: str | None, file: Path) -> Answer:

@@ -46,7 +46,7 @@ def command(as_json: bool) -> int:
             }
             for each in found
         ]
-        click.echo(json.dumps({"features": FEATURES, "solvers": listed}, indent=2))
+        click.echo(json.dumps({"schema": 1, "features": FEATURES, "solvers": listed}, indent=2))
     else:
         _print(console(), found, FEATURES)
     return 0

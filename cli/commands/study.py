@@ -1,4 +1,7 @@
-"""`advverify study`: what depth, width, optimiser, data and the like do to the certified radius, by a sweep of trainings."""
+"""`advverify study`: what depth, width, optimiser, data and the like do to the certified radius, by a sweep of trainings.
+
+The Python call `advverify.study` is something else: distributions of the radii of networks that there are.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import hashlib
 import json
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +18,9 @@ import click
 from advverify.verifier.errors import InvalidInput, TrainingDiverged
 from advverify.verifier.outcome import finite
 
-from ..brackets import brackets_of
-from ..options import COUNT, device_from, images_from, writable_folder
+from ..help import Command
+from ..options import COUNT, DATA, device_from, images_from, output_options, writable_folder
+from ..progress import Progress
 from ..report import sweep_figures
 from ..report.figures import require_report
 from ..results import ResultFile
@@ -29,18 +34,32 @@ if TYPE_CHECKING:
 _RUNS, _BRACKETS = "runs.jsonl", "brackets.jsonl"
 
 
-@click.command("study")
+@click.command("study", cls=Command)
 @click.argument("sweep", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder: networks, runs, brackets, page.")
-@click.option("--data", default=None, help="Where the recipes' data are: mnist:DIR, cifar10:DIR [default: their name].")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="DIR",
+    help="Folder for networks, runs, brackets, the page and its figure.",
+)
+@click.option("--data", default=None, metavar=DATA, help="Where the recipes' data are [default: their name].")
 @click.option("--jobs", type=COUNT, default=1, show_default=True, help="Images bracketed at the same time.")
 @click.option(
-    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="cpu", show_default=True, help="Of training."
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="cpu",
+    show_default=True,
+    help="Where training computes.",
 )
 @click.option(
     "--minutes", type=float, default=math.inf, help="Begin no further run after so many.  [default: no limit]"
 )
-def command(sweep: Path, out: Path, data: str | None, jobs: int, device: str, minutes: float) -> int:
+@output_options(rows="with all effects")
+def command(
+    sweep: Path, out: Path, data: str | None, jobs: int, device: str, minutes: float, as_json: bool, quiet: bool
+) -> int:
     """Train and measure every network of SWEEP (a TOML file), and show what each factor does.
 
     Each run is kept as it ends, each bracket too: a study that was stopped goes on where it was when it is started again.
@@ -70,25 +89,36 @@ def command(sweep: Path, out: Path, data: str | None, jobs: int, device: str, mi
     done = _known(out / _RUNS)
     began, brackets = time.monotonic(), ResultFile(out / _BRACKETS)
     measured: list[Measured] = []
+    progress = Progress(len(runs), "runs", quiet=quiet)
     try:
-        for number, run in enumerate(runs, start=1):
-            key = _key(run, plan, training, test)
-            if key not in done:
-                if time.monotonic() - began > 60 * minutes:
-                    continue
-                _train(run, training, test, _path(run, out), device)
-                row = {**_measure(run, out, test, asked, plan, jobs, brackets), "key": key}
-                done[key] = row
-                with (out / _RUNS).open("a") as stream:
-                    stream.write(json.dumps(finite(row)) + "\n")
-                click.echo(f"{number} of {len(runs)}: {_line(row)}", err=True)
-            measured.append(_read(done[key]))
+        with progress:
+            for number, run in enumerate(runs, start=1):
+                key = _key(run, plan, training, test)
+                if key not in done:
+                    if time.monotonic() - began > 60 * minutes:
+                        continue
+                    progress.doing(_setting(run.setting))
+                    _train(run, training, test, _path(run, out), device)
+                    row = {**_measure(run, out, test, asked, plan, jobs, brackets), "key": key}
+                    done[key] = row
+                    with (out / _RUNS).open("a") as stream:
+                        stream.write(json.dumps(finite(row)) + "\n")
+                    if not quiet:
+                        click.echo(f"{number} of {len(runs)}: {_line(row)}", err=True)
+                progress.settle(key)
+                measured.append(_read(done[key]))
     finally:
         brackets.close()
     factors = {name: [level.label for level in levels] for name, levels in plan.factors.items()}
     found = effects(measured, factors, plan.design == "full")
-    _show(found, plan, len(measured), len(runs))
-    _write(found, measured, plan, out, len(runs), len(asked), test.name)
+    record = _record(found, measured, plan, len(runs), test.name)
+    _write(record, found, plan, out, len(asked))
+    if as_json:
+        click.echo(json.dumps(record, allow_nan=False))
+    elif not quiet:
+        _show(found, plan, len(measured), len(runs))
+    if not quiet:
+        click.echo(f"written to {out}", err=as_json)
     return 0
 
 
@@ -132,8 +162,7 @@ def _train(run: Run, training: Dataset, test: Dataset, path: Path, device: str) 
     try:
         build_once(run.recipe, training, test, path, device=device)
     except TrainingDiverged as error:
-        where = ", ".join(f"{name} = {label}" for name, label in run.setting.items())
-        raise TrainingDiverged(f"with {where}: {error}") from error
+        raise TrainingDiverged(f"with {_setting(run.setting)}: {error}") from error
 
 
 def _measure(
@@ -150,6 +179,8 @@ def _measure(
     path, m = _path(run, out), plan.measure
     model = model_of(str(path))
     predicted = predict(model.network, torch.from_numpy(test.images.reshape(len(test), -1))).numpy()
+    from ..brackets import brackets_of
+
     settings = Settings(timeout=m.timeout, gap=m.gap, threads=1, seed=0)
     found = brackets_of(path, test, asked, m.norm, settings, sink, jobs=jobs)
     sides = [(o.bracket.lower, o.bracket.upper) for o in found]
@@ -179,10 +210,14 @@ def _read(row: dict[str, Any]) -> Measured:
     return Measured(row["setting"], row["seed"], row["accuracy"], sides, row["solve_seconds"])
 
 
+def _setting(setting: Mapping[str, str]) -> str:
+    """Factors and their levels, in words."""
+    return ", ".join(f"{name} = {label}" for name, label in setting.items())
+
+
 def _line(row: dict[str, Any]) -> str:
     radius = bracket(_read(row).radius)
-    setting = ", ".join(f"{name} = {label}" for name, label in row["setting"].items())
-    return f"{setting}, seed {row['seed']}: accuracy {100 * row['accuracy']:.1f} %, median radius {radius}"
+    return f"{_setting(row['setting'])}, seed {row['seed']}: accuracy {100 * row['accuracy']:.1f} %, median radius {radius}"
 
 
 _HEAD = (
@@ -219,11 +254,10 @@ def _show(found: list[Effect], plan: Sweep, done: int, runs: int) -> None:
         screen.print(f"{runs - done} runs are left: start the same command again to go on", markup=False)
 
 
-def _write(
-    found: list[Effect], measured: list[Measured], plan: Sweep, out: Path, runs: int, images: int, data: str
-) -> None:
-    """Numbers first, then the picture, then the page."""
+def _record(found: list[Effect], measured: list[Measured], plan: Sweep, runs: int, data: str) -> dict[str, Any]:
+    """All that was found, as plain values; what is not known is null."""
     record = {
+        "schema": 1,
         "name": plan.name,
         "design": plan.design,
         "seeds": plan.seeds,
@@ -234,14 +268,21 @@ def _write(
         "effects": [{**vars(e), "verdict": e.verdict} for e in found],
         "networks": [{**vars(m), "setting": dict(m.setting), "radius": m.radius} for m in measured],
     }
-    (out / "study.json").write_text(json.dumps(finite(record), indent=1, allow_nan=False) + "\n")
+    plain: dict[str, Any] = finite(record)
+    return plain
+
+
+def _write(record: dict[str, Any], found: list[Effect], plan: Sweep, out: Path, images: int) -> None:
+    """Numbers first, then the picture, then the page."""
+    runs, data = record["runs"], record["data"]
+    (out / "study.json").write_text(json.dumps(record, indent=1, allow_nan=False) + "\n")
     if found:
         sweep_figures.effects(found, plan.measure.norm, out / "effects.png")
     words = "every combination" if plan.design == "full" else "one factor changed at a time"
     text = [
         f"# {plan.name}",
         "",
-        f"{len(measured)} of {runs} runs ({words}, {plan.seeds} seeds); median distance in norm {plan.measure.norm} over "
+        f"{runs['done']} of {runs['planned']} runs ({words}, {plan.seeds} seeds); median distance in norm {plan.measure.norm} over "
         f"{images} test images of {data}, 0 where one is misclassified; a mean is over runs, a range is what open brackets "
         "leave open, an interval is Student's at 95 % over all radii that the brackets allow. Differences are to the first "
         "level, over pairs of runs with the same seed and otherwise the same setting. Verdicts are not adjusted for their number.",
@@ -253,4 +294,3 @@ def _write(
         *(["![effects with intervals](effects.png)", ""] if found else []),
     ]
     (out / "README.md").write_text("\n".join(text), encoding="utf-8")
-    click.echo(f"written to {out}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +12,20 @@ import numpy as np
 
 from advverify.verifier.errors import InvalidInput
 
-from ..options import SEED, data_for, images_from, model_path, norm_option, several_outputs
+from ..help import Command
+from ..options import (
+    DATA,
+    SEED,
+    data_for,
+    images_from,
+    model_path,
+    norm_option,
+    note,
+    output_options,
+    several_outputs,
+)
 from ..outcomes import outcome_table, reasons, summary
+from ..progress import Progress
 from ..results import ResultFile
 from ..table import console, show
 
@@ -23,18 +35,28 @@ if TYPE_CHECKING:
     from advverify.verifier.outcome import Outcome
 
 
-@click.command("subspace")
+@click.command("subspace", cls=Command)
 @click.argument("model")
 @click.argument("directions")
-@norm_option("1")
-@click.option("--data", default=None, help="digits, mnist:DIR, cifar10:DIR or npz:FILE [default: the model's own].")
-@click.option("--images", default="0:20", show_default=True, help="Images of the test set: 7, 0:100 or 0:100:5.")
+@norm_option("1", "Norm of v.", choices="1|2|inf")
+@click.option("--data", default=None, metavar=DATA, help="Data set [default: the model's own].")
+@click.option(
+    "--images", default="0:20", show_default=True, metavar="RANGE", help="Images of the test set: 7, 0:100 or 0:100:5."
+)
 @click.option("--clip/--no-clip", default=True, show_default=True, help="Entries of x + D v are clipped to [0, 1].")
 @click.option("--gap", type=float, default=0.01, show_default=True, help="Relative gap of a closed bracket.")
 @click.option("--timeout", type=float, default=60.0, show_default=True, help="Seconds an image.")
-@click.option("--seed", type=SEED, default=0, show_default=True, help="Of random directions, and of attacks.")
-@click.option("--out", type=click.Path(path_type=Path), default=None, help="Append one JSON line an image.")
-def command(model: str, directions: str, out: Path | None, **options: Any) -> int:
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of random directions and of attacks.")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    default=None,
+    metavar="FILE",
+    help="Append one JSON line an image.",
+)
+@output_options()
+def command(model: str, directions: str, out: Path | None, as_json: bool, quiet: bool, **options: Any) -> int:
     """Bracket the smallest ||v|| for which an image x + D v of MODEL (a path or zoo:NAME) is misclassified.
 
     The columns of D are DIRECTIONS: a file of `attack --keep` (atoms, or perturbations scaled to length 1), an .npy file of
@@ -51,16 +73,21 @@ def command(model: str, directions: str, out: Path | None, **options: Any) -> in
     opened = Model(model_path(model))
     several_outputs(opened, model, "subspace")
     basis = _basis(directions, opened.network.input_size, options["seed"])
-    data = data_for(opened, options["data"])
+    data = data_for(opened, options["data"], say=partial(note, quiet=quiet))
     asked = images_from(options["images"], len(data))
     data.check_range(asked)
-    outcomes = _answers(opened, model, data, asked, basis, directions, options, out)
+    outcomes = _answers(opened, model, data, asked, basis, directions, options, out, quiet)
+    if as_json:
+        for outcome in outcomes:
+            click.echo(outcome.to_json())
+        return 0
     screen = console()
     columns, rows = outcome_table(outcomes, True)
     what = f"distance {model} in the span of {directions} ({basis.shape[1]} columns), norm {options['norm']} of v"
-    show(screen, columns, rows, what)
+    if not quiet:
+        show(screen, columns, rows, what)
     screen.print(summary(outcomes, True, options["gap"]), markup=False)
-    for line in reasons(outcomes):
+    for line in () if quiet else reasons(outcomes):
         screen.print(line, markup=False)
     return 0
 
@@ -132,6 +159,7 @@ def _answers(
     directions: str,
     options: dict[str, Any],
     out: Path | None,
+    quiet: bool,
 ) -> list[Outcome]:
     """One outcome an image, those that are in the file already taken from there."""
     from advverify.verifier.engines import Settings
@@ -146,12 +174,13 @@ def _answers(
     sink = None if out is None else ResultFile(out)
     done = {} if sink is None else sink.known(keys, None)
     settings = Settings(timeout=options["timeout"], gap=options["gap"], threads=1, seed=options["seed"])
-    hidden = len(done) + 1 >= len(keys) or not sys.stderr.isatty()
+    left = len(keys) - len(done)
     try:
-        with click.progressbar(length=len(keys) - len(done), file=sys.stderr, label="images", hidden=hidden) as bar:
+        with Progress(left, limit=options["timeout"], quiet=quiet) as progress:
             for k, i in enumerate(asked):
                 if k in done:
                     continue
+                progress.doing(f"image {i}")
                 image, label = data.images[i], int(data.labels[i])
                 if model.predict(image) != label:
                     bracket = Bracket(0.0, 0.0, np.zeros(basis.shape[1]))
@@ -166,7 +195,7 @@ def _answers(
                 done[k] = outcome.labelled(**labels, **about)
                 if sink is not None:
                     sink.write(done[k])
-                bar.update(1)
+                progress.settle(i, done[k])
     finally:
         if sink is not None:
             sink.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ import click
 from advverify.verifier.errors import InvalidInput
 
 from ..help import Command
-from ..options import DATA, SEED, device_from
+from ..options import DATA, SEED, device_from, note, output_options
+from ..progress import Progress
 from ..table import console
 
 
@@ -29,7 +30,17 @@ from ..table import console
 @click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="cpu", show_default=True, help="Where it computes."
 )
-def command(recipe: str, out: Path, data: str | None, seed: int | None, work: Path | None, device: str) -> int:
+@output_options(rows="with the data card")
+def command(
+    recipe: str,
+    out: Path,
+    data: str | None,
+    seed: int | None,
+    work: Path | None,
+    device: str,
+    as_json: bool,
+    quiet: bool,
+) -> int:
     """Train the network of RECIPE (a TOML file or zoo:NAME) and write it with its data card.
 
     A training that was stopped goes on from its last checkpoint when it is started again.
@@ -50,16 +61,22 @@ def command(recipe: str, out: Path, data: str | None, seed: int | None, work: Pa
     folder = work or out.with_name(out.name + ".training")
     images, test = load_dataset(source, "train"), load_dataset(source, "test")
     if images.note:
-        click.echo(f"note: {images.note}", err=True)
+        note(images.note, quiet)
     epochs = chosen.training.epochs
-    hidden = not sys.stderr.isatty()
-    with click.progressbar(range(epochs), label="epochs", file=sys.stderr, hidden=hidden) as bar:
+    with Progress(epochs, "epochs", quiet=quiet) as progress:
 
         def show(record: dict[str, Any]) -> None:
-            bar.label = f"loss {record['loss']:.3f}"
-            bar.update(record["epoch"] - bar.pos)
+            progress.doing(f"loss {record['loss']:.3f}")
+            while progress.settled < record["epoch"]:
+                progress.settle(progress.settled)
 
         card = build_model(chosen, images, test, out, folder=folder, device=device_from(device), listener=show).card
+    if as_json:
+        from advverify.verifier.outcome import finite
+
+        click.echo(json.dumps(finite({"schema": 1, "model": str(out), "card": card}), allow_nan=False))
+    if as_json or quiet:
+        return 0
     screen = console()
     certified = card.get("certified")
     screen.print(f"{out}: test accuracy {card['accuracy']}, training {card['train_accuracy']}", markup=False)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +13,14 @@ import click
 from advverify.verifier.errors import AdvverifyError, InvalidInput
 
 from ..help import Command
-from ..options import model_path, writable_file, writable_folder, write_text
+from ..options import model_path, note, output_options, writable_file, writable_folder, write_text
+from ..progress import Progress
+from ..saving import Gallery
 from ..search import engines_from, milp_from, search_options, settings_from, without_effect
 
 if TYPE_CHECKING:
     from advverify.verifier.api import Model
-    from advverify.verifier.outcome import Outcome
+    from advverify.verifier.outcome import Outcome, TraceEvent
 
 _WORDS = {"robust": "unsat", "adversarial": "sat", "unknown": "unknown"}
 
@@ -36,12 +40,16 @@ _WORDS = {"robust": "unsat", "adversarial": "sat", "unknown": "unknown"}
     help="VNN-LIB 2.1: write the values of a counterexample to assignments.txt in this folder.",
 )
 @search_options(300.0)
+@output_options(save=True, rows="with the answer")
 def command(
     files: tuple[str, ...],
     networks: tuple[str, ...],
     result: Path | None,
     proof: Path | None,
     serialise_assignments: Path | None,
+    save: Path | None,
+    as_json: bool,
+    quiet: bool,
     **options: Any,
 ) -> int:
     """Check a property: prints unsat (proved), sat (violated), timeout or unknown.
@@ -62,8 +70,12 @@ def command(
     if serialise_assignments is not None:
         writable_folder(serialise_assignments, "--serialise-assignments")
         (serialise_assignments / "assignments.txt").unlink(missing_ok=True)  # another property's
+    gallery = None if save is None else _gallery(save, model_name, spec)
     try:
-        model, outcome = _check(name, model_name, spec, options, since)
+        with Progress(
+            1, name=lambda _: Path(spec).name, limit=options["timeout"], word="margin", quiet=quiet
+        ) as progress:
+            model, outcome = _check(name, model_name, spec, options, since, partial(progress.hear, 0))
     except AdvverifyError:
         if result is not None:
             write_text(result, "error\n", "--result")
@@ -83,9 +95,18 @@ def command(
         write_text(result, "\n".join(lines) + "\n", "--result")
     if serialise_assignments is not None and word == "sat":
         write_text(serialise_assignments / "assignments.txt", "\n".join(lines[1:]) + "\n", "--serialise-assignments")
-    click.echo("\n".join(lines) if standard else word)
-    for note in (*model.network.notes, *outcome.labels.get("notes", ())):
-        click.echo(f"note: {note}", err=True)
+    if as_json:
+        click.echo(outcome.labelled(model=model_name, property=spec, answer=word).to_json())
+    else:
+        click.echo("\n".join(lines) if standard else word)
+    if gallery is not None:
+        _save(gallery, model, outcome, spec)
+        if not quiet:
+            click.echo(str(gallery), err=True)
+    if quiet:
+        return 0
+    for each in (*model.network.notes, *outcome.labels.get("notes", ())):
+        note(each)
     unasked = without_effect([outcome], milp_from(options))
     for line in (outcome.labels.get("contradiction"), outcome.reason, unasked):
         if line:
@@ -112,7 +133,31 @@ def _is_property(name: str) -> bool:
     return name.lower().removesuffix(".gz").endswith(".vnnlib")
 
 
-def _check(name: str, model_name: str, spec: str, options: dict[str, Any], since: float) -> tuple[Model, Outcome]:
+def _gallery(folder: Path, model_name: str, spec: str) -> Gallery:
+    """Where a counterexample is saved."""
+    about = {"command": "verify", "model": model_name, "property": spec}
+    return Gallery(folder, f"verify {model_name} {Path(spec).name}", about)
+
+
+def _save(gallery: Gallery, model: Model, outcome: Outcome, spec: str) -> None:
+    """Save the counterexample of a property, where there is one, with what the file puts out."""
+    witness = outcome.bracket.witness
+    if outcome.verdict.value == "adversarial" and witness is not None:
+        shape = tuple(n for n in model.network.input_shape)
+        outputs = model.executor.run(witness[None])[0].astype(float).tolist()
+        ends = float(witness.min()), float(witness.max())
+        gallery.add(Path(spec).stem, witness.reshape(shape), valid=ends, verdict="adversarial", outputs=outputs)
+    gallery.close()
+
+
+def _check(
+    name: str,
+    model_name: str,
+    spec: str,
+    options: dict[str, Any],
+    since: float,
+    listener: Callable[[TraceEvent], None],
+) -> tuple[Model, Outcome]:
     """The answer; loading the program, the model and the property counts since then."""
     from advverify.verifier.api import Model, verify
 
@@ -120,7 +165,8 @@ def _check(name: str, model_name: str, spec: str, options: dict[str, Any], since
     engines = engines_from(options["engines"], settings.milp)
     model = Model(model_path(model_name), name)
     float32 = bool(options["float32"])
-    return model, verify(model, spec, float32=float32, settings=settings, engines=engines, since=since)
+    limits: dict[str, Any] = {"settings": settings, "engines": engines, "listener": listener}
+    return model, verify(model, spec, float32=float32, since=since, **limits)
 
 
 def _assignments(model: Model, outcome: Outcome) -> list[str]:

@@ -158,7 +158,7 @@ def attack(
         replace(outcomes[k].labelled(label=labels[k], prediction=predictions[k], **about), shape=images.shape)
         for k in range(len(images))
     ]
-    return shaped[0] if images.single else Outcomes(shaped, images.values.reshape(-1, *images.shape))
+    return shaped[0] if images.single else Outcomes(shaped, images.values.reshape(-1, *images.shape), opened)
 
 
 def _search(

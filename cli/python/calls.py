@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Unpack, overload
+from typing import Unpack, overload
 
 import numpy as np
 
@@ -15,12 +14,12 @@ from advverify.verifier.errors import InvalidInput
 from advverify.verifier.outcome import Outcome
 from advverify.verifier.specification import Specification
 
+from ..progress import Progress as Terminal
 from .images import ImageLike, LabelsLike
 from .opening import ModelLike, open_model
 from .options import (
     CertifyOptions,
     DistanceOptions,
-    Progress,
     VerifyOptions,
     read_options,
     spelled_out,
@@ -83,7 +82,7 @@ def certify(
             settings: `Settings`, in the place of all from `timeout` and `gap` to these.
             listener: hears every move of one image's bracket, as a `TraceEvent`.
             jobs: of a batch: so many images at once, each in a process of its own (with `threads` 1 most pays).
-            progress: of a batch: True shows a bar on stderr; a function hears position and `Outcome` as they come.
+            progress: of a batch: True shows it on a terminal or in a notebook; a function hears position and `Outcome` as they come.
 
     Returns:
         An `Outcome` for one image, `Outcomes` in order for a batch; their brackets are of margins of logits.
@@ -235,33 +234,26 @@ def _answer(question: Question) -> Outcome | Outcomes:
 
     def collected() -> Outcomes:
         outcomes = [found.get(k) or question.unanswered(k) for k in range(len(question.images))]
-        return Outcomes(outcomes, question.images.values.reshape(-1, *question.images.shape))
+        return Outcomes(outcomes, question.images.values.reshape(-1, *question.images.shape), question.model)
 
+    told = question.asked.progress
+    shown = Terminal(
+        len(question.images),
+        limit=question.asked.settings.timeout,
+        jobs=question.asked.jobs,
+        word="distance" if question.command == "distance" else "margin",
+        quiet=told is not True,
+    )
     try:
-        with _heard(question.asked.progress, len(question.images), question.command) as hear:
-            for position, outcome in question.answers():
+        with shown:
+            for position, outcome in question.answers(hear=shown.hear if told is True else None):
                 found[position] = outcome
-                hear(position, outcome)
+                shown.settle(position, outcome)
+                if callable(told):
+                    told(position, outcome)
     except KeyboardInterrupt as stop:
-        partial = getattr(stop, "outcome", None)
-        if partial is not None:  # one by one they are asked about in order
-            found[next(k for k in range(len(question.images)) if k not in found)] = question.shaped(partial)
+        so_far = getattr(stop, "outcome", None)
+        if so_far is not None:  # one by one they are asked about in order
+            found[next(k for k in range(len(question.images)) if k not in found)] = question.shaped(so_far)
         raise BatchInterrupted(collected()) from stop
     return collected()
-
-
-@contextmanager
-def _heard(progress: Progress, total: int, title: str) -> Iterator[Any]:
-    """Who hears of answers: nobody, a function, or a bar on stderr."""
-    if progress is False:
-        yield lambda position, outcome: None
-        return
-    if callable(progress):
-        yield progress
-        return
-    from rich.console import Console
-    from rich.progress import Progress as Bar
-
-    with Bar(console=Console(stderr=True)) as bar:
-        task = bar.add_task(title, total=total)
-        yield lambda position, outcome: bar.advance(task)

@@ -9,10 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from advverify.models.comparison.distributions import share_within
 from advverify.verifier.errors import InvalidInput
 from advverify.verifier.outcome import Verdict
 
+from ..report.figures import COLOURS
+from ..report.pictures import as_picture
+
 if TYPE_CHECKING:
+    from ..studying import Study
     from .outcomes import Outcomes
 
 _COLOURS = {
@@ -84,6 +89,25 @@ def pictures(outcomes: Outcomes, count: int) -> Any:
     return figure
 
 
+def distributions(study: Study) -> Any:
+    """Of each network, the share of its images whose critical radius is at most so large: between what was found and what is proved."""
+    figure = _figure(6.5, 4.2)
+    axis = figure.add_subplot()
+    sides = {name: study.brackets(name) for name in study.names}
+    finite = [float(v) for pair in sides.values() for side in pair for v in side if math.isfinite(v)]
+    radii = np.unique([0.0, *finite, 1.05 * max(finite, default=1.0)])
+    for k, (name, (lower, upper)) in enumerate(sides.items()):
+        colour, count = COLOURS[k % len(COLOURS)], len(lower)
+        most, least = (100 * share_within(side, radii) for side in (lower, upper))
+        axis.fill_between(radii, least, most, color=colour, alpha=0.25, linewidth=0, step="post")
+        axis.plot(radii, least, color=colour, drawstyle="steps-post", label=f"{name} ({count} images)")
+    axis.set(xlabel=f"critical radius, norm {study.norm}", ylabel="images with at most that radius, %")
+    axis.set(ylim=(-2, 102), xlim=(0, None))
+    axis.grid(alpha=0.3)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    return figure
+
+
 def written(figure: Any, path: str | Path | None) -> Any:
     """The figure, written to a file where there is a path.
 
@@ -112,15 +136,9 @@ def _picture(values: np.ndarray) -> np.ndarray:
     Raises:
         InvalidInput: no picture.
     """
-    shape = values.shape
-    if len(shape) == 4 and shape[0] == 1:
-        return _picture(values[0])
-    if len(shape) == 2:
-        return values
-    if len(shape) == 3 and shape[0] in (1, 3):
-        return values[0] if shape[0] == 1 else values.transpose(1, 2, 0)
-    if len(shape) == 3 and shape[2] in (1, 3):
-        return values[:, :, 0] if shape[2] == 1 else values
-    raise InvalidInput(
-        f"images of shape {list(shape)} are no pictures: (height, width), with 1 or 3 channels first or last"
-    )
+    picture = as_picture(values)
+    if picture is None:
+        raise InvalidInput(
+            f"images of shape {list(values.shape)} are no pictures: (height, width), with 1 or 3 channels first or last"
+        )
+    return picture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,8 +10,13 @@ from typing import Any, overload
 
 import numpy as np
 
+from advverify.verifier.api import Model
 from advverify.verifier.errors import InvalidInput
 from advverify.verifier.outcome import Outcome, Verdict, html_table
+
+from ..outcomes import summary
+from ..saving import Gallery
+from .words import translated
 
 _SHOWN = 20  # rows of a notebook's table
 
@@ -33,9 +37,9 @@ class Outcomes(Sequence[Outcome]):
         images: (N, ...) what was asked about, float64 in the model's units.
     """
 
-    def __init__(self, outcomes: Sequence[Outcome], images: np.ndarray) -> None:
-        """Keep outcomes and their images."""
-        self._outcomes, self.images = tuple(outcomes), images
+    def __init__(self, outcomes: Sequence[Outcome], images: np.ndarray, model: Model | None = None) -> None:
+        """Keep outcomes, their images, and the model that says what class adversarial examples are of."""
+        self._outcomes, self.images, self._model = tuple(outcomes), images, model
 
     def __len__(self) -> int:
         """Number of images."""
@@ -50,7 +54,7 @@ class Outcomes(Sequence[Outcome]):
     def __getitem__(self, index: slice) -> Outcomes: ...
     def __getitem__(self, index: int | slice) -> Outcome | Outcomes:
         if isinstance(index, slice):
-            return Outcomes(self._outcomes[index], self.images[index])
+            return Outcomes(self._outcomes[index], self.images[index], self._model)
         return self._outcomes[index]
 
     @property
@@ -82,30 +86,16 @@ class Outcomes(Sequence[Outcome]):
                 found[k] = outcome.adversarial
         return found
 
-    def summary(self) -> str:
+    def summary(self, gap: float | None = None) -> str:
         """One line: verdicts, accuracies or distances as far as they are known, and seconds.
 
-        Certified accuracy counts images of every kind, misclassified ones included; what is open counts on the other side.
+        Accuracies count images of every kind, misclassified ones included: attacked is what no adversarial example is known
+        of, certified what is proved. Distances of misclassified images are 0, and count as such.
+
+        Args:
+            gap: relative gap at which a bracket counts as closed; None says nothing of it.
         """
-        total = len(self)
-        if not total:
-            return "no images"
-        parts = [f"{total} image{'s' if total != 1 else ''}: {self._counted()}"]
-        counts = Counter(self.verdicts)
-        if self.is_distance:
-            for name, of in (("mean", np.mean), ("median", np.median)):
-                low, high = float(of(self.lower)), float(of(self.upper))
-                parts.append(
-                    f"{name} distance " + (f"{low:.4g} to {high:.4g}" if math.isfinite(high) else f">= {low:.4g}")
-                )
-        else:
-            right = total - counts[Verdict.MISCLASSIFIED]
-            not_attacked = right - counts[Verdict.ADVERSARIAL]
-            parts.append(f"clean accuracy {right / total:.1%}")
-            proved, left = counts[Verdict.ROBUST] / total, not_attacked / total
-            parts.append(f"certified accuracy {proved:.1%}" + (f" (at most {left:.1%})" if left > proved else ""))
-        parts.append(f"{sum(outcome.seconds for outcome in self):.1f} s")
-        return ", ".join(parts)
+        return summary(self, self.is_distance, gap)
 
     def rows(self) -> list[dict[str, Any]]:
         """One dictionary of plain values an image, in order: what tables are made of."""
@@ -168,6 +158,28 @@ class Outcomes(Sequence[Outcome]):
         except OSError as error:
             raise InvalidInput(f"{path}: cannot be written ({error.strerror or error})") from error
         return path
+
+    def save(self, folder: str | Path, title: str = "") -> Path:
+        """Write adversarial examples to a folder: an archive and a picture each, `index.json` and `index.html`.
+
+        A picture has the image, the example, and their difference with its scale; inputs that are no images have archives
+        alone. Misclassified images are left out: they are adversarial themselves.
+
+        Returns:
+            The path of the page.
+
+        Raises:
+            InvalidInput: the folder cannot be written to.
+        """
+        about = {} if self._model is None else {"model_sha256": self._model.network.sha256}
+        with translated():
+            gallery = Gallery(Path(folder), title or f"Adversarial examples of {len(self)} images", about)
+            for k, outcome in enumerate(self):
+                example = outcome.bracket.witness
+                prediction = None if example is None or self._model is None else self._model.predict(example)
+                gallery.add_outcome(outcome, self.images[k], k, prediction)
+            gallery.close()
+        return gallery.folder / "index.html"
 
     def plot(self, path: str | Path | None = None) -> Any:
         """Draw distances as the share of images robust beyond each radius, margins as a count of verdicts.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from torch import nn
 
 from advverify.verifier import api
-from advverify.verifier.answers import answers_to_many
+from advverify.verifier.answers import Hear, answers_to_many
 from advverify.verifier.api import Interrupted, Model, Threat
 from advverify.verifier.errors import InvalidInput
 from advverify.verifier.outcome import Bracket, Outcome, Trust, Verdict
@@ -33,10 +34,11 @@ class Question:
     labels: tuple[int, ...]
     asked: Asked
 
-    def answer(self, position: int) -> Outcome:
+    def answer(self, position: int, hear: Hear | None = None) -> Outcome:
         """The outcome of one image."""
         image, label, asked = self.images.values[position], self.labels[position], self.asked
-        limits: dict[str, Any] = {"settings": asked.settings, "engines": asked.engines, "listener": asked.listener}
+        listener = asked.listener if hear is None else partial(hear, position)
+        limits: dict[str, Any] = {"settings": asked.settings, "engines": asked.engines, "listener": listener}
         try:
             if self.command == "distance":
                 outcome = api.distance(self.model, image, label, asked.threat, **limits)
@@ -46,14 +48,14 @@ class Question:
             raise Interrupted(self.shaped(stop.outcome)) from stop
         return self.shaped(outcome)
 
-    def answers(self, rest: bool = True) -> Iterator[tuple[int, Outcome]]:
-        """(position, outcome) as they come."""
+    def answers(self, rest: bool = True, hear: Hear | None = None) -> Iterator[tuple[int, Outcome]]:
+        """(position, outcome) as they come; `hear` hears positions and moves of brackets meanwhile."""
         if self.asked.jobs > 1:
-            yield from self._answers_of_processes(rest)
+            yield from self._answers_of_processes(rest, hear)
             return
         if self.command == "distance":
             for position in range(len(self.images)):
-                yield position, self.answer(position)
+                yield position, self.answer(position, hear)
             return
         asked = self.asked
         settled = api.certify_all(
@@ -65,11 +67,12 @@ class Question:
             settings=asked.settings,
             engines=asked.engines,
             rest=rest,
+            listener=hear,
         )
         for position, outcome in settled:
             yield position, self.shaped(outcome)
 
-    def _answers_of_processes(self, rest: bool) -> Iterator[tuple[int, Outcome]]:
+    def _answers_of_processes(self, rest: bool, hear: Hear | None) -> Iterator[tuple[int, Outcome]]:
         asked, network = self.asked, self.model.network
         common = (str(self.model.path), network.sha256, asked.threat)
         requests = [
@@ -84,7 +87,7 @@ class Question:
             )
             for image, label in zip(self.images.values, self.labels, strict=True)
         ]
-        found = answers_to_many(requests, asked.jobs) if rest else answer_all(requests, rest=False)
+        found = answers_to_many(requests, asked.jobs, hear) if rest else answer_all(requests, rest=False)
         for position, outcome in found:
             yield position, self.shaped(outcome)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from textwrap import fill
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 
 from .figures import COLOURS, drawing, panels, short, style
 
-Studies = dict[str, dict[str, Any]]
+Studies = Mapping[str, dict[str, Any]]
 
 _SIZE = (5.4, 3.2)  # inches
 

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from advverify.verifier.outcome import finite
+
 from ..options import write_text
 from ..table import number
 from . import geometry_figures as figures
@@ -17,7 +19,7 @@ from .page import render
 
 def write_folder(studies: Studies, folder: Path, asked: Mapping[str, str]) -> Path:
     """Page, figures and data; returns the file of the page."""
-    write_text(folder / "geometry.json", json.dumps(studies) + "\n", "--out")
+    write_text(folder / "geometry.json", json.dumps(finite(dict(studies)), allow_nan=False) + "\n", "--out")
     path = folder / "index.html"
     write_text(path, page(studies, folder, asked), "--out")
     return path
@@ -77,14 +79,22 @@ HEADS = (
 )
 
 
-def rows(studies: Studies) -> list[list[str]]:
-    """One row a network, under `HEADS`."""
+def numbers(studies: Studies) -> list[dict[str, Any]]:
+    """One row a network, by the names of `HEADS`; None for what is not known."""
     found = []
     for name, study in studies.items():
-        values = [study["median_distance"], _law(study), study["noise_ratio"]]
+        values = [name, study["images"], study["median_distance"], _law(study), study["noise_ratio"]]
         values += [study["curvature"]["random"], study["curvature"]["other normals"], max(study["profile"]), study["h"]]
-        found.append([name, str(study["images"]), *(number(v, 3) for v in values)])
+        found.append(dict(zip(HEADS, values, strict=True)))
     return found
+
+
+def rows(studies: Studies) -> list[list[str]]:
+    """The same as the cells of a table."""
+    return [
+        [row["network"], str(row["images"]), *(number(value, 3) for value in list(row.values())[2:])]
+        for row in numbers(studies)
+    ]
 
 
 def _law(study: dict[str, Any]) -> float:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
 import numpy as np
 
 from advverify.verifier.errors import InvalidInput
@@ -38,6 +37,7 @@ def page(
     against: str,
     sources: Sequence[Source],
     folder: Path,
+    say: Callable[[str], None],
 ) -> str:
     """The page as text; its figures are written to a folder.
 
@@ -51,8 +51,9 @@ def page(
         against: its name.
         sources: the stores, for the chapter about gaps.
         folder: for the figures.
+        say: hears what the page lacks.
     """
-    pictures = _Pictures()
+    pictures = _Pictures(say)
     shown = [_hard(row, outcome, pictures) for row, outcome in hardest]
     held = summary.hardest(rows, _ROWS)
     shares = summary.shares(rows)
@@ -139,7 +140,8 @@ def _hard(row: Row, outcome: Outcome | None, pictures: _Pictures) -> dict[str, A
 class _Pictures:
     """Images of the data sets that can be loaded here, each set once."""
 
-    def __init__(self) -> None:
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
         self._sets: dict[str, Dataset | None] = {}
 
     def of(self, row: Row, outcome: Outcome | None) -> dict[str, Any]:
@@ -171,6 +173,6 @@ class _Pictures:
             try:
                 self._sets[name] = load_dataset(name)
             except InvalidInput as error:
-                click.echo(f"note: no pictures of {name}: {error}", err=True)
+                self._say(f"no pictures of {name}: {error}")
                 self._sets[name] = None
         return self._sets[name]

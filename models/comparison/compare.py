@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from advverify.verifier.outcome import Outcome, finite
+from advverify.verifier.outcome import Outcome, finite, html_table
 
 from . import statistics as st
 from .attacks import Attacked
@@ -109,7 +109,7 @@ class Group:
         return None if self.p_value is None else st.decision(self.p_value)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """Everything that the table, the page and the JSON file show."""
 
@@ -128,6 +128,22 @@ class Comparison:
     def adjusted(self) -> list[st.Range]:
         """Wilcoxon's p values of the pairs, adjusted for the number of pairs."""
         return st.holm_ranges([pair.wilcoxon for pair in self.pairs])
+
+    def __repr__(self) -> str:
+        """Return the networks and the ranges of their median radii."""
+        radii = ", ".join(
+            f"{row['network']} {row['median_radius'][0]:.4g} to {row['median_radius'][1]:.4g}" for row in self.rows()
+        )
+        return f"<Comparison on {len(self.images)} images of {self.data}, norm {self.norm}: median radii {radii}>"
+
+    def _repr_html_(self) -> str:
+        """Return the table of the networks, for notebooks."""
+        names = ("network", "clean_accuracy", "closed_images", "of", "relus", "median_seconds")
+        rows = [
+            {**{name: row[name] for name in names}, "median radius": "{:.4g} to {:.4g}".format(*row["median_radius"])}
+            for row in self.rows()
+        ]
+        return html_table(rows)
 
     def rows(self) -> list[dict[str, Any]]:
         """One record a network; shares and medians are of the images that all networks classify rightly (`of`)."""
@@ -165,8 +181,12 @@ class Comparison:
             rows.append(row)
         return rows
 
-    def to_json(self) -> str:
-        """The tables, tests and brackets; numbers that are not known are null, and so is an upper side without end."""
+    def to_json(self, indent: int | None = 1) -> str:
+        """The tables, tests and brackets; numbers that are not known are null, and so is an upper side without end.
+
+        Args:
+            indent: spaces a level; None for one line.
+        """
         from .contrast import contrasts, headline
 
         pairs = zip(self.pairs, self.adjusted, strict=True)
@@ -198,7 +218,7 @@ class Comparison:
             "contrasts": [{**asdict(each), "decision": each.decision} for each in contrasts(self)],
             "sanity": self.findings,
         }
-        return json.dumps(finite(record), indent=1, allow_nan=False)
+        return json.dumps(finite(record), indent=indent, allow_nan=False)
 
 
 def compare(

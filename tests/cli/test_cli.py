@@ -360,3 +360,16 @@ def test_verify_writes_a_proof(tmp_path: Path) -> None:
     proof = tmp_path / "p.proof"
     assert run("verify", "zoo:digits-mlp", str(safe), "--proof", str(proof)).returncode == 0
     assert run("check", str(proof), "zoo:digits-mlp").returncode == 0
+
+
+def test_help_loads_no_mathematics() -> None:
+    """What is only typed answers at once."""
+    program = """
+import sys
+from importlib import import_module
+for name in ("certify", "distance", "verify", "batch", "gap", "train", "info", "check"):
+    import_module(f"advverify.cli.commands.{name}")
+print(*sorted({"numpy", "torch", "onnx", "rich"} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []

@@ -318,7 +318,9 @@ def test_messages_that_nobody_says_are_not_found() -> None:
 
 
 def test_fields_of_json_lines(tmp_path: Path) -> None:
-    answer, question, programs = tables("reference/json-lines.md")
+    formats, answer, question, programs = tables("reference/json-lines.md")
+    schema = json.loads((ROOT / "cli/schema.json").read_text())
+    assert [name for row in formats[1:] for name in names(row[0])] == [n for n in schema["$defs"] if n != "program"]
     outcome = Outcome(Verdict.UNKNOWN, Bracket(0.0, 1.0), Trust.SOLVER, "crown", 1.0)
     assert [name for row in answer[1:] for name in names(row[0])] == list(json.loads(outcome.to_json()))
     assert {name for row in programs[1:] for name in names(row[0])} == {field.name for field in fields(MipRecord)}

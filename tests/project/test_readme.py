@@ -24,13 +24,14 @@ SHOWN = {
     "how-to/bracket.md": r"0\.460 <= d\* <= 0\.460, relative gap \de-05\n64 values; \S+ moved it last",
     "how-to/refused.md": r"\(1, 8, 8\) 10\n",
     "how-to/units.md": r"\['Input', 'Affine', 'Relu', 'Affine'\]",
-    "reference/json-lines.md": r"adversarial \d+ moves",
+    "reference/json-lines.md": r"index.json of --save.\nadversarial \d+ moves",
     "tutorials/proof.md": r"class 4: 203 lines",
     "python.md": r"<Outcomes of 10 images: .* robust.*\n10 images: .*certified accuracy .*\n"
     r"the module cannot be verified, for its layer GELU.*\n"
     r"<Outcome adversarial, 0\.\d+ <= distance .*\nadversarial: 0\.\d+ <= d\* <= 0\.\d+, gap .*\n\(1, 8, 8\) True\n"
     r"\(6,\) \(6, 1, 8, 8\)\n6 images: .*median distance .*\n"
-    r"(?:[0-2] \w+\n){3}[4-6] True\n",
+    r"(?:[0-2] \w+\n){3}[4-6] True\n(?:(?:mine|shipped) median radius 0\.\d+ to 0\.\d+\n){2}\d images .*\n"
+    r"<Study in norm inf: .*\nD 0\.\d+ to .*, p 0\.\d+ to .*\n1\.0 2 True\n16 queries, 0 left\n\['mine.onnx, norm inf, eps 0.01', 'mine.onnx, norm inf, eps 0.02'\]\n16 queries with .*\n",
 }
 PROGRAMS = {
     page.relative_to(ROOT / "docs").as_posix(): programs

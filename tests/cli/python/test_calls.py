@@ -179,7 +179,7 @@ def test_listeners_hear(capsys: pytest.CaptureFixture[str]) -> None:
     assert list(heard) == list(range(6)) and [heard[k] for k in range(6)] == list(found)
     advverify.distance(MODEL, IMAGES[:2], LABELS[:2], progress=True, **LIMITS)
     out, err = capsys.readouterr()
-    assert out == "" and "distance" in err and "100%" in err
+    assert out == err == ""  # no terminal
     with pytest.raises(InvalidInput, match="progress is of a batch"):
         advverify.distance(MODEL, IMAGES[0], LABELS[0], progress=True)
 

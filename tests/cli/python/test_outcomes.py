@@ -55,8 +55,12 @@ def test_one_shows_itself() -> None:
 def test_many_show_themselves() -> None:
     found = margins()
     assert repr(found) == "<Outcomes of 4 images: 1 robust, 1 adversarial, 1 misclassified, 1 unknown>"
-    assert "clean accuracy 75.0%, certified accuracy 25.0% (at most 50.0%), 2.0 s" in found.summary()
+    assert found.summary() == (
+        "4 images: 1 robust, 1 adversarial, 1 misclassified, 1 unknown; clean accuracy 75.0 % (3 of 4), attacked accuracy "
+        "50.0 % (2 of 4), certified accuracy 25.0 % (1 of 4); 2.0 s, median 0.50 s"
+    )
     assert "mean distance 0.3 to 0.32, median distance 0.2 to 0.22" in distances().summary()
+    assert "0 of 3 brackets closed to 0.01" in distances().summary(gap=0.01)
     assert isinstance(found[1:3], Outcomes) and found[1:3].verdicts == [Verdict.ADVERSARIAL, Verdict.MISCLASSIFIED]
     assert found[1:3].images.shape == (2, 1, 2, 2) and repr(found[:0]) == "<Outcomes of 0 images: none>"
     assert found[:0].summary() == "no images" and found[:0]._repr_html_()

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from command_line import run, write_property
 
-from advverify.cli.commands import batch
+from advverify.cli import jobs as batch
 from advverify.models.zoo import path_of
 from advverify.verifier.batch import work
 from advverify.verifier.batch.job import read_job, read_text

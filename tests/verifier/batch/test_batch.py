@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from command_line import run
 
-from advverify.cli.commands.batch import sources
+from advverify.cli.jobs import sources
 from advverify.verifier.batch.dask_pool import DaskPool
 from advverify.verifier.batch.job import Job, read_job
 from advverify.verifier.batch.run import Pool, open_tasks, run_job
@@ -316,7 +316,7 @@ def test_the_same_on_a_cluster(undisturbed: Path, tmp_path: Path) -> None:
 def test_limits_that_a_cluster_does_not_know_are_refused(option: str, tmp_path: Path) -> None:
     arguments = ("--store", str(tmp_path / "s"), "--scheduler", "tcp://127.0.0.1:9", option, "2")
     done = run("batch", "run", str(write(tmp_path)), *arguments)
-    assert done.returncode == 2 and f"{option} is for workers of this machine" in done.stderr
+    assert done.returncode == 2 and f"{option[2:]} is for workers of this machine" in done.stderr
 
 
 CHECK = """

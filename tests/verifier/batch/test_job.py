@@ -10,7 +10,7 @@ import pytest
 from command_line import run, write_property
 from onnx import TensorProto, helper, numpy_helper, save
 
-from advverify.cli.commands.batch import sources
+from advverify.cli.jobs import sources
 from advverify.models.zoo import path_of
 from advverify.verifier.batch import images, job, properties, work
 from advverify.verifier.batch.groups import grouped
