@@ -205,7 +205,12 @@ class _Watch:
         """Note where the bounds stand, and tell who wants to know."""
         model = self.built.model
         seconds = time.perf_counter() - self.started
-        primal = _infinite(model.getPrimalbound()) if model.getNSols() > 0 else float("inf")  # else it is the cut-off
+        primal = _infinite(model.getPrimalbound()) if model.getNSols() > 0 else float("inf")
+        cutoff = self.options.cutoff
+        if np.isfinite(cutoff) and primal >= cutoff - _TOLERANCE * (
+            1 + abs(cutoff)
+        ):  # which it names where no point is lower
+            primal = float("inf")
         dual = _infinite(model.getDualbound())
         if self.trace:  # what was proved once stays proved, also where SCIP begins anew
             primal, dual = min(primal, self.trace[-1][1]), max(dual, self.trace[-1][2])

@@ -11,6 +11,7 @@ import scipy.sparse as sp
 
 from ...bounds import Bounds
 from ...encoding import Formulation, MixedIntegerProgram, encode, fitted
+from ...encoding.ball import ROUNDING
 from ...mip_record import RELAXATION, SETTLED, SOLVE, MipRecord, changes
 from ...norms import UnitBall
 from ...query import Objective
@@ -57,9 +58,10 @@ class Target:
 
     @property
     def program(self) -> MixedIntegerProgram:
-        """For the query's objective, unless it was set to another."""
+        """For the query's objective, unless it was set to another; verdicts in norm 2 ask for the least squared distance."""
         if self._program is None:
-            self._program = self.encode(self.state.query.objective)
+            objective = self.state.query.objective
+            self._program = self.encode(Objective.MIN_DISTORTION if self.squared else objective)
         return self._program
 
     @program.setter
@@ -75,6 +77,27 @@ class Target:
         """Whether the region is a ball of norm 2."""
         ball = self.region.ball
         return ball is not None and ball.norm.unit_ball is UnitBall.EUCLIDEAN
+
+    @property
+    def squared(self) -> bool:
+        """Whether the program's objective is a squared distance: in norm 2 that of distances and of verdicts."""
+        return self.euclidean and self.state.query.objective is not Objective.MAX_MARGIN
+
+    @property
+    def aim(self) -> float:
+        """The program's objective from which on nothing of the target is left; infinite where it has no such value."""
+        if self.squared:
+            assert self.region.ball is not None
+            radius = self.region.ball.radius
+            goal = min(self.state.goal, radius) if self.state.is_min_distortion else radius
+            return float(np.nextafter(goal * goal * (1 + ROUNDING), math.inf))
+        return math.inf if self.state.query.objective is Objective.FEASIBILITY else self.state.goal
+
+    def value(self, objective: float) -> float:
+        """What a lower bound on the program's objective says of the query's values; no distance is below 0."""
+        if self.squared:
+            return root_of(objective) * (1 - ROUNDING)
+        return max(objective, 0.0) if self.state.is_min_distortion and math.isfinite(objective) else objective
 
     @property
     def counts(self) -> bool:
@@ -264,6 +287,11 @@ class Target:
         """Write into a record how much of what its solver claimed was confirmed."""
         record = self.state.mips[index]
         self.state.mips[index] = replace(record, proved=max(record.proved, value))
+
+
+def root_of(squared: float) -> float:
+    """A distance from its square, which rounding may have made negative."""
+    return math.sqrt(max(squared, 0.0)) if squared > -math.inf else -math.inf
 
 
 def trusted(state: SearchState) -> bool:
