@@ -63,11 +63,11 @@ def test_a_solver_gets_what_relaxations_leave_and_is_stopped_once_it_has_passed_
         assert not settled & {record.target for record in given}
         assert len(given) == len(denier.asked) - before
         for record, (_, options) in zip(given, denier.asked[before:], strict=True):
+            assert options.progress is not None and record.cutoff is not None
             assert (
                 record.cutoff == pytest.approx(np.sqrt(options.cutoff)) and record.cutoff <= outcome.bracket.upper * 2
             )
             assert record.root["lp"] <= record.proved + 1e-12 and record.proved <= record.cutoff
-            assert options.progress is not None
             assert not options.progress(Progress(0.0, np.inf, 0.5 * options.cutoff))
             assert options.progress(Progress(0.0, np.inf, 1.1 * options.cutoff + 1e-6))
             proofs = [r for r in outcome.mips if r.target == record.target and r.role == CONFIRMATION]

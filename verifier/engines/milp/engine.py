@@ -10,6 +10,7 @@ gets only part of the time for that reason. Norm 2 is `euclidean`.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from ...query import Objective
 from ...solvers import SolveResult, SolverStatus
@@ -19,11 +20,12 @@ from .confirm import SOLVER_SHARE, at_least, by_rows, by_tree, is_infeasible, ne
 from .euclidean import solve_euclidean
 from .relaxation import SHARE, relaxed
 from .root_cuts import strengthened
-from .solves import run_solver, run_tree
+from .solves import enough, run_solver, run_tree
 from .target import ABOVE_TIES, BELOW_TIES, Target, trusted
 
 _ATTACK_SHARE = 0.2  # of the time left, at most, for a first witness where there is none
 _CUT_SHARE = 0.1  # of the time left, at most, for cuts at the root
+_LOWERED = 1e-9  # by which `confirm` lowers claims before they are proved
 
 
 class Milp:
@@ -132,11 +134,21 @@ class Milp:
             if known:
                 target.exclude(self.name)
         elif state.query.objective is not Objective.FEASIBILITY and math.isfinite(result.dual_bound):
+            needed = min(result.dual_bound, enough(state.goal))  # nothing is gained by what is beyond
+            if _news(needed, target.counts) <= target.lower:
+                target.stopped = True
+                return
+            result = replace(result, dual_bound=needed)
             bound = at_least(state, target, program, result, deadline, self.name, target.counts)
             if bound == math.inf:
                 target.exclude(self.name)
             else:
                 target.prove(bound, self.name)
+
+
+def _news(claim: float, whole: bool) -> float:
+    """As much of a claim as `at_least` tries to prove."""
+    return next_whole(claim) if whole else claim - _LOWERED * (1 + abs(claim))
 
 
 def _late(state: SearchState, deadline: float) -> bool:

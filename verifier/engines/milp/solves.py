@@ -55,7 +55,7 @@ def run_solver(
     def progress(event: Progress) -> bool:
         if event.incumbent is not None:
             state.add_counterexample(event.incumbent[program.columns.inputs], name)
-        if event.dual >= _enough(target.aim):
+        if event.dual >= enough(target.aim):
             return True
         return state.query.objective is Objective.FEASIBILITY and state.witness is not None
 
@@ -70,9 +70,9 @@ def run_solver(
     return result, len(state.mips) - 1
 
 
-def _enough(aim: float) -> float:
+def enough(aim: float) -> float:
     """A claim from which the aim is left when it is lowered before it is proved."""
-    return aim + _MORE * (1 + abs(aim))
+    return aim + _MORE * (1 + abs(aim)) if math.isfinite(aim) else aim
 
 
 def recorder(

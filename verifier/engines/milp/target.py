@@ -97,7 +97,11 @@ class Target:
         """What a lower bound on the program's objective says of the query's values; no distance is below 0."""
         if self.squared:
             return root_of(objective) * (1 - ROUNDING)
-        return max(objective, 0.0) if self.state.is_min_distortion and math.isfinite(objective) else objective
+        return self._from_zero(objective)
+
+    def _from_zero(self, bound: float) -> float:
+        """A bound on values; of distances 0 where it is a little lower."""
+        return max(bound, 0.0) if self.state.is_min_distortion and math.isfinite(bound) else bound
 
     @property
     def counts(self) -> bool:
@@ -236,7 +240,7 @@ class Target:
             solver: its name.
             began: in `state.elapsed`.
             result: what came out.
-            proved: how much of it was proved; what relaxations had proved before counts as well.
+            proved: how much of it was proved; what was known of the target before counts as well.
             role: see `MipRecord`.
             cutoff: likewise; infinite where none was given.
             status: likewise; the result's where empty.
@@ -247,7 +251,7 @@ class Target:
         """
         most = self.reach if self.state.is_min_distortion else self.state.upper
         formulation = str(fitted(self.form, self.state.network, self.bounds))
-        root = {**self.root, **({} if result.root_bound is None else {"solver": result.root_bound})}
+        own = {} if result.root_bound is None else {"solver": self._from_zero(result.root_bound)}
         self.state.mips.append(
             MipRecord(
                 self.words,
@@ -265,12 +269,14 @@ class Target:
                 role=role,
                 cutoff=cutoff if math.isfinite(cutoff) else None,
                 primal=result.objective,
-                dual=min(result.dual_bound, most),
-                proved=min(max([proved, *self.root.values()]), most),
+                dual=self._from_zero(min(result.dual_bound, most)),
+                proved=min(max([proved, self.lower, *self.root.values()]), most),
                 nodes=result.nodes,
                 iterations=result.iterations,
-                root=root,
-                trace=changes((seconds, primal, min(dual, most)) for seconds, primal, dual in result.trace),
+                root={**self.root, **own},
+                trace=changes(
+                    (seconds, primal, self._from_zero(min(dual, most))) for seconds, primal, dual in result.trace
+                ),
                 note=result.note,
             )
         )
