@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -161,8 +162,24 @@ def _table(
         left = column.word or column.text
         table.add_column(Text(column.name), justify="left" if left else "right", width=width, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
+        cells = (
+            _hung(cell, width) if column.text else cell
+            for column, cell, width in zip(columns, row, widths, strict=True)
+        )
+        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in cells))
     return table
+
+
+def _hung(cell: str | Text, width: int) -> str | Text:
+    """A cell whose lines that begin with spaces keep them where they are folded."""
+    if not isinstance(cell, str):
+        return cell
+    lines = list[str]()
+    for line in cell.splitlines():
+        indent = " " * (len(line) - len(line.lstrip()))
+        folds = bool(indent) and len(line) > width > 2 * len(indent)
+        lines += textwrap.wrap(line, width, subsequent_indent=indent) if folds else [line]
+    return "\n".join(lines)
 
 
 def _width(screen: Console, table: Table) -> int:

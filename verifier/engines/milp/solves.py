@@ -168,6 +168,8 @@ def run_tree(
 
     def raised(objective: float) -> None:
         dual = value(objective) if asked else target.lower
+        if asked:  # what rises first is the relaxation at the root
+            target.root.setdefault("lp", dual)
         trace.append((state.elapsed - began, primal(dual), dual))
         if asked and state.is_min_distortion and not target.counts:
             target.prove(value(objective) * (1 - ROUNDING), name)
