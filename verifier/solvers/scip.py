@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..encoding import MixedIntegerProgram
-from ..errors import SolverUnavailable
+from ..errors import SolverUnavailable, how_to_install
 from .interrupt import run_interruptibly
 from .protocol import Progress, SolveOptions, SolveResult, SolverStatus
 from .sane import least_objective
@@ -45,7 +45,7 @@ class Scip:
     name = "scip"
     features = frozenset({"lp", "milp", "qp", "miqp", "qcp", "miqcp", "start", "cutoff", "stream", "nodes", "bound"})
     through = "pyscipopt"
-    install = "pip install 'advverify[scip]'"
+    install = how_to_install("scip")
     isolated = True
 
     def version(self) -> str:
@@ -296,6 +296,6 @@ def _pyscipopt() -> Any:
         import pyscipopt
     except ImportError as error:
         raise SolverUnavailable(
-            "SCIP is not installed: pip install 'advverify[scip]', or choose the solver highs"
+            f"SCIP is not installed: {how_to_install('scip')}, or choose the solver highs"
         ) from error
     return pyscipopt
