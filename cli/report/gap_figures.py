@@ -120,15 +120,15 @@ def bounds_over_time(
                     values += heights.tolist()
         claimed = 0
         for record in mips:
-            claims = [(t, dual) for t, _, dual in record.trace]
-            claims += [
-                (max(record.seconds, t), dual) for t, dual in claims[-1:]
-            ]  # what was claimed last stands until the end
-            moments = np.array([[record.began + t, dual] for t, dual in claims]).reshape(-1, 2)
+            moments = np.array([[record.began + t, dual] for t, _, dual in record.trace]).reshape(-1, 2)
             times, heights = _steps(moments[:, 0], moments[:, 1])
-            if len(times):
-                label = None if claimed else "dual bounds of its MIPs, as claimed"
-                axis.plot(times, heights, drawstyle="steps-post", color=DUAL, alpha=0.7, linewidth=1, label=label)
+            if len(
+                times
+            ):  # each claim stands until the next one, the last until the end; upright lines would hide them
+                ends = np.append(times[1:], max(times[-1], record.began + record.seconds))
+                label = None if claimed else "dual bounds of its MIPs, as claimed; dots: last ones"
+                axis.hlines(heights, times, ends, color=DUAL, linewidth=1, label=label)
+                axis.plot(ends[-1:], heights[-1:], color=DUAL, marker="o", markersize=3, linestyle="")
                 claimed += 1
         axis.set(xscale="log", xlabel="seconds", ylabel="margin" if solves[0][1].kind != "distance" else "distance")
         if math.isfinite(begin):

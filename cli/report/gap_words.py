@@ -27,8 +27,8 @@ def without_root(run: Run) -> str:
     if run.mips == programs:
         return ""
     return (
-        f"{run.name}: {programs - run.mips} of {programs} MIP{plural(programs)} are not in the root gap, since their relaxations "
-        "do not bound what was asked: distances by lp-split search a ball for its most unsafe point, verdicts by milp any point"
+        f"{run.name}: {programs - run.mips} of {programs} MIP{plural(programs)} are not in the root gap: their records have no bound of a first "
+        "relaxation, as where another value is searched than was asked (by lp-split for distances, by milp for verdicts)"
     )
 
 

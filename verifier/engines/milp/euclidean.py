@@ -32,7 +32,7 @@ def solve_euclidean(state: SearchState, target: Target, deadline: float, name: s
     aim, value = target.aim, root_of if target.squared else float
     role = CONFIRMATION if claim >= aim else SOLVE
     tree = run_tree(state, target, program, aim, deadline, name, value, asked=asked, role=role)
-    if target.squared and tree.bound >= aim or tree.bound == math.inf:
+    if target.squared and tree.bound >= aim:
         target.exclude(name)
     elif asked:
         target.prove(target.value(tree.bound), name)

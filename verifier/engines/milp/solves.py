@@ -55,7 +55,9 @@ def run_solver(
     def progress(event: Progress) -> bool:
         if event.incumbent is not None:
             state.add_counterexample(event.incumbent[program.columns.inputs], name)
-        if event.dual >= enough(target.aim):
+        if (
+            math.inf > event.dual >= enough(target.aim)
+        ):  # an infinite one ends it anyway, and says that there is no point
             return True
         return state.query.objective is Objective.FEASIBILITY and state.witness is not None
 
