@@ -10,7 +10,8 @@ A model is a `torch.nn.Module`, an `onnx.ModelProto`, the path of an ONNX file, 
 numpy or torch, one or a batch, in the model's own units. docs/python.md begins at the beginning, and every function's docstring has
 an example.
 
-Calls: `certify`, `distance`, `verify`, `attack`; answer by answer `certify_all`, `distance_all`; `open_model`, `export`.
+Calls: `certify`, `distance`, `verify`, `attack`; answer by answer `certify_all`, `distance_all`; `open_model`, `export`; of
+mixed-integer programs `export_mip` and `solvers`.
 Results: `Outcome` with its `Verdict`, `Outcomes` of a batch. Options as values: `Threat`, `Settings`, `MilpOptions`,
 `ReluSplitOptions`. Errors are `AdvverifyError` and its kinds; Ctrl-C raises `Interrupted` or `BatchInterrupted`, which keep what is
 proved.
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from advverify.cli.python.opening import open_model as open_model
     from advverify.cli.python.outcomes import BatchInterrupted as BatchInterrupted
     from advverify.cli.python.outcomes import Outcomes as Outcomes
+    from advverify.cli.python.programs import export_mip as export_mip
+    from advverify.cli.python.solvers import solvers as solvers
     from advverify.verifier.api import Interrupted as Interrupted
     from advverify.verifier.api import Model as Model
     from advverify.verifier.engines import MilpOptions as MilpOptions
@@ -65,8 +68,10 @@ _PUBLIC = {
     "distance": "advverify.cli.python.calls",
     "distance_all": "advverify.cli.python.calls",
     "export": "advverify.cli.python.exporting",
+    "export_mip": "advverify.cli.python.programs",
     "open_model": "advverify.cli.python.opening",
     "read_onnx": "advverify.verifier.network.onnx_reader",
+    "solvers": "advverify.cli.python.solvers",
     "verify": "advverify.cli.python.calls",
 }
 __all__ = [
@@ -88,8 +93,10 @@ __all__ = [
     "distance",
     "distance_all",
     "export",
+    "export_mip",
     "open_model",
     "read_onnx",
+    "solvers",
     "verify",
 ]
 

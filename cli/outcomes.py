@@ -49,12 +49,12 @@ def summary(outcomes: list[Outcome], is_min_distortion: bool, gap: float) -> str
     parts = [f"{total} image" + ("s" if total != 1 else "")]
     if is_min_distortion:
         closed = sum(outcome.bracket.relative_gap <= gap for outcome in outcomes)
-        parts.append(f"{closed} of {total} brackets closed to {gap:g}")
+        parts.append(f"{closed} of {total} bracket{'' if total == 1 else 's'} closed to {gap:g}")
     margins = [outcome for outcome in outcomes if outcome.labels.get("objective") == "max_margin"]
     margins = [outcome for outcome in margins if outcome.verdict.value != "misclassified"]
     if margins:
         closed = sum(outcome.bracket.gap <= gap * max(abs(outcome.bracket.upper), 1e-6) for outcome in margins)
-        parts.append(f"{closed} of {len(margins)} margins closed to {gap:g}")
+        parts.append(f"{closed} of {len(margins)} margin{'' if len(margins) == 1 else 's'} closed to {gap:g}")
     parts += [f"{counts[v]} {v}" for v in ("robust", "adversarial", "misclassified", "unknown") if counts[v]]
     if not is_min_distortion and total:
         parts.append(f"certified accuracy {of(counts['robust'], total)}")

@@ -105,7 +105,7 @@ def command(models: tuple[str, ...], images: str, eps_grid: str, out: Path | Non
     options["jobs"] = _jobs(options["jobs"])
     grid = _grid(eps_grid)
     if not 0 < options["gap"] < 1 or not options["timeout"] > 0:
-        raise InvalidInput("--gap must lie between 0 and 1, --timeout above 0")
+        raise InvalidInput("--gap must be above 0 and below 1, --timeout above 0")
     if options["norm"] not in NORMS:
         raise InvalidInput(
             f"compare works in the norms {', '.join(NORMS)}: distances in norm 0 are counts, without a mean"

@@ -42,7 +42,9 @@ _SHOWN, _LISTED = 8, 40  # hard questions on the terminal and on the page
 )
 @click.option("--limit", type=float, default=None, help="Seconds at which gaps are taken [default: the time limit].")
 @click.option("--shift", type=float, default=1.0, show_default=True, help="Seconds, of the shifted geometric mean.")
-@click.option("--query", "names", multiple=True, metavar="NAME", help="Show the bounds of this image, property or key.")
+@click.option(
+    "--query", "names", multiple=True, metavar="NAME", help="Show the bounds of this image, property or key alone."
+)
 @click.option("--job", default=None, metavar="NAME", help="Only this job of a store.")
 def command(
     files: tuple[Path, ...],
@@ -79,7 +81,8 @@ def command(
     for note in comparison.notes:
         click.echo(f"note: {note}", err=True)
     screen = console()
-    _print(screen, comparison)
+    if not asked:
+        _print(screen, comparison)
     for question in asked:
         _print_bounds(screen, comparison, sources, question)
     if out is not None or figures is not None:
@@ -150,15 +153,14 @@ def _table(
 
 def _print(screen: Console, comparison: Comparison) -> None:
     """Tables that fit into 80 columns."""
-    from ..report.gap_words import answer
+    from ..report.gap_words import answer, plural
 
     runs, profile = comparison.runs, comparison.profile
     wrong = comparison.misclassified
-    left = f", {wrong} misclassified image{'' if wrong == 1 else 's'} left out" if wrong else ""
-    plural = "" if len(runs) == 1 else "s"
+    left = f", {wrong} misclassified image{plural(wrong)} left out" if wrong else ""
     common = "" if comparison.compared == comparison.questions else f" ({comparison.compared} in every run)"
     screen.print(
-        f"{comparison.questions} questions{common}, {len(runs)} run{plural}, limit {comparison.limit:g} s{left}",
+        f"{comparison.questions} question{plural(comparison.questions)}{common}, {len(runs)} run{plural(len(runs))}, limit {comparison.limit:g} s{left}",
         markup=False,
     )
     screen.print(answer(comparison), style="bold", markup=False)
@@ -182,12 +184,20 @@ def _print(screen: Console, comparison: Comparison) -> None:
 
 def _print_programs(screen: Console, runs: Sequence[Run]) -> None:
     """What programs were solved for, what they took, how much of the root gap their steps closed, and who needed none."""
-    from advverify.verifier.convergence.statistics import ordered
     from advverify.verifier.mip_record import CONFIRMATION, RELAXATION, SOLVE
 
-    from ..report.gap_words import without_program
+    from ..report.gap_words import without_program, without_root
 
-    names = ["run", "MIPs", "s", "nodes", "confirmations", "s", "nodes", "settled by LP"]
+    names = [
+        "run",
+        "MIPs",
+        "MIP seconds",
+        "MIP nodes",
+        "confirmations",
+        "their seconds",
+        "their nodes",
+        "settled by LP",
+    ]
     rows = []
     for run in runs:
         mips, confirmations = run.effort[SOLVE], run.effort[CONFIRMATION]
@@ -199,8 +209,15 @@ def _print_programs(screen: Console, runs: Sequence[Run]) -> None:
         if run.without:
             screen.print(without_program(run), markup=False)
     with_mips = [run for run in runs if run.mips]
-    if not with_mips:
-        return
+    if with_mips:
+        _print_roots(screen, with_mips)
+    for line in filter(None, map(without_root, runs)):
+        screen.print(line, markup=False)
+
+
+def _print_roots(screen: Console, with_mips: Sequence[Run]) -> None:
+    from advverify.verifier.convergence.statistics import ordered
+
     steps = [step for step in ordered(step for run in with_mips for step in run.root) if step != "lp"]
     rows = []
     for run in with_mips:
@@ -211,14 +228,16 @@ def _print_programs(screen: Console, runs: Sequence[Run]) -> None:
 
 def _print_hardest(screen: Console, comparison: Comparison) -> None:
     """One row a question; its hardest target is a second line of it."""
-    from ..report.gap_words import in_words
+    from ..report.gap_words import hardest_title, in_words
 
     several = len(comparison.runs) > 1
-    names, rows = ["question", *(["run"] if several else []), "gap", "seconds"], []
+    open_ = any(gap for _, _, gap in comparison.hardest)
+    names, rows = ["question", *(["run"] if several else []), *(["gap"] if open_ else []), "seconds"], []
     for name, solve, gap in comparison.hardest[:_SHOWN]:
         question = solve.name if solve.hardest is None else f"{solve.name}\n  {in_words(solve.hardest)}"
-        rows.append([question, *([name] if several else []), share(gap), number(solve.seconds, 3)])
-    _table(screen, "Hardest questions", names, rows, words=("question", "run"))
+        left = [share(gap)] if open_ else []
+        rows.append([question, *([name] if several else []), *left, number(solve.seconds, 3)])
+    _table(screen, hardest_title(comparison), names, rows, words=("question", "run"))
 
 
 def _print_bounds(screen: Console, comparison: Comparison, sources: Sequence[Source], question: bytes) -> None:

@@ -24,6 +24,7 @@ from .options import (
     VerifyOptions,
     read_options,
     spelled_out,
+    warn_of_no_effect,
 )
 from .outcomes import BatchInterrupted, Outcomes
 from .question import Question, read_question
@@ -207,7 +208,7 @@ def verify(
     """
     asked = read_options("verify", dict(options))
     opened = open_model(model, example, asked.settings.proofs)
-    return api.verify(
+    outcome = api.verify(
         opened,
         specification,
         float32=bool(options.get("float32", False)),
@@ -216,6 +217,8 @@ def verify(
         listener=asked.listener,
         since=since,
     )
+    warn_of_no_effect(asked, [outcome])
+    return outcome
 
 
 def _batch(question: Question) -> Question:
@@ -230,7 +233,9 @@ def _batch(question: Question) -> Question:
 
 def _answer(question: Question) -> Outcome | Outcomes:
     if question.images.single:
-        return question.answer(0)
+        outcome = question.answer(0)
+        warn_of_no_effect(question.asked, [outcome])
+        return outcome
     found: dict[int, Outcome] = {}
 
     def collected() -> Outcomes:
@@ -247,7 +252,9 @@ def _answer(question: Question) -> Outcome | Outcomes:
         if partial is not None:  # one by one they are asked about in order
             found[next(k for k in range(len(question.images)) if k not in found)] = question.shaped(partial)
         raise BatchInterrupted(collected()) from stop
-    return collected()
+    outcomes = collected()
+    warn_of_no_effect(question.asked, outcomes)
+    return outcomes
 
 
 @contextmanager
