@@ -67,7 +67,7 @@ def search_options(timeout: float) -> Callable[[F], F]:
             "--engines",
             default="",
             metavar="NAME,...",
-            help="Engines to use, separated by commas, of crown, falsify, propagate, falsify-more, row-split, exact, support-split, "
+            help="Engines to use, separated by commas, of crown, falsify, propagate, bisect, falsify-more, row-split, exact, support-split, "
             "input-split, lp-split, relu-split, exact-more and milp; or the profile mip [default: all].",
         ),
         click.option(

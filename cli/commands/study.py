@@ -15,6 +15,7 @@ from advverify.verifier.errors import InvalidInput, TrainingDiverged
 from advverify.verifier.outcome import finite
 
 from ..brackets import brackets_of
+from ..help import Command
 from ..options import COUNT, device_from, images_from, writable_folder
 from ..report import sweep_figures
 from ..report.figures import require_report
@@ -29,10 +30,22 @@ if TYPE_CHECKING:
 _RUNS, _BRACKETS = "runs.jsonl", "brackets.jsonl"
 
 
-@click.command("study")
+@click.command("study", cls=Command)
 @click.argument("sweep", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder: networks, runs, brackets, page.")
-@click.option("--data", default=None, help="Where the recipes' data are: mnist:DIR, cifar10:DIR [default: their name].")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="DIR",
+    help="Folder: networks, runs, brackets, page.",
+)
+@click.option(
+    "--data",
+    default=None,
+    metavar="DATA",
+    help="Where the recipes' data are: mnist:DIR, cifar10:DIR [default: their name].",
+)
 @click.option("--jobs", type=COUNT, default=1, show_default=True, help="Images bracketed at the same time.")
 @click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="cpu", show_default=True, help="Of training."

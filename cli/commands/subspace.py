@@ -12,7 +12,8 @@ import numpy as np
 
 from advverify.verifier.errors import InvalidInput
 
-from ..options import SEED, data_for, images_from, model_path, norm_option, several_outputs
+from ..help import Command
+from ..options import DATA, SEED, data_for, images_from, model_path, norm_option, several_outputs
 from ..outcomes import outcome_table, reasons, summary
 from ..results import ResultFile
 from ..table import console, show
@@ -23,17 +24,19 @@ if TYPE_CHECKING:
     from advverify.verifier.outcome import Outcome
 
 
-@click.command("subspace")
+@click.command("subspace", cls=Command)
 @click.argument("model")
 @click.argument("directions")
 @norm_option("1")
-@click.option("--data", default=None, help="digits, mnist:DIR, cifar10:DIR or npz:FILE [default: the model's own].")
-@click.option("--images", default="0:20", show_default=True, help="Images of the test set: 7, 0:100 or 0:100:5.")
+@click.option("--data", default=None, metavar=DATA, help="Data set [default: the model's own].")
+@click.option(
+    "--images", default="0:20", show_default=True, metavar="RANGE", help="Images of the test set: 7, 0:100 or 0:100:5."
+)
 @click.option("--clip/--no-clip", default=True, show_default=True, help="Entries of x + D v are clipped to [0, 1].")
 @click.option("--gap", type=float, default=0.01, show_default=True, help="Relative gap of a closed bracket.")
 @click.option("--timeout", type=float, default=60.0, show_default=True, help="Seconds an image.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Of random directions, and of attacks.")
-@click.option("--out", type=click.Path(path_type=Path), default=None, help="Append one JSON line an image.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), default=None, help="Append one JSON line an image.")
 def command(model: str, directions: str, out: Path | None, **options: Any) -> int:
     """Bracket the smallest ||v|| for which an image x + D v of MODEL (a path or zoo:NAME) is misclassified.
 
