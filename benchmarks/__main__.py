@@ -13,6 +13,8 @@ BENCHMARKS = {
     "ablation": "formulations x solvers on one question an image, inside the attack's ball",
     "testset": "a whole test set certified at one radius, beside published verdicts",
     "wk17a": "the MNIST network of Wong & Kolter: certify at linf 0.1, or minimal distortions",
+    "distances": "minimal distortions of any network: brackets, by radius and by unstable ReLUs",
+    "profile": "where a query's time goes: start-up, reading, and every engine, set by set",
     "batching": "images certified one by one, and in batches",
     "batch_cost": "the same images through `certify` and through `batch`: what workers and the store cost",
     "digits": "minimal distortions on the shipped digits networks",
