@@ -27,6 +27,7 @@ BENCHMARKS = {
     "proofs": "how many robust verdicts carry an accepted proof, and what it costs",
     "float32": "what the promise to hold under float32 rounding costs",
     "overruns": "do time limits hold, also while other processes keep the processor busy?",
+    "busy_machine": "the same queries alone and beside busy processes: what those cost",
     "claims": "what a MILP solver claims, what our own tree proves of it, and what is attained",
     "fuzz": "broken input for every reader: nothing but clear refusals may come out",
     "soundness": "an independent oracle in rational arithmetic against everything a user can call",
