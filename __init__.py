@@ -10,7 +10,8 @@ A model is a `torch.nn.Module`, an `onnx.ModelProto`, the path of an ONNX file, 
 numpy or torch, one or a batch, in the model's own units. docs/python.md begins at the beginning, and every function's docstring has
 an example.
 
-Calls: `certify`, `distance`, `verify`, `attack`; answer by answer `certify_all`, `distance_all`; `open_model`, `export`.
+Calls: `certify`, `distance`, `verify`, `attack`; answer by answer `certify_all`, `distance_all`; `open_model`, `export`; of
+mixed-integer programs `export_mip` and `solvers`.
 Several networks: `compare`, `study`, `geometry`; for users of foolbox `ExactDistance`. Thousands of queries: `batch.run` and its like, `report`, `gap`.
 Results: `Outcome` with its `Verdict`, `Outcomes` of a batch. Options as values: `Threat`, `Settings`, `MilpOptions`,
 `ReluSplitOptions`. Errors are `AdvverifyError` and its kinds; Ctrl-C raises `Interrupted` or `BatchInterrupted`, which keep what is
@@ -37,8 +38,10 @@ if TYPE_CHECKING:
     from advverify.cli.python.opening import open_model as open_model
     from advverify.cli.python.outcomes import BatchInterrupted as BatchInterrupted
     from advverify.cli.python.outcomes import Outcomes as Outcomes
+    from advverify.cli.python.programs import export_mip as export_mip
     from advverify.cli.python.reports import gap as gap
     from advverify.cli.python.reports import report as report
+    from advverify.cli.python.solvers import solvers as solvers
     from advverify.cli.python.studies import compare as compare
     from advverify.cli.python.studies import geometry as geometry
     from advverify.cli.python.studies import study as study
@@ -77,11 +80,13 @@ _PUBLIC = {
     "distance": "advverify.cli.python.calls",
     "distance_all": "advverify.cli.python.calls",
     "export": "advverify.cli.python.exporting",
+    "export_mip": "advverify.cli.python.programs",
     "gap": "advverify.cli.python.reports",
     "geometry": "advverify.cli.python.studies",
     "open_model": "advverify.cli.python.opening",
     "read_onnx": "advverify.verifier.network.onnx_reader",
     "report": "advverify.cli.python.reports",
+    "solvers": "advverify.cli.python.solvers",
     "study": "advverify.cli.python.studies",
     "verify": "advverify.cli.python.calls",
 }
@@ -108,11 +113,13 @@ __all__ = [
     "distance",
     "distance_all",
     "export",
+    "export_mip",
     "gap",
     "geometry",
     "open_model",
     "read_onnx",
     "report",
+    "solvers",
     "study",
     "verify",
 ]

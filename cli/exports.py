@@ -9,7 +9,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from advverify.verifier.errors import InvalidInput
+from advverify.verifier.errors import InvalidInput, how_to_install
 
 FORMATS = ("csv", "jsonl", "parquet", "vnncomp")
 
@@ -83,7 +83,7 @@ def _write_parquet(first: dict[str, Any], rows: Iterator[dict[str, Any]], form: 
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError as error:
-        raise InvalidInput("Parquet needs pyarrow: pip install 'advverify[batch]'") from error
+        raise InvalidInput(f"Parquet needs pyarrow: {how_to_install('batch')}") from error
     schema = pa.schema([(name, getattr(pa, _PARQUET.get(name, "string"))()) for name in first])
     count, every = 0, chain([first], rows)
     with pq.ParquetWriter(part, schema) as writer:

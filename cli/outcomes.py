@@ -82,11 +82,11 @@ def _closed(outcomes: Sequence[Outcome], distances: bool, gap: float) -> list[st
     """How many brackets are closed, where that is what was asked for."""
     if distances:
         closed = sum(outcome.bracket.relative_gap <= gap for outcome in outcomes)
-        return [f"{closed} of {len(outcomes)} brackets closed to {gap:g}"]
+        return [f"{closed} of {len(outcomes)} bracket{'' if len(outcomes) == 1 else 's'} closed to {gap:g}"]
     margins = [outcome for outcome in outcomes if outcome.labels.get("objective") == "max_margin"]
     margins = [outcome for outcome in margins if outcome.verdict.value != "misclassified"]
     closed = sum(outcome.bracket.gap <= gap * max(abs(outcome.bracket.upper), 1e-6) for outcome in margins)
-    return [f"{closed} of {len(margins)} margins closed to {gap:g}"] if margins else []
+    return [f"{closed} of {len(margins)} margin{'' if len(margins) == 1 else 's'} closed to {gap:g}"] if margins else []
 
 
 def _mean(values: Sequence[float]) -> float:

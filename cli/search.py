@@ -13,6 +13,7 @@ from click.core import ParameterSource
 
 from advverify.verifier.errors import InvalidInput
 
+from .effects import missed_options, why_missed
 from .options import (
     COUNT,
     DATA,
@@ -206,7 +207,7 @@ def settings_from(options: dict[str, Any], gpu: bool = True, many: bool = False)
         raise InvalidInput(f"--timeout must be a number of seconds above 0, got {timeout:g}")
     gap = float(options.get("gap", 1e-4))
     if not 0 < gap < 1:
-        raise InvalidInput(f"--gap must lie between 0 and 1, got {gap:g}")
+        raise InvalidInput(f"--gap must be above 0 and below 1, got {gap:g}")
     threads = options["threads"]
     if threads is None:  # all jobs together get no more than the machine has
         threads = max(1, min(2, (os.cpu_count() or 1) // max(int(options.get("jobs", 1)), 1)))
@@ -250,31 +251,11 @@ def engines_from(text: str, milp: MilpOptions) -> tuple[str, ...]:
 
 def without_effect(outcomes: Sequence[Outcome], milp: MilpOptions) -> str:
     """A line that names the options of programs which were stated and that no query came to; "" where there are none."""
-    from advverify.verifier.engines import READERS
-
-    run = {engine for outcome in outcomes for engine in outcome.engines_run}
-    asked = {solver for outcome in outcomes for solver in outcome.solvers_asked}
-    missed = []
-    for name in stated(list(_MILP)):
-        if not (milp.solver in asked if name == "solver" else run.intersection(READERS[name])):
-            value = getattr(milp, name)
-            shown = f"{_MILP[name]} {value}" if isinstance(value, str) else _MILP[name].split("/")[not value]
-            missed.append(shown)
-    if not missed:
+    names = missed_options(outcomes, milp, stated(list(_MILP)))
+    if not names:
         return ""
-    return f"{', '.join(missed)} had no effect: {_why(outcomes, milp)}"
-
-
-def _why(outcomes: Sequence[Outcome], milp: MilpOptions) -> str:
-    """Why queries did not come to what an option is about."""
-    if any("milp" in outcome.engines_run for outcome in outcomes):  # which handed no program over
-        from advverify.verifier.solvers import adapter
-
-        if any(outcome.labels.get("norm") == "2" for outcome in outcomes):
-            if "miqp" not in adapter(milp.solver).features:
-                return f"norm 2 needs a solver of MIQPs, which {milp.solver} is not, and our own tree searched instead"
-        return "relaxations settled the programs that were left"
-    settled = sum(outcome.verdict.value != "unknown" for outcome in outcomes)
-    if settled == len(outcomes):
-        return "attacks, bounds and our own trees settled every query before; --engines milp begins with the programs"
-    return f"{settled} of {len(outcomes)} queries were settled before, and the others ended before they came to it"
+    shown = []
+    for name in names:
+        value = getattr(milp, name)
+        shown.append(f"{_MILP[name]} {value}" if isinstance(value, str) else _MILP[name].split("/")[not value])
+    return f"{', '.join(shown)} had no effect: {why_missed(outcomes, milp, '--engines milp')}"

@@ -178,15 +178,20 @@ def _table(
 def broken(text: str, width: int) -> str:
     """A text in lines that fit, broken after spaces and marks where there are some: names stay readable.
 
+    Lines that begin with spaces keep them where they are broken.
+
     >>> broken("zoo:digits-resnet-plain, norm inf", 16).splitlines()
     ['zoo:digits-', 'resnet-plain,', 'norm inf']
     """
     lines = []
     for line in text.splitlines():
+        indent = " " * (len(line) - len(line.lstrip()))
+        indent = indent if width > 2 * len(indent) else ""
         while len(line) > width:
-            at = max((k for k in range(1, width + 1) if line[k - 1] in " -,/:_" or line[k] == " "), default=width)
+            marks = (k for k in range(len(indent) + 1, width + 1) if line[k - 1] in " -,/:_" or line[k] == " ")
+            at = max(marks, default=width)
             lines.append(line[:at].rstrip())
-            line = line[at:].lstrip(" ")
+            line = indent + line[at:].lstrip(" ")
         lines.append(line)
     return "\n".join(lines)
 

@@ -336,7 +336,7 @@ def verify(
     model, settings = model if isinstance(model, Model) else Model(model), settings or Settings()
     network, limit = model.network, settings.timeout
     unknown = Verdict.UNKNOWN, Bracket(-math.inf, math.inf), Trust.SOLVER, "reader"
-    late = f"time limit of {limit:g} s, reached while model and property were read"
+    late = f"time limit of {limit:g} s, reached while model and property were read, which counts"
     labels: dict[str, Any] = {}
     if not isinstance(specification, Specification):
         try:

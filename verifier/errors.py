@@ -59,6 +59,14 @@ def no_file(path: Path) -> str:
     return "is a folder, not a file" if path.is_dir() else "no such file"
 
 
+def how_to_install(extra: str) -> str:
+    """The command that brings the packages of an extra; in a clone the one that keeps to its constraints."""
+    root = Path(__file__).resolve().parents[1]
+    if all((root / name).is_file() for name in ("constraints.txt", "pyproject.toml")):
+        return f"pip install -c constraints.txt '.[{extra}]' in {root}"
+    return f"pip install 'advverify[{extra}]'"
+
+
 def no_such(kind: str, name: object, known: Iterable[str]) -> InvalidInput:
     """The error for a name that a table does not have, with the nearest one that it has."""
     names = list(known)

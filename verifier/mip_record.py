@@ -57,7 +57,8 @@ class MipRecord:
             has proved that much; None where none was given.
         primal: value of the best point that this solve found.
         dual: bound that the solver claimed.
-        proved: how much of it is proved: what was confirmed (see `engines.milp.confirm`), and at least what relaxations had.
+        proved: how much is proved of the target: what was confirmed of the claim (see `engines.milp.confirm`), and at least what
+            was known before, by whatever engine.
         nodes: of the solver's tree; None where it does not say.
         iterations: of its relaxations, likewise.
         root: lower bounds by step, in order: "lp" (first relaxation), "tightened" (relaxation after bounds from solves), "cuts"

@@ -39,7 +39,9 @@ _SHOWN = 8  # hard questions on the terminal
 )
 @click.option("--limit", type=float, default=None, help="Seconds at which gaps are taken [default: the time limit].")
 @click.option("--shift", type=float, default=1.0, show_default=True, help="Seconds, of the shifted geometric mean.")
-@click.option("--query", "names", multiple=True, metavar="NAME", help="Show the bounds of this image, property or key.")
+@click.option(
+    "--query", "names", multiple=True, metavar="NAME", help="Show the bounds of this image, property or key alone."
+)
 @click.option("--job", default=None, metavar="NAME", help="Only this job of a store.")
 @output_options(rows="with the numbers of all runs")
 def command(
@@ -75,7 +77,7 @@ def command(
     screen = console()
     if as_json:
         click.echo(json.dumps(gaps.to_dict(), allow_nan=False))
-    elif not quiet:
+    elif not quiet and not gaps.asked:
         _print(screen, gaps.comparison)
     for question in gaps.asked if not as_json else ():
         _print_bounds(screen, gaps.comparison, gaps.sources, question)
@@ -96,15 +98,14 @@ def _table(
 
 def _print(screen: Console, comparison: Comparison) -> None:
     """Tables that fit into 80 columns."""
-    from ..report.gap_words import answer
+    from ..report.gap_words import answer, plural
 
     runs, profile = comparison.runs, comparison.profile
     wrong = comparison.misclassified
-    left = f", {wrong} misclassified image{'' if wrong == 1 else 's'} left out" if wrong else ""
-    plural = "" if len(runs) == 1 else "s"
+    left = f", {wrong} misclassified image{plural(wrong)} left out" if wrong else ""
     common = "" if comparison.compared == comparison.questions else f" ({comparison.compared} in every run)"
     screen.print(
-        f"{comparison.questions} questions{common}, {len(runs)} run{plural}, limit {comparison.limit:g} s{left}",
+        f"{comparison.questions} question{plural(comparison.questions)}{common}, {len(runs)} run{plural(len(runs))}, limit {comparison.limit:g} s{left}",
         markup=False,
     )
     screen.print(answer(comparison), style="bold", markup=False)
@@ -128,12 +129,20 @@ def _print(screen: Console, comparison: Comparison) -> None:
 
 def _print_programs(screen: Console, runs: Sequence[Run]) -> None:
     """What programs were solved for, what they took, how much of the root gap their steps closed, and who needed none."""
-    from advverify.verifier.convergence.statistics import ordered
     from advverify.verifier.mip_record import CONFIRMATION, RELAXATION, SOLVE
 
-    from ..report.gap_words import without_program
+    from ..report.gap_words import without_program, without_root
 
-    names = ["run", "MIPs", "s", "nodes", "confirmations", "s", "nodes", "settled by LP"]
+    names = [
+        "run",
+        "MIPs",
+        "MIP seconds",
+        "MIP nodes",
+        "confirmations",
+        "their seconds",
+        "their nodes",
+        "settled by LP",
+    ]
     rows = []
     for run in runs:
         mips, confirmations = run.effort[SOLVE], run.effort[CONFIRMATION]
@@ -145,8 +154,15 @@ def _print_programs(screen: Console, runs: Sequence[Run]) -> None:
         if run.without:
             screen.print(without_program(run), markup=False)
     with_mips = [run for run in runs if run.mips]
-    if not with_mips:
-        return
+    if with_mips:
+        _print_roots(screen, with_mips)
+    for line in filter(None, map(without_root, runs)):
+        screen.print(line, markup=False)
+
+
+def _print_roots(screen: Console, with_mips: Sequence[Run]) -> None:
+    from advverify.verifier.convergence.statistics import ordered
+
     steps = [step for step in ordered(step for run in with_mips for step in run.root) if step != "lp"]
     rows = []
     for run in with_mips:
@@ -157,14 +173,16 @@ def _print_programs(screen: Console, runs: Sequence[Run]) -> None:
 
 def _print_hardest(screen: Console, comparison: Comparison) -> None:
     """One row a question; its hardest target is a second line of it."""
-    from ..report.gap_words import in_words
+    from ..report.gap_words import hardest_title, in_words
 
     several = len(comparison.runs) > 1
-    names, rows = ["question", *(["run"] if several else []), "gap", "seconds"], []
+    open_ = any(gap for _, _, gap in comparison.hardest)
+    names, rows = ["question", *(["run"] if several else []), *(["gap"] if open_ else []), "seconds"], []
     for name, solve, gap in comparison.hardest[:_SHOWN]:
         question = solve.name if solve.hardest is None else f"{solve.name}\n  {in_words(solve.hardest)}"
-        rows.append([question, *([name] if several else []), share(gap), number(solve.seconds, 3)])
-    _table(screen, "Hardest questions", names, rows, words=("question", "run"))
+        left = [share(gap)] if open_ else []
+        rows.append([question, *([name] if several else []), *left, number(solve.seconds, 3)])
+    _table(screen, hardest_title(comparison), names, rows, words=("question", "run"))
 
 
 def _print_bounds(screen: Console, comparison: Comparison, sources: Sequence[Source], question: bytes) -> None:

@@ -67,7 +67,7 @@ def command(model: str, directions: str, out: Path | None, as_json: bool, quiet:
     from advverify.verifier.norms import get_norm
 
     if not 0 < options["gap"] < 1 or not options["timeout"] > 0:
-        raise InvalidInput("--gap must lie between 0 and 1, --timeout above 0")
+        raise InvalidInput("--gap must be above 0 and below 1, --timeout above 0")
     if get_norm(options["norm"]).name == "0":
         raise InvalidInput("--norm 0 would count atoms, which the subspace question does not: choose 1, 2 or inf")
     opened = Model(model_path(model))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,7 @@ from advverify.verifier.errors import AdvverifyError, InvalidInput
 from ..help import Command
 from ..options import model_path, note, output_options, writable_file, writable_folder, write_text
 from ..progress import Progress
+from ..results import ResultFile
 from ..saving import Gallery
 from ..search import engines_from, milp_from, search_options, settings_from, without_effect
 
@@ -33,6 +36,14 @@ _WORDS = {"robust": "unsat", "adversarial": "sat", "unknown": "unknown"}
     "--proof", type=click.Path(path_type=Path), default=None, help="Write the proof of an unsat to this file."
 )
 @click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    default=None,
+    metavar="FILE",
+    help="Append the answer as a JSON line, for `advverify gap` and `advverify show`.",
+)
+@click.option(
     "--serialise-assignments",
     type=click.Path(path_type=Path),
     default=None,
@@ -46,13 +57,14 @@ def command(
     networks: tuple[str, ...],
     result: Path | None,
     proof: Path | None,
+    out: Path | None,
     serialise_assignments: Path | None,
     save: Path | None,
     as_json: bool,
     quiet: bool,
     **options: Any,
 ) -> int:
-    """Check a property: prints unsat (proved), sat (violated), timeout or unknown.
+    """Check a property: prints unsat (proved), sat (violated), timeout or unknown; who says so goes to standard error.
 
     `verify MODEL SPEC [--result FILE]` follows VNN-COMP; `verify SPEC --network NAME=MODEL` follows VNN-LIB 2.1.
     """
@@ -70,6 +82,8 @@ def command(
     if serialise_assignments is not None:
         writable_folder(serialise_assignments, "--serialise-assignments")
         (serialise_assignments / "assignments.txt").unlink(missing_ok=True)  # another property's
+    if out is not None:
+        ResultFile(out).close()
     gallery = None if save is None else _gallery(save, model_name, spec)
     try:
         with Progress(
@@ -82,7 +96,7 @@ def command(
         raise
     if proof is not None:
         if outcome.proof is not None:
-            Path(outcome.proof).replace(proof)
+            outcome = replace(outcome, proof=str(Path(outcome.proof).replace(proof)))
         elif outcome.verdict.value == "robust":
             click.echo(f"no proof: {outcome.statistics.get('no_proof')}", err=True)
     word = _WORDS[outcome.verdict.value]
@@ -95,8 +109,12 @@ def command(
         write_text(result, "\n".join(lines) + "\n", "--result")
     if serialise_assignments is not None and word == "sat":
         write_text(serialise_assignments / "assignments.txt", "\n".join(lines[1:]) + "\n", "--serialise-assignments")
+    answer = outcome.labelled(**_labels(model, model_name, spec, options), property=spec, answer=word)
+    if out is not None:
+        with closing(ResultFile(out)) as kept:
+            kept.write(answer)
     if as_json:
-        click.echo(outcome.labelled(model=model_name, property=spec, answer=word).to_json())
+        click.echo(answer.to_json())
     else:
         click.echo("\n".join(lines) if standard else word)
     if gallery is not None:
@@ -105,6 +123,7 @@ def command(
             click.echo(str(gallery), err=True)
     if quiet:
         return 0
+    click.echo(_who(outcome), err=True)
     for each in (*model.network.notes, *outcome.labels.get("notes", ())):
         note(each)
     unasked = without_effect([outcome], milp_from(options))
@@ -112,6 +131,33 @@ def command(
         if line:
             click.echo(line, err=True)
     return 0
+
+
+def _who(outcome: Outcome) -> str:
+    """Who says so, after how long, and where the proof is."""
+    parts = [f"engine {outcome.engine}" if outcome.engine else "no engine", f"trust {outcome.trust.value}"]
+    parts += [f"{outcome.seconds:.2f} s", *([f"proof {outcome.proof}"] if outcome.proof is not None else [])]
+    return ", ".join(parts)
+
+
+def _labels(model: Model, model_name: str, spec: str, options: dict[str, Any]) -> dict[str, Any]:
+    """What a line of `--out` says of the question, beside what the answer itself does."""
+    from advverify import __version__
+    from advverify.verifier.query import Objective
+
+    milp = milp_from(options)
+    return {
+        "objective": Objective.FEASIBILITY.value,
+        "model": model_name,
+        "model_sha256": model.network.sha256,
+        "index": Path(spec).name,
+        "float32": bool(options["float32"]),
+        "version": __version__,
+        "timeout": options["timeout"],
+        "engines": list(engines_from(options["engines"], milp)),
+        "solver": milp.solver,
+        "formulation": milp.formulation,
+    }
 
 
 def _files(files: tuple[str, ...], networks: tuple[str, ...]) -> tuple[str, str, str]:

@@ -23,6 +23,7 @@ from .options import (
     VerifyOptions,
     read_options,
     spelled_out,
+    warn_of_no_effect,
 )
 from .outcomes import BatchInterrupted, Outcomes
 from .question import Question, read_question
@@ -206,7 +207,7 @@ def verify(
     """
     asked = read_options("verify", dict(options))
     opened = open_model(model, example, asked.settings.proofs)
-    return api.verify(
+    outcome = api.verify(
         opened,
         specification,
         float32=bool(options.get("float32", False)),
@@ -215,6 +216,8 @@ def verify(
         listener=asked.listener,
         since=since,
     )
+    warn_of_no_effect(asked, [outcome])
+    return outcome
 
 
 def _batch(question: Question) -> Question:
@@ -229,7 +232,9 @@ def _batch(question: Question) -> Question:
 
 def _answer(question: Question) -> Outcome | Outcomes:
     if question.images.single:
-        return question.answer(0)
+        outcome = question.answer(0)
+        warn_of_no_effect(question.asked, [outcome])
+        return outcome
     found: dict[int, Outcome] = {}
 
     def collected() -> Outcomes:
@@ -256,4 +261,6 @@ def _answer(question: Question) -> Outcome | Outcomes:
         if so_far is not None:  # one by one they are asked about in order
             found[next(k for k in range(len(question.images)) if k not in found)] = question.shaped(so_far)
         raise BatchInterrupted(collected()) from stop
-    return collected()
+    outcomes = collected()
+    warn_of_no_effect(question.asked, outcomes)
+    return outcomes

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from advverify.models.comparison.distributions import share_within
-from advverify.verifier.errors import InvalidInput
+from advverify.verifier.errors import InvalidInput, how_to_install
 from advverify.verifier.outcome import Verdict
 
 from ..report.figures import COLOURS
@@ -126,7 +126,7 @@ def _figure(width: float, height: float) -> Any:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise InvalidInput("pictures need matplotlib: pip install 'advverify[report]'") from None
+        raise InvalidInput(f"pictures need matplotlib: {how_to_install('report')}") from None
     return Figure(figsize=(width, height), layout="constrained")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -21,6 +22,7 @@ from advverify.verifier.outcome import Outcome, TraceEvent
 from advverify.verifier.specification import Threat
 from advverify.verifier.specification.threat import whole_number
 
+from ..effects import missed_options, why_missed
 from .images import BytesAs
 
 Listener = Callable[[TraceEvent], None]
@@ -90,7 +92,7 @@ _PLAIN = ("timeout", "gap", "threads", "seed", "device", "proofs", "proof_second
 
 @dataclass(frozen=True)
 class Asked:
-    """What the keywords of a call ask for, checked."""
+    """What the keywords of a call ask for, checked; `programs` names the options of programs that were stated."""
 
     threat: Threat
     settings: Settings
@@ -100,6 +102,7 @@ class Asked:
     bytes_as: BytesAs | None
     jobs: int
     exact_margin: bool
+    programs: tuple[str, ...] = ()
 
 
 def read_options(command: Command, given: dict[str, Any], threat: Threat | None = None) -> Asked:
@@ -127,7 +130,9 @@ def read_options(command: Command, given: dict[str, Any], threat: Threat | None 
         )
     engines = _engines(given.get("engines", ()))
     settings = _settings(given)
-    check_milp_options(settings.milp, engines, [name for name in _MILP if name in given] or None)
+    default = MilpOptions()  # `Settings` do not say which of their values were stated
+    stated = [name for name in _MILP if name in given or getattr(settings.milp, name) != getattr(default, name)]
+    check_milp_options(settings.milp, engines, stated)
     for name in ("exact_margin", "progress"):
         if not isinstance(given.get(name, False), bool) and not (name == "progress" and callable(given[name])):
             raise InvalidInput(f"{name} must be True or False, got {given[name]!r}")
@@ -145,7 +150,20 @@ def read_options(command: Command, given: dict[str, Any], threat: Threat | None 
         given.get("bytes_as"),
         jobs,
         given.get("exact_margin", False),
+        tuple(stated),
     )
+
+
+def warn_of_no_effect(asked: Asked, outcomes: Sequence[Outcome]) -> None:
+    """Warn of options of programs that were stated and that no query came to, as the command line does below its table."""
+    names = missed_options(outcomes, asked.settings.milp, asked.programs)
+    if not names:
+        return
+    shown = ", ".join(f"{name}={getattr(asked.settings.milp, name)!r}" for name in names)
+    why = why_missed(outcomes, asked.settings.milp, "engines='milp'")
+    here = str(Path(__file__).parent)
+    level = next((k for k, frame in enumerate(inspect.stack(0)) if not frame.filename.startswith(here)), 1)
+    warnings.warn(f"{shown} had no effect: {why}", stacklevel=level + 1)
 
 
 def parameters(command: Command) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any, overload
 import numpy as np
 
 from advverify.verifier.api import Model
-from advverify.verifier.errors import InvalidInput
+from advverify.verifier.errors import InvalidInput, how_to_install
 from advverify.verifier.outcome import Outcome, Verdict, html_table
 
 from ..outcomes import summary
@@ -125,7 +125,7 @@ class Outcomes(Sequence[Outcome]):
             import pyarrow
             import pyarrow.parquet
         except ImportError:
-            raise InvalidInput("to_parquet needs pyarrow: pip install 'advverify[batch]'") from None
+            raise InvalidInput(f"to_parquet needs pyarrow: {how_to_install('batch')}") from None
         path = Path(path)
         try:
             pyarrow.parquet.write_table(pyarrow.Table.from_pylist(self.rows()), path)

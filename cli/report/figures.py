@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from advverify.verifier.errors import InvalidInput
+from advverify.verifier.errors import InvalidInput, how_to_install
 
 if TYPE_CHECKING:
     from advverify.models.comparison.compare import Comparison, Measured
@@ -37,7 +37,7 @@ def require_report() -> None:
 
     missing = [name for name in ("matplotlib", "jinja2") if find_spec(name) is None]
     if missing:
-        raise InvalidInput(f"pages and pictures need {' and '.join(missing)}: pip install 'advverify[report]'")
+        raise InvalidInput(f"pages and pictures need {' and '.join(missing)}: {how_to_install('report')}")
 
 
 def pyplot() -> Any:

@@ -70,9 +70,13 @@ def bounds_over_time(
         for record in mips:
             moments = np.array([[record.began + t, dual] for t, _, dual in record.trace]).reshape(-1, 2)
             times, heights = _steps(moments[:, 0], moments[:, 1])
-            if len(times):
-                label = None if claimed else "dual bounds of its MIPs, as claimed"
-                axis.plot(times, heights, drawstyle="steps-post", color=DUAL, alpha=0.45, linewidth=0.8, label=label)
+            if len(
+                times
+            ):  # each claim stands until the next one, the last until the end; upright lines would hide them
+                ends = np.append(times[1:], max(times[-1], record.began + record.seconds))
+                label = None if claimed else "dual bounds of its MIPs, as claimed; dots: last ones"
+                axis.hlines(heights, times, ends, color=DUAL, linewidth=1, label=label)
+                axis.plot(ends[-1:], heights[-1:], color=DUAL, marker="o", markersize=3, linestyle="")
                 claimed += 1
         axis.set(xscale="log", xlabel="seconds", ylabel=quantity)
         if math.isfinite(begin):

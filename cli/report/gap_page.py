@@ -14,7 +14,7 @@ from advverify.verifier.convergence.statistics import ordered
 from advverify.verifier.mip_record import CONFIRMATION, RELAXATION, SOLVE
 
 from . import gap_figures
-from .gap_words import answer, in_words, without_program
+from .gap_words import answer, hardest_title, in_words, without_program, without_root
 
 _DRAWN = 4  # of the hardest questions, their bounds over time
 
@@ -54,6 +54,9 @@ def chapter(
         "root": gap_figures.root_gap(comparison, folder / "root-gap.svg") if with_mips else None,
         "steps": [step for step in steps if step != "lp"],
         "with_mips": with_mips,
+        "several_mips": any(run.mips > 1 for run in runs),
+        "without_root": [line for line in map(without_root, runs) if line],
+        "hardest_title": hardest_title(comparison),
         "efforts": [(run, run.effort[SOLVE], run.effort[CONFIRMATION], run.effort[RELAXATION].programs) for run in runs]
         if any(effort.programs for run in runs for effort in run.effort.values())
         else [],

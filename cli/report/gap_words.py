@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from advverify.verifier.convergence.runs import Comparison, Run
 from advverify.verifier.convergence.solve import HardestTarget
+from advverify.verifier.mip_record import SOLVE
 
 from ..table import number, share
 
 
 def in_words(hardest: HardestTarget) -> str:
     """A question's hardest target, and what became of it."""
-    nodes = "" if hardest.nodes is None else f", {hardest.nodes} node{'' if hardest.nodes == 1 else 's'}"
+    nodes = "" if hardest.nodes is None else f", {hardest.nodes} node{plural(hardest.nodes)}"
     left = "closed" if hardest.left == 0 else f"{share(hardest.left)} left"
     return f"{hardest.target}: {left}, {number(hardest.seconds, 3)} s{nodes}"
 
@@ -34,6 +35,27 @@ def answer(comparison: Comparison) -> str:
         f"{best.name} and {next_.name} close as many within {limit}, {share(best.closed)} {of}; {best.name} takes "
         f"{number(best.mean_seconds, 3)} s on average, {next_.name} {number(times, 3)} times that (shifted geometric means)."
     )
+
+
+def hardest_title(comparison: Comparison) -> str:
+    """What the list of hard questions is, where some are open and where none is."""
+    return "Hardest questions" if any(gap for _, _, gap in comparison.hardest) else "Slowest questions, all closed"
+
+
+def without_root(run: Run) -> str:
+    """How many of a run's MIPs are not in the root gap, and why; empty where all are."""
+    programs = run.effort[SOLVE].programs
+    if run.mips == programs:
+        return ""
+    return (
+        f"{run.name}: {programs - run.mips} of {programs} MIP{plural(programs)} are not in the root gap: their records have no bound of a first "
+        "relaxation, as where another value is searched than was asked (by lp-split for distances, by milp for verdicts)"
+    )
+
+
+def plural(count: int) -> str:
+    """The ending of so many."""
+    return "" if count == 1 else "s"
 
 
 def without_program(run: Run) -> str:

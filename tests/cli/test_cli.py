@@ -1,6 +1,7 @@
 """Every command end to end, and bad input: one clear line and exit status 2."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -119,12 +120,13 @@ def test_how_to_install_a_solver_is_printed_whole() -> None:
     """Brackets of extras are text, no markup."""
     from rich.console import Console
 
-    from advverify.cli.commands.solvers import _Found, _print
+    from advverify.cli.commands.solvers import _print
+    from advverify.cli.python.solvers import _found
 
     scip = get_solver("scip")
     assert "[scip]" in scip.install
-    screen = Console(file=StringIO(), width=120)
-    _print(screen, [_Found(scip, None)], {})
+    screen = Console(file=StringIO(), width=300)
+    _print(screen, [_found(scip, None, "")], {})
     assert scip.install in screen.file.getvalue()  # type: ignore[attr-defined]
 
 
@@ -257,6 +259,18 @@ def test_verify_names_them_too(tmp_path: Path) -> None:
     safe = write_property(tmp_path / "safe.vnnlib", 0, 0.01, "(assert (>= Y_0 1000))")
     done = run("verify", "zoo:digits-mlp", str(safe), "--solver", "highs")
     assert done.stdout == "unsat\n" and "--solver highs had no effect: attacks, bounds" in done.stderr
+
+
+def test_verify_says_who_answers_and_keeps_lines_for_gap(tmp_path: Path) -> None:
+    safe = write_property(tmp_path / "safe.vnnlib", 0, 0.01, "(assert (>= Y_0 1000))")
+    out, proof = tmp_path / "v.jsonl", tmp_path / "safe.proof"
+    for more in ([], ["--proof", str(proof)]):
+        done = run("verify", "zoo:digits-mlp", str(safe), "--out", str(out), *more)
+        assert done.stdout == "unsat\n" and re.match(r"engine \S+, trust \S+, \d+\.\d\d s", done.stderr), done.stderr
+        assert (f"proof {proof}" in done.stderr) == bool(more)
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [line["proof"] for line in lines] == [None, str(proof)] and lines[0]["index"] == "safe.vnnlib"
+    assert "1 question, 1 run" in run("gap", str(out)).stdout
 
 
 def test_names_are_taken_in_any_case_and_odd_radii_are_noted() -> None:

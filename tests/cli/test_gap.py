@@ -22,7 +22,7 @@ from advverify.cli.table import share
 from advverify.verifier.convergence.answers import Source
 from advverify.verifier.convergence.runs import compare
 from advverify.verifier.errors import InvalidInput
-from advverify.verifier.mip_record import MipRecord
+from advverify.verifier.mip_record import SOLVE, MipRecord
 from advverify.verifier.outcome import Outcome
 from advverify.verifier.store import Store
 from benchmarks.gap_report import made_up, write_store
@@ -52,13 +52,15 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def test_two_runs_and_their_page(files: list[Path], tmp_path: Path) -> None:
     page, figures = tmp_path / "gap.html", tmp_path / "figures"
     arguments = [str(file) for file in files]
-    done = run("gap", *arguments, "-o", str(page), "--figures", str(figures), "--query", "7")
-    assert done.returncode == 0, done.stderr
+    done = run("gap", *arguments)
+    assert "40 questions, 2 runs, limit 60 s" in done.stdout and "Root gap closed" in done.stdout
+    assert "not in the root gap" not in done.stdout and "Hardest questions" in done.stdout
     assert re.search(
         r"(fast|slow) (closes most within 60 s|and (fast|slow) close as many)", " ".join(done.stdout.split())
     )
-    assert "40 questions, 2 runs, limit 60 s" in done.stdout and "Root gap closed" in done.stdout
-    assert "made-up, norm inf, distance, 7, run slow" in done.stdout
+    done = run("gap", *arguments, "-o", str(page), "--figures", str(figures), "--query", "7")
+    assert done.returncode == 0, done.stderr
+    assert "made-up, norm inf, distance, 7, run slow" in done.stdout and "40 questions" not in done.stdout
     text = page.read_text()
     assert text.count("data:image/svg+xml;base64") == 6 and "http" not in text.replace("http-equiv", "")
     assert {path.suffix for path in figures.iterdir()} == {".svg"} and len(list(figures.iterdir())) == 6
@@ -120,6 +122,22 @@ def test_real_answers_in_all_three_questions(tmp_path: Path) -> None:
     old.write_text("".join(json.dumps({k: v for k, v in line.items() if k not in new}) + "\n" for line in lines))
     (run_of_old,) = compare([Source(old)]).runs
     assert run_of_old.closed == 1 and run_of_old.queries == 9
+
+
+def test_mips_without_a_root_bound_are_named(tmp_path: Path) -> None:
+    """Trees over a margin have the bound of their first relaxation; those that search a ball for a distance have none."""
+    paths = [tmp_path / "distance.jsonl", tmp_path / "margin.jsonl"]
+    asked = ("zoo:digits-mlp", "--engines", "mip", "--images", "14")
+    assert run("distance", *asked, "--out", str(paths[0])).returncode == 0
+    assert run("certify", *asked, "--eps", "0.09", "--exact-margin", "--out", str(paths[1])).returncode == 0
+    distance, margin = (compare([Source(path)]).runs[0] for path in paths)
+    assert distance.effort[SOLVE].programs > distance.mips == 0
+    assert margin.effort[SOLVE].programs == margin.mips > 0 and list(margin.root) == ["lp", "tree"]
+    page = tmp_path / "gap.html"
+    said = re.compile(r"distance: (\d+) of \1 MIPs? are not in the root gap")
+    done = run("gap", str(paths[0]), "-o", str(page))
+    assert said.search(done.stdout) and said.search(page.read_text()) and "Slowest questions, all closed" in done.stdout
+    assert "not in the root gap" not in run("gap", str(paths[1])).stdout
 
 
 def test_a_store_and_the_chapter_of_its_report(tmp_path: Path) -> None:

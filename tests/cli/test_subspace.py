@@ -93,7 +93,7 @@ def test_runs_go_on_and_random_subspaces_are_kept_apart(tmp_path: Path) -> None:
         (["nothing.npz"], "nothing.npz"),
         (["nothing.npy"], "not a readable .npy"),
         (["random:2", "--norm", "0"], "would count atoms"),
-        (["random:2", "--gap", "0"], "--gap must lie"),
+        (["random:2", "--gap", "0"], "--gap must be above 0"),
     ],
 )
 def test_subspace_refuses(arguments: list[str], message: str) -> None:

@@ -95,3 +95,14 @@ def test_a_pipe_is_as_wide_as_it_says(arguments: tuple[str, ...], monkeypatch: p
         monkeypatch.setenv("COLUMNS", str(width))
         done = run(*arguments)
         assert done.returncode == 0 and max(map(len, done.stdout.splitlines())) <= width, done.stdout
+
+
+def test_folded_lines_keep_their_indentation() -> None:
+    columns = [Column("program", text=True), Column("nodes"), Column("seconds")]
+    lines = shown(
+        48, columns, [["class 2, confirmation\n  lp tree: nothing below the cut-off of this query", "27", "0.01"]]
+    )
+    at = next(k for k, line in enumerate(lines) if "lp tree" in line)
+    indent = lines[at].index("lp tree")
+    assert indent > lines[at - 1].index("class") and lines[at + 1][:indent].isspace()
+    assert lines[at + 1][indent].strip() and "query" in lines[at + 1]

@@ -132,7 +132,7 @@ def test_compare_writes_a_page_alone(tmp_path: Path) -> None:
         (["zoo:digits-mlp", "--eps-grid", "a"], "takes radii"),
         (["zoo:digits-mlp", "--eps-grid", ", "], "holds no radius"),
         (["zoo:digits-mlp", "zoo:mnist-resnet-cpl"], "takes 784 values"),
-        (["zoo:digits-mlp", "--gap", "2"], "gap must lie between 0 and 1, got 2"),
+        (["zoo:digits-mlp", "--gap", "2"], "gap must be above 0 and below 1, got 2"),
     ],
 )
 def test_compare_refuses(arguments: list[str], message: str) -> None:

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import InvalidInput
+from ..errors import InvalidInput, how_to_install
 from .classification import ClassificationProblem
 from .from_foolbox import Wrapped, by_radius
 
@@ -37,7 +37,7 @@ class Art:
             from art.attacks import evasion
             from art.estimators.classification import PyTorchClassifier
         except ImportError as error:
-            raise InvalidInput("attacks of the toolbox ART need: pip install 'advverify[attacks]'") from error
+            raise InvalidInput(f"attacks of the toolbox ART need: {how_to_install('attacks')}") from error
         images = problem.images
         with torch.no_grad():
             classes = problem.forward(images[:1]).shape[1]

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import InvalidInput
+from ..errors import InvalidInput, how_to_install
 from .classification import ClassificationProblem
 
 
@@ -50,7 +50,7 @@ class Foolbox:
         try:
             import foolbox
         except ImportError as error:
-            raise InvalidInput("attacks of foolbox need: pip install 'advverify[attacks]'") from error
+            raise InvalidInput(f"attacks of foolbox need: {how_to_install('attacks')}") from error
         norm = problem.inputs.norm
         assert norm is not None
         attack = getattr(foolbox.attacks, self.classes[norm.name])(**self.arguments)

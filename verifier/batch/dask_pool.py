@@ -14,7 +14,7 @@ from typing import Any
 
 from advverify import __version__
 
-from ..errors import InvalidInput
+from ..errors import InvalidInput, how_to_install
 from ..outcome import Outcome
 from ..parallel.accident import Accident, AccidentKind
 from ..parallel.pool import GRACE, Hear
@@ -52,7 +52,7 @@ class DaskPool:
         try:
             import distributed
         except ImportError as error:
-            raise InvalidInput("--scheduler needs dask.distributed: pip install 'advverify[batch]'") from error
+            raise InvalidInput(f"--scheduler needs dask.distributed: {how_to_install('batch')}") from error
         for name in list(logging.root.manager.loggerDict):  # what goes wrong is handled here, and said once
             if name.split(".")[0] in ("distributed", "tornado", "asyncio"):
                 logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -200,7 +200,8 @@ def _grouped(sources: Sequence[Source], by: tuple[str, ...]) -> tuple[dict[str, 
     for name, there in found.items():
         if not there:
             raise InvalidInput(
-                f"--by {name}: no answer has it; choose file, solver, solver-version, formulation or one of {', '.join(labels)}"
+                f"--by {name}: no answer has it; choose {', '.join(('file', *_OF_MIPS))} or one of "
+                f"{', '.join(name for name in labels if name not in _OF_MIPS)}"
             )
     notes = [note for source in sources for note in source.notes]
     if replaced:

@@ -154,7 +154,7 @@ class Settings:
             if seconds is not None and (math.isnan(seconds) or seconds <= 0):
                 raise InvalidInput(f"{name} must be a number of seconds above 0, got {seconds:g}")
         if not 0 < self.gap < 1:
-            raise InvalidInput(f"gap must lie between 0 and 1, got {self.gap:g}")
+            raise InvalidInput(f"gap must be above 0 and below 1, got {self.gap:g}")
         if self.threads < 1:
             raise InvalidInput(f"threads must be a whole number from 1, got {self.threads}")
         if not 0 <= self.seed < _SEEDS:

@@ -120,13 +120,13 @@ def safe_bound(program: MixedIntegerProgram, row_dual: np.ndarray, cost: np.ndar
 
 
 def safe_optimum(program: MixedIntegerProgram, options: SolveOptions) -> tuple[float, np.ndarray | None]:
-    """A lower bound on the optimum of an LP, in a ball or not, computed from a solver's multipliers, and the best point (columns,).
+    """A lower bound on the optimum of an LP or a convex QP, in a ball or not, from a solver's multipliers, and the best point (columns,).
 
-    inf where those of the elastic form (or a ray, with a ball) prove that there is no feasible point, -inf where nothing is
-    proved.
+    inf where those of the elastic form (or a ray, where it is no LP) prove that there is no feasible point, -inf where nothing
+    is proved.
     """
-    if program.ball is not None:
-        return _safe_optimum_in_ball(program, options)
+    if program.ball is not None or program.hessian is not None:
+        return _safe_convex_optimum(program, options)
     result = Highs().solve(program, options)
     if result.status is SolverStatus.INFEASIBLE:
         elastic = program.elastic()
@@ -138,7 +138,7 @@ def safe_optimum(program: MixedIntegerProgram, options: SolveOptions) -> tuple[f
     return safe_bound(program, result.row_dual) + program.offset, result.point
 
 
-def _safe_optimum_in_ball(program: MixedIntegerProgram, options: SolveOptions) -> tuple[float, np.ndarray | None]:
+def _safe_convex_optimum(program: MixedIntegerProgram, options: SolveOptions) -> tuple[float, np.ndarray | None]:
     result, low, high = Clarabel().solve(program, options), program.col_lower, program.col_upper
     if result.row_dual is None:
         return -np.inf, result.point
@@ -146,5 +146,5 @@ def _safe_optimum_in_ball(program: MixedIntegerProgram, options: SolveOptions) -
     if result.status is SolverStatus.INFEASIBLE:
         ray = safe.bound(result.row_dual, np.zeros(len(program.cost)), low, high, ball_dual=result.ball_dual)
         return (np.inf if ray > 0 else -np.inf), None
-    bound = safe.bound(result.row_dual, program.cost, low, high, ball_dual=result.ball_dual)
+    bound = safe.bound(result.row_dual, program.cost, low, high, program.hessian, result.ball_dual)
     return bound + program.offset, result.point

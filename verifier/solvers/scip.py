@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..encoding import MixedIntegerProgram
-from ..errors import SolverUnavailable
+from ..errors import SolverUnavailable, how_to_install
 from .interrupt import run_interruptibly
 from .protocol import Progress, SolveOptions, SolveResult, SolverStatus
 from .sane import least_objective
@@ -45,7 +45,7 @@ class Scip:
     name = "scip"
     features = frozenset({"lp", "milp", "qp", "miqp", "qcp", "miqcp", "start", "cutoff", "stream", "nodes", "bound"})
     through = "pyscipopt"
-    install = "pip install 'advverify[scip]'"
+    install = how_to_install("scip")
     isolated = True
 
     def version(self) -> str:
@@ -205,7 +205,12 @@ class _Watch:
         """Note where the bounds stand, and tell who wants to know."""
         model = self.built.model
         seconds = time.perf_counter() - self.started
-        primal = _infinite(model.getPrimalbound()) if model.getNSols() > 0 else float("inf")  # else it is the cut-off
+        primal = _infinite(model.getPrimalbound()) if model.getNSols() > 0 else float("inf")
+        cutoff = self.options.cutoff
+        if np.isfinite(cutoff) and primal >= cutoff - _TOLERANCE * (
+            1 + abs(cutoff)
+        ):  # which it names where no point is lower
+            primal = float("inf")
         dual = _infinite(model.getDualbound())
         if self.trace:  # what was proved once stays proved, also where SCIP begins anew
             primal, dual = min(primal, self.trace[-1][1]), max(dual, self.trace[-1][2])
@@ -291,6 +296,6 @@ def _pyscipopt() -> Any:
         import pyscipopt
     except ImportError as error:
         raise SolverUnavailable(
-            "SCIP is not installed: pip install 'advverify[scip]', or choose the solver highs"
+            f"SCIP is not installed: {how_to_install('scip')}, or choose the solver highs"
         ) from error
     return pyscipopt

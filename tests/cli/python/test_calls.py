@@ -108,7 +108,7 @@ def test_a_threat_and_settings_still_work() -> None:
         ("certify", {"eps": -1}, "eps must be a number >= 0, got -1"),
         ("certify", {"eps": 0.1, "timeout": -1}, "timeout must be a number of seconds above 0, got -1"),
         ("certify", {"eps": 0.1, "timeout": "long"}, "timeout must be a number of seconds above 0, got 'long'"),
-        ("distance", {"gap": 2}, "gap must lie between 0 and 1, got 2"),
+        ("distance", {"gap": 2}, "gap must be above 0 and below 1, got 2"),
         ("distance", {"norm": 3}, "norm"),
         ("distance", {"engines": "milpp"}, "unknown engine 'milpp': did you mean milp?"),
         ("distance", {"engines": 3}, "engines must be names of engines, got 3"),

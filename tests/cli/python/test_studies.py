@@ -111,7 +111,7 @@ def test_bad_arguments(name: str, arguments: tuple[Any, ...], options: dict[str,
     [
         ("compare", {"norm": 0}, "distances in norm 0 are counts"),
         ("compare", {"timeout": -1}, "timeout must be a number of seconds above 0"),
-        ("compare", {"gap": 2}, "gap must lie between 0 and 1"),
+        ("compare", {"gap": 2}, "gap must be above 0 and below 1"),
         ("compare", {"jobs": 0}, "jobs must be a whole number from 1, got 0"),
         ("compare", {"eps_grid": [0.1, -1]}, "eps_grid takes radii above 0, got -1"),
         ("geometry", {"h": 0}, "h must be a number above 0"),

@@ -251,6 +251,40 @@ def test_every_program_leaves_a_record(norm: str, engines: tuple[str, ...]) -> N
     assert solved >= 2
 
 
+class Idle:
+    """A solver that runs out of time at its root."""
+
+    name, features = "idle", frozenset({"lp", "milp"})
+
+    def solve(self, program: MixedIntegerProgram, options: SolveOptions) -> SolveResult:
+        return SolveResult(SolverStatus.LIMIT, None, np.inf, -5e-12, 0.01, root_bound=-5e-12, version="1")
+
+
+def test_a_claim_below_what_is_known_is_not_proved_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What other engines proved stays in the records, no distance is below 0, and our own tree gets the time instead."""
+    monkeypatch.setattr(ask, "get_solver", lambda _: Idle())
+    asked = 0
+    for seed in range(3):
+        network, image, label = case("mlp", seed)
+        truth = reach("mlp", seed, "inf")
+        specification = robustness(image, label, Threat("inf"), network.output_size, "")
+        settings = replace(EXACT, milp=MilpOptions(tighten="none", cuts="none"))
+        state = SearchState.open(
+            Query(network, specification, Objective.MIN_DISTORTION), settings, NetworkExecutor(network)
+        )
+        get_engine("falsify").run(state, 5.0)
+        for subproblem in state.subproblems:
+            state.raise_lower_bound(subproblem, 0.5 * truth, "propagate")
+        get_engine("milp").run(state, 10.0)
+        idle = [record for record in state.mips if record.solver == Idle.name]
+        assert not [record for record in state.mips if record.role == CONFIRMATION]
+        for record in idle:
+            assert record.proved >= 0.5 * truth and record.dual == 0.0 == record.root["solver"], record
+        assert state.bracket.lower <= truth * (1 + 1e-6) and state.bracket.relative_gap <= 1e-6
+        asked += len(idle)
+    assert asked > 0
+
+
 @pytest.mark.parametrize("targets", ["separate", "joint"])
 def test_what_settles_a_query_leaves_a_record(targets: Literal["separate", "joint"]) -> None:
     """A relaxation, or a solver and the confirmation of what it claims; a joint target is named by what it joins."""

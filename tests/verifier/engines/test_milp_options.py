@@ -129,7 +129,7 @@ def test_every_feature_is_some_solvers() -> None:
         (lambda: Settings(timeout=0), "timeout must be a number of seconds above 0, got 0"),
         (lambda: Settings(timeout=float("nan")), "timeout must be"),
         (lambda: Settings(proof_seconds=-1), "proof_seconds must be"),
-        (lambda: Settings(gap=1.0), "gap must lie between 0 and 1, got 1"),
+        (lambda: Settings(gap=1.0), "gap must be above 0 and below 1, got 1"),
         (lambda: Settings(threads=0), "threads must be a whole number from 1"),
         (lambda: Settings(seed=-1), "seed must be a whole number from 0"),
         (lambda: ReluSplitOptions("babs"), "unknown branching score 'babs': did you mean babsr?"),

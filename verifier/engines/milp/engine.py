@@ -10,21 +10,22 @@ gets only part of the time for that reason. Norm 2 is `euclidean`.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from ...query import Objective
 from ...solvers import SolveResult, SolverStatus
-from ...solvers.safe_dual import safe_optimum
 from ..state import SearchState
 from .beyond import step_beyond
 from .confirm import SOLVER_SHARE, at_least, by_rows, by_tree, is_infeasible, next_whole, nothing_unsafe
 from .euclidean import solve_euclidean
+from .relaxation import SHARE, relaxed
 from .root_cuts import strengthened
-from .solves import run_solver, run_tree
+from .solves import enough, run_solver, run_tree
 from .target import ABOVE_TIES, BELOW_TIES, Target, trusted
 
 _ATTACK_SHARE = 0.2  # of the time left, at most, for a first witness where there is none
-_TIGHTENING_SHARE = 0.2  # of the time left, at most, for bounds from solves, and for a relaxation
 _CUT_SHARE = 0.1  # of the time left, at most, for cuts at the root
+_LOWERED = 1e-9  # by which `confirm` lowers claims before they are proved
 
 
 class Milp:
@@ -48,9 +49,8 @@ class Milp:
             for target in targets:
                 if _late(state, deadline):
                     return
-                if not target.euclidean:
-                    self._relaxed(state, target, "lp", deadline, _TIGHTENING_SHARE / len(targets))
-                    target.forget()
+                relaxed(state, target, "lp", deadline, self.name, SHARE / len(targets))
+                target.forget()
             for target in sorted(targets, key=lambda target: target.lower):
                 if _late(state, deadline):
                     return
@@ -65,21 +65,21 @@ class Milp:
                 step_beyond(state, target, deadline, self.name)
 
     def _solve(self, state: SearchState, target: Target, deadline: float) -> None:
+        if target.refresh() and relaxed(state, target, "lp", deadline, self.name):  # the ball has become smaller since
+            return
+        if state.settings.milp.tighten != "none":
+            target.tighten(SHARE * max(deadline - state.elapsed, 0.0))
+            if relaxed(state, target, "tightened", deadline, self.name):
+                return
         if target.euclidean:
             solve_euclidean(state, target, deadline, self.name)
             return
-        if target.refresh() and self._relaxed(state, target, "lp", deadline):  # the ball has become smaller since
-            return
-        if state.settings.milp.tighten != "none":
-            target.tighten(_TIGHTENING_SHARE * max(deadline - state.elapsed, 0.0))
-            if self._relaxed(state, target, "tightened", deadline):
-                return
         if state.settings.milp.cuts != "none" and target.program.cost.any():  # else there is nothing to be raised
             own = target.program.matrix.shape[0]
             program = strengthened(target.program, _CUT_SHARE * max(deadline - state.elapsed, 0.0))
             target.program = program
             state.count("cuts", program.matrix.shape[0] - own)
-            if program.matrix.shape[0] > own and self._relaxed(state, target, "cuts", deadline):
+            if program.matrix.shape[0] > own and relaxed(state, target, "cuts", deadline, self.name):
                 return
         program = target.program
         state.statistics["binaries"] = max(int(state.statistics.get("binaries", 0)), program.binaries)
@@ -134,31 +134,21 @@ class Milp:
             if known:
                 target.exclude(self.name)
         elif state.query.objective is not Objective.FEASIBILITY and math.isfinite(result.dual_bound):
+            needed = min(result.dual_bound, enough(state.goal))  # nothing is gained by what is beyond
+            if _news(needed, target.counts) <= target.lower:
+                target.stopped = True
+                return
+            result = replace(result, dual_bound=needed)
             bound = at_least(state, target, program, result, deadline, self.name, target.counts)
             if bound == math.inf:
                 target.exclude(self.name)
             else:
                 target.prove(bound, self.name)
 
-    def _relaxed(
-        self, state: SearchState, target: Target, step: str, deadline: float, share: float = _TIGHTENING_SHARE
-    ) -> bool:
-        """Prove what the LP relaxation does, by its multipliers; whether nothing of the target is left.
 
-        A relaxation that settles the target leaves a record, since no MIP will.
-        """
-        began, unsettled = state.elapsed, target.open
-        seconds = share * max(deadline - began, 0.01)
-        value, _ = safe_optimum(target.program.relaxed(), target.options(seconds))
-        state.count("relaxations")
-        if value == math.inf:
-            target.exclude(self.name)
-        elif state.query.objective is not Objective.FEASIBILITY and math.isfinite(value):
-            target.root[step] = value
-            target.prove(next_whole(value) if target.counts else value, self.name)
-        if unsettled and not target.open:
-            target.settled(began, target.excluded if value == math.inf else value)
-        return state.done or not target.open
+def _news(claim: float, whole: bool) -> float:
+    """As much of a claim as `at_least` tries to prove."""
+    return next_whole(claim) if whole else claim - _LOWERED * (1 + abs(claim))
 
 
 def _late(state: SearchState, deadline: float) -> bool:

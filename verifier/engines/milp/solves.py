@@ -14,7 +14,7 @@ import numpy as np
 
 from ...encoding import MixedIntegerProgram
 from ...encoding.ball import ROUNDING
-from ...mip_record import ABOVE_CUTOFF, CONFIRMATION, SOLVE, Point
+from ...mip_record import ABOVE_CUTOFF, CONFIRMATION, OWN_TREES, SOLVE, Point
 from ...query import Objective
 from ...solvers import Progress, SolveOptions, SolveResult, SolverStatus, convex_solver
 from ...solvers.guarded import kind_of
@@ -24,8 +24,9 @@ from ..state import SearchState
 from .ask import ask
 from .target import Target, start_of
 
+_MORE = 1e-8  # relatively: ten times what `confirm` lowers claims by
 _NEAR = 1e-6  # a point no farther than this above the bound, relatively, is optimal
-_RESTS_ON = ("lp tree", "elastic form", "two solver runs")  # best first: the record names the weakest
+_RESTS_ON = (*OWN_TREES, "elastic form", "two solver runs")  # best first, trees alike: the record names the weakest
 
 
 def run_solver(
@@ -36,6 +37,7 @@ def run_solver(
     name: str,
     value: Callable[[float], float] = float,
     asked: bool = True,
+    cutoff: float = math.inf,
 ) -> tuple[SolveResult, int]:
     """One solve (two where the solver fails), and the number of the last one's record; points reach the state as they come, bounds do not: they are claims.
 
@@ -47,22 +49,32 @@ def run_solver(
         name: of the engine.
         value: from the program's objective to the query's values.
         asked: whether the program's objective is the query's; else no bound is recorded.
+        cutoff: points whose objective is no lower are of no interest; for solvers that take one.
     """
 
     def progress(event: Progress) -> bool:
         if event.incumbent is not None:
             state.add_counterexample(event.incumbent[program.columns.inputs], name)
+        if (
+            math.inf > event.dual >= enough(target.aim)
+        ):  # an infinite one ends it anyway, and says that there is no point
+            return True
         return state.query.objective is Objective.FEASIBILITY and state.witness is not None
 
     options = target.options(deadline - state.elapsed)
-    start = start_of(state, program) if program.cost.any() else None
-    options = replace(options, progress=progress, start=start)
+    start = start_of(state, program) if program.cost.any() or program.hessian is not None else None
+    options = replace(options, progress=progress, start=start, cutoff=cutoff)
     count = len(state.mips)
     result = ask(state, program, options, recorder(state, target, program, options, value, asked))
     state.count("milp_solves", len(state.mips) - count)
     if result.point is not None:
         target.offer(result.point[program.columns.inputs], name)
     return result, len(state.mips) - 1
+
+
+def enough(aim: float) -> float:
+    """A claim from which the aim is left when it is lowered before it is proved."""
+    return aim + _MORE * (1 + abs(aim)) if math.isfinite(aim) else aim
 
 
 def recorder(
@@ -158,6 +170,8 @@ def run_tree(
 
     def raised(objective: float) -> None:
         dual = value(objective) if asked else target.lower
+        if asked:  # what rises first is the relaxation at the root
+            target.root.setdefault("lp", dual)
         trace.append((state.elapsed - began, primal(dual), dual))
         if asked and state.is_min_distortion and not target.counts:
             target.prove(value(objective) * (1 - ROUNDING), name)
@@ -165,8 +179,9 @@ def run_tree(
     seconds = share * max(deadline - state.elapsed, 0.01)
     tree = LpTree(program).minimum(seconds, aim, visit=stop, raised=raised, inspect=inspect)
     state.count("tree_nodes", tree.nodes)
+    own = f"{kind_of(program.relaxed()).replace('qcp', 'socp')} tree"
     if math.isfinite(tree.bound) or tree.finished:
-        rests(state, "lp tree")
+        rests(state, own)
     proved = value(tree.bound)
     if not asked:
         proved = target.excluded if tree.bound >= aim else target.lower
@@ -185,7 +200,7 @@ def run_tree(
     )
     target.record(
         program,
-        f"{kind_of(program.relaxed()).replace('qcp', 'socp')} tree",
+        own,
         began,
         result,
         proved,
@@ -218,7 +233,7 @@ def run_rows(state: SearchState, target: Target, program: MixedIntegerProgram, s
     tree = RowTree(program).search(seconds, stop)
     state.count("tree_nodes", tree.nodes)
     if tree.infeasible:
-        rests(state, "lp tree")
+        rests(state, "row tree")
     proved = target.excluded if tree.infeasible else -math.inf
     lps = convex_solver(program.relaxed())
     result = SolveResult(

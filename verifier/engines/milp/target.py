@@ -11,6 +11,7 @@ import scipy.sparse as sp
 
 from ...bounds import Bounds
 from ...encoding import Formulation, MixedIntegerProgram, encode, fitted
+from ...encoding.ball import ROUNDING
 from ...mip_record import RELAXATION, SETTLED, SOLVE, MipRecord, changes
 from ...norms import UnitBall
 from ...query import Objective
@@ -57,9 +58,10 @@ class Target:
 
     @property
     def program(self) -> MixedIntegerProgram:
-        """For the query's objective, unless it was set to another."""
+        """For the query's objective, unless it was set to another; verdicts in norm 2 ask for the least squared distance."""
         if self._program is None:
-            self._program = self.encode(self.state.query.objective)
+            objective = self.state.query.objective
+            self._program = self.encode(Objective.MIN_DISTORTION if self.squared else objective)
         return self._program
 
     @program.setter
@@ -75,6 +77,31 @@ class Target:
         """Whether the region is a ball of norm 2."""
         ball = self.region.ball
         return ball is not None and ball.norm.unit_ball is UnitBall.EUCLIDEAN
+
+    @property
+    def squared(self) -> bool:
+        """Whether the program's objective is a squared distance: in norm 2 that of distances and of verdicts."""
+        return self.euclidean and self.state.query.objective is not Objective.MAX_MARGIN
+
+    @property
+    def aim(self) -> float:
+        """The program's objective from which on nothing of the target is left; infinite where it has no such value."""
+        if self.squared:
+            assert self.region.ball is not None
+            radius = self.region.ball.radius
+            goal = min(self.state.goal, radius) if self.state.is_min_distortion else radius
+            return float(np.nextafter(goal * goal * (1 + ROUNDING), math.inf))
+        return math.inf if self.state.query.objective is Objective.FEASIBILITY else self.state.goal
+
+    def value(self, objective: float) -> float:
+        """What a lower bound on the program's objective says of the query's values; no distance is below 0."""
+        if self.squared:
+            return root_of(objective) * (1 - ROUNDING)
+        return self._from_zero(objective)
+
+    def _from_zero(self, bound: float) -> float:
+        """A bound on values; of distances 0 where it is a little lower."""
+        return max(bound, 0.0) if self.state.is_min_distortion and math.isfinite(bound) else bound
 
     @property
     def counts(self) -> bool:
@@ -213,7 +240,7 @@ class Target:
             solver: its name.
             began: in `state.elapsed`.
             result: what came out.
-            proved: how much of it was proved; what relaxations had proved before counts as well.
+            proved: how much of it was proved; what was known of the target before counts as well.
             role: see `MipRecord`.
             cutoff: likewise; infinite where none was given.
             status: likewise; the result's where empty.
@@ -224,7 +251,7 @@ class Target:
         """
         most = self.reach if self.state.is_min_distortion else self.state.upper
         formulation = str(fitted(self.form, self.state.network, self.bounds))
-        root = {**self.root, **({} if result.root_bound is None else {"solver": result.root_bound})}
+        own = {} if result.root_bound is None else {"solver": self._from_zero(result.root_bound)}
         self.state.mips.append(
             MipRecord(
                 self.words,
@@ -242,12 +269,14 @@ class Target:
                 role=role,
                 cutoff=cutoff if math.isfinite(cutoff) else None,
                 primal=result.objective,
-                dual=min(result.dual_bound, most),
-                proved=min(max([proved, *self.root.values()]), most),
+                dual=self._from_zero(min(result.dual_bound, most)),
+                proved=min(max([proved, self.lower, *self.root.values()]), most),
                 nodes=result.nodes,
                 iterations=result.iterations,
-                root=root,
-                trace=changes((seconds, primal, min(dual, most)) for seconds, primal, dual in result.trace),
+                root={**self.root, **own},
+                trace=changes(
+                    (seconds, primal, self._from_zero(min(dual, most))) for seconds, primal, dual in result.trace
+                ),
                 note=result.note,
             )
         )
@@ -264,6 +293,11 @@ class Target:
         """Write into a record how much of what its solver claimed was confirmed."""
         record = self.state.mips[index]
         self.state.mips[index] = replace(record, proved=max(record.proved, value))
+
+
+def root_of(squared: float) -> float:
+    """A distance from its square, which rounding may have made negative."""
+    return math.sqrt(max(squared, 0.0)) if squared > -math.inf else -math.inf
 
 
 def trusted(state: SearchState) -> bool:
