@@ -182,14 +182,15 @@ def _progress(store: Store, job: Job, tasks: list[Task], pool: Pool) -> int:
 
 def _pool(options: dict[str, Any]) -> Pool:
     if options["scheduler"] is not None:
-        for name in ("memory", "jobs"):
-            if options[name]:
-                raise InvalidInput(
-                    f"--{name} is for workers of this machine; with --scheduler set it where Dask's workers start"
-                )
+        if options["jobs"]:
+            raise InvalidInput(
+                "--jobs is for workers of this machine; with --scheduler set it where Dask's workers start"
+            )
         from advverify.verifier.batch.dask_pool import DaskPool
 
-        return DaskPool(options["scheduler"])
+        return DaskPool(
+            options["scheduler"], options["memory"], lambda line: click.echo(f"advverify: {line}", err=True)
+        )
     from advverify.verifier.batch.work import WORK
     from advverify.verifier.parallel.pool import ProcessPool
 
