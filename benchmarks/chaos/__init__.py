@@ -1,1 +1,5 @@
-"""Batches under kills, full disks and missing files: every query is answered once, as without them."""
+"""`python -m benchmarks chaos`: batches under kills, full disks and missing files; every query is answered once, as without them."""
+
+from .command import command
+
+__all__ = ["command"]
