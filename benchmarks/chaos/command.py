@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -20,6 +22,7 @@ from .stage import Driver, Stage
 
 _INSIDE = "ADVVERIFY_CHAOS_MOUNTS"
 _STUCK = 240.0  # seconds of a round without a new answer
+_AMID, _QUIET = 0.7, 60.0  # share of strikes that wait for an answer, and how long these do
 _LAST = 3  # undisturbed runs that may be needed after the mischief
 _ENDS = {0, 1, 2, 130}  # exit statuses that a driver may choose
 
@@ -32,6 +35,7 @@ _ENDS = {0, 1, 2, 130}  # exit statuses that a driver may choose
 def command(queries: int, rounds: int, kind: tuple[str, ...], seed: int) -> None:
     """Kill drivers, workers and schedulers, fill disks, hide files: every query is answered once, as in a quiet run."""
     _have_mounts()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # what was started is ended then too
     rng = random.Random(seed)
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
         stage = Stage(Path(folder), rng, small=_INSIDE in os.environ)
@@ -56,7 +60,7 @@ def command(queries: int, rounds: int, kind: tuple[str, ...], seed: int) -> None
         click.echo(table(["mischief", "drivers", "strikes", "answers", "accidents then", "seconds"], rows))
         _judge(stage, quiet)
         if stage.small:
-            os.system(f"umount {stage.store.parent}")
+            subprocess.run(["umount", str(stage.store.parent)], check=True)
 
 
 def _have_mounts() -> None:
@@ -78,7 +82,7 @@ def _round(stage: Stage, mischief: Mischief, quota: int) -> list[object]:
             driver = stage.start(stage.store, *mischief.options(stage), environment=mischief.environment(stage))
             drivers += 1
             while driver.runs() and stage.answered() < quota:
-                _pause(driver, stage.rng.uniform(0.5, 6.0))
+                _pause(stage, driver)
                 if mischief.strike is not None and driver.runs():
                     mischief.strike(stage, driver)
                     strikes += 1
@@ -94,8 +98,14 @@ def _round(stage: Stage, mischief: Mischief, quota: int) -> list[object]:
     return [mischief.name, drivers, strikes, stage.answered() - before, stage.accidents(), seconds]
 
 
-def _pause(driver: Driver, seconds: float) -> None:
-    until = time.perf_counter() + seconds
+def _pause(stage: Stage, driver: Driver) -> None:
+    """Wait for the next strike: now and then while things start, mostly in the middle of answers."""
+    answered, until = stage.answered(), time.perf_counter() + stage.rng.uniform(0.5, 6.0)
+    if stage.rng.random() < _AMID:
+        patience = time.perf_counter() + _QUIET
+        while driver.runs() and stage.answered() == answered and time.perf_counter() < patience:
+            time.sleep(0.1)
+        until = time.perf_counter() + stage.rng.uniform(0.0, 2.0)
     while driver.runs() and time.perf_counter() < until:
         time.sleep(0.05)
 

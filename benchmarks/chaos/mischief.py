@@ -133,7 +133,7 @@ def _slow(stage: Stage) -> dict[str, str]:
 
 def _little_memory(stage: Stage) -> list[str]:
     """From too little to start, over too little for some queries, to enough."""
-    return ["--memory", str(stage.rng.choice((10, 60, 150, 250, 400)))]
+    return ["--memory", str(stage.rng.choice((100, 390, 420, 480, 600)))]
 
 
 def _cluster(name: str, strike: Strike, little: bool = False) -> Mischief:

@@ -15,7 +15,7 @@ from advverify.verifier.errors import InvalidInput
 
 from ..exports import FORMATS, export_rows
 from ..options import COUNT, images_from, model_path, writable_folder
-from ..report.summary import VERDICTS, accidents_in_words
+from ..report.summary import VERDICTS, Accidents
 from ..table import Column, console, show
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def _progress(store: Store, job: Job, tasks: list[Task], pool: Pool) -> int:
     from advverify.verifier.batch.run import run_job
 
     counts = Counter[str]()
-    accidents: list[Accident] = []
+    accidents = Accidents(kept=0)
     began = time.perf_counter()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     progress = Progress(*columns, console=console(stderr=True), disable=not sys.stderr.isatty())
@@ -152,10 +152,10 @@ def _progress(store: Store, job: Job, tasks: list[Task], pool: Pool) -> int:
 
         def hear(task: Task, found: Outcome | Accident) -> None:
             if isinstance(found, Exception):
-                accidents.append(found)
+                accidents.add(found.kind.value, found.message)
             else:
                 counts[found.verdict.value] += 1
-            done = counts.total() + len(accidents)
+            done = counts.total() + accidents.count
             rate = done / (time.perf_counter() - began)
             share = 100 * counts["robust"] / max(counts.total(), 1)
             progress.update(bar, advance=1, description=f"{rate:.1f}/s, {share:.0f} % robust")
@@ -172,9 +172,9 @@ def _progress(store: Store, job: Job, tasks: list[Task], pool: Pool) -> int:
     seconds = time.perf_counter() - began
     shown = ", ".join(f"{counts[word]} {word}" for word in VERDICTS if counts[word])
     click.echo(f"job {job.name}: {shown or 'nothing answered' if tasks else 'nothing to do'}; {seconds:.1f} s")
-    if not accidents:
+    if not accidents.count:
         return 0
-    for line in accidents_in_words((each.kind.value, each.message) for each in accidents):
+    for line in accidents.words:
         click.echo(f"advverify: {line}", err=True)
     click.echo("advverify: these queries have no answer; run again to ask them again", err=True)
     return 1
@@ -232,11 +232,13 @@ def status(store_path: Path) -> int:
 
     with Store(store_path) as store:
         jobs = store.jobs()
-        accidents = [(row["accident"], row["message"]) for row in store.accidents()]
+        accidents = Accidents(kept=0)
+        for row in store.accidents():
+            accidents.add(row["accident"], row["message"])
     screen, counted = console(), ("queries", "done", *VERDICTS, "accidents")
     columns = [Column("job", text=True), *map(Column, counted), Column("CPU time")]
     show(screen, columns, [[job["name"], *(str(job[n]) for n in counted), _duration(job["seconds"])] for job in jobs])
-    for line in accidents_in_words(accidents):
+    for line in accidents.words:
         screen.print(f"{line}; asked again by the next run", markup=False)
     return 0
 

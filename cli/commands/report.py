@@ -18,6 +18,7 @@ from ..report import summary
 from ..report.figures import require_report
 from ..report.page import data_address, render
 from ..report.store_figures import draw, thumbnail
+from ..report.summary import Accidents, Summary
 from ..table import Column, console, number, show
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from advverify.verifier.outcome import Outcome
 
 _HARDEST, _ROWS = 40, 20_000
+_TRACES = 100_000  # answers whose traces are compared
 
 
 @click.command("report")
@@ -49,58 +51,57 @@ def command(
         writable_folder(figures, "--figures")
     if out is not None or figures is not None:
         require_report()
+    answers, accidents, everything = summary.Summary(_ROWS), summary.Accidents(_ROWS), 0
     with Store(store) as opened:
         if job is not None and job not in {j["name"] for j in opened.jobs()}:
             raise InvalidInput(f"{store}: has no job '{job}'")
-        everything = list(opened.rows(job))
-        rows = [row for row in everything if row["verdict"] is not None]
-        accidents = list(opened.accidents(job))
-        if not rows:
-            raise InvalidInput("; ".join([f"{store}: holds no answers yet", *_in_words(accidents)]))
-        hardest = [(row, opened.outcome(row["key"])) for row in summary.hardest(rows, _HARDEST)]
-    before = None if against is None else _before(against)
-    compared = None if before is None else summary.changes(before, rows)
+        for row in opened.rows(job):
+            everything += 1
+            if row["verdict"] is not None:
+                answers.add(row)
+        for row in opened.accidents(job):
+            accidents.add(row["accident"], row["message"], row)
+        if not answers.count:
+            raise InvalidInput("; ".join([f"{store}: holds no answers yet", *accidents.words]))
+        hardest = [(row, opened.outcome(row["key"])) for row in answers.hardest(_HARDEST)]
+    compared = None if against is None else _changes(against, store, job)
     if text:
-        _text(rows, compared)
-        for line in _in_words(accidents):
+        _text(answers, compared)
+        for line in accidents.words:
             console().print(line, markup=False)
     if figures is not None:
-        draw(rows, figures, ("png", "svg"))
+        draw(answers, figures, ("png", "svg"))
         click.echo(f"figures written to {figures}")
     if out is not None:
         sources = _sources(store, job, against)
-        open_count = len(everything) - len(rows) - len(accidents)
-        page = _page(str(store.name), rows, open_count, accidents, hardest, compared, against, sources)
+        open_count = everything - answers.count - accidents.count
+        page = _page(str(store.name), answers, open_count, accidents, hardest, compared, against, sources)
         write_text(out, page, "--out")
         click.echo(f"written to {out}")
     return 0
 
 
-def _in_words(accidents: list[dict[str, Any]]) -> list[str]:
-    return summary.accidents_in_words((row["accident"], row["message"]) for row in accidents)
-
-
-def _before(path: Path) -> list[dict[str, Any]]:
+def _changes(before: Path, after: Path, job: str | None) -> dict[str, Any]:
+    """What changed from one store to another."""
     from advverify.verifier.store import Store
 
-    with Store(path) as store:
-        return [row for row in store.rows() if row["verdict"] is not None]
+    with Store(before) as old, Store(after) as new:
+        sides = [(row for row in rows if row["verdict"] is not None) for rows in (old.rows(), new.rows(job))]
+        return summary.changes(before=sides[0], after=sides[1], kept=_ROWS)
 
 
 def _page(
     name: str,
-    rows: list[dict[str, Any]],
+    answers: Summary,
     open_count: int,
-    accidents: list[dict[str, Any]],
+    accidents: Accidents,
     hardest: list[tuple[dict[str, Any], Outcome | None]],
     compared: dict[str, Any] | None,
     against: Path | None,
     sources: list[Source],
 ) -> str:
-    counts = [(v, sum(row["verdict"] == v for row in rows)) for v in summary.VERDICTS]
     pictures = _Pictures()
     shown = [_hard(row, outcome, pictures) for row, outcome in hardest]
-    held = summary.hardest(rows, _ROWS)
     table = [
         [
             row["model"],
@@ -112,38 +113,44 @@ def _page(
             row["engine"],
             row["seconds"],
         ]
-        for row in held
+        for row in answers.hardest(_ROWS)
     ]
     with tempfile.TemporaryDirectory() as folder:
         return render(
             "report.html",
             title=f"Report of {name}",
-            rows=rows,
+            count=answers.count,
             open_count=open_count,
-            accidents=[{**row, "name": f"{summary.group_name(row)}, {row['item']}"} for row in accidents[:_ROWS]],
-            accident_count=len(accidents),
-            total_seconds=sum(row["seconds"] for row in rows),
-            verdicts=[(v, n) for v, n in counts if n],
-            shares=summary.shares(rows),
-            figures=draw(rows, Path(folder)),
+            accidents=[{**row, "name": f"{summary.group_name(row)}, {row['item']}"} for row in accidents.rows],
+            accident_count=accidents.count,
+            total_seconds=answers.total_seconds,
+            verdicts=[(v, answers.verdicts[v]) for v in summary.VERDICTS if answers.verdicts[v]],
+            shares=answers.shares(),
+            figures=draw(answers, Path(folder)),
             against=compared,
             against_name="" if against is None else against.name,
             hardest=shown,
             pictures=any(any(entry["images"]) for entry in shown),
             table=table,
-            left_out=len(rows) > len(held),
+            left_out=answers.count > len(table),
             **_gaps(sources, Path(folder)),
         )
 
 
 def _sources(store: Path, job: str | None, against: Path | None) -> list[Source]:
-    """The store, and before it the one that it is compared with."""
+    """The store, and before it the one that it is compared with; of very many answers some, since traces take memory."""
     from advverify.verifier.convergence.answers import Source
+    from advverify.verifier.store import Store
 
+    most = 0
+    for path in (store, *([] if against is None else [against])):
+        with Store(path) as opened:
+            most = max(most, opened.count())
+    every = -(-most // _TRACES)
     if against is None or against == store:
-        return [Source(store, job=job)]
+        return [Source(store, job=job, every=every)]
     names = ("before", "now") if against.stem == store.stem else (against.stem, store.stem)
-    return [Source(against, names[0]), Source(store, names[1], job)]
+    return [Source(against, names[0], every=every), Source(store, names[1], job, every)]
 
 
 def _gaps(sources: list[Source], folder: Path) -> dict[str, Any]:
@@ -156,6 +163,9 @@ def _gaps(sources: list[Source], folder: Path) -> dict[str, Any]:
         comparison = compare(sources, hardest=_HARDEST)
     except InvalidInput as error:
         return {"gaps": None, "no_gaps": str(error)}
+    if sources[0].every > 1:
+        some = f"of so many answers this chapter looks at one in {sources[0].every}; `advverify gap` looks at all"
+        comparison.notes.append(some)
     return {"gaps": chapter(comparison, sources, folder), "no_gaps": ""}
 
 
@@ -222,7 +232,7 @@ class _Pictures:
 _SPARE = {"checked": 1, "total s": 2, "median s": 3}  # columns that a narrow screen does without, in this order
 
 
-def _text(rows: list[dict[str, Any]], compared: dict[str, Any] | None) -> None:
+def _text(answers: Summary, compared: dict[str, Any] | None) -> None:
     screen = console()
     names = [
         "question",
@@ -236,14 +246,13 @@ def _text(rows: list[dict[str, Any]], compared: dict[str, Any] | None) -> None:
         "total s",
     ]
     lines = []
-    for share in summary.shares(rows):
+    for share in answers.shares():
         cells = [str(share[n]) for n in ("queries", *summary.VERDICTS, "checked")]
         lines.append([share["name"], *cells, number(share["median_seconds"], 3), number(share["total_seconds"], 4)])
     show(screen, [Column(name, text=name == "question", spare=_SPARE.get(name, 0)) for name in names], lines)
-    for name, count, seconds in summary.engines(rows):
+    for name, count, seconds in answers.engines:
         screen.print(f"{name or '-'}: settled {count} in {seconds:.1f} s", markup=False)
-    unsettled = [row for row in rows if not summary.settled(row)]
-    for row in summary.hardest(unsettled, 10):
+    for row in [row for row in answers.hardest(10) if not summary.settled(row)]:
         bracket = f"{number(row['lower'], 4)} … {number(row['upper'], 4)}"
         screen.print(f"open: {summary.group_name(row)}, {row['item']}: {bracket}, {row['seconds']:.1f} s", markup=False)
     if compared is not None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .figures import COLOURS, band, largest_finite, pyplot
-from .summary import Row, by_question, engines, relative_gap, settled
+from .summary import Question, Summary
+
+_POINTS = 2000  # of a curve or a cloud
 
 
 def _save(figure: Any, folder: Path, name: str, forms: tuple[str, ...]) -> Path:
@@ -19,50 +22,58 @@ def _save(figure: Any, folder: Path, name: str, forms: tuple[str, ...]) -> Path:
     return folder / f"{name}.png"
 
 
-def draw(rows: list[Row], folder: Path, forms: tuple[str, ...] = ("png",)) -> list[tuple[Path, str]]:
-    """All figures that the rows have something for: (PNG file, caption)."""
+def draw(summary: Summary, folder: Path, forms: tuple[str, ...] = ("png",)) -> list[tuple[Path, str]]:
+    """All figures that the answers have something for: (PNG file, caption)."""
     result = []
-    if any(row["kind"] == "distance" for row in rows):
+    distances = [question for question in summary.questions.values() if question.lower]
+    if distances:
         caption = (
             "Share of images robust beyond a radius: the line is proved, the band above it ends at what attacks leave."
         )
-        result.append((_curves(rows, folder, forms), caption))
-    result.append((_cactus(rows, folder, forms), "Queries settled within a time each, by model and question."))
-    still = [row for row in rows if row["kind"] == "distance" and not settled(row)]
+        result.append((_curves(distances, folder, forms), caption))
+    caption = "Queries settled within a time each, by model and question."
+    result.append((_cactus(list(summary.questions.values()), folder, forms), caption))
+    still = [question for question in distances if question.open_gaps]
     if still:
         result.append((_gaps(still, folder, forms), "Open distances: how far apart the two sides still are."))
-    if engines(rows):
-        result.append((_engines(rows, folder, forms), "What each engine settled."))
+    if summary.engines:
+        result.append((_engines(summary.engines, folder, forms), "What each engine settled."))
     return result
 
 
-def _curves(rows: list[Row], folder: Path, forms: tuple[str, ...]) -> Path:
+def _thinned(values: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """Values in order, no more than a picture can show, and how many are up to each of them."""
+    ordered = np.sort(np.asarray(values, dtype=float))
+    places = np.arange(len(ordered))
+    if len(ordered) > _POINTS:
+        places = np.unique(np.linspace(0, len(ordered) - 1, _POINTS).round().astype(int))
+    return ordered[places], places + 1
+
+
+def _curves(questions: list[Question], folder: Path, forms: tuple[str, ...]) -> Path:
     figure, axis = pyplot().subplots(figsize=(7, 4), layout="constrained")
-    distances = [row for row in rows if row["kind"] == "distance"]
-    largest = largest_finite(row["upper"] for row in distances if row["upper"] is not None)
-    for k, (name, members) in enumerate(by_question(distances).items()):
-        lower = [row["lower"] or 0.0 for row in members]
-        upper = [np.inf if row["upper"] is None else row["upper"] for row in members]
-        band(axis, lower, upper, largest, COLOURS[k % len(COLOURS)], name)
+    largest = largest_finite(value for question in questions for value in question.upper)
+    for k, question in enumerate(questions):
+        lower, upper = _thinned(question.lower)[0], _thinned(question.upper)[0]
+        band(axis, lower, upper, largest, COLOURS[k % len(COLOURS)], question.name)
     axis.set(xlabel="radius")
     axis.grid(alpha=0.3)
     axis.legend(frameon=False, fontsize=8)
     return _save(figure, folder, "curves", forms)
 
 
-def _cactus(rows: list[Row], folder: Path, forms: tuple[str, ...]) -> Path:
+def _cactus(questions: list[Question], folder: Path, forms: tuple[str, ...]) -> Path:
     figure, axis = pyplot().subplots(figsize=(7, 4), layout="constrained")
-    for k, (name, members) in enumerate(by_question(rows).items()):
-        seconds = sorted(max(row["seconds"], 1e-3) for row in members if settled(row))
-        if seconds:
-            label = f"{name} ({len(seconds)} of {len(members)})"
+    for k, question in enumerate(questions):
+        if question.settled:
+            seconds, counts = _thinned(question.settled)
             axis.plot(
-                range(1, len(seconds) + 1),
-                seconds,
+                counts,
+                np.maximum(seconds, 1e-3),
                 marker=".",
                 markersize=3,
                 color=COLOURS[k % len(COLOURS)],
-                label=label,
+                label=f"{question.name} ({len(question.settled)} of {len(question.seconds)})",
             )
     axis.set(xlabel="queries settled", ylabel="seconds a query", yscale="log")
     axis.grid(alpha=0.3)
@@ -71,21 +82,21 @@ def _cactus(rows: list[Row], folder: Path, forms: tuple[str, ...]) -> Path:
     return _save(figure, folder, "cactus", forms)
 
 
-def _gaps(rows: list[Row], folder: Path, forms: tuple[str, ...]) -> Path:
+def _gaps(questions: list[Question], folder: Path, forms: tuple[str, ...]) -> Path:
     figure, axis = pyplot().subplots(figsize=(7, 4), layout="constrained")
-    for k, (name, members) in enumerate(by_question(rows).items()):
-        gaps = [min(100.0, 100 * (relative_gap(row) or 0.0)) for row in members]
-        axis.plot(
-            [row["seconds"] for row in members], gaps, "o", markersize=4, color=COLOURS[k % len(COLOURS)], label=name
-        )
+    for k, question in enumerate(questions):
+        step = -(-len(question.open_gaps) // _POINTS)  # of very many every so-manieth
+        gaps = np.minimum(100.0, 100 * np.asarray(question.open_gaps[::step]))
+        seconds = question.open_seconds[::step]
+        axis.plot(seconds, gaps, "o", markersize=4, color=COLOURS[k % len(COLOURS)], label=question.name)
     axis.set(xlabel="seconds", ylabel="relative gap, %", ylim=(0, 104))
     axis.grid(alpha=0.3)
     axis.legend(frameon=False, fontsize=8)
     return _save(figure, folder, "gaps", forms)
 
 
-def _engines(rows: list[Row], folder: Path, forms: tuple[str, ...]) -> Path:
-    found = engines(rows)[::-1]
+def _engines(engines: list[tuple[str, int, float]], folder: Path, forms: tuple[str, ...]) -> Path:
+    found = engines[::-1]
     figure, axis = pyplot().subplots(figsize=(7, 0.6 + 0.4 * len(found)), layout="constrained")
     bars = axis.barh([name for name, _, _ in found], [count for _, count, _ in found], color=COLOURS[0])
     axis.bar_label(bars, [f"{count} in {seconds:.1f} s" for _, count, seconds in found], padding=4, fontsize=8)

@@ -165,6 +165,11 @@ class Store:
                 found.update(key for (key,) in self._connection.execute(query, list(part)))
         return found
 
+    def count(self) -> int:
+        """Queries that have an answer."""
+        with self._reading():
+            return int(self._connection.execute("SELECT count(verdict) FROM queries").fetchone()[0])
+
     def jobs(self) -> list[dict[str, Any]]:
         """Name, text, folder, time of creation and counts of every job."""
         rows = self._rows(
