@@ -22,7 +22,7 @@ _MESSAGES = 1000  # different messages of a kind of accident that are counted on
 _FURTHER = ""  # the others
 
 # Options that change what is asked, in the order in which they are shown; others change how soon it is answered.
-_ASKED = ("exact_margin", "target", "margin", "valid_range", "channels", "float32")
+_ASKED = ("attack", "exact_margin", "target", "margin", "valid_range", "channels", "float32")
 
 
 def group_name(row: Row) -> str:
@@ -32,7 +32,7 @@ def group_name(row: Row) -> str:
     )
     if row["kind"] == "verify":
         return f"{row['data']}{asked}"
-    question = "distance" if row["kind"] == "distance" else f"eps {row['eps']:g}"
+    question = "distance" if row["eps"] is None else f"eps {row['eps']:g}"
     return f"{row['model']}, norm {row['norm']}, {question}{asked}"
 
 

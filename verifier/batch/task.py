@@ -47,6 +47,8 @@ def task_of(request: Request, model: str, data: str, item: str, expected: float,
     options |= {k: v for k, v in threat.to_dict().items() if k not in _COLUMNS and v != _USUAL[k]}
     if request.exact_margin:
         options["exact_margin"] = True
+    if request.command == "attack":
+        options |= {"attack": request.attack, "loss": request.loss}
     if units:
         options["units"] = units
     norm, eps = (None, None) if request.command == "verify" else (str(threat.norm), threat.eps)

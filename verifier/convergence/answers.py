@@ -91,7 +91,7 @@ class Source:
             raise InvalidInput(f"{self.path}: a file of JSON lines has no jobs; leave --job out")
 
     def __iter__(self) -> Iterator[Answer]:
-        """Every answer, in order; a last line that a kill cut short is left out and noted.
+        """Every answer of a search that proves, in order, thus none of an attack's in a store; a last line that a kill cut short is left out and noted.
 
         Raises:
             InvalidInput: names the line that is no answer, and how to mend it.
@@ -134,7 +134,7 @@ class Source:
                 raise InvalidInput(f"{self.path}: has no job '{self.job}'")
             try:
                 for row in store.rows(self.job, outcomes=True):
-                    if row["verdict"] is not None and not _draw(row) % self.every:
+                    if row["verdict"] is not None and row["kind"] != "attack" and not _draw(row) % self.every:
                         yield self._row(row)
             except sqlite3.Error as error:
                 raise InvalidInput(

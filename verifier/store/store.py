@@ -25,7 +25,7 @@ class StoredQuery:
 
     Attributes:
         key: hash of everything that its answer depends on.
-        kind: "certify", "distance" or "verify".
+        kind: "certify", "distance", "verify" or "attack".
         model: as the job names it.
         model_sha256: of the file.
         data: data set, or the folder of a property.
