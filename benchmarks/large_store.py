@@ -32,7 +32,7 @@ def write_store(path: Path, rows: int) -> None:
     with Store(path, write=True) as store:
         for begin in range(0, rows, _CHUNK):
             part = range(begin, min(begin + _CHUNK, rows))
-            store.add("made-up", "made-up", ".", [_stored(index) for index in part])
+            store.add("made-up", "made-up", ".", [_stored(index) for index in part], more=True)
             store.finish(_answers(part, outcomes))
             for index in part[::_ACCIDENTS]:
                 store.note_accident(

@@ -58,10 +58,14 @@ class Request:
 
     @property
     def key(self) -> str:
-        """Content key: all that an answer depends on; no paths, threads or devices (see `key`)."""
+        """Content key: all that an answer depends on; no paths, threads or devices (see `key`).
+
+        The time limit is not part of it, since what was settled within any time is settled: whoever keeps answers asks
+        again what an earlier limit has left open (`Outcome.is_settled`).
+        """
         parts = {"command": self.command, "model": self.sha256, "threat": self.threat.to_dict(), "label": self.label}
         parts |= {"exact_margin": self.exact_margin, "property": self.property_sha256, "engines": list(self.engines)}
-        parts |= {name: getattr(self.settings, name) for name in ("timeout", "gap", "seed")}
+        parts |= {name: getattr(self.settings, name) for name in ("gap", "seed")}
         parts |= {f"milp_{name}": value for name, value in asdict(self.settings.milp).items()}
         if self.command == "attack":
             parts |= {"attack": self.attack, "loss": self.loss}

@@ -22,7 +22,7 @@ from .stage import Driver, Stage
 
 _INSIDE = "ADVVERIFY_CHAOS_MOUNTS"
 _STUCK = 240.0  # seconds of a round without a new answer
-_AMID, _QUIET = 0.7, 60.0  # share of strikes that wait for an answer, and how long these do
+_AMID, _BETWEEN, _QUIET = 0.7, 12, 60.0  # share of strikes that wait for answers, how many at most, and how long
 _LAST = 3  # undisturbed runs that may be needed after the mischief
 _ENDS = {0, 1, 2, 130}  # exit statuses that a driver may choose
 
@@ -100,10 +100,10 @@ def _round(stage: Stage, mischief: Mischief, quota: int) -> list[object]:
 
 def _pause(stage: Stage, driver: Driver) -> None:
     """Wait for the next strike: now and then while things start, mostly in the middle of answers."""
-    answered, until = stage.answered(), time.perf_counter() + stage.rng.uniform(0.5, 6.0)
+    until = time.perf_counter() + stage.rng.uniform(0.5, 6.0)
     if stage.rng.random() < _AMID:
-        patience = time.perf_counter() + _QUIET
-        while driver.runs() and stage.answered() == answered and time.perf_counter() < patience:
+        patience, wanted = time.perf_counter() + _QUIET, stage.answered() + stage.rng.randint(1, _BETWEEN)
+        while driver.runs() and stage.answered() < wanted and time.perf_counter() < patience:
             time.sleep(0.1)
         until = time.perf_counter() + stage.rng.uniform(0.0, 2.0)
     while driver.runs() and time.perf_counter() < until:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from advverify.verifier.errors import InvalidInput
 
@@ -60,7 +61,7 @@ def workers(function: Any) -> Any:
             type=click.Choice(["accidents", "unknown", "all"]),
             default="accidents",
             show_default=True,
-            help="What is asked again: queries that ended in an accident; those and unknown ones; all.",
+            help="What is asked again: queries that ended in an accident; those, unknown ones and open brackets; all.",
         ),
         STORE,
     ):
@@ -109,7 +110,7 @@ def resume(name: str | None, store_path: Path, **options: Any) -> int:
 
 
 def _run(job: Job, store_path: Path, dry_run: bool, options: dict[str, Any]) -> int:
-    from advverify.verifier.batch.run import estimate, open_tasks
+    from advverify.verifier.batch.run import estimate, open_tasks, with_more_time
     from advverify.verifier.store import Store
 
     jobs = options["jobs"]
@@ -128,6 +129,9 @@ def _run(job: Job, store_path: Path, dry_run: bool, options: dict[str, Any]) -> 
             f"{len(tasks)} to do, about {_duration(estimate(tasks, count))}",
             err=True,
         )
+        more = with_more_time(store, job) if options["retry"] == "accidents" else 0
+        if more:
+            click.echo(f"note: {more} of them are open after less time: --retry unknown asks these again", err=True)
         if pool is None:
             return 0
         for folder in {task.request.settings.proofs for task in tasks}:
@@ -225,15 +229,17 @@ def _duration(seconds: float) -> str:
 
 
 @command.command("status")
+@click.argument("store", required=False, type=click.Path(path_type=Path))
 @STORE
-def status(store_path: Path) -> int:
-    """Counts of every job of a store; safe while a job runs."""
+def status(store: Path | None, store_path: Path) -> int:
+    """Counts of every job of STORE (or --store); safe while a job runs."""
     from advverify.verifier.store import Store
 
-    with Store(store_path) as store:
-        jobs = store.jobs()
+    store_path = _one_store(store, store_path)
+    with Store(store_path) as opened:
+        jobs = opened.jobs()
         accidents = Accidents(kept=0)
-        for row in store.accidents():
+        for row in opened.accidents():
             accidents.add(row["accident"], row["message"])
     screen, counted = console(), ("queries", "done", *VERDICTS, "accidents")
     columns = [Column("job", text=True), *map(Column, counted), Column("CPU time")]
@@ -244,21 +250,35 @@ def status(store_path: Path) -> int:
 
 
 @command.command("export")
+@click.argument("store", required=False, type=click.Path(path_type=Path))
 @STORE
 @click.option("--job", default=None, help="Only this job.")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="csv", show_default=True)
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True)
-def export(store_path: Path, job: str | None, form: str, out: Path) -> int:
-    """Write the answers of a store as CSV, JSON lines, Parquet, or VNN-COMP's results.csv."""
+def export(store: Path | None, store_path: Path, job: str | None, form: str, out: Path) -> int:
+    """Write the answers of STORE (or --store) as CSV, JSON lines, Parquet, or VNN-COMP's results.csv."""
     from advverify.verifier.store import Store
 
-    with Store(store_path) as store:
-        if job is not None and job not in {j["name"] for j in store.jobs()}:
+    store_path = _one_store(store, store_path)
+    with Store(store_path) as opened:
+        if job is not None and job not in {j["name"] for j in opened.jobs()}:
             raise InvalidInput(f"{store_path}: has no job '{job}'")
-        rows = (row for row in store.rows(job, outcomes=form == "jsonl") if row["verdict"] is not None)
+        rows = (row for row in opened.rows(job, outcomes=form == "jsonl") if row["verdict"] is not None)
         first = next(rows, None)
         if first is None:
             raise InvalidInput(f"{store_path}: holds no answers to export")
         count = export_rows(first, rows, form, out)
     click.echo(f"{count} rows written to {out}")
     return 0
+
+
+def _one_store(argument: Path | None, option: Path) -> Path:
+    """The store that is meant, by the argument or by --store.
+
+    Raises:
+        InvalidInput: both are given, and differ.
+    """
+    given = click.get_current_context().get_parameter_source("store_path") is not ParameterSource.DEFAULT
+    if argument is not None and given and argument != option:
+        raise InvalidInput(f"two stores are named, {argument} and --store {option}: name one")
+    return option if argument is None else argument

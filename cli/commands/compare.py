@@ -175,7 +175,7 @@ def _brackets(
     ]
     keys = [request.key for request in requests]
     sink = None if out is None else ResultFile(out / "brackets.jsonl")
-    done = {} if sink is None else sink.known(keys, None)
+    done = {} if sink is None else sink.known(keys, settings)
     if done:
         click.echo(f"{len(done)} of {len(requests)} brackets are in {out} already", err=True)
     todo = [i for i in range(len(requests)) if i not in done]
@@ -185,7 +185,8 @@ def _brackets(
             for k, outcome in answers([requests[i] for i in todo], options["jobs"]):
                 i = todo[k]
                 name, image = subjects[i // len(images)].name, images[i % len(images)]
-                done[i] = outcome.labelled(model=name, data=data.name, index=image, key=keys[i])
+                limits = {"timeout": settings.timeout, "gap": settings.gap}
+                done[i] = outcome.labelled(model=name, data=data.name, index=image, key=keys[i], **limits)
                 if sink is not None:
                     sink.write(done[i])
                 bar.update(1)
