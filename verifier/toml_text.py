@@ -23,7 +23,7 @@ def read_toml(text: str) -> dict[str, Any]:
         raise InvalidInput(f"nested too deeply: a key has more than {_MOST_PARTS} parts")
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # also of numbers of thousands of digits
         raise InvalidInput(f"not a TOML file ({error})") from error
     except RecursionError as error:
         raise InvalidInput("nested too deeply") from error

@@ -53,7 +53,8 @@ def command(queries: int, rounds: int, kind: tuple[str, ...], seed: int) -> None
             if each.disk and not stage.small:
                 rows.append([each.name + ": not tried, no mounts here", 0, 0, 0, 0, "0"])
                 continue
-            quota = len(_answers(quiet)) * number // (len(order) + 1)
+            done = stage.answered()  # what is left is shared among this round and those to come
+            quota = done + (len(_answers(quiet)) - done) // (len(order) + 2 - number)
             rows.append(_round(stage, each, quota))
             click.echo(rows[-1], err=True)
         rows.append(_finish(stage))
