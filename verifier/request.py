@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -66,7 +66,7 @@ class Request:
         parts = {"command": self.command, "model": self.sha256, "threat": self.threat.to_dict(), "label": self.label}
         parts |= {"exact_margin": self.exact_margin, "property": self.property_sha256, "engines": list(self.engines)}
         parts |= {name: getattr(self.settings, name) for name in ("gap", "seed")}
-        parts |= {f"milp_{name}": value for name, value in asdict(self.settings.milp).items()}
+        parts |= {f"milp_{name}": value for name, value in vars(self.settings.milp).items()}
         if self.command == "attack":
             parts |= {"attack": self.attack, "loss": self.loss}
         return content_key(parts, *(() if self.image is None else (self.image,)))

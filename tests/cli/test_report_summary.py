@@ -27,7 +27,13 @@ def rows(count: int, seed: int = 0) -> list[dict[str, Any]]:
         verdict = rng.choice(["adversarial", "unknown", "misclassified"])
         lower = rng.uniform(0, 0.1)
         upper = None if verdict == "unknown" else lower + rng.choice([0.0, 0.1])
-        row: dict[str, Any] = {"kind": "distance", "model": f"m{k % 3}", "model_sha256": str(k % 3), "data": "digits", "item": str(k)}
+        row: dict[str, Any] = {
+            "kind": "distance",
+            "model": f"m{k % 3}",
+            "model_sha256": str(k % 3),
+            "data": "digits",
+            "item": str(k),
+        }
         row |= {"norm": "inf", "eps": None, "options": OPTIONS, "verdict": verdict, "lower": lower, "upper": upper}
         found.append(row | {"trust": "checked", "engine": rng.choice("ab"), "seconds": rng.uniform(0, 5)})
     return found
