@@ -21,8 +21,8 @@ from .mischief import KINDS, Mischief
 from .stage import Driver, Stage
 
 _INSIDE = "ADVVERIFY_CHAOS_MOUNTS"
-_STUCK = 240.0  # seconds of a round without a new answer
-_AMID, _BETWEEN, _QUIET = 0.7, 12, 60.0  # share of strikes that wait for answers, how many at most, and how long
+_STUCK = 900.0  # seconds of a round without a new answer
+_AMID, _BETWEEN, _QUIET = 0.8, 12, 180.0  # share of strikes that wait for answers, how many at most, and how long
 _LAST = 3  # undisturbed runs that may be needed after the mischief
 _ENDS = {0, 1, 2, 130}  # exit statuses that a driver may choose
 
