@@ -45,6 +45,11 @@ def load(place: str, split: str) -> Dataset:
     if found:
         images = np.stack([image for image, _ in found]).transpose(0, 3, 1, 2)
         return Dataset.from_bytes("cifar10", images, np.array([label for _, label in found]))
+    if (folder / split).is_dir() or any(folder.glob(f"{split}*.zip")):  # its images are meant, and nothing is fetched
+        raise InvalidInput(
+            f"{folder}: no images in {split}*.zip or the folder {split}; needs {split}/<class>/*.png or .jpg, the classes are "
+            f"{', '.join(CLASSES)}"
+        )
     try:
         _unpack(fetch(_ARCHIVE, folder, _KNOWN), folder / "cifar-10-batches-bin")
     except InvalidInput as error:
