@@ -34,6 +34,9 @@ BENCHMARKS = {
     "mutants": "faults put one at a time into bounds, encoding, proofs and their like: the tests must notice",
     "hidden_counterexamples": "counterexamples hidden by training or by construction: no engine may say robust",
     "convergence": "the picture of both sides of brackets over time, from kept answers",
+    "large_store": "time and memory of status, report and export on a store of a million queries",
+    "many_queries": "a hundred thousand real queries in one store: throughput, memory, size",
+    "chaos": "batches under kills, full disks and missing files: every query is answered once, as in a quiet run",
     "gap_report": "time and memory of `advverify gap` on a store of 100,000 answers",
     "other_tools": "other open verifiers and modelling tools on the same queries, in the same run",
 }

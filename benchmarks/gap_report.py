@@ -92,7 +92,7 @@ def write_store(path: Path, rows: int, seed: int = 0) -> None:
     rng = np.random.default_rng(seed)
     with Store(path, write=True) as store:
         for part in _parts(rows):
-            store.add("made-up", "made-up", ".", [_stored(index) for index in part])
+            store.add("made-up", "made-up", ".", [_stored(index) for index in part], more=True)
             store.finish((_key(index), made_up(rng, index), 1) for index in part)
 
 

@@ -65,7 +65,7 @@ class Work:
         ]
         keys = [request.key for request in requests]
         sink = None if self.kept is None else ResultFile(self.kept)
-        done = {} if sink is None else sink.known(keys, None)
+        done = {} if sink is None else sink.known(keys, self.settings)
         if done and self.kept is not None:
             self.say(f"{len(done)} of {len(requests)} brackets are in {self.kept.parent} already")
         todo = [k for k in range(len(requests)) if k not in done]
@@ -81,7 +81,8 @@ class Work:
             with shown:
                 for k, outcome in answers([requests[i] for i in todo], self.jobs, shown.hear):
                     subject, image = pairs[todo[k]]
-                    found = outcome.labelled(model=subject.name, data=data.name, index=image, key=keys[todo[k]])
+                    labels = {"model": subject.name, "data": data.name, "index": image, "key": keys[todo[k]]}
+                    found = outcome.labelled(**labels, timeout=self.settings.timeout, gap=self.settings.gap)
                     done[todo[k]] = found
                     if sink is not None:
                         sink.write(found)
@@ -140,11 +141,12 @@ def brackets_of(
         for i in images
     ]
     keys = [request.key for request in requests]
-    found = sink.known(keys, None)
+    found = sink.known(keys, settings)
     todo = [k for k in range(len(keys)) if k not in found]
     for place, outcome in answers([requests[k] for k in todo], jobs):
         k = todo[place]
-        found[k] = outcome.labelled(model=path.stem, data=data.name, index=images[k], key=keys[k])
+        labels = {"model": path.stem, "data": data.name, "index": images[k], "key": keys[k]}
+        found[k] = outcome.labelled(**labels, timeout=settings.timeout, gap=settings.gap)
         sink.write(found[k])
         sink.done[keys[k]] = found[k]
         if listener is not None:

@@ -93,7 +93,7 @@ def run_images(command: Command, options: dict[str, Any], exact_margin: bool = F
         labels["units"] = data.units
     keys = [request.key for request in requests]
     sink = None if options["out"] is None else ResultFile(options["out"])
-    known = {} if sink is None else sink.known(keys, settings.proofs)
+    known = {} if sink is None else sink.known(keys, settings)
     if known and not quiet:
         click.echo(f"{len(known)} of {len(requests)} images are in {options['out']} already", err=True)
     outcomes = dict(known)

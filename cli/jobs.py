@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from advverify.models.datasets import Dataset, load_dataset
 from advverify.verifier.batch.job import Job, read_job, read_text
-from advverify.verifier.batch.run import Listener, Retry, estimate, open_tasks, run_job
+from advverify.verifier.batch.run import Listener, Retry, estimate, open_tasks, run_job, with_more_time
 from advverify.verifier.batch.sources import Sources
 from advverify.verifier.errors import InvalidInput, no_such
 from advverify.verifier.outcome import Outcome
@@ -23,6 +23,7 @@ from advverify.verifier.store import Store
 from .exports import FORMATS, export_rows
 from .options import images_from, model_path, note, writable_folder
 from .progress import Progress
+from .report.summary import Accidents
 
 if TYPE_CHECKING:
     from advverify.verifier.batch.run import Answer, Pool
@@ -39,7 +40,7 @@ class Workers:
     Attributes:
         jobs: processes of this machine; one a core where None.
         memory: MiB of data that each may hold; 0 does not limit it.
-        scheduler: address of a Dask scheduler, in the place of both.
+        scheduler: address of a Dask scheduler, whose workers take the place of `jobs`.
         proofs: folder for the proofs of new answers.
         retry: what is asked again: "accidents", "unknown" or "all".
     """
@@ -62,19 +63,18 @@ class Workers:
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
                 raise InvalidInput(f"{name} must be a whole number from {least}, got {value!r}")
         if self.scheduler is not None:
-            for name, value in (("memory", self.memory), ("jobs", self.jobs)):
-                if value:
-                    raise InvalidInput(
-                        f"{name} is for workers of this machine; with a scheduler set it where Dask's workers start"
-                    )
+            if self.jobs:
+                raise InvalidInput(
+                    "jobs is for workers of this machine; with a scheduler set it where Dask's workers start"
+                )
 
     @property
     def count(self) -> int:
         """Processes of this machine."""
         return self.jobs or os.cpu_count() or 1
 
-    def pool(self) -> Pool:
-        """The workers themselves.
+    def pool(self, say: Callable[[str], None]) -> Pool:
+        """The workers themselves; `say` hears about a cluster that has none.
 
         Raises:
             InvalidInput: there is no such scheduler.
@@ -82,7 +82,7 @@ class Workers:
         if self.scheduler is not None:
             from advverify.verifier.batch.dask_pool import DaskPool
 
-            return DaskPool(self.scheduler)
+            return DaskPool(self.scheduler, self.memory, say)
         from advverify.verifier.batch.work import WORK
         from advverify.verifier.parallel.pool import ProcessPool
 
@@ -110,6 +110,14 @@ class Ran:
     accidents: list[tuple[str, str]] = field(default_factory=list)
     seconds: float = 0.0
     interrupted: bool = False
+
+    @property
+    def accidents_in_words(self) -> list[str]:
+        """One line a kind of accident, with its most frequent message."""
+        counted = Accidents(kept=0)
+        for kind, message in self.accidents:
+            counted.add(kind, message)
+        return counted.words
 
     @property
     def left(self) -> int:
@@ -172,12 +180,13 @@ def job_in(store: str | Path, name: str | None, say: Callable[[str], None] = not
     return job
 
 
-def plan(job: Job, store: Path, workers: Workers) -> tuple[int, int, float]:
-    """Queries answered before, queries to do, and roughly their seconds, without doing anything."""
+def plan(job: Job, store: Path, workers: Workers, say: Callable[[str], None] = note) -> tuple[int, int, float]:
+    """Queries answered before, queries to do, and roughly their seconds, without doing anything; `say` as in `run`."""
     if not store.exists():
         return 0, len(job.tasks), estimate(list(job.tasks), workers.count)
     with Store(store) as opened:
         tasks = open_tasks(opened, job, workers.proofs, workers.retry)
+        _say_of_more_time(opened, job, workers, say)
     return len(job.tasks) - len(tasks), len(tasks), estimate(tasks, workers.count)
 
 
@@ -188,6 +197,7 @@ def run(
     announce: Callable[[int, int, float], None] = lambda before, todo, seconds: None,
     progress: bool = False,
     listener: Listener | None = None,
+    say: Callable[[str], None] = note,
 ) -> Ran:
     """Run the queries of a job that a store has no answer to; Ctrl-C ends it and keeps what is answered.
 
@@ -198,13 +208,15 @@ def run(
         announce: hears queries answered before, queries to do, and roughly their seconds.
         progress: whether a terminal shows how far it is.
         listener: hears every task with its outcome or accident.
+        say: hears what a user should know of the store and the workers.
 
     Raises:
         InvalidInput: a folder or the store cannot be written, or there is no such scheduler.
     """
     with Store(path, write=True) as store:
         tasks = open_tasks(store, job, workers.proofs, workers.retry)
-        pool = workers.pool()
+        _say_of_more_time(store, job, workers, say)
+        pool = workers.pool(say)
         for folder in {task.request.settings.proofs for task in tasks}:
             if folder is not None:
                 writable_folder(folder, "proofs")
@@ -233,6 +245,12 @@ def run(
             ran.interrupted = True
         ran.seconds = time.perf_counter() - began
     return ran
+
+
+def _say_of_more_time(store: Store, job: Job, workers: Workers, say: Callable[[str], None]) -> None:
+    more = with_more_time(store, job) if workers.retry == "accidents" else 0
+    if more:
+        say(f"{more} of them are open after less time: --retry unknown asks these again")
 
 
 @dataclass(frozen=True)
@@ -264,14 +282,17 @@ def _name(task: Task) -> str:
     return f"{stored.model}{norm}, {stored.item}"
 
 
-def status(path: str | Path) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
-    """Counts of every job of a store, and kind and message of its accidents.
+def status(path: str | Path) -> tuple[list[dict[str, Any]], list[str]]:
+    """Counts of every job of a store, and a line a kind of accident.
 
     Raises:
         InvalidInput: not a store.
     """
     with Store(path) as store:
-        return store.jobs(), [(row["accident"], row["message"]) for row in store.accidents()]
+        accidents = Accidents(kept=0)
+        for row in store.accidents():
+            accidents.add(row["accident"], row["message"])
+        return store.jobs(), accidents.words
 
 
 def export(path: str | Path, out: Path, form: str = "csv", job: str | None = None) -> int:

@@ -18,7 +18,10 @@ from .jobs import check_job
 from .options import write_text
 from .report import summary
 from .report.store_figures import draw
-from .report.store_page import HARDEST, page
+from .report.store_page import HARDEST, KEPT, page
+from .report.summary import Accidents, Summary
+
+_TRACES = 100_000  # answers whose traces are compared
 
 
 @dataclass(frozen=True, repr=False)
@@ -28,55 +31,65 @@ class Report:
     Attributes:
         store: its path.
         job: the job that is reported, or None for all.
-        rows: one dictionary an answer: model, data, item, norm, eps, verdict, lower, upper, engine, seconds and so on.
+        answers: what is counted of its answers.
         unanswered: queries that have neither an answer nor an accident.
-        accidents: one dictionary an accident.
+        failed: what is counted of its accidents.
         against: the store that it is compared with, or None.
         changes: verdicts that changed since that one, and what got faster or slower; None without it.
     """
 
     store: Path
     job: str | None
-    rows: list[dict[str, Any]]
+    answers: Summary
     unanswered: int
-    accidents: list[dict[str, Any]]
+    failed: Accidents
     against: Path | None
     changes: dict[str, Any] | None
 
     @property
+    def rows(self) -> list[dict[str, Any]]:
+        """One dictionary an answer, read afresh: model, data, item, norm, eps, verdict, lower, upper, engine, seconds and so on."""
+        with Store(self.store) as opened:
+            return [row for row in opened.rows(self.job) if row["verdict"] is not None]
+
+    @property
+    def accidents(self) -> list[dict[str, Any]]:
+        """One dictionary an accident; of very many the first ones."""
+        return self.failed.rows
+
+    @property
     def answer(self) -> str:
         """What the answers come to, in a sentence."""
-        return summary.answer(self.rows)
+        return self.answers.answer
 
     @property
     def reasons(self) -> list[tuple[str, int, str]]:
         """(why queries are open, how many, which), most first."""
-        return summary.reasons(self.rows)
+        return self.answers.reasons
 
     @property
     def shares(self) -> list[dict[str, Any]]:
         """Verdicts and seconds by model and question."""
-        return summary.shares(self.rows)
+        return self.answers.shares
 
     @property
     def engines(self) -> list[tuple[str, int, float]]:
         """(engine, queries that it settled, seconds of those), most first."""
-        return summary.engines(self.rows)
+        return self.answers.engines
 
     @property
     def open(self) -> list[dict[str, Any]]:
-        """Rows of the queries that are not settled, the slowest first."""
-        left = [row for row in self.rows if not summary.settled(row)]
-        return summary.hardest(left, len(left))
+        """Rows of the queries that are not settled, the slowest first; of very many the first ones."""
+        return [row for row in self.answers.hardest(KEPT) if not summary.settled(row)]
 
     @property
     def accidents_in_words(self) -> list[str]:
         """One line a kind of accident."""
-        return summary.accidents_in_words((row["accident"], row["message"]) for row in self.accidents)
+        return self.failed.words
 
     def to_json(self) -> str:
         """One line of JSON: shares, engines, open queries, accidents and changes."""
-        record = {"schema": 1, "store": str(self.store), "job": self.job, "queries": len(self.rows)}
+        record = {"schema": 1, "store": str(self.store), "job": self.job, "queries": self.answers.count}
         record |= {
             "answer": self.answer,
             "unanswered": self.unanswered,
@@ -91,7 +104,7 @@ class Report:
 
     def write_figures(self, folder: Path) -> None:
         """Write the figures as SVG and PNG."""
-        draw(self.rows, folder, (".png",))
+        draw(self.answers, folder, (".png",))
 
     def write_page(self, out: Path, say: Callable[[str], None]) -> None:
         """Write the HTML page; `say` hears what it lacks.
@@ -100,22 +113,19 @@ class Report:
             InvalidInput: the file cannot be written.
         """
         with Store(self.store) as opened:
-            hardest = [(row, opened.outcome(row["key"])) for row in summary.hardest(self.rows, HARDEST)]
+            hardest = [(row, opened.outcome(row["key"])) for row in self.answers.hardest(HARDEST)]
         sources = _sources(self.store, self.job, self.against)
         against = "" if self.against is None else self.against.name
-        parts = self.rows, self.unanswered, self.accidents, hardest, self.changes, against, sources
+        parts = self.answers, self.unanswered, self.failed, hardest, self.changes, against, sources
         with tempfile.TemporaryDirectory() as folder:
             text = page(self.store.name, *parts, Path(folder), say)
         write_text(out, text, "--out")
 
     def __repr__(self) -> str:
         """Return the number of answers of each verdict."""
-        counts = ", ".join(
-            f"{count} {verdict}"
-            for verdict in summary.VERDICTS
-            if (count := sum(row["verdict"] == verdict for row in self.rows))
-        )
-        return f"<Report of {self.store.name}: {len(self.rows)} answers, {counts}>"
+        known = self.answers.verdicts
+        counts = ", ".join(f"{known[verdict]} {verdict}" for verdict in summary.VERDICTS if known[verdict])
+        return f"<Report of {self.store.name}: {self.answers.count} answers, {counts}>"
 
     def _repr_html_(self) -> str:
         """Return the table of shares, for notebooks."""
@@ -128,16 +138,19 @@ def read(store: Path, job: str | None = None, against: Path | None = None) -> Re
     Raises:
         InvalidInput: no store, no such job, or no answers yet.
     """
+    answers, accidents, everything = Summary(KEPT), Accidents(KEPT), 0
     with Store(store) as opened:
         check_job(opened, job)
-        everything = list(opened.rows(job))
-        accidents = list(opened.accidents(job))
-    rows = [row for row in everything if row["verdict"] is not None]
-    if not rows:
-        words = summary.accidents_in_words((row["accident"], row["message"]) for row in accidents)
-        raise InvalidInput("; ".join([f"{store}: holds no answers yet", *words]))
-    changes = None if against is None else summary.changes(_before(against), rows)
-    return Report(store, job, rows, len(everything) - len(rows) - len(accidents), accidents, against, changes)
+        for row in opened.rows(job):
+            everything += 1
+            if row["verdict"] is not None:
+                answers.add(row)
+        for row in opened.accidents(job):
+            accidents.add(row["accident"], row["message"], row)
+    if not answers.count:
+        raise InvalidInput("; ".join([f"{store}: holds no answers yet", *accidents.words]))
+    changes = None if against is None else _changes(against, store, job)
+    return Report(store, job, answers, everything - answers.count - accidents.count, accidents, against, changes)
 
 
 def query_name(row: dict[str, Any]) -> str:
@@ -145,14 +158,21 @@ def query_name(row: dict[str, Any]) -> str:
     return f"{summary.group_name(row)}, {row['item']}"
 
 
-def _before(path: Path) -> list[dict[str, Any]]:
-    with Store(path) as store:
-        return [row for row in store.rows() if row["verdict"] is not None]
+def _changes(before: Path, after: Path, job: str | None) -> dict[str, Any]:
+    """What changed from one store to another."""
+    with Store(before) as old, Store(after) as new:
+        sides = [(row for row in rows if row["verdict"] is not None) for rows in (old.rows(), new.rows(job))]
+        return summary.changes(before=sides[0], after=sides[1], kept=KEPT)
 
 
 def _sources(store: Path, job: str | None, against: Path | None) -> list[Source]:
-    """The store, and before it the one that it is compared with."""
+    """The store, and before it the one that it is compared with; of very many answers some, since traces take memory."""
+    most = 0
+    for path in (store, *([] if against is None else [against])):
+        with Store(path) as opened:
+            most = max(most, opened.count())
+    every = -(-most // _TRACES)
     if against is None or against == store:
-        return [Source(store, job=job)]
+        return [Source(store, job=job, every=every)]
     names = ("before", "now") if against.stem == store.stem else (against.stem, store.stem)
-    return [Source(against, names[0]), Source(store, names[1], job)]
+    return [Source(against, names[0], every=every), Source(store, names[1], job, every)]

@@ -11,6 +11,7 @@ from advverify.verifier.errors import InvalidInput
 from advverify.verifier.parallel.accident import ACCIDENT
 
 if TYPE_CHECKING:
+    from advverify.verifier.engines import Settings
     from advverify.verifier.outcome import Outcome
 
 INTERRUPTED = "interrupted"
@@ -59,16 +60,20 @@ class ResultFile:
                 raise InvalidInput(f"--out {self.path}: holds something other than results; choose another file")
             self._stream.truncate(whole)
 
-    def known(self, keys: Sequence[str], proofs: Path | None) -> dict[int, Outcome]:
+    def known(self, keys: Sequence[str], settings: Settings) -> dict[int, Outcome]:
         """The answers that are there already, by position in `keys`.
 
-        Where proofs are asked for, only those that have theirs in the folder `proofs`, or need none: what was answered
-        without, or is no longer there, is asked again.
+        What is still open is asked again where there is more time than it had. Where proofs are asked for, only those count
+        that have theirs in the folder of proofs, or need none: what was answered without, or is no longer there, is asked again.
         """
-        found = {i: self.done[key] for i, key in enumerate(keys) if key in self.done}
-        if proofs is None:
-            return found
-        return {i: outcome for i, outcome in found.items() if _is_proved(outcome, proofs)}
+        found = {}
+        for position, key in enumerate(keys):
+            outcome = self.done.get(key)
+            if outcome is None or (settings.proofs is not None and not _is_proved(outcome, settings.proofs)):
+                continue
+            if outcome.is_settled(settings.gap) or outcome.labels.get("timeout", 0.0) >= settings.timeout:
+                found[position] = outcome
+        return found
 
     def write(self, outcome: Outcome) -> None:
         """Append a line; it is on its way to the disk when this returns."""

@@ -135,6 +135,15 @@ class Outcome:
         """Whether the bracket is one of distances; else it is one of margins."""
         return self.labels.get("objective") == "min_distortion"
 
+    def is_settled(self, gap: float) -> bool:
+        """Whether more time could add nothing: there is a verdict, and a bracket that was to be closed is closed to `gap`."""
+        if self.verdict in (Verdict.UNKNOWN, Verdict.MISCLASSIFIED):
+            return self.verdict is Verdict.MISCLASSIFIED
+        objective = self.labels.get("objective")
+        if objective == "max_margin" or (objective == "min_distortion" and self.verdict is Verdict.ADVERSARIAL):
+            return self.bracket.relative_gap <= gap * (1 + 1e-9)
+        return True
+
     def row(self) -> dict[str, Any]:
         """One row of a table: plain values by name."""
         kept = {name: self.labels[name] for name in ("label", "prediction", "norm", "eps") if name in self.labels}

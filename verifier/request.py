@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +19,7 @@ from .key import content_key
 from .outcome import Bracket, Outcome, TraceEvent, Trust, Verdict
 from .specification import Threat
 
-Command = Literal["certify", "distance", "verify"]
+Command = Literal["certify", "distance", "verify", "attack"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,17 +27,19 @@ class Request:
     """A request says what is to be called, about which model, with what.
 
     Attributes:
-        command: the function of `api`.
+        command: the function of `api`, or an attack's `attack_all`.
         path: of the model.
         sha256: of the model; another file at the path is refused.
-        threat: of `certify` and `distance`; of a property its `float32` alone.
-        image: of `certify` and `distance`.
+        threat: of all but `verify`; of a property its `float32` alone.
+        image: of all but `verify`.
         label: of the image.
         exact_margin: of `certify`.
         property_path: of `verify`.
         property_sha256: hash of the property file.
         settings: limits and options.
         engines: names of the engines to use; all where none are given.
+        attack: the name of the attack of `attack`.
+        loss: that it descends.
     """
 
     command: Command
@@ -51,14 +53,22 @@ class Request:
     property_sha256: str = ""
     settings: Settings = field(default_factory=Settings)
     engines: tuple[str, ...] = ()
+    attack: str = ""
+    loss: str = ""
 
     @property
     def key(self) -> str:
-        """Content key: all that an answer depends on; no paths, threads or devices (see `key`)."""
+        """Content key: all that an answer depends on; no paths, threads or devices (see `key`).
+
+        The time limit is not part of it, since what was settled within any time is settled: whoever keeps answers asks
+        again what an earlier limit has left open (`Outcome.is_settled`).
+        """
         parts = {"command": self.command, "model": self.sha256, "threat": self.threat.to_dict(), "label": self.label}
         parts |= {"exact_margin": self.exact_margin, "property": self.property_sha256, "engines": list(self.engines)}
-        parts |= {name: getattr(self.settings, name) for name in ("timeout", "gap", "seed")}
-        parts |= {f"milp_{name}": value for name, value in asdict(self.settings.milp).items()}
+        parts |= {name: getattr(self.settings, name) for name in ("gap", "seed")}
+        parts |= {f"milp_{name}": value for name, value in vars(self.settings.milp).items()}
+        if self.command == "attack":
+            parts |= {"attack": self.attack, "loss": self.loss}
         return content_key(parts, *(() if self.image is None else (self.image,)))
 
     @property
@@ -99,6 +109,13 @@ class Request:
                 listener=listener,
             )
         assert self.image is not None
+        if self.command == "attack":
+            from .attacking import attack_all
+
+            (outcome,) = attack_all(
+                model, [self.image], [self.label], self.threat, self.attack, self.loss, self.settings.seed
+            )
+            return outcome
         limits: dict[str, Any] = {"settings": self.settings, "engines": self.engines, "listener": listener}
         if self.command == "distance":
             return distance(model, self.image, self.label, self.threat, **limits)
@@ -107,7 +124,7 @@ class Request:
     def unanswered(self, reason: str) -> Outcome:
         """`unknown`, and why: nobody could say anything."""
         labels = {} if self.command == "verify" else {"label": self.label, **self.threat.to_dict()}
-        bracket = Bracket(0.0 if self.command == "distance" else -math.inf, math.inf)
+        bracket = Bracket(0.0 if self.command in ("distance", "attack") else -math.inf, math.inf)
         return Outcome(Verdict.UNKNOWN, bracket, Trust.SOLVER, "", 0.0, (), reason, labels)
 
 

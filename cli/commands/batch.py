@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
+
+from advverify.verifier.errors import InvalidInput
 
 from ..exports import FORMATS
 from ..help import Group
 from ..options import COUNT, note, output_options, writable_folder
 from ..progress import duration
-from ..report.summary import VERDICTS, accidents_in_words
+from ..report.summary import VERDICTS
 from ..table import Column, console, show
 
 if TYPE_CHECKING:
@@ -61,7 +64,7 @@ def workers(function: Any) -> Any:
             type=click.Choice(["accidents", "unknown", "all"]),
             default="accidents",
             show_default=True,
-            help="What is asked again: queries that ended in an accident; those and unknown ones; all.",
+            help="What is asked again: queries that ended in an accident; those, unknown ones and open brackets; all.",
         ),
         STORE,
     ):
@@ -100,7 +103,7 @@ def _run(job: Job, store_path: Path, dry_run: bool, options: dict[str, Any]) -> 
     as_json, quiet = options.pop("as_json"), options.pop("quiet")
     if options["proofs"] is not None:
         options["proofs"] = writable_folder(options["proofs"], "--proofs")
-    who = Workers(**options)
+    who, say = Workers(**options), partial(note, quiet=quiet)
 
     def announce(before: int, todo: int, seconds: float) -> None:
         if not quiet:
@@ -109,7 +112,7 @@ def _run(job: Job, store_path: Path, dry_run: bool, options: dict[str, Any]) -> 
             click.echo(f"job {job.name}: {counts}", err=True)
 
     if dry_run:
-        before, todo, seconds = plan(job, store_path, who)
+        before, todo, seconds = plan(job, store_path, who, say)
         if as_json:
             record = {"schema": 1, "job": job.name, "queries": len(job.tasks), "before": before, "to_do": todo}
             click.echo(json.dumps(record | {"expected_seconds": seconds}))
@@ -118,7 +121,7 @@ def _run(job: Job, store_path: Path, dry_run: bool, options: dict[str, Any]) -> 
         else:
             click.echo(f"job {job.name}: {len(job.tasks)} queries, about {duration(seconds)}")
         return 0
-    ran = run_job(job, store_path, who, announce, progress=not quiet)
+    ran = run_job(job, store_path, who, announce, progress=not quiet, say=say)
     shown = ", ".join(f"{ran.verdicts[word]} {word}" for word in VERDICTS if ran.verdicts[word])
     if as_json:
         record = {"schema": 1, "job": ran.job, "queries": ran.queries, "before": ran.before, "left": ran.left}
@@ -135,20 +138,21 @@ def _run(job: Job, store_path: Path, dry_run: bool, options: dict[str, Any]) -> 
         click.echo(f"job {job.name}: {shown or nothing}; {ran.seconds:.1f} s")
     if not ran.accidents:
         return 0
-    for line in accidents_in_words(ran.accidents):
+    for line in ran.accidents_in_words:
         click.echo(f"advverify: {line}", err=True)
     click.echo("advverify: these queries have no answer; run again to ask them again", err=True)
     return 1
 
 
 @command.command("status")
+@click.argument("store", required=False, type=click.Path(path_type=Path))
 @STORE
 @output_options(rows="a job")
-def status(store_path: Path, as_json: bool, quiet: bool) -> int:
-    """Counts of every job of a store; safe while a job runs."""
+def status(store: Path | None, store_path: Path, as_json: bool, quiet: bool) -> int:
+    """Counts of every job of STORE (or --store); safe while a job runs."""
     from ..jobs import status as read_status
 
-    jobs, accidents = read_status(store_path)
+    jobs, accidents = read_status(_one_store(store, store_path))
     counted = ("queries", "done", *VERDICTS, "accidents")
     if as_json:
         for job in jobs:
@@ -158,19 +162,32 @@ def status(store_path: Path, as_json: bool, quiet: bool) -> int:
     screen = console()
     columns = [Column("job", text=True), *map(Column, counted), Column("wall time")]
     show(screen, columns, [[job["name"], *(str(job[n]) for n in counted), duration(job["seconds"])] for job in jobs])
-    for line in accidents_in_words(accidents) if not quiet else ():
+    for line in accidents if not quiet else ():
         screen.print(f"{line}; asked again by the next run", markup=False)
     return 0
 
 
 @command.command("export")
+@click.argument("store", required=False, type=click.Path(path_type=Path))
 @STORE
 @click.option("--job", default=None, metavar="NAME", help="Only this job.")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="csv", show_default=True, help="Of the file.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, metavar="FILE", help="The file to write.")
-def export(store_path: Path, job: str | None, form: str, out: Path) -> int:
-    """Write the answers of a store as CSV, JSON lines, Parquet, or VNN-COMP's results.csv."""
+def export(store: Path | None, store_path: Path, job: str | None, form: str, out: Path) -> int:
+    """Write the answers of STORE (or --store) as CSV, JSON lines, Parquet, or VNN-COMP's results.csv."""
     from ..jobs import export as write
 
-    click.echo(f"{write(store_path, out, form, job)} rows written to {out}")
+    click.echo(f"{write(_one_store(store, store_path), out, form, job)} rows written to {out}")
     return 0
+
+
+def _one_store(argument: Path | None, option: Path) -> Path:
+    """The store that is meant, by the argument or by --store.
+
+    Raises:
+        InvalidInput: both are given, and differ.
+    """
+    given = click.get_current_context().get_parameter_source("store_path") is not ParameterSource.DEFAULT
+    if argument is not None and given and argument != option:
+        raise InvalidInput(f"two stores are named, {argument} and --store {option}: name one")
+    return option if argument is None else argument

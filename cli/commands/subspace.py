@@ -168,12 +168,12 @@ def _answers(
     from advverify.verifier.subspace import subspace_distance
 
     clip = (0.0, 1.0) if options["clip"] else None
-    limits = {k: options[k] for k in ("norm", "gap", "timeout", "seed")}
+    limits = {k: options[k] for k in ("norm", "gap", "seed")}
     parts = {"call": "subspace", "model": model.network.sha256, "clip": clip, **limits}
     keys = [content_key({**parts, "label": int(data.labels[i])}, data.images[i], basis) for i in asked]
     sink = None if out is None else ResultFile(out)
-    done = {} if sink is None else sink.known(keys, None)
     settings = Settings(timeout=options["timeout"], gap=options["gap"], threads=1, seed=options["seed"])
+    done = {} if sink is None else sink.known(keys, settings)
     left = len(keys) - len(done)
     try:
         with Progress(left, limit=options["timeout"], quiet=quiet) as progress:
@@ -192,6 +192,7 @@ def _answers(
                     outcome = outcome.labelled(executed=_executed(model, image, label, basis, outcome, clip))
                 labels = {"model": name, "data": data.name, "index": i, "label": label, "directions": directions}
                 about = {"norm": options["norm"], "columns": basis.shape[1], "valid_range": clip, "key": keys[k]}
+                about |= {"timeout": settings.timeout, "gap": settings.gap}
                 done[k] = outcome.labelled(**labels, **about)
                 if sink is not None:
                     sink.write(done[k])

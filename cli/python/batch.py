@@ -18,7 +18,7 @@ from advverify.verifier.store import Store
 
 from .. import jobs as work
 from ..jobs import JobLike, Ran, Workers
-from .words import speaks_of_arguments, translated, warn
+from .words import in_arguments, speaks_of_arguments, translated, warn
 
 __all__ = ["Ran", "export", "outcomes", "resume", "run", "status"]
 
@@ -55,9 +55,9 @@ def run(
         store: a file that is made where there is none.
         jobs: worker processes; one a core where None.
         memory: MiB of data that a worker may hold; 0 for no limit.
-        scheduler: address of a Dask scheduler, in the place of `jobs` and `memory`.
+        scheduler: address of a Dask scheduler, whose workers take the place of `jobs`.
         proofs: folder for a proof of each new answer.
-        retry: what is asked again: "accidents" (queries without an answer), "unknown" (those and unknown ones), "all".
+        retry: what is asked again: "accidents" (queries without an answer), "unknown" (those, unknown ones and open brackets), "all".
         progress: True shows it on a terminal; a function hears what was asked and the `Outcome`, None for an accident.
 
     Returns:
@@ -147,10 +147,14 @@ def _run(job: Any, store: str | Path, workers: Workers, progress: Progress) -> R
             names = ("key", "kind", "model", "data", "item", "norm", "eps")
             progress({name: getattr(stored, name) for name in names}, found if isinstance(found, Outcome) else None)
 
-    ran = work.run(job, Path(store), workers, progress=progress is True, listener=hear)
+    ran = work.run(job, Path(store), workers, progress=progress is True, listener=hear, say=_say)
     if ran.interrupted:
         raise KeyboardInterrupt
     return ran
+
+
+def _say(text: str) -> None:
+    warn(in_arguments(text))
 
 
 def _folder(proofs: str | Path | None) -> Path | None:

@@ -15,6 +15,7 @@ from advverify.verifier.errors import InvalidInput
 from . import summary
 from .page import render
 from .store_figures import draw
+from .summary import Accidents, Summary
 from .thumbnails import difference, is_picture, thumbnail
 
 if TYPE_CHECKING:
@@ -22,16 +23,16 @@ if TYPE_CHECKING:
     from advverify.verifier.convergence.answers import Source
     from advverify.verifier.outcome import Outcome
 
-HARDEST, _ROWS = 40, 20_000
-_QUANTITIES = {"distance": "Distances", "margin": "Margins", "property": "Properties"}
+HARDEST, KEPT = 40, 20_000  # queries that are shown with pictures, and in the table
+_QUANTITIES = {"distance": "Distances", "margin": "Margins", "property": "Properties", "attack": "Attacks"}
 Row = summary.Row
 
 
 def page(
     name: str,
-    rows: list[Row],
+    answers: Summary,
     open_count: int,
-    accidents: list[Row],
+    accidents: Accidents,
     hardest: Sequence[tuple[Row, Outcome | None]],
     compared: dict[str, Any] | None,
     against: str,
@@ -43,9 +44,9 @@ def page(
 
     Args:
         name: of the store.
-        rows: answered queries.
+        answers: what is counted of answered queries.
         open_count: queries that were not run yet.
-        accidents: queries that ended in one.
+        accidents: what is counted of queries that ended in one.
         hardest: rows with their outcomes, hardest first.
         compared: what changed since another store, None where there is none.
         against: its name.
@@ -55,45 +56,44 @@ def page(
     """
     pictures = _Pictures(say)
     shown = [_hard(row, outcome, pictures) for row, outcome in hardest]
-    held = summary.hardest(rows, _ROWS)
-    shares = summary.shares(rows)
-    counts = [(v, sum(row["verdict"] == v for row in rows)) for v in summary.VERDICTS]
+    table = [_table_row(row) for row in answers.hardest(KEPT)]
+    shares = answers.shares
     return render(
         "report.html",
         title=f"Report of {name}",
-        answer=summary.answer(rows),
-        is_open=any(not summary.settled(row) for row in rows),
-        rows=rows,
+        answer=answers.answer,
+        is_open=any(share["closed"] < share["queries"] for share in shares),
+        total=answers.count,
         open_count=open_count,
-        accidents=[{**row, "name": f"{summary.group_name(row)}, {row['item']}"} for row in accidents[:_ROWS]],
-        accident_count=len(accidents),
-        verdicts=[(v, n) for v, n in counts if n],
-        facts=_facts(rows),
+        accidents=[{**row, "name": f"{summary.group_name(row)}, {row['item']}"} for row in accidents.rows],
+        accident_count=accidents.count,
+        verdicts=[(v, answers.verdicts[v]) for v in summary.VERDICTS if answers.verdicts[v]],
+        facts=_facts(answers),
         distances=[share for share in shares if share["quantity"] == "distance"],
         verdict_shares=[share for share in shares if share["quantity"] != "distance"],
-        reasons=summary.reasons(rows),
-        figures=draw(rows, folder),
+        reasons=answers.reasons,
+        figures=draw(answers, folder),
         against=compared,
         against_name=against,
         hardest=[(_QUANTITIES[q], [e for e in shown if e["quantity"] == q]) for q in _QUANTITIES],
-        table=[_table_row(row) for row in held],
-        left_out=len(rows) > len(held),
+        table=table,
+        left_out=answers.count > len(table),
         **_gaps(sources, folder),
     )
 
 
-def _facts(rows: list[Row]) -> dict[str, str]:
+def _facts(answers: Summary) -> dict[str, str]:
     """When, by which version and with which options the answers were got."""
-    times = [row["finished"] for row in rows if row["finished"] is not None]
     facts = {}
-    if times:
-        first, last = (datetime.fromtimestamp(t, UTC).strftime("%Y-%m-%d %H:%M") for t in (min(times), max(times)))
+    if answers.first <= answers.last:
+        ends = (answers.first, answers.last)
+        first, last = (datetime.fromtimestamp(t, UTC).strftime("%Y-%m-%d %H:%M") for t in ends)
         facts["answered"] = (first if first == last else f"{first} … {last}") + " UTC"
-    facts["version"] = "advverify " + ", ".join(sorted({row["version"] for row in rows}))
+    facts["version"] = "advverify " + ", ".join(sorted(answers.versions))
     facts["machine"] = "a store does not keep where its queries ran; the foot of this page says where it was written"
-    seconds = sum(row["seconds"] for row in rows)
+    seconds = answers.total_seconds
     facts["wall time"] = f"{seconds:.4g} s over all queries, added up; CPU time is not measured"
-    return facts | summary.options_in_words(rows)
+    return facts | answers.options_in_words
 
 
 def _table_row(row: Row) -> list[Any]:
@@ -113,6 +113,9 @@ def _gaps(sources: Sequence[Source], folder: Path) -> dict[str, Any]:
         comparison = compare(sources, hardest=HARDEST)
     except InvalidInput as error:
         return {"gaps": None, "no_gaps": str(error)}
+    if sources[0].every > 1:
+        some = f"of so many answers this chapter looks at one in {sources[0].every}; `advverify gap` looks at all"
+        comparison.notes.append(some)
     return {"gaps": chapter(comparison, sources, folder), "no_gaps": ""}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 import tarfile
+import warnings
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,9 @@ from advverify.verifier.errors import InvalidInput
 
 from .base import Dataset
 from .fetch import Source, fetch
+from .limits import MOST_IMAGE, read_up_to
+
+_SIDE = 32  # pixels
 
 _ARCHIVE = Source(
     "cifar-10-binary.tar.gz",
@@ -41,6 +45,11 @@ def load(place: str, split: str) -> Dataset:
     if found:
         images = np.stack([image for image, _ in found]).transpose(0, 3, 1, 2)
         return Dataset.from_bytes("cifar10", images, np.array([label for _, label in found]))
+    if (folder / split).is_dir() or any(folder.glob(f"{split}*.zip")):  # its images are meant, and nothing is fetched
+        raise InvalidInput(
+            f"{folder}: no images in {split}*.zip or the folder {split}; needs {split}/<class>/*.png or .jpg, the classes are "
+            f"{', '.join(CLASSES)}"
+        )
     try:
         _unpack(fetch(_ARCHIVE, folder, _KNOWN), folder / "cifar-10-batches-bin")
     except InvalidInput as error:
@@ -99,8 +108,9 @@ def _from_python(paths: list[Path]) -> Dataset:
             batch = _ArraysOnly(io.BytesIO(path.read_bytes()), encoding="bytes").load()
             images.append(np.asarray(batch[b"data"], dtype=np.uint8).reshape(-1, 3, 32, 32))
             labels.append(np.asarray(batch[b"labels"], dtype=np.int64))
-        except (pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InvalidInput(f"{path}: not a CIFAR-10 Python batch ({error})") from error
+        except Exception as error:  # unpickling and numpy raise whatever a broken stream leads them to
+            why = " ".join(str(error).split())[:200] or type(error).__name__
+            raise InvalidInput(f"{path}: not a CIFAR-10 Python batch ({why})") from error
     return Dataset.from_bytes("cifar10", np.concatenate(images), np.concatenate(labels))
 
 
@@ -108,7 +118,8 @@ def _named_images(folder: Path, split: str) -> Iterator[tuple[np.ndarray, int]]:
     """Images under <split>/<class>/ of a folder or of the zips that start with the split's name, in name order."""
     for label, name in enumerate(CLASSES):
         for path in sorted((folder / split / name).glob("*")):
-            yield _decode(path.read_bytes(), str(path)), label
+            with path.open("rb") as stream:
+                yield _decode(read_up_to(stream, MOST_IMAGE, str(path)), str(path)), label
     for archive in sorted(folder.glob(f"{split}*.zip")):
         try:
             with zipfile.ZipFile(archive) as pack:
@@ -116,19 +127,26 @@ def _named_images(folder: Path, split: str) -> Iterator[tuple[np.ndarray, int]]:
                 for member in members:
                     parts = member.split("/")
                     if len(parts) == 3 and parts[1] in CLASSES:
-                        yield _decode(pack.read(member), f"{archive}:{member}"), CLASSES.index(parts[1])
-        except zipfile.BadZipFile as error:
-            raise InvalidInput(f"{archive}: not a readable zip ({error})") from error
+                        with pack.open(member) as stream:
+                            content = read_up_to(stream, MOST_IMAGE, f"{archive}:{member}")
+                        yield _decode(content, f"{archive}:{member}"), CLASSES.index(parts[1])
+        except InvalidInput:
+            raise
+        except Exception as error:  # zipfile and the three ways to pack raise a dozen unrelated types
+            why = " ".join(str(error).split())[:200]
+            raise InvalidInput(f"{archive}: not a readable zip ({why})") from error
 
 
 def _decode(raw: bytes, where: str) -> np.ndarray:
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(raw)) as image:
-            pixels = np.asarray(image.convert("RGB"))
-    except (UnidentifiedImageError, OSError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what broken metadata says; the pixels are what counts
+            with Image.open(io.BytesIO(raw)) as image:
+                width, height = image.size
+                if (width, height) == (_SIDE, _SIDE):  # before anything is unpacked
+                    return np.asarray(image.convert("RGB"))
+    except Exception as error:  # Pillow's readers raise a dozen unrelated types about broken files
         raise InvalidInput(f"{where}: not a readable image") from error
-    if pixels.shape != (32, 32, 3):
-        raise InvalidInput(f"{where}: is {pixels.shape[1]}x{pixels.shape[0]}, CIFAR-10 images are 32x32")
-    return pixels
+    raise InvalidInput(f"{where}: is {width}x{height}, CIFAR-10 images are 32x32")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -11,6 +13,7 @@ from advverify.verifier.errors import InvalidInput
 
 from .base import Dataset
 from .fetch import Source, fetch
+from .limits import check_values, read_up_to
 
 FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
@@ -74,14 +77,25 @@ def _find(name: str, folder: Path, stem: str) -> Path:
 def _read_idx(name: str, folder: Path, stem: str) -> np.ndarray:
     path = _find(name, folder, stem)
     try:
-        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError) as error:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+            return _idx(stream, path)
+    except (OSError, EOFError, zlib.error) as error:
         raise InvalidInput(f"{path}: not a readable gzip file ({error})") from error
-    if len(raw) < 4 or raw[:3] != b"\x00\x00\x08":
+
+
+def _idx(stream: IO[bytes] | gzip.GzipFile, path: Path) -> np.ndarray:
+    """The array of an idx file: the header says how much there is to read."""
+    head = stream.read(4)
+    if len(head) < 4 or head[:3] != b"\x00\x00\x08":
         raise InvalidInput(f"{path}: not an idx file of bytes")
-    rank = raw[3]
-    shape = np.frombuffer(raw, ">u4", rank, 4) if len(raw) >= 4 + 4 * rank else np.zeros(0)
-    data = np.frombuffer(raw, np.uint8, offset=4 + 4 * rank)
-    if len(shape) != rank or len(data) != int(np.prod(shape.astype(np.int64))):
-        raise InvalidInput(f"{path}: truncated: the header promises {shape.tolist()} entries")
-    return data.reshape(shape.astype(np.int64))
+    sizes = stream.read(4 * head[3])
+    if len(sizes) < 4 * head[3]:
+        raise InvalidInput(f"{path}: truncated in its header")
+    shape = [int(n) for n in np.frombuffer(sizes, ">u4")]
+    count = check_values(str(path), shape)
+    data = read_up_to(stream, count, str(path))
+    if len(data) != count:
+        raise InvalidInput(f"{path}: truncated: the header promises {shape} entries")
+    if len(shape) > 3:
+        raise InvalidInput(f"{path}: holds neither images nor labels, but {len(shape)} axes")
+    return np.frombuffer(data, np.uint8).reshape(shape)

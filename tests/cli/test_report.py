@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from command_line import run
 
+from advverify.cli import reporting
 from advverify.cli.report import summary
 from advverify.cli.report.page import themed
 from advverify.cli.report.store_figures import draw
@@ -77,21 +78,13 @@ def test_a_page_that_cannot_be_written_is_refused_before_the_drawing(
 
 
 def test_figures_are_one_a_norm_and_tell_sides_by_colour(store: Path, tmp_path: Path) -> None:
-    rows = [row for row in rows_of(store) if row["verdict"] is not None]
-    names = [path.name for path, _ in draw(rows, tmp_path, (".png",))]
+    names = [path.name for path, _ in draw(reporting.read(store).answers, tmp_path, (".png",))]
     assert names[:2] == ["curves-norm-inf.svg", "curves-norm-2.svg"]
     assert all((tmp_path / name).with_suffix(".png").is_file() for name in names)
     curve = (tmp_path / names[0]).read_text().lower()
     assert "#0072b2" in curve and "#d55e00" in curve and "#009e73" not in curve
     shown = themed(curve)
     assert "#000000" not in shown and "prefers-color-scheme:dark" in shown and shown.count("<svg") == 1
-
-
-def rows_of(store: Path) -> list[dict[str, object]]:
-    from advverify.verifier.store import Store
-
-    with Store(store) as opened:
-        return list(opened.rows())
 
 
 @pytest.mark.parametrize(
@@ -117,6 +110,8 @@ def row(**values: object) -> dict[str, object]:
         "eps": None,
         "options": json.dumps({"timeout": 2.5}),
         "item": "0",
+        "version": "0.1.0",
+        "finished": None,
     }
     known = {"verdict": "unknown", "lower": 0.1, "upper": 0.2, "trust": "solver", "engine": "crown", "seconds": 1.0}
     return {**base, **known, "reason": "time limit of 5 s: 3 of 9 targets open", **values}
@@ -124,12 +119,15 @@ def row(**values: object) -> dict[str, object]:
 
 def test_answers_in_a_sentence() -> None:
     rows = [row(), row(upper=None), row(verdict="adversarial", upper=0.1, reason="")]
-    assert summary.answer(rows) == (
+    taken = summary.Summary(kept=10)
+    for each in rows:
+        taken.add(each)
+    assert taken.answer == (
         "Of 3 distances 1 is closed to the gap that was asked for, 1 open with both sides known, 1 open without an adversarial "
         "example. Most frequent reason for what is open: time limit of 5 s (2 of 2)."
     )
-    assert summary.shares(rows)[0]["bracket"] == (0.1, 0.2) and summary.shares(rows)[0]["found"] == 1
-    assert summary.options_in_words(rows) == {"timeout": "2.5"}
+    assert taken.shares[0]["bracket"] == (0.1, 0.2) and taken.shares[0]["found"] == 1
+    assert taken.options_in_words == {"timeout": "2.5"}
 
 
 def test_a_difference_has_its_scale() -> None:

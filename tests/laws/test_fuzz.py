@@ -14,7 +14,11 @@ from benchmarks.fuzz import fuzz
 
 
 @pytest.mark.parametrize(
-    ("reader", "count"), [("onnx", 300), ("vnnlib", 1000), ("proof", 60), ("job", 300), ("recipe", 500)]
+    ("reader", "count"),
+    [
+        *(("onnx", 300), ("vnnlib", 1000), ("proof", 60), ("job", 300), ("recipe", 500)),
+        *(("instances", 300), ("npz", 500), ("idx", 500), ("idx.gz", 200), ("images", 300)),
+    ],
 )
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_broken_files(reader: str, count: int, tmp_path: Path) -> None:

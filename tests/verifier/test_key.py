@@ -1,5 +1,6 @@
 """The content key: what it tells apart, and that no answer of another version is taken over."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -49,3 +50,17 @@ def test_out_takes_no_answer_of_another_version(tmp_path: Path, monkeypatch: pyt
     monkeypatch.undo()
     assert "are in" not in run(*command).stderr and len(out.read_text().splitlines()) == 4
     assert "2 of 2 images are in" in run(*command).stderr
+
+
+def test_out_asks_again_what_more_time_may_settle(tmp_path: Path) -> None:
+    """What is settled stays so under every time limit, and what is open was so within its own."""
+    out = tmp_path / "answers.jsonl"
+    command = ("certify", "zoo:digits-mlp", "--eps", "0.07", "--images", "0:6", "--engines", "crown", "--out", str(out))
+    assert run(*command, "--timeout", "5").returncode == 0
+    verdicts = [json.loads(line)["verdict"] for line in out.read_text().splitlines()]
+    unknown = verdicts.count("unknown")
+    assert 0 < unknown < 6
+    assert "6 of 6 images are in" in run(*command, "--timeout", "4").stderr
+    assert f"{6 - unknown} of 6 images are in" in run(*command, "--timeout", "6").stderr
+    assert "6 of 6 images are in" in run(*command, "--timeout", "6").stderr
+    assert len(out.read_text().splitlines()) == 6 + unknown

@@ -34,3 +34,10 @@ def test_texts_without_end(text: str) -> None:
 def test_deep_and_dotted_texts_that_are_fine() -> None:
     deep = read_toml("a." * 20 + "b = 1\nnumbers = [" + "1.5, " * 1000 + "]\ntext = '../x.y/z.onnx'")
     assert len(deep["numbers"]) == 1000 and deep["text"] == "../x.y/z.onnx"
+
+
+@pytest.mark.parametrize("text", ["a = 0x" + "f" * 5000, "a = " + "9" * 6000, "[[a]]\nb = [{c = 0b" + "1" * 129 + "}]"])
+def test_numbers_of_thousands_of_digits_are_refused(text: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        read_toml(text)
+    assert len(str(caught.value)) < 300

@@ -50,7 +50,7 @@ NORM = Entry("a norm", lambda value: type(value) is str or _is_number(value) or 
 TABLES = Entry("tables", lambda value: type(value) is list and all(isinstance(each, dict) for each in value))
 NAMES = list_of(TEXT, "names")
 
-_MILP = {
+MILP = {
     "solver": TEXT,
     "formulation": TEXT,
     "fix_stable": YES_NO,
@@ -70,7 +70,7 @@ SEARCH = {
     "seeds": list_of(SEED, "whole numbers >= 0"),
     "float32": YES_NO,
     "proofs": TEXT,
-    **_MILP,
+    **MILP,
 }
 
 
@@ -121,7 +121,7 @@ def settings_of(section: Mapping[str, Any], base: Mapping[str, Any], folder: Pat
     """
     if "seed" in section and "seeds" in section:
         raise InvalidInput("give seed or seeds, not both")
-    given = [name for name in _MILP if name in section]
+    given = [name for name in MILP if name in section]
     milp = MilpOptions(**{name: section[name] for name in given})
     check_milp_options(milp, engines_of(section), given)
     timeout, gap = (float(section.get(name, base[name])) for name in ("timeout", "gap"))

@@ -1,4 +1,4 @@
-"""Sections [[queries]] of job files: networks x data sets x norms x radii x seeds, a query for each image."""
+"""Sections [[queries]] of job files: networks x data sets x norms x radii x seeds (x attacks), a query for each image."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..api import Model
+from ..attacking import check_attack
 from ..engines import Settings
 from ..errors import InvalidInput
 from ..request import Command, Request, file_sha256
 from ..specification import Threat
 from .entries import (
     CLASS,
+    MILP,
     NAMES,
     NORM,
     RADIUS,
@@ -45,8 +47,22 @@ _ENTRIES = {
     "valid_range": RANGE,
     "bytes": Entry("'raw' or 'unit'", lambda value: value in ("raw", "unit")),
     "tie_channels": YES_NO,
+    "attacks": NAMES,
+    "loss": TEXT,
     **SEARCH,
 }
+# What attacks do not know.
+_PROOFS_OF = ("exact_margin", "margin", "valid_range", "tie_channels", "float32", "engines", "proofs", "gap", *MILP)
+
+
+class _Asked(NamedTuple):
+    """What a section asks of every image."""
+
+    threats: list[Threat]
+    settings: list[Settings]
+    engines: tuple[str, ...]
+    attacks: list[str]
+    loss: str
 
 
 def image_tasks(
@@ -55,9 +71,10 @@ def image_tasks(
     """The tasks of a section; what is wrong with it becomes faults."""
     if not check_entries(section, _ENTRIES, faults, where):
         return
-    asked: tuple[list[Threat], list[Settings], tuple[str, ...]] | None = None
+    asked: _Asked | None = None
     with faults.at(where):
-        asked = _threats(section), settings_of(section, base, folder), engines_of(section)
+        threats, settings = _threats(section), settings_of(section, base, folder)
+        asked = _Asked(threats, settings, engines_of(section), *_attacks(section, threats))
     names = section.get("data")
     for name in section.get("models", ()) if asked is not None else ():
         for data in [names] if names is None or isinstance(names, str) else names:
@@ -83,6 +100,23 @@ def _threats(section: Mapping[str, Any]) -> list[Threat]:
     valid = tuple(section.get("valid_range", (0.0, 1.0)))
     norms = [str(norm) for norm in section.get("norms", ["inf"])]
     return [Threat(norm, eps, valid_range=valid, **about) for norm in norms for eps in ([None] if distance else radii)]
+
+
+def _attacks(section: Mapping[str, Any], threats: list[Threat]) -> tuple[list[str], str]:
+    """The attacks of a section that asks for attacks rather than for proofs, and their loss.
+
+    Raises:
+        InvalidInput: an attack that there is not, or an entry that attacks do not know.
+    """
+    attacks, loss = section.get("attacks", []), section.get("loss", "margin")
+    for name, threat in product(attacks, threats):
+        check_attack(name, loss, threat)
+    if "loss" in section and not attacks:
+        raise InvalidInput("loss is for attacks: name some, or leave loss out")
+    for name in _PROOFS_OF if attacks else ():
+        if name in section:
+            raise InvalidInput(f"attacks know no {name}: leave it out, or ask for attacks in a section of their own")
+    return attacks, loss
 
 
 def _data(
@@ -113,7 +147,7 @@ def _of_model(
     name: str,
     path: Path,
     data: tuple[str, Images, Model | None],
-    asked: tuple[list[Threat], list[Settings], tuple[str, ...]],
+    asked: _Asked,
     sources: Sources,
 ) -> Iterator[Task]:
     """A task for every threat, every seed and every image.
@@ -121,7 +155,7 @@ def _of_model(
     Raises:
         InvalidInput: an image outside the valid range, a class that does not exist.
     """
-    (chosen, images, model), (threats, settings, engines) = data, asked
+    (chosen, images, model), threats = data, asked.threats
     indices = sources.images(section.get("images", f"0:{len(images.labels)}"), len(images.labels))
     target, (low, high) = section.get("target"), threats[0].valid_range
     kept = [i for i in indices if target is None or images.labels[i] != target]
@@ -143,7 +177,9 @@ def _of_model(
         if section.get("tie_channels", False):
             threats = [replace(threat, channels=model.channels()) for threat in threats]
     command: Command = "distance" if section.get("distance", False) else "certify"
-    for threat, each, i in product(threats, settings, kept):
+    if asked.attacks:
+        command = "attack"
+    for threat, settings, attack, i in product(threats, asked.settings, asked.attacks or [""], kept):
         request = Request(
             command,
             str(path),
@@ -152,8 +188,10 @@ def _of_model(
             images.images[i],
             int(images.labels[i]),
             exact_margin=section.get("exact_margin", False),
-            settings=each,
-            engines=engines,
+            settings=settings,
+            engines=asked.engines,
+            attack=attack,
+            loss=asked.loss if attack else "",
         )
         expected = size * (2.0 if command == "distance" else 1.0) * (4.0 if threat.norm == "2" else 1.0)
         yield task_of(request, name, chosen, str(i), expected, images.units)

@@ -85,5 +85,9 @@ def read_text(text: str, name: str, folder: Path, sources: Sources) -> Job:
         if not any(table.get(kind) for kind in _SECTIONS):
             raise InvalidInput("a job needs [[queries]], [[properties]] or [[vnncomp]]")
     faults.check()
-    unique = {task.stored.key: task for task in tasks}
+    unique: dict[str, Task] = {}
+    for task in tasks:  # of a query that several sections ask, the one with the most time counts
+        known = unique.get(task.stored.key)
+        if known is None or task.request.settings.timeout > known.request.settings.timeout:
+            unique[task.stored.key] = task
     return Job(table.get("name", name), text, str(folder), tuple(unique.values()))

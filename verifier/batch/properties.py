@@ -17,6 +17,7 @@ from .sources import Sources, readable
 from .task import Task, task_of
 
 _EXPECTED = 5.0  # seconds
+_LARGEST = 64 << 20  # bytes of a list of instances
 _PROPERTIES = {"models": NAMES, "properties": NAMES, **SEARCH}
 _VNNCOMP = {"folder": TEXT, "take": COUNT, **SEARCH}
 
@@ -98,6 +99,8 @@ def _rows(listing: Path, take: int | None) -> list[tuple[int, list[str]]]:
     """
     if not listing.is_file():
         raise InvalidInput(f"{listing} is not there; give a VNN-COMP folder with instances.csv")
+    if listing.stat().st_size > _LARGEST:
+        raise InvalidInput(f"{listing}: larger than {_LARGEST >> 20} MiB, and no list of instances")
     try:
         with listing.open(newline="", encoding="utf-8-sig") as stream:
             rows = [(number, row) for number, row in enumerate(csv.reader(stream), start=1) if len(row) >= 2]
@@ -126,8 +129,12 @@ def _seconds(text: str) -> float | None:
 
 
 def _there(path: Path, name: str) -> Path:
-    if not path.is_file():
-        raise InvalidInput(f"{name}: {no_file(path)}")
+    try:
+        there = path.is_file()
+    except OSError as error:  # a name that no file can have
+        raise InvalidInput(f"{name[:200]}: {error.strerror}") from error
+    if not there:
+        raise InvalidInput(f"{name[:200]}: {no_file(path)}")
     return path
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -42,10 +43,11 @@ def open_tasks(store: Store, job: Job, proofs: Path | None = None, retry: Retry 
         job: all tasks.
         proofs: the folder that proofs of what is answered now go to, in the place of the job's own; it does not change what a
             query is.
-        retry: what is asked again: accidents, also what is unknown, or all.
+        retry: what is asked again: accidents, also what is unknown or whose bracket is open, or all. The time limit is no part
+            of what a query is, so that nothing that is settled is asked again because there is more time.
     """
-    keys = [task.stored.key for task in job.tasks]
-    done = set() if retry == "all" else store.answered(keys, settled=retry == "unknown")
+    answered = {} if retry == "all" else store.answered([task.stored.key for task in job.tasks])
+    done = {key for key, seconds in answered.items() if seconds is None or retry == "accidents"}
     seen = store.expected_seconds()
     tasks = []
     for task in job.tasks:
@@ -55,6 +57,12 @@ def open_tasks(store: Store, job: Job, proofs: Path | None = None, retry: Retry 
             expected = seen.get((task.stored.model_sha256, task.stored.kind), task.expected)
             tasks.append(replace(task, request=replace(task.request, settings=settings), expected=expected))
     return sorted(tasks, key=lambda task: -task.expected)
+
+
+def with_more_time(store: Store, job: Job) -> int:
+    """How many answers are open that had less time than the job gives by now."""
+    had = store.answered([task.stored.key for task in job.tasks])
+    return sum((had.get(task.stored.key) or math.inf) < task.request.settings.timeout for task in job.tasks)
 
 
 def estimate(tasks: list[Task], jobs: int) -> float:
@@ -78,7 +86,7 @@ def run_job(store: Store, job: Job, tasks: list[Task], pool: Pool, listener: Lis
         if isinstance(found, Accident):
             store.note_accident(task.stored.key, found, attempts)
         else:
-            store.finish([(task.stored.key, found, attempts)])
+            store.finish([(task.stored.key, found, attempts)], {task.stored.key: task.stored.options})
             count += 1
         if listener is not None:
             listener(task, found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from advverify import __version__
 
@@ -43,10 +43,12 @@ def task_of(request: Request, model: str, data: str, item: str, expected: float,
     """
     settings, threat = request.settings, request.threat
     options = {"timeout": settings.timeout, "gap": settings.gap, "engines": request.engines, "seed": settings.seed}
-    options |= asdict(settings.milp)
+    options |= vars(settings.milp)
     options |= {k: v for k, v in threat.to_dict().items() if k not in _COLUMNS and v != _USUAL[k]}
     if request.exact_margin:
         options["exact_margin"] = True
+    if request.command == "attack":
+        options |= {"attack": request.attack, "loss": request.loss}
     if units:
         options["units"] = units
     norm, eps = (None, None) if request.command == "verify" else (str(threat.norm), threat.eps)

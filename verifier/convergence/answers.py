@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,18 +64,19 @@ class Answer:
 class Source:
     """A file of answers: JSON lines or a store, whichever it is."""
 
-    def __init__(self, path: str | Path, name: str = "", job: str | None = None) -> None:
+    def __init__(self, path: str | Path, name: str = "", job: str | None = None, every: int = 1) -> None:
         """Look at the beginning of the file.
 
         Args:
             path: of the file.
             name: for tables; the file's own without its ending where empty.
             job: read this job of a store alone.
+            every: read one in so many of a store's questions, the same ones whichever store they are in.
 
         Raises:
             InvalidInput: no such file, an empty one, or one without jobs where a job is asked for.
         """
-        self.path, self.name, self.job = Path(path), name or Path(path).stem, job
+        self.path, self.name, self.job, self.every = Path(path), name or Path(path).stem, job, every
         self.notes: list[str] = []
         try:
             with self.path.open("rb") as stream:
@@ -89,7 +91,7 @@ class Source:
             raise InvalidInput(f"{self.path}: a file of JSON lines has no jobs; leave --job out")
 
     def __iter__(self) -> Iterator[Answer]:
-        """Every answer, in order; a last line that a kill cut short is left out and noted.
+        """Every answer of a search that proves, in order, thus none of an attack's in a store; a last line that a kill cut short is left out and noted.
 
         Raises:
             InvalidInput: names the line that is no answer, and how to mend it.
@@ -132,7 +134,7 @@ class Source:
                 raise InvalidInput(f"{self.path}: has no job '{self.job}'")
             try:
                 for row in store.rows(self.job, outcomes=True):
-                    if row["verdict"] is not None:
+                    if row["verdict"] is not None and row["kind"] != "attack" and not _draw(row) % self.every:
                         yield self._row(row)
             except sqlite3.Error as error:
                 raise InvalidInput(
@@ -155,6 +157,12 @@ class Source:
                 f"{self.path}: the answer {row['key']} cannot be read ({_why(error)}); ask it again in a new store"
             ) from error
         return Answer(outcome, labels, kind, self.name, str(row["key"]), f"key {row['key']}")
+
+
+def _draw(row: Mapping[str, Any]) -> int:
+    """A number that depends on a row's question alone."""
+    about = [row[name] for name in ("kind", "model_sha256", "data", "item", "norm", "eps")]
+    return zlib.crc32(repr(about).encode())
 
 
 def _kind(outcome: Outcome) -> str:

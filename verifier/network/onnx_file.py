@@ -62,6 +62,21 @@ def open_file(path: str | Path) -> OnnxFile:
     return OnnxFile(path, model, sha256, compressed)
 
 
+def parts(path: Path) -> dict[str, bytes]:
+    """All that a model consists of: its own bytes under no name, and files beside it by the names that it gives them.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    content = path.read_bytes()
+    try:
+        model = onnx.load_model_from_string(unpacked(content, path) if path.suffix == ".gz" else content)
+        external = external_files(model, path)
+    except Exception:  # as above; whoever asks about such a model is told what is wrong with it
+        external = {}
+    return {"": content, **{name: file.read_bytes() for name, file in external.items()}}
+
+
 def load_model(path: str | Path) -> onnx.ModelProto:
     """The model of a file, with all weights in memory; raises as `open_file` does."""
     return open_file(path).model

@@ -110,7 +110,14 @@ class _Worker(Generic[Task]):
 class ProcessPool(Generic[Task, Reply]):
     """Processes on this machine."""
 
-    def __init__(self, work: Work[Task, Reply], jobs: int, memory_mib: int = 0, single_threaded: bool = True) -> None:
+    def __init__(
+        self,
+        work: Work[Task, Reply],
+        jobs: int,
+        memory_mib: int = 0,
+        single_threaded: bool = True,
+        lasting: bool = False,
+    ) -> None:
         """No workers yet.
 
         Args:
@@ -119,18 +126,29 @@ class ProcessPool(Generic[Task, Reply]):
             memory_mib: limits each worker's data; 0 does not.
             single_threaded: whether tasks compute on one thread. Only then can workers be copies of this process, since
                 torch's pool of threads does not survive a fork.
+            lasting: whether workers that are idle at the end of a run wait for the next one.
         """
         self.work, self.jobs, self.memory = work, jobs, memory_mib << 20
-        self.single_threaded = single_threaded
+        self.single_threaded, self.lasting = single_threaded, lasting
+        self.resting: list[_Worker[Task]] = []
+
+    def close(self) -> None:
+        """End the workers that wait for another run."""
+        while self.resting:
+            self.resting.pop().stop()
 
     def run(
-        self, groups: Sequence[Sequence[Task]], hear: Hear[Task] | None = None
+        self,
+        groups: Sequence[Sequence[Task]],
+        hear: Hear[Task] | None = None,
+        leave: Callable[[list[Task]], None] | None = None,
     ) -> Iterator[tuple[Task, Reply | Accident, int]]:
         """Have all tasks done.
 
         Args:
             groups: of tasks; those of a group that has several may be settled together.
             hear: called with a task and what its worker told about it meanwhile.
+            leave: takes what was not settled together of a group, which is done one by one here otherwise.
 
         Yields:
             Task, reply or accident, and attempts, as they come.
@@ -139,19 +157,23 @@ class ProcessPool(Generic[Task, Reply]):
             InvalidInput: no worker fits into the memory that it may have.
             Exception: whatever work raises that is no accident.
         """
-        yield from _Run(self, groups, hear).replies()
+        yield from _Run(self, groups, hear, leave).replies()
 
 
 class _Run(Generic[Task, Reply]):
     """One run of a pool: the work that waits, and the workers."""
 
     def __init__(
-        self, pool: ProcessPool[Task, Reply], groups: Sequence[Sequence[Task]], hear: Hear[Task] | None
+        self,
+        pool: ProcessPool[Task, Reply],
+        groups: Sequence[Sequence[Task]],
+        hear: Hear[Task] | None,
+        leave: Callable[[list[Task]], None] | None,
     ) -> None:
-        self.pool, self.hear = pool, hear
+        self.pool, self.hear, self.leave = pool, hear, leave
         self.fork = FORKS and pool.single_threaded and _copies_compute_gradients()
         self.waiting = deque(_Share(dict(enumerate(group))) for group in groups if group)
-        self.workers: list[_Worker[Task]] = []
+        self.workers, pool.resting = pool.resting, []
         self.failures = 0  # workers that died without having done anything, in a row
 
     def replies(self) -> Iterator[tuple[Task, Reply | Accident, int]]:
@@ -162,7 +184,10 @@ class _Run(Generic[Task, Reply]):
                     yield from self._look(each)
         finally:
             for each in self.workers:
-                each.stop()
+                if self.pool.lasting and each.ready and each.share is None:
+                    self.pool.resting.append(each)
+                else:
+                    each.stop()
 
     def _hand_out(self) -> None:
         """Give waiting work to idle workers, and start workers for what is left."""
@@ -259,7 +284,10 @@ class _Run(Generic[Task, Reply]):
             yield task, accident, share.attempt
 
     def _alone(self, share: _Share[Task], attempt: int) -> None:
-        """Have what is left of a group done one by one, before anything else."""
+        """Have what is left of a group done one by one, before anything else, or leave it to whoever takes it."""
+        if self.leave is not None:
+            self.leave(list(share.left.values()))
+            return
         self.waiting.extendleft(_Share({0: task}, attempt) for task in reversed(share.left.values()))
 
     def _failed_start(self, how: str) -> Iterator[tuple[Task, Accident, int]]:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from ..errors import InvalidInput
-from ..outcome import UNREADABLE, Outcome, TraceEvent
+from ..outcome import UNREADABLE, Bracket, Outcome, TraceEvent, Verdict
 from ..parallel.accident import Accident
 from .opening import open_reader, open_writer, unreadable
 
@@ -25,7 +26,7 @@ class StoredQuery:
 
     Attributes:
         key: hash of everything that its answer depends on.
-        kind: "certify", "distance" or "verify".
+        kind: "certify", "distance", "verify" or "attack".
         model: as the job names it.
         model_sha256: of the file.
         data: data set, or the folder of a property.
@@ -78,22 +79,23 @@ class Store:
         if self._lock is not None:
             self._lock.close()
 
-    def add(self, job: str, text: str, folder: str, queries: Sequence[StoredQuery]) -> None:
+    def add(self, job: str, text: str, folder: str, queries: Sequence[StoredQuery], more: bool = False) -> None:
         """Register a job with its queries; those that are there keep their answers.
 
-        A job of this name with another text is replaced; its answers stay.
+        A job of this name is replaced, and its answers stay; with `more` its queries stay too.
 
         Raises:
             InvalidInput: the disk is full, or the file cannot be written any more.
         """
         version = queries[0].version if queries else ""
         with self._writing():
-            known = self._connection.execute("SELECT text FROM jobs WHERE name = ?", (job,)).fetchone()
+            known = self._connection.execute("SELECT 1 FROM jobs WHERE name = ?", (job,)).fetchone()
             if known is None:
                 values = (job, text, folder, time.time(), version)
                 self._connection.execute("INSERT INTO jobs VALUES (?, ?, ?, ?, ?)", values)
-            elif known[0] != text:
+            elif not more:
                 self._connection.execute("UPDATE jobs SET text = ?, folder = ? WHERE name = ?", (text, folder, job))
+                # What it asked before may be another question by now, of another version or about a file that changed.
                 self._connection.execute("DELETE FROM members WHERE job = ?", (job,))
             self._connection.executemany(
                 "INSERT OR IGNORE INTO queries (key, kind, model, model_sha256, data, item, norm, eps, options, version) "
@@ -107,26 +109,46 @@ class Store:
                 "INSERT OR IGNORE INTO members VALUES (?, ?, ?)", [(job, q.key, i) for i, q in enumerate(queries)]
             )
 
-    def finish(self, answers: Iterable[tuple[str, Outcome, int]]) -> None:
-        """Keep answers (key, outcome, attempts) in one transaction.
+    def finish(self, answers: Iterable[tuple[str, Outcome, int]], options: Mapping[str, str] | None = None) -> None:
+        """Keep answers (key, outcome, attempts) in one transaction; where one is kept already that says more, it stays.
+
+        Args:
+            answers: what came.
+            options: under which they came, by key, where these may be others than when the query was added.
 
         Raises:
             InvalidInput: the disk is full, or the file cannot be written any more; what was kept before stays.
         """
-        rows = []
+        rows, keys = [], []
         for key, outcome, attempts in answers:
+            keys.append((key,))
+            if self._says_more(key, outcome):
+                continue
             text = outcome.to_json()
             record = json.loads(text)
             columns = [record[c] for c in ("verdict", "lower", "upper", "trust", "engine", "seconds", "reason")]
-            rows.append((*columns, attempts, time.time(), outcome.proof, text, key))
+            rows.append((*columns, attempts, time.time(), outcome.proof, text, (options or {}).get(key), key))
         with self._writing():
             self._connection.executemany(
                 "UPDATE queries SET verdict = ?, lower = ?, upper = ?, trust = ?, engine = ?, seconds = ?, reason = ?, "
-                "attempts = ?, finished = ?, proof = ?, outcome = ? WHERE key = ?",
+                "attempts = ?, finished = ?, proof = ?, outcome = ?, options = coalesce(?, options) WHERE key = ?",
                 rows,
             )
             for table in ("accidents", "progress"):
-                self._connection.executemany(f"DELETE FROM {table} WHERE key = ?", [row[-1:] for row in rows])
+                self._connection.executemany(f"DELETE FROM {table} WHERE key = ?", keys)
+
+    def _says_more(self, key: str, new: Outcome) -> bool:
+        """Whether the answer that is kept is a verdict and the new one is none, or has the tighter bracket of two open ones."""
+        query = "SELECT kind, verdict, lower, upper FROM queries WHERE key = ? AND verdict IS NOT NULL"
+        with self._reading():
+            row = self._connection.execute(query, (key,)).fetchone()
+        if row is None:
+            return False
+        kind, verdict, lower, upper = row
+        if (verdict == "unknown") != (new.verdict is Verdict.UNKNOWN):
+            return bool(new.verdict is Verdict.UNKNOWN)
+        width = math.inf if lower is None or upper is None else upper - lower
+        return bool(kind == "distance" and width < new.bracket.gap)
 
     def note_accident(self, key: str, accident: Accident, attempts: int) -> None:
         """Keep what ended a query in the place of an answer; attempts add up. An answer of an earlier run stays.
@@ -153,17 +175,27 @@ class Store:
                 [(key, event.seconds, event.lower, event.upper, event.engine) for event in events],
             )
 
-    def answered(self, keys: Sequence[str], settled: bool = False) -> set[str]:
-        """Which of the keys have an answer; with `settled` one that is not `unknown`."""
-        found: set[str] = set()
-        which = "verdict <> 'unknown'" if settled else "verdict IS NOT NULL"
+    def answered(self, keys: Sequence[str]) -> dict[str, float | None]:
+        """Which of the keys have an answer, and how many seconds it had if these left it open; None where it is settled.
+
+        A query is open that is unknown, and a bracket that was to be closed and is wider than its gap.
+        """
+        found: dict[str, float | None] = {}
         with self._reading():
             for begin in range(0, len(keys), _CHUNK):
                 part = keys[begin : begin + _CHUNK]
-                marks = ",".join("?" * len(part))
-                query = f"SELECT key FROM queries WHERE {which} AND key IN ({marks})"
-                found.update(key for (key,) in self._connection.execute(query, list(part)))
+                query = (
+                    "SELECT key, kind, verdict, lower, upper, options FROM queries WHERE verdict IS NOT NULL AND key IN "
+                    f"({','.join('?' * len(part))})"
+                )
+                for key, kind, verdict, lower, upper, options in self._connection.execute(query, list(part)):
+                    found[key] = _left_open(kind, verdict, lower, upper, options)
         return found
+
+    def count(self) -> int:
+        """Queries that have an answer."""
+        with self._reading():
+            return int(self._connection.execute("SELECT count(verdict) FROM queries").fetchone()[0])
 
     def jobs(self) -> list[dict[str, Any]]:
         """Name, text, folder, time of creation and counts of every job."""
@@ -267,3 +299,16 @@ class Store:
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
             raise InvalidInput(f"{self.path}: answers cannot be kept ({error}); those before are safe") from error
+
+
+def _left_open(kind: str, verdict: str, lower: float | None, upper: float | None, options: str) -> float | None:
+    """Seconds that an answer had which is not settled; see `Store.answered`."""
+    if kind == "attack" or (verdict != "unknown" and kind == "verify"):
+        return None
+    had = json.loads(options)
+    is_bracket = kind == "distance" and verdict == "adversarial" or "exact_margin" in had and verdict != "misclassified"
+    closed = True
+    if is_bracket:
+        bracket = Bracket(-math.inf if lower is None else lower, math.inf if upper is None else upper)
+        closed = bracket.relative_gap <= had.get("gap", 1e-4) * (1 + 1e-9)
+    return None if verdict != "unknown" and closed else float(had.get("timeout", 0.0))

@@ -164,6 +164,37 @@ def test_what_is_asked_again(job: Path, tmp_path: Path) -> None:
         assert store.jobs()[0]["robust"] == 6 and not list(store.accidents())
 
 
+def test_more_time_is_for_what_is_open(job: Path, tmp_path: Path) -> None:
+    """A raised time limit asks nothing again that is settled, and what is unknown only on request."""
+    store = tmp_path / "s.sqlite"
+    asked = read_job(job, batch.sources())
+    script = Scripted(lambda task: outcome(Verdict.UNKNOWN if task.stored.item in "01" else Verdict.ROBUST))
+    with Store(store, write=True) as opened:
+        assert run_job(opened, asked, open_tasks(opened, asked), script) == 6
+    job.write_text(JOB.replace("timeout = 1", "timeout = 20"))
+    arguments = ("batch", "run", str(job), "--store", str(store))
+    plain = run(*arguments)
+    assert plain.returncode == 0 and "6 answered before, 0 to do" in plain.stderr
+    assert "2 of them are open after less time: --retry unknown asks these again" in plain.stderr
+    again = run(*arguments, "--retry", "unknown")
+    assert again.returncode == 0 and "4 answered before, 2 to do" in again.stderr
+    with Store(store) as opened:
+        assert opened.jobs()[0]["queries"] == 6 and opened.jobs()[0]["unknown"] == 0
+        limits = {row["item"]: json.loads(row["options"])["timeout"] for row in opened.rows()}
+    assert limits == {item: 20 if item in "01" else 1 for item in "012345"}
+    assert "open" not in run(*arguments).stderr
+
+
+def test_status_takes_its_store_as_report_does(tmp_path: Path) -> None:
+    (tmp_path / "a.sqlite").touch()
+    path = str(tmp_path / "a.sqlite")
+    assert {
+        run("batch", "status", *words).stderr for words in ((path,), ("--store", path), (path, "--store", path))
+    } == {f"advverify: {path}: an empty store; `advverify batch run JOB --store FILE` fills it\n"}
+    two = run("batch", "status", path, "--store", "b.sqlite")
+    assert two.returncode == 2 and "two stores are named" in two.stderr
+
+
 def test_the_choice_is_an_option(job: Path, tmp_path: Path) -> None:
     store = tmp_path / "s.sqlite"
     arguments = ("batch", "run", str(job), "--store", str(store))

@@ -11,6 +11,7 @@ from command_line import run, write_property
 from onnx import TensorProto, helper, numpy_helper, save
 
 from advverify.cli.jobs import sources
+from advverify.models.datasets import load_dataset
 from advverify.models.zoo import path_of
 from advverify.verifier.batch import images, job, properties, work
 from advverify.verifier.batch.groups import grouped
@@ -81,12 +82,19 @@ def test_sections_multiply(tmp_path: Path) -> None:
 
 
 def test_a_job_has_settings_for_all_sections(tmp_path: Path) -> None:
-    text = f"timeout = 3\ngap = 0.1\nseed = 5\nproofs = 'kept'\n{PLAIN}{PLAIN}timeout = 4\nproofs = 'own'"
+    other = PLAIN.replace("0.02", "0.03")
+    text = f"timeout = 3\ngap = 0.1\nseed = 5\nproofs = 'kept'\n{PLAIN}{other}timeout = 4\nproofs = 'own'"
     first, *_, last = tasks(text, tmp_path)
     assert (first.request.settings.timeout, first.request.settings.gap, first.request.settings.seed) == (3.0, 0.1, 5)
     assert first.request.settings.proofs == tmp_path / "kept" and last.request.settings.proofs == tmp_path / "own"
     assert last.request.settings.timeout == 4.0 and last.request.settings.seed == 5
     assert len(grouped([first, last], 1)) == 2  # proofs are found one by one
+
+
+def test_of_sections_that_ask_the_same_the_most_time_counts(tmp_path: Path) -> None:
+    for first, second in ((3, 4), (4, 3)):
+        asked = tasks(f"{PLAIN}timeout = {first}\n{PLAIN}timeout = {second}\n", tmp_path)
+        assert [task.request.settings.timeout for task in asked] == [4.0] * 3
 
 
 def test_the_models_own_data_set_is_the_usual_one() -> None:
@@ -249,3 +257,51 @@ def test_questions_that_differ_are_told_apart() -> None:
     assert name("") == name("seed = 3") == "zoo:digits-mlp, norm inf, eps 0.02"
     assert name("target = 3\nmargin = 0.5") == "zoo:digits-mlp, norm inf, eps 0.02, target 3, margin 0.5"
     assert name("exact_margin = true") == "zoo:digits-mlp, norm inf, eps 0.02, exact margin"
+
+
+ATTACKS = """
+[[queries]]
+models = ["zoo:digits-mlp"]
+images = "0:6"
+norms = ["2", "inf"]
+attacks = ["pgd", "fgsm"]
+distance = true
+"""
+
+
+def test_attacks_are_asked_as_the_library_asks_them(tmp_path: Path) -> None:
+    import advverify
+
+    job, store = tmp_path / "job.toml", tmp_path / "s.sqlite"
+    job.write_text(ATTACKS)
+    assert run("batch", "run", str(job), "--store", str(store), "--jobs", "1").returncode == 0
+    data = load_dataset("digits")
+    with Store(store) as opened:
+        rows = list(opened.rows(outcomes=True))
+    assert len(rows) == 24 and {row["kind"] for row in rows} == {"attack"}
+    assert sum(row["verdict"] == "adversarial" for row in rows) > 18
+    for row in rows[::5]:
+        name, k = json.loads(row["options"])["attack"], int(row["item"])
+        image, label = data.images[k], int(data.labels[k])
+        alone = advverify.attack("zoo:digits-mlp", image, label, name=name, norm=row["norm"])
+        assert (alone.verdict.value, alone.upper) == (row["verdict"], row["upper"])
+    shown = run("report", str(store), "--text")
+    assert shown.returncode == 0 and "attack pgd" in shown.stdout
+    assert run("gap", str(store)).returncode == 2  # nothing is proved here
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"fgsm"', '"fgms"', "unknown attack 'fgms': did you mean fgsm"),
+        ('"fgsm"', '"universal-sgd"', "is learned on some images"),
+        ('["2", "inf"]', '["0"]', "the attack pgd knows the norms inf, 2, 1, not 0"),
+        ("distance", "engines = 'mip'\ndistance", "attacks know no engines: leave it out"),
+        ("distance", "loss = 'nothing'\ndistance", "unknown loss 'nothing'"),
+        ("attacks", "loss = 'margin'\n#", "loss is for attacks"),
+        ("distance = true", "eps = [0.0]", "eps must be a number above 0"),
+    ],
+)
+def test_attacks_that_make_no_sense(old: str, new: str, message: str) -> None:
+    with pytest.raises(InvalidInput, match=re.escape(message)):
+        read_text(ATTACKS.replace(old, new), "job", Path("."), sources())

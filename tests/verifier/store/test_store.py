@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -259,7 +260,7 @@ def test_schema_1_is_migrated_with_a_copy_kept(tmp_path: Path) -> None:
         assert (job["done"], job["robust"], job["unknown"]) == (2, 1, 1) and job["accidents"] == len(ACCIDENTS_OF_1)
         assert {row["message"]: row["accident"] for row in store.accidents()} == ACCIDENTS_OF_1
         assert {row["attempts"] for row in store.accidents()} == {2}
-        assert store.answered([query(k).key for k in range(20)]) == {query(0).key, query(1).key}
+        assert set(store.answered([query(k).key for k in range(20)])) == {query(0).key, query(1).key}
         found = store.outcome(query(0).key)
         assert found is not None and found.to_json() == ROBUST.to_json()
     with closing(sqlite3.connect(copy)) as kept:
@@ -288,3 +289,34 @@ def test_a_migration_without_room_for_its_copy_changes_nothing(tmp_path: Path, m
     with pytest.raises(InvalidInput, match="No space left"):
         Store(path, write=True)
     assert path.read_bytes() == content and not list(tmp_path.glob("*.schema-1*"))
+
+
+def test_an_answer_that_says_more_stays(tmp_path: Path) -> None:
+    def answer(verdict: Verdict, lower: float, upper: float) -> Outcome:
+        return Outcome(verdict, Bracket(lower, upper), Trust.SOLVER, "milp", 1.0)
+
+    distance = replace(query(0), kind="distance", eps=None, options='{"gap": 0.01, "timeout": 5}')
+    steps = [
+        (answer(Verdict.UNKNOWN, 0.0, np.inf), "unknown", 5.0),
+        (answer(Verdict.ADVERSARIAL, 0.1, 0.3), "adversarial", 6.0),
+        (answer(Verdict.UNKNOWN, 0.1, np.inf), "adversarial", 6.0),  # no verdict does not take the place of one
+        (answer(Verdict.ADVERSARIAL, 0.0, 0.3), "adversarial", 6.0),  # nor does a wider bracket
+        (answer(Verdict.ADVERSARIAL, 0.2, 0.2001), "adversarial", None),
+    ]
+    with Store(tmp_path / "s.sqlite", write=True) as store:
+        store.add("j", "text", ".", [distance])
+        for number, (outcome, verdict, seconds) in enumerate(steps):
+            options = {distance.key: f'{{"gap": 0.01, "timeout": {5 + number}}}'}
+            store.finish([(distance.key, outcome, 1)], options)
+            assert store.outcome(distance.key).verdict.value == verdict  # type: ignore[union-attr]
+            assert store.answered([distance.key]) == {distance.key: seconds}
+
+
+def test_a_job_that_asks_other_questions_by_now_has_these_alone(tmp_path: Path) -> None:
+    path = filled(tmp_path / "s.sqlite")
+    with Store(path, write=True) as store:
+        store.add("j", "text", ".", [query(k) for k in range(3, 8)])
+        (job,) = store.jobs()
+        assert job["queries"] == 5 and job["done"] == 2 and store.count() == 5
+        store.add("j", "text", ".", [query(9)], more=True)
+        assert store.jobs()[0]["queries"] == 6

@@ -1,50 +1,59 @@
-"""Broken files for every reader: only a clear refusal, or a network that onnxruntime agrees with, may come out."""
+"""Ways to break files: their bytes, their words, or what their format is made of."""
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import random
 import re
-import resource
-import shutil
-import signal
-import tempfile
+import struct
 import zipfile
-from collections import Counter
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
-import click
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from advverify.cli.jobs import sources
-from advverify.models.datasets import load_dataset
-from advverify.models.recipe import read_recipe
-from advverify.models.zoo import RECIPES, names, path_of
-from advverify.verifier.api import Model, certify
-from advverify.verifier.batch.job import read_job
-from advverify.verifier.checker import Rejected, check
-from advverify.verifier.engines import Settings
-from advverify.verifier.errors import AdvverifyError
-from advverify.verifier.specification import Threat
-from advverify.verifier.specification.vnnlib import Facts, read_vnnlib
-
-from .measure import table
-
-MEMORY = 8 << 30  # bytes of address space while fuzzing
-SECONDS = 20  # for one input
-READERS = ("onnx", "vnnlib", "proof", "job", "recipe")
-KEPT = Path("build/fuzz")
 _ODD = [-(1 << 63), -(1 << 31), -7, -1, 0, 1, 2, 3, 1000, 1 << 20, 1 << 31, 1 << 40, (1 << 63) - 1]
 _ODD_WORDS = (
     '( ) X_0 Y_0 X_99999999999 Y_-1 <= and or assert declare-const 1e999 nan - | " ; [ 0x10 1/0 let not => (((('.split()
 )
-_ODD_WORDS += ["\x00", "\u00e9"]
+_ODD_WORDS += [
+    "\x00",
+    "\u00e9",
+    "X[0,-]",
+    "X[,]",
+    "X[-1]",
+    "X[9999999999999]",
+    "9" * 6000,
+    "1e308",
+    "-1e308",
+    "(" * 20_000,
+]
+_ODD_WORDS += ["(* 1e308 1e308)", "(- (+ X_0", "(+ Y[0] Y[1])", "1e-999999999", "0." + "3" * 5000]
 _ODD_TOML = '[ ] [[ = nan inf -1 0 1e999 99999999999999999999 true "" \'x\' {} [] 1979-05-27 {a=1} """'.split()
 _ODD_TOML += ['"../../x"', '"zoo:x"', '"0:1:0"', '"::"', '"-5:"', "\x00", "\u00e9", '"\\u0000"']
+_ODD_TOML += ["[" * 100_000, "{a=" * 3000, "a." * 70 + "a", "9" * 6000, "0x" + "f" * 5000, "1e99999"]
+_ODD_CELLS = [
+    "abc",
+    "-1",
+    "1e999",
+    "nan",
+    "",
+    " ",
+    '"',
+    '""',
+    "\x00",
+    "\u00e9",
+    "a" * 5000,
+    "../" * 50,
+    "/dev/zero",
+    ".",
+    "~",
+    "p.vnnlib.gz",
+]
+_ODD_CELLS += ["\n", "\r\n", ",,,,", "9" * 400, "0x10", "1_0", "\ufeff", "=1+1", "m.onnx.gz"]
 _OPS = ["Relu", "Conv", "Gemm", "MatMul", "Add", "Sub", "Div", "Reshape", "Pad", "MaxPool", "Slice", "Concat", "Tile"]
 _OPS += ["Expand", "Gather", "Flatten", "Loop", "ConstantOfShape", "Range", "Split", "Transpose", "Clip", "Softmax"]
 _OPS += [
@@ -60,10 +69,6 @@ _OPS += [
     "Sigmoid",
 ]
 _OPS += ["PRelu", "DequantizeLinear", "Identity", "Cast"]
-
-
-class Hang(Exception):
-    """An input that took too long."""
 
 
 def break_bytes(data: bytes, rng: random.Random) -> bytes:
@@ -184,147 +189,79 @@ def break_proof(data: bytes, rng: random.Random) -> bytes:
     return buffer.getvalue()
 
 
-def read_model_file(path: Path) -> None:
-    """As every command does; `Model` compares its own reading with onnxruntime's."""
-    Model(path)
+def break_listing(data: bytes, rng: random.Random) -> bytes:
+    """A list of instances with cells, quotes or line ends that do not belong there; sometimes in another encoding."""
+    broken = break_words(data, rng, _ODD_CELLS, r'[",\n\r]|[^",\n\r]+')
+    return broken.decode().encode(rng.choice(("utf-8", "utf-8", "utf-16", "utf-32-le", "utf-7")), "replace")
 
 
-def read_property_file(path: Path) -> None:
-    """For a network of two inputs and two outputs."""
-    read_vnnlib(path, Facts(2, 2))
+def break_npz(data: bytes, rng: random.Random) -> bytes:
+    """An archive whose arrays have headers that promise something else, or whose members are called something else."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    name = rng.choice(list(parts))
+    match rng.randrange(4):
+        case 0:
+            parts[name] = break_bytes(parts[name], rng)
+        case 1:
+            parts[rng.choice(("images.npy", "x.npy", "labels", "\u00e9.npy", "a" * 3000, "../images.npy"))] = parts.pop(
+                name
+            )
+        case 2:
+            parts[name] = _with_header(parts[name], rng)
+        case _:
+            parts[name] = parts[name][: rng.randrange(80)] + bytes(rng.choice((0, 100, 1 << 20)))
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(
+        buffer, "w", rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2))
+    ) as archive:
+        for key, content in parts.items():
+            archive.writestr(key, content)
+    return break_bytes(buffer.getvalue(), rng) if rng.random() < 0.2 else buffer.getvalue()
 
 
-PROPERTIES = (
-    "(declare-const X_0 Real)\n(declare-const X_1 Real)\n(declare-const Y_0 Real)\n(declare-const Y_1 Real)\n"
-    "(assert (<= X_0 0.5))\n(assert (>= X_0 -0.5))\n(assert (<= X_1 1))\n(assert (>= X_1 0))\n"
-    "(assert (or (and (<= Y_0 Y_1) (>= Y_1 0.25)) (and (>= Y_0 3))))\n",
-    "(vnnlib-version <2.0>)\n(declare-network N\n  (declare-input X float32 [2])\n  (declare-output Y float32 [2])\n)\n"
-    "(assert (and (<= X[0] 0.5) (>= X[0] -0.5) (<= X[1] 1.0) (>= X[1] 0.0)))\n(assert (<= (- Y[0] Y[1]) 0.0))\n",
-)
+def _with_header(array: bytes, rng: random.Random) -> bytes:
+    """An array under a header of its own making."""
+    shape = tuple(rng.choice(_ODD) for _ in range(rng.randrange(6)))
+    kinds = ("<f8", "|u1", "|O", "<U100000", "<c16", ">i2", "|V8", "|S3", "<M8[s]", "nonsense", "(3,)f8", "|b1", "<f2")
+    header = f"{{'descr': '{rng.choice(kinds)}', 'fortran_order': {rng.choice((True, False))}, 'shape': {shape!r}, }}"
+    header = rng.choice((header, header * 2, "[" * 5000, "{}", "", header + " " * (1 << 17), f"({shape!r})" * 50))
+    version = rng.choice((1, 1, 2, 3, 9))
+    size = struct.pack("<H" if version == 1 else "<I", min(len(header), 0xFFFF if version == 1 else 0xFFFFFFFF))
+    return b"\x93NUMPY" + bytes((version, 0)) + size + header.encode() + array[128:]
 
 
-JOB = """name = "fuzz"
-timeout = 5
-seed = 1
-
-[[queries]]
-models = ["zoo:digits-mlp", "zoo:digits-conv"]
-data = "digits"
-images = "0:20:5"
-norms = ["inf", "2"]
-eps = [0.03, 0.05]
-gap = 1e-3
-engines = ["propagate"]
-target = 3
-margin = 0.5
-valid_range = [0, 1]
-seeds = [0, 1]
-
-[[queries]]
-models = ["zoo:digits-mlp"]
-data = ["digits"]
-images = "7"
-distance = true
-float32 = true
-proofs = "kept"
-
-[[properties]]
-models = ["set/m.onnx"]
-properties = ["set/p.vnnlib"]
-formulation = "partition-2"
-
-[[vnncomp]]
-folder = "set"
-take = 2
-"""
+def break_idx(data: bytes, rng: random.Random) -> bytes:
+    """An idx file with another header; of compressed ones what they unpack to, or how they are packed."""
+    packed = data[:2] == b"\x1f\x8b"
+    plain = gzip.decompress(data) if packed else data
+    rank = rng.choice((0, 1, 2, 3, 3, 4, 255))
+    sizes = b"".join(struct.pack(">I", rng.choice((0, 1, 2, 28, 1 << 16, 0xFFFFFFFF))) for _ in range(rank))
+    plain = rng.choice((plain, bytes((0, 0, rng.choice((8, 8, 9, 13)), rank)) + sizes + plain[16:]))
+    if rng.random() < 0.02:
+        plain = plain + bytes(1 << 26)
+    return break_bytes(gzip.compress(plain, 1), rng) if packed else plain
 
 
-def read_job_file(path: Path) -> None:
-    """Beside a VNN-COMP folder of one instance."""
-    read_job(path, sources())
-
-
-def vnncomp_folder(folder: Path) -> None:
-    """One network, one property."""
-    folder.mkdir()
-    shutil.copy(path_of("digits-mlp"), folder / "m.onnx")
-    (folder / "p.vnnlib").write_text(PROPERTIES[0])
-    (folder / "instances.csv").write_text("m.onnx,p.vnnlib,10\n")
-
-
-def sample_proof(folder: Path) -> tuple[bytes, Path]:
-    """A proof about the smallest network of the zoo."""
-    path, data = path_of("digits-mlp"), load_dataset("digits")
-    settings = Settings(timeout=120, threads=1, proofs=folder)
-    outcome = certify(path, data.images[0], int(data.labels[0]), Threat("inf", 0.085), settings=settings)
-    assert outcome.proof is not None
-    return Path(outcome.proof).read_bytes(), path
-
-
-def readers(folder: Path) -> dict[str, tuple[list[bytes], list[Callable[[bytes, random.Random], bytes]], Callable]]:  # type: ignore[type-arg]
-    """For each reader: good files, ways to break them, and the reading."""
-    models = [path_of(name).read_bytes() for name in names()]
-    proof, model = sample_proof(folder)
-    vnncomp_folder(folder / "set")
-    recipes = [path.read_bytes() for path in sorted(RECIPES.glob("*.toml"))]
-    return {
-        "onnx": (models, [break_bytes, break_model, break_model], read_model_file),
-        "vnnlib": (
-            [text.encode() for text in PROPERTIES],
-            [break_bytes, break_property, break_property],
-            read_property_file,
-        ),
-        "proof": ([proof], [break_bytes, break_proof, break_proof], lambda path: check(path, model)),
-        "job": ([JOB.encode()], [break_bytes, break_toml, break_toml], read_job_file),
-        "recipe": (recipes, [break_bytes, break_toml, break_toml], read_recipe),
-    }
-
-
-def fuzz(reader: str, count: int, seed: int, folder: Path) -> Counter[str]:
-    """Feed `count` broken files to a reader; returns how often each kind of end came.
-
-    Raises:
-        AssertionError: anything but success or a refusal; the file is kept in `KEPT`.
-    """
-    good, ways, read = readers(folder)[reader]
-    rng, ends = random.Random(seed), Counter[str]()
-    path = folder / f"broken.{reader}"
-    signal.signal(signal.SIGALRM, _ring)
-    for number in range(count):
-        path.write_bytes(rng.choice(ways)(rng.choice(good), rng))
-        signal.alarm(SECONDS)
-        try:
-            read(path)
-            ends["accepted"] += 1
-        except (AdvverifyError, Rejected) as error:
-            assert "\n" not in str(error), f"{reader}, seed {seed}, input {number}: a message of several lines"
-            ends["refused"] += 1
-        except BaseException as error:
-            kept = KEPT / f"{reader}-{seed}-{number}"
-            KEPT.mkdir(parents=True, exist_ok=True)
-            kept.write_bytes(path.read_bytes())
-            raise AssertionError(f"{reader}, seed {seed}, input {number} ({kept}): {type(error).__name__}") from error
-        finally:
-            signal.alarm(0)
-    return ends
-
-
-def _ring(signum: int, frame: object) -> None:
-    raise Hang(f"more than {SECONDS} s")
-
-
-@click.command("fuzz")
-@click.option("--reader", type=click.Choice(READERS), multiple=True, help="[default: all]")
-@click.option("--inputs", default=100_000, show_default=True, help="For each reader.")
-@click.option("--seed", default=0, show_default=True)
-def command(reader: tuple[str, ...], inputs: int, seed: int) -> None:
-    """Broken input for every reader: nothing but clear refusals may come out, in bounded time and memory."""
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    rows = []
-    for name in reader or READERS:
-        with tempfile.TemporaryDirectory() as folder:
-            ends = fuzz(name, inputs, seed, Path(folder))
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-        rows.append([name, inputs, ends["refused"], ends["accepted"], 0, f"{peak:.0f}"])
-        click.echo(rows[-1], err=True)
-    click.echo(table(["reader", "inputs", "refused", "accepted", "other ends", "peak MiB"], rows))
+def break_images(data: bytes, rng: random.Random) -> bytes:
+    """An archive of images with members that are broken, large, of other names, or no images."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    name = rng.choice(list(parts))
+    match rng.randrange(4):
+        case 0 | 1:
+            parts[name] = break_bytes(parts[name], rng)
+        case 2:
+            parts[rng.choice(("test/cat/", "test/cow/1.png", "test/cat/a/b.png", "test/cat/\u00e9.gif", "test"))] = (
+                parts.pop(name)
+            )
+        case _:
+            width = rng.choice((0, 1, 32, 100_000, 0x7FFFFFFF))
+            parts[name] = parts[name][:16] + struct.pack(">II", width, rng.choice((32, 0, 60_000))) + parts[name][24:]
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(
+        buffer, "w", rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA))
+    ) as archive:
+        for key, content in parts.items():
+            archive.writestr(key, content)
+    return break_bytes(buffer.getvalue(), rng) if rng.random() < 0.3 else buffer.getvalue()
