@@ -75,7 +75,7 @@ def test_stable_against_plain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     arguments = ["--seeds", "2", "--images", "0:2", "--work", str(tmp_path / "work")]
     stable_against_plain.main.main(arguments, standalone_mode=False)
     page = (tmp_path / "results" / "stable-against-plain-norm-inf" / "index.html").read_text()
-    assert "Groups of seeds" in page and "digits-resnet-cpl" in page
+    assert "on average over the seeds" in page and "digits-resnet-cpl" in page
 
 
 @pytest.mark.parametrize("path", sorted(evaluation.RECIPES.glob("*.toml")), ids=lambda p: p.stem)

@@ -18,6 +18,8 @@ from .sane import sane
 
 _KINDS = ("lp", "milp", "qp", "miqp", "qcp", "miqcp")
 _GRACE = (2.0, 0.1)  # seconds, and share of the limit, by which a solver may miss its limit before it is killed
+# Non-zeros of a program that goes to a process of its own whatever the solver: presolve looks at no clock, and took 20 s of such.
+_LARGE, _LARGE_GRACE = 300_000, (0.5, 0.02)
 
 
 class Guarded:
@@ -38,7 +40,7 @@ class Guarded:
         return self.solver.version()
 
     def solve(self, program: MixedIntegerProgram, options: SolveOptions) -> SolveResult:
-        """Solve, in a process of its own where the solver is isolated; whatever comes back has passed `sane`.
+        """Solve, in a process of its own where the solver is isolated or the program large; what comes back has passed `sane`.
 
         Raises:
             InvalidInput: the solver takes no programs of this kind.
@@ -52,11 +54,12 @@ class Guarded:
         watched = _Watched(options.progress)
         options = replace(options, progress=None if options.progress is None else watched)
         try:
-            result = (
-                self._isolated(program, options)
-                if self.isolated and os.name == "posix"
-                else self._here(program, options)
-            )
+            if os.name == "posix" and self.isolated:
+                result = self._isolated(program, options, _GRACE)
+            elif os.name == "posix" and program.binaries and program.matrix.nnz > _LARGE:
+                result = self._isolated(program, options, _LARGE_GRACE)
+            else:
+                result = self.solver.solve(program, options)
         except AdvverifyError:
             raise
         except Exception as error:
@@ -68,15 +71,12 @@ class Guarded:
             return SolveResult.failed("a bound or point that is no number while it ran", result.seconds, result.version)
         return sane(program, options, result)
 
-    def _here(self, program: MixedIntegerProgram, options: SolveOptions) -> SolveResult:
-        return self.solver.solve(program, options)
-
-    def _isolated(self, program: MixedIntegerProgram, options: SolveOptions) -> SolveResult:
+    def _isolated(self, program: MixedIntegerProgram, options: SolveOptions, grace: tuple[float, float]) -> SolveResult:
         from ..parallel.alone import Died, alone
 
         progress = options.progress
         task = self.solver, program, replace(options, progress=None), progress is not None
-        seconds = options.time_limit + _GRACE[0] + _GRACE[1] * options.time_limit
+        seconds = options.time_limit + grace[0] + grace[1] * options.time_limit
         began = time.perf_counter()
         try:
             result: SolveResult = alone(_work, task, progress or _deaf, seconds)

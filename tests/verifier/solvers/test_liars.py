@@ -119,6 +119,18 @@ def test_each_is_its_solvers_failure(name: str, install: Callable[[Lie], None]) 
     assert result.point is None and result.dual_bound == -math.inf and "\n" not in result.note
 
 
+def test_a_large_program_is_solved_elsewhere_whatever_the_solver(
+    install: Callable[[Lie], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A presolve that looks at no clock costs its own solve, and no more than the limit."""
+    install(hang)
+    monkeypatch.setattr("advverify.verifier.solvers.guarded._LARGE", 0)
+    solver = get_solver("liar")
+    monkeypatch.setattr(solver, "isolated", False)
+    result = solver.solve(knapsack(), SolveOptions(time_limit=0.5))
+    assert result.status is SolverStatus.ERROR and "gave no answer within" in result.note and result.seconds < 30
+
+
 def test_nonsense_while_it_runs_reaches_nobody(install: Callable[[Lie], None]) -> None:
     install(says_nan)
     heard: list[Progress] = []

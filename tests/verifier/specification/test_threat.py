@@ -98,7 +98,7 @@ def test_a_key_knows_every_part_of_a_request_and_nothing_else() -> None:
         replace(request, exact_margin=True),
         replace(request, property_sha256="ef"),
         replace(request, engines=("milp",)),
-        *(replace(request, settings=Settings(**change)) for change in ({"timeout": 1.0}, {"gap": 1e-2}, {"seed": 1})),
+        *(replace(request, settings=Settings(**change)) for change in ({"gap": 1e-2}, {"seed": 1})),
         replace(request, settings=Settings(milp=MilpOptions(solver="scip"))),
         replace(request, settings=Settings(milp=MilpOptions(formulation="partition-2"))),
         replace(request, settings=Settings(milp=MilpOptions(formulation="partition-3"))),
@@ -108,7 +108,7 @@ def test_a_key_knows_every_part_of_a_request_and_nothing_else() -> None:
         replace(request, settings=Settings(milp=MilpOptions(cuts="none"))),
     ]
     assert len({request.key, *(other.key for other in others)}) == len(others) + 1
-    settings = Settings(threads=1, device="cuda", proofs=Path("folder"), proof_seconds=1.0)
+    settings = Settings(timeout=1.0, threads=1, device="cuda", proofs=Path("folder"), proof_seconds=1.0)
     assert replace(request, path="other", settings=settings).key == request.key
 
 
