@@ -12,6 +12,7 @@ import scipy.sparse as sp
 from .ball import QuadraticBall
 from .names import Names
 
+_DROPPED = 1e-8  # entries that solvers may take for 0; HiGHS does below 1e-9
 _TOLERANCE = 1e-9  # of solvers, as absolute numbers; and relative to what the terms of a row come to
 _UNIT = 2.0**-52
 
@@ -166,16 +167,21 @@ class MixedIntegerProgram:
         )
 
     def doubt(self) -> float:
-        """By how much a solver may misjudge a row: a share of what its terms come to, and its loss.
+        """By how much a solver may misjudge a row: a share of what its terms come to, what it may leave out, and its loss.
 
         inf where columns are open, or where the rounding of a row is more than the tolerances that solvers work with: what they
         say of such programs is noise.
         """
         far = np.maximum(np.abs(self.col_lower), np.abs(self.col_upper))
+        sizes = abs(self.matrix)
+        small = sp.csr_matrix(
+            (np.where(sizes.data <= _DROPPED, sizes.data, 0.0), sizes.indices, sizes.indptr), sizes.shape
+        )
         with np.errstate(invalid="ignore"):
-            rows = _TOLERANCE * (abs(self.matrix) @ far)
+            rows = _TOLERANCE * (sizes @ far)
             if _UNIT * rows.max(initial=0.0) > _TOLERANCE**2:
                 return np.inf
+            rows = rows + small @ far
             if self.loss is not None:
                 rows = rows + self.loss @ far
         if self.row_loss is not None:

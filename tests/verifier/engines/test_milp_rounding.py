@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from advverify.verifier.api import certify
+from advverify.verifier.api import certify, verify
 from advverify.verifier.encoding.program import ColumnMap, ProgramBuilder
 from advverify.verifier.engines import MilpOptions, Settings
 from advverify.verifier.engines.milp import confirm
@@ -19,7 +19,7 @@ from advverify.verifier.network.evaluate import predict
 from advverify.verifier.network.nodes import Network
 from advverify.verifier.network.operators import Dense
 from advverify.verifier.outcome import Verdict
-from advverify.verifier.specification import Threat
+from advverify.verifier.specification import Disjunct, Polytope, Region, Specification, Threat
 
 ENGINES = (("milp",), ("lp-split",), ("falsify", "propagate", "milp"))
 
@@ -121,3 +121,23 @@ def test_the_doubt_of_a_program_grows_with_its_rows() -> None:
     assert replace(plain, matrix=sp.csr_matrix(1e3 * plain.matrix)).doubt() == pytest.approx(8e-6)
     assert replace(plain, matrix=sp.csr_matrix(1e9 * plain.matrix)).doubt() == np.inf
     assert replace(plain, col_upper=np.array([2.0, np.inf])).doubt() == np.inf
+    tiny = replace(plain, matrix=sp.csr_matrix(1e-10 * plain.matrix))  # HiGHS takes these entries for 0
+    assert tiny.doubt() >= 8e-10
+
+
+def test_entries_that_a_solver_leaves_out_settle_nothing() -> None:
+    """Rows of entries of 1e-13 over inputs of 1e6: without them the row is 0 <= -6e-7, and every input seems safe."""
+    builder = NetworkBuilder((2,), exact=True)
+    hidden = builder.relu(builder.affine([0], [Dense(tensor(np.diag([1.0, 1.0])))], np.zeros(2)))
+    output = builder.affine([hidden], [Dense(tensor(np.array([[-8e-13, 1e-13]])))], np.zeros(1))
+    network = builder.finish(output)
+    region = Region(np.array([875_000.0, 750_000.0]), np.array([1_000_000.0, 1_375_000.0]))
+    refused = 0
+    for share, reachable in ((0.99, True), (0.5, True), (1.5, False)):
+        limit = share * (-8e-13 * 1_000_000.0 + 1e-13 * 750_000.0)
+        unsafe = Polytope(np.array([[1.0]]), np.array([limit]), np.array([False]))
+        specification = Specification((Disjunct(region, (unsafe,)),))
+        found = verify(network, specification, settings=Settings(timeout=5, threads=1), engines=("milp",))
+        assert not (reachable and found.verdict is Verdict.ROBUST), share
+        refused += reachable
+    assert refused == 2
