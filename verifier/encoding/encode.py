@@ -182,15 +182,15 @@ def _unsafe(
             big = np.maximum(high + tightening - (floor if depth >= 0 else 0.0), 0.0)
             matrix = matrix + selection(rows, np.full(count, select[k]), big, matrix.shape)
             limit = limit + big
-        loss = rounded(polytope.offset, tightening, output.constant, big)
-        builder.rows(matrix, -np.inf, limit, f"unsafe{k}", loss=loss if output.loss is None else loss + output.loss)
+        loss = output.loss + rounded(polytope.offset, tightening, output.constant, big)
+        builder.rows(matrix, -np.inf, limit, f"unsafe{k}", loss=loss)
     return _Unsafe(depth, select)
 
 
 def _range(builder: ProgramBuilder, output: Expression, polytope: Polytope) -> tuple[np.ndarray, np.ndarray]:
     """Interval of C y - d over the column bounds."""
     constant = output.constant - polytope.offset
-    loss = rounded(output.constant, polytope.offset) + (0.0 if output.loss is None else output.loss)
+    loss = output.loss + rounded(output.constant, polytope.offset)
     lower, upper = builder.sides(output.matrix.shape[1])
     plus, minus = output.matrix.maximum(0), output.matrix.minimum(0)
     return plus @ lower + minus @ upper + constant - loss, plus @ upper + minus @ lower + constant + loss

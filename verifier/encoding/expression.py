@@ -16,18 +16,16 @@ _UNIT = 2.0**-52
 class Expression:
     """matrix (size, columns so far) times the columns plus constant (size,).
 
-    `loss` (size,) says how far values may be off where the entries are sums of products, at inputs of the program's region;
-    None where they are exact.
+    `loss` (size,) says how far values may be off where the entries are sums of products, at inputs of the program's region.
     """
 
     matrix: sp.csr_matrix
     constant: np.ndarray
-    loss: np.ndarray | None = None
+    loss: np.ndarray
 
     def take(self, index: np.ndarray) -> Expression:
         """Some of the entries."""
-        loss = None if self.loss is None else self.loss[index]
-        return Expression(self.matrix[index], self.constant[index], loss)
+        return Expression(self.matrix[index], self.constant[index], self.loss[index])
 
 
 def rounded(*terms: np.ndarray | float) -> np.ndarray:

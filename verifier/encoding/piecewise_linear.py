@@ -58,13 +58,12 @@ def encode_relu(
     largest, before = max(float(np.abs(lower).max()), float(np.abs(upper).max())), values.take(read, chosen)
     columns = get_formulation(form.name)(builder, Neurons(node, chosen, before, lower[chosen], upper[chosen], largest))
     positive[chosen], phase[chosen] = columns.positive, columns.phase
-    loss = np.zeros(len(chosen)) if before.loss is None else before.loss
     weights = sp.csr_matrix(before.matrix, copy=True)
     weights.eliminate_zeros()
     return (
         positive,
         phase,
-        [Preactivation(read, chosen, weights, before.constant, loss, columns.positive, columns.phase)],
+        [Preactivation(read, chosen, weights, before.constant, before.loss, columns.positive, columns.phase)],
     )
 
 
@@ -93,8 +92,7 @@ def encode_max(
         below = -above
         below.resize((len(members), builder.count))
         below = below + selection(rows, wins, big, below.shape)  # y - x_i + big a_i <= big
-        loss = rounded(big, expression.constant)
-        loss = loss if expression.loss is None else loss + expression.loss
+        loss = expression.loss + rounded(big, expression.constant)
         builder.rows(below, -np.inf, big + expression.constant, f"below{node}", index, loss)
         one = selection(np.zeros(len(members), dtype=int), wins, np.ones(len(members)), (1, builder.count))
         builder.rows(one, 1.0, 1.0, f"one{node}", np.array([number]))

@@ -178,10 +178,10 @@ class MixedIntegerProgram:
             (np.where(sizes.data <= _DROPPED, sizes.data, 0.0), sizes.indices, sizes.indptr), sizes.shape
         )
         with np.errstate(invalid="ignore"):
-            rows = _TOLERANCE * (sizes @ far)
-            if _UNIT * rows.max(initial=0.0) > _TOLERANCE**2:
+            terms = sizes @ far
+            if _UNIT * terms.max(initial=0.0) > _TOLERANCE:
                 return np.inf
-            rows = rows + small @ far
+            rows = _TOLERANCE * terms + small @ far
             if self.loss is not None:
                 rows = rows + self.loss @ far
         if self.row_loss is not None:

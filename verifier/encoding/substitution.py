@@ -138,6 +138,8 @@ def _stacked(parts: list[Expression], columns: int) -> Expression:
         return Expression(sp.csr_matrix((0, columns)), np.zeros(0), np.zeros(0))
     if len(parts) == 1:
         return parts[0]
-    losses = [part.loss for part in parts if part.loss is not None]
     matrix = sp.csr_matrix(sp.vstack([part.matrix for part in parts]))
-    return Expression(matrix, np.concatenate([part.constant for part in parts]), np.concatenate(losses))
+    constant, loss = (
+        np.concatenate(each) for each in zip(*((part.constant, part.loss) for part in parts), strict=True)
+    )
+    return Expression(matrix, constant, loss)

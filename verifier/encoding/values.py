@@ -49,7 +49,7 @@ class ComposedValues:
         matrix = selection(present, columns[present], np.ones(len(present)), shape)
         largest = np.zeros(len(columns))
         largest[present] = np.abs(np.stack(self._builder.sides())).max(0)[columns[present]]
-        self._known[node] = _Known(Expression(matrix, np.zeros(len(columns))), largest)
+        self._known[node] = _Known(Expression(matrix, np.zeros(len(columns)), np.zeros(len(columns))), largest)
 
     def take(self, node: int, neurons: np.ndarray) -> Expression:
         """Some neurons of a node."""
@@ -59,9 +59,7 @@ class ComposedValues:
         """Functions `matrix` (rows, size) of a node's neurons."""
         known, weights = self._of(node), sp.csr_matrix(matrix)
         expression, sizes = known.expression, abs(weights)
-        loss = gamma(matrix.shape[1] + 2, torch.float64) * (sizes @ known.largest)
-        if expression.loss is not None:
-            loss = loss + sizes @ expression.loss
+        loss = gamma(matrix.shape[1] + 2, torch.float64) * (sizes @ known.largest) + sizes @ expression.loss
         return Expression(sp.csr_matrix(weights @ expression.matrix), matrix @ expression.constant, loss * _SLACK)
 
     def _of(self, i: int) -> _Known:
@@ -88,18 +86,17 @@ class ComposedValues:
             part = weight @ read.expression.matrix
             part.resize((node.size, count))
             matrix, constant = matrix + part, constant + weight @ read.expression.constant
-            largest = largest + _carried(operator, read.largest)
-            if read.expression.loss is not None:
-                loss = loss + _carried(operator, read.expression.loss)
+            sizes, lost = _carried(operator, np.stack([read.largest, read.expression.loss]))
+            largest, loss = largest + sizes, loss + lost
             exact = (
                 exact
                 and not isinstance(self._network.nodes[j], Affine)
                 and not isinstance(operator, Compose | Transposed)
             )
-        terms = sum(2 * operator.fan_in + 2 for operator in node.operators)
-        loss = loss + gamma(terms, torch.float64) * largest
-        expression = Expression(sp.csr_matrix(matrix), constant, None if exact else loss * _SLACK)
-        return _Known(expression, largest * _SLACK)
+        if not exact:
+            terms = sum(2 * operator.fan_in + 2 for operator in node.operators)
+            loss = (loss + gamma(terms, torch.float64) * largest) * _SLACK
+        return _Known(Expression(sp.csr_matrix(matrix), constant, loss), largest * _SLACK)
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +108,7 @@ class _Known:
 
 
 def _carried(operator: Operator, sizes: np.ndarray) -> np.ndarray:
-    """Magnitudes (in_size,) through an operator; infinite ones stay so."""
+    """Magnitudes (rows, in_size) through an operator; infinite ones stay so."""
     absolute = operator.absolute.to(torch.float64, torch.device("cpu"))
-    carried = absolute.apply(torch.from_numpy(sizes)[None])[0].numpy()
+    carried = absolute.apply(torch.from_numpy(sizes)).numpy()
     return np.where(np.isnan(carried), np.inf, carried)

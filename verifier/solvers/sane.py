@@ -70,9 +70,8 @@ def _of_start(program: MixedIntegerProgram, options: SolveOptions, result: Solve
     if start is None or program.violation(start) > _KNOWN:
         return None
     known = program.objective(start)
-    if known >= options.cutoff - _slack(
-        known
-    ):  # a start that is hardly better than the cut-off need not count as a point
+    # a start that is hardly better than the cut-off need not count as a point
+    if known >= options.cutoff - _slack(known):
         return None
     if result.status is SolverStatus.INFEASIBLE:
         return "called infeasible what has a known point"

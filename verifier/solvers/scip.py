@@ -207,9 +207,8 @@ class _Watch:
         seconds = time.perf_counter() - self.started
         primal = _infinite(model.getPrimalbound()) if model.getNSols() > 0 else float("inf")
         cutoff = self.options.cutoff
-        if np.isfinite(cutoff) and primal >= cutoff - _TOLERANCE * (
-            1 + abs(cutoff)
-        ):  # which it names where no point is lower
+        # which SCIP names where no point is lower
+        if np.isfinite(cutoff) and primal >= cutoff - _TOLERANCE * (1 + abs(cutoff)):
             primal = float("inf")
         dual = _infinite(model.getDualbound())
         if self.trace:  # what was proved once stays proved, also where SCIP begins anew

@@ -24,7 +24,7 @@ INFEASIBLE_BY = 5e-9  # least violation of a row: five times the tolerance of th
 SOLVER_SHARE = 0.5  # of the time left, at most, for a claim; the rest is for its confirmation
 _ROW_SHARE = 0.4  # likewise, for the tree over all rows together
 _TREE_SHARE = 0.6  # of the time left then, at most, for the tree
-_SLACK = 1e-9  # by which claims are lowered before they are proved
+LOWERED = 1e-9  # by which claims are lowered before they are proved
 _AGREED = 1e-6  # by which claims are lowered that are not proved: solvers were seen to be off by 2e-8
 _NEAR = 1e-6  # a tree that misses a claim by no more than this has confirmed it, for as much as it proved
 
@@ -51,7 +51,7 @@ def at_least(
     """
     claim = result.dual_bound
     # a whole number is at least the next one once it is proved to be above one
-    aim = math.ceil(claim - 1e-6) - 1 + 1e-6 if whole else claim - _SLACK * (1 + abs(claim))
+    aim = math.ceil(claim - 1e-6) - 1 + 1e-6 if whole else claim - LOWERED * (1 + abs(claim))
     tree = by_tree(state, target, program, aim, deadline, name)
     proved = next_whole(tree.bound) if whole else tree.bound
     near = _NEAR * (1 + abs(aim))

@@ -16,7 +16,7 @@ from ...query import Objective
 from ...solvers import SolveResult, SolverStatus
 from ..state import SearchState
 from .beyond import step_beyond
-from .confirm import SOLVER_SHARE, at_least, by_rows, by_tree, is_infeasible, next_whole, nothing_unsafe
+from .confirm import LOWERED, SOLVER_SHARE, at_least, by_rows, by_tree, is_infeasible, next_whole, nothing_unsafe
 from .euclidean import solve_euclidean
 from .relaxation import SHARE, relaxed
 from .root_cuts import strengthened
@@ -25,7 +25,6 @@ from .target import ABOVE_TIES, BELOW_TIES, Target, trusted
 
 _ATTACK_SHARE = 0.2  # of the time left, at most, for a first witness where there is none
 _CUT_SHARE = 0.1  # of the time left, at most, for cuts at the root
-_LOWERED = 1e-9  # by which `confirm` lowers claims before they are proved
 
 
 class Milp:
@@ -148,7 +147,7 @@ class Milp:
 
 def _news(claim: float, whole: bool) -> float:
     """As much of a claim as `at_least` tries to prove."""
-    return next_whole(claim) if whole else claim - _LOWERED * (1 + abs(claim))
+    return next_whole(claim) if whole else claim - LOWERED * (1 + abs(claim))
 
 
 def _late(state: SearchState, deadline: float) -> bool:

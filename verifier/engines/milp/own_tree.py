@@ -33,11 +33,8 @@ _HARDLY = 10.0  # gaps that a witness is better by, at least, where no step inwa
 _DESCENTS = 0.3  # of the seconds of a tree, at most, for walks over cells
 _STEPS = 30  # of a walk
 _AFTER = 0.8  # of the time left that the tree over harder bounds has, at least
-_HARDER, _HARDER_SHARE, _LEAST_HARDER = (
-    8.0,
-    0.2,
-    0.5,
-)  # seconds at most, share of the time left, seconds at least: harder bounds
+# Harder bounds: seconds at most, share of the time left, seconds at least.
+_HARDER, _HARDER_SHARE, _LEAST_HARDER = 8.0, 0.2, 0.5
 
 
 class LpSplit:

@@ -55,9 +55,8 @@ def run_solver(
     def progress(event: Progress) -> bool:
         if event.incumbent is not None:
             state.add_counterexample(event.incumbent[program.columns.inputs], name)
-        if (
-            math.inf > event.dual >= enough(target.aim)
-        ):  # an infinite one ends it anyway, and says that there is no point
+        # an infinite dual bound ends the solve anyway, and says that there is no point
+        if math.inf > event.dual >= enough(target.aim):
             return True
         return state.query.objective is Objective.FEASIBILITY and state.witness is not None
 
