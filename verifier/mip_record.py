@@ -11,12 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 Point = tuple[float, float, float]
-OWN_TREES = (
-    "lp tree",
-    "qp tree",
-    "socp tree",
-    "row tree",
-)  # solvers of records that are none: our own branch and bound
+# Solvers of records that are none: our own branch and bound.
+OWN_TREES = ("lp tree", "qp tree", "socp tree", "row tree")
 
 SOLVE, CONFIRMATION, RELAXATION = "solve", "confirmation", "relaxation"
 ROLES = (SOLVE, CONFIRMATION, RELAXATION)
@@ -51,7 +47,7 @@ class MipRecord:
         began: seconds from the start of the query to that of the solve.
         seconds: of the solve.
         status: what became of it, one of `SolverStatus`'s values, `SETTLED` or `ABOVE_CUTOFF`.
-        role: "solve" of a MIP; "confirmation" of what a solver claimed, by a tree of our own or a second run; or "relaxation",
+        role: "solve" of a MIP; "confirmation" of what a solver claimed, by a tree of our own; or "relaxation",
             of an LP that settled the target, so that no MIP was solved.
         cutoff: value that was given to the solver: points that are no better are of no interest, and a tree ends where it
             has proved that much; None where none was given.

@@ -12,10 +12,6 @@ import scipy.sparse as sp
 from .ball import QuadraticBall
 from .names import Names
 
-_DROPPED = 1e-8  # entries that solvers may take for 0; HiGHS does below 1e-9
-_TOLERANCE = 1e-9  # of solvers, as absolute numbers; and relative to what the terms of a row come to
-_UNIT = 2.0**-52
-
 
 @dataclass(frozen=True, eq=False)
 class ColumnMap:
@@ -165,29 +161,6 @@ class MixedIntegerProgram:
             column_names=self.column_names.and_more(1),
             row_names=Names(),  # a row with two sides has become two
         )
-
-    def doubt(self) -> float:
-        """By how much a solver may misjudge a row: a share of what its terms come to, what it may leave out, and its loss.
-
-        inf where columns are open, or where the rounding of a row is more than the tolerances that solvers work with: what they
-        say of such programs is noise.
-        """
-        far = np.maximum(np.abs(self.col_lower), np.abs(self.col_upper))
-        sizes = abs(self.matrix)
-        small = sp.csr_matrix(
-            (np.where(sizes.data <= _DROPPED, sizes.data, 0.0), sizes.indices, sizes.indptr), sizes.shape
-        )
-        with np.errstate(invalid="ignore"):
-            terms = sizes @ far
-            if _UNIT * terms.max(initial=0.0) > _TOLERANCE:
-                return np.inf
-            rows = _TOLERANCE * terms + small @ far
-            if self.loss is not None:
-                rows = rows + self.loss @ far
-        if self.row_loss is not None:
-            rows = rows + self.row_loss
-        most = float(rows.max(initial=0.0))
-        return np.inf if np.isnan(most) else most
 
     def violation(self, x: np.ndarray) -> float:
         """Largest violation of a row, the ball or a column bound by the point x, integrality included."""

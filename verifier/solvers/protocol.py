@@ -59,7 +59,7 @@ class SolveOptions:
         absolute_gap: stop when primal - dual is at most this.
         threads: of the solver.
         seed: of the solver.
-        presolve: whether to presolve (off for a second opinion).
+        presolve: whether to presolve.
         start: a known feasible point; solvers that take none pass over it.
         cutoff: only points of a lower objective are of interest; a solver that uses it may answer INFEASIBLE for "none is
             lower". Infinite: none.

@@ -16,7 +16,7 @@ from ...query import Objective
 from ...solvers import SolveResult, SolverStatus
 from ..state import SearchState
 from .beyond import step_beyond
-from .confirm import LOWERED, SOLVER_SHARE, at_least, by_rows, by_tree, is_infeasible, next_whole, nothing_unsafe
+from .confirm import LOWERED, SOLVER_SHARE, at_least, by_rows, by_tree, next_whole, nothing_unsafe
 from .euclidean import solve_euclidean
 from .relaxation import SHARE, relaxed
 from .root_cuts import strengthened
@@ -129,7 +129,7 @@ class Milp:
                 if known is None:
                     known = nothing_unsafe(state, target, target.encode(Objective.MAX_MARGIN), deadline, self.name)
             if known is None:
-                known = is_infeasible(state, target, program, deadline, self.name)
+                state.notes.append("a MILP called infeasible was not proved so in time; the answer was discarded")
             if known:
                 target.exclude(self.name)
         elif state.query.objective is not Objective.FEASIBILITY and math.isfinite(result.dual_bound):

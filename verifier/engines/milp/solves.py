@@ -26,7 +26,6 @@ from .target import Target, start_of
 
 _MORE = 1e-8  # relatively: ten times what `confirm` lowers claims by
 _NEAR = 1e-6  # a point no farther than this above the bound, relatively, is optimal
-_RESTS_ON = (*OWN_TREES, "elastic form", "two solver runs")  # best first, trees alike: the record names the weakest
 
 
 def run_solver(
@@ -83,8 +82,6 @@ def recorder(
     options: SolveOptions,
     value: Callable[[float], float] = float,
     asked: bool = True,
-    role: str = SOLVE,
-    form: str = "",
 ) -> Callable[[str, SolveResult], None]:
     """What `ask` is to tell of its solvers: it writes a record of each answer.
 
@@ -95,8 +92,6 @@ def recorder(
         options: of the solve.
         value: from the program's objective to the query's values.
         asked: whether the program's objective is the query's; else no bound is recorded.
-        role: see `MipRecord`.
-        form: of the program, where it is not the formulation's own.
     """
     began = [state.elapsed]
 
@@ -112,7 +107,7 @@ def recorder(
         else:
             seen = replace(result, objective=math.inf, dual_bound=-math.inf, root_bound=None, trace=())
         cutoff = value(options.cutoff) if asked else math.inf
-        target.record(program, solver, began.pop(), seen, role=role, cutoff=cutoff, form=form)
+        target.record(program, solver, began.pop(), seen, cutoff=cutoff)
         began.append(state.elapsed)
 
     return heard
@@ -130,7 +125,6 @@ def run_tree(
     inspect: Inspect | None = None,
     asked: bool = True,
     role: str = SOLVE,
-    share: float = 1.0,
 ) -> TreeResult:
     """Our own tree over a program, recorded like a solver; what it proves of distances counts at once.
 
@@ -148,7 +142,6 @@ def run_tree(
         inspect: as in `LpTree.minimum`.
         asked: whether the program's objective is the query's; else the bracket's own sides are recorded.
         role: a "solve" offers its point, what is near it included; a "confirmation" leaves that to the solver whose claim it is about.
-        share: of the time until the deadline, at most.
     """
     began, before, visit = state.elapsed, state.upper, target.visitor(program, name)
     trace: list[Point] = []
@@ -175,7 +168,7 @@ def run_tree(
         if asked and state.is_min_distortion and not target.counts:
             target.prove(value(objective) * (1 - ROUNDING), name)
 
-    seconds = share * max(deadline - state.elapsed, 0.01)
+    seconds = max(deadline - state.elapsed, 0.01)
     tree = LpTree(program).minimum(seconds, aim, visit=stop, raised=raised, inspect=inspect)
     state.count("tree_nodes", tree.nodes)
     own = f"{kind_of(program.relaxed()).replace('qcp', 'socp')} tree"
@@ -249,6 +242,6 @@ def run_rows(state: SearchState, target: Target, program: MixedIntegerProgram, s
 
 
 def rests(state: SearchState, on: str) -> None:
-    """Record what a proof rests on; the weakest stays."""
+    """Record which of our trees a proof rests on; of several the last in the order of `OWN_TREES`."""
     before = state.statistics.get("lower_rests_on", on)
-    state.statistics["lower_rests_on"] = max(str(before), on, key=_RESTS_ON.index)
+    state.statistics["lower_rests_on"] = max(str(before), on, key=OWN_TREES.index)

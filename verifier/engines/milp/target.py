@@ -231,7 +231,6 @@ class Target:
         role: str = SOLVE,
         cutoff: float = math.inf,
         status: str = "",
-        form: str = "",
     ) -> int:
         """Write down a solve of a program; values are the query's, and no bound says more than what the region can show.
 
@@ -244,7 +243,6 @@ class Target:
             role: see `MipRecord`.
             cutoff: likewise; infinite where none was given.
             status: likewise; the result's where empty.
-            form: of the program, where it is not the formulation's own.
 
         Returns:
             The record's number.
@@ -255,7 +253,7 @@ class Target:
         self.state.mips.append(
             MipRecord(
                 self.words,
-                f"{formulation}, {form}" if form else formulation,
+                formulation,
                 solver,
                 result.version,
                 rows=program.matrix.shape[0],
