@@ -94,6 +94,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "advverify attack zoo:digits-mlp --attack pgd,deepfool-2 --images 0:20",
         "advverify attack zoo:digits-mlp --exact results.jsonl -o attacks.html -o attacks.jsonl",
     ),
+    "serve": (
+        "advverify serve",
+        "advverify serve --socket server.sock --idle 600",
+    ),
     "geometry": (
         "advverify geometry zoo:digits-mlp -o geometry.html",
         "advverify geometry zoo:digits-resnet-plain zoo:digits-resnet-cpl --images 0:40 -o geometry/",

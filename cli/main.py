@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -17,6 +18,8 @@ from advverify.verifier.errors import AdvverifyError
 # Threads that wait for work spin by default, for long; beside any other busy program that makes us ten times slower.
 os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
+# What a full or broken disk says to whoever writes; where it is said from is no help to the reader.
+_STORAGE = (errno.ENOSPC, errno.EFBIG, errno.EROFS, errno.EIO, getattr(errno, "EDQUOT", errno.ENOSPC))
 _COMMANDS = "advverify.cli.commands."
 COMMANDS = {
     "certify": (_COMMANDS + "certify", "Is each image robust at eps?"),
@@ -36,6 +39,7 @@ COMMANDS = {
     "info": (_COMMANDS + "info", "Layers, ReLUs and data card of a network."),
     "export-mip": (_COMMANDS + "export_mip", "Write a query as an .mps or .lp file."),
     "solvers": (_COMMANDS + "solvers", "Which MIP solvers are there, and what each can do."),
+    "serve": (_COMMANDS + "serve", "Keep everything imported, so that other commands start at once."),
     "capabilities": (_COMMANDS + "capabilities", "What verify supports, for tools."),
 }
 
@@ -49,9 +53,21 @@ cli = click.version_option(__version__, prog_name="advverify")(cli)
 
 def main() -> None:
     """Entry point."""
+    status = by_server(sys.argv[1:])
+    if status is not None:
+        os._exit(status)
     keep_freed_memory()
     interrupt_alike()
     _exit(run())
+
+
+def by_server(arguments: list[str]) -> int | None:
+    """The exit status of a command that a resident server ran; None where there is none."""
+    if not hasattr(os, "fork") or arguments[:1] == ["serve"]:
+        return None
+    from advverify.cli.resident.client import ask_server
+
+    return ask_server(arguments)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -71,6 +87,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         return 0
+    except OSError as error:
+        if error.errno not in _STORAGE:
+            raise
+        what = "" if error.filename is None else f" {error.filename}"
+        click.echo(f"advverify: cannot write{what}: {error.strerror}", err=True)
+        return 2
     return code if isinstance(code, int) else 0
 
 

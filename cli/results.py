@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from advverify.verifier.errors import InvalidInput
+from advverify.verifier.errors import AdvverifyError, InvalidInput
 from advverify.verifier.parallel.accident import ACCIDENT
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class ResultFile:
         """
         self.path, self.done = path, dict[str, "Outcome"]()
         try:
-            self._stream = path.open("a+b")
+            self._stream = path.open("a+b", buffering=0)
         except OSError as error:
             raise InvalidInput(f"--out {path}: cannot be written ({error.strerror})") from error
         with ExitStack() as refused:
@@ -76,9 +76,19 @@ class ResultFile:
         return found
 
     def write(self, outcome: Outcome) -> None:
-        """Append a line; it is on its way to the disk when this returns."""
-        self._stream.write(outcome.to_json().encode() + b"\n")
-        self._stream.flush()
+        """Append a line; it is on its way to the disk when this returns.
+
+        Raises:
+            AdvverifyError: the system takes no more, as where a disk is full; lines before this one are whole.
+        """
+        left = outcome.to_json().encode() + b"\n"
+        try:
+            while left:
+                left = left[self._stream.write(left) :]
+        except OSError as error:
+            raise AdvverifyError(
+                f"--out {self.path}: cannot be written ({error.strerror}); what it holds is whole, and the same command goes on from there"
+            ) from error
 
     def close(self) -> None:
         """Close the file."""

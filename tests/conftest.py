@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+os.environ["ADVVERIFY_SERVER"] = "off"  # a developer's own server would answer in the place of what is tested
 os.environ.pop("COLUMNS", None)  # pytest-xdist sets it to 80, and tables would be as narrow
 
 # What these test is of use to people, but no verdict or bracket depends on it, or no more than other files test.
