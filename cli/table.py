@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
+_SIGN_ALONE = sys.float_info.min  # bounds below it say that something is positive, and no more
 _PIPED = 120  # columns where nothing says how wide the place is that a pipe leads to
 _LEAST = 12  # characters that are left of a text, at least
 
@@ -35,8 +37,10 @@ class Column:
 
 
 def number(value: float | None, digits: int = 6) -> str:
-    """So many significant digits; a dash for what is not known."""
-    return "-" if value is None or not math.isfinite(value) else f"{value:.{digits}g}"
+    """So many significant digits; a dash for what is not known, and "> 0" for a bound that says no more than the sign."""
+    if value is None or not math.isfinite(value):
+        return "-"
+    return "> 0" if 0 < value < _SIGN_ALONE else f"{value:.{digits}g}"
 
 
 def share(value: float | None, digits: int = 3) -> str:

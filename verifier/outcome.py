@@ -8,6 +8,7 @@ from __future__ import annotations
 import html
 import json
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -164,6 +165,8 @@ class Outcome:
         """Return the verdict, what is known of the bracket, and who says so."""
         name = "distance" if self.is_distance else "margin"
         low = f"{self.lower:.6g} <= " if math.isfinite(self.lower) else ""
+        if 0 < self.lower < sys.float_info.min:  # the sign alone is known
+            low = "0 < "
         high = f" <= {self.upper:.6g}" if math.isfinite(self.upper) else ""
         known = f", {low}{name}{high}" if low or high else ""
         by = f", {self.trust.value} ({self.engine})" if self.engine else ""

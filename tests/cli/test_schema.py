@@ -179,7 +179,7 @@ def test_the_rest(tmp_path: Path) -> None:
 def test_every_command_has_it_or_prints_no_results() -> None:
     """Whoever adds a command with results adds its format."""
     without = {name for name in COMMANDS if "--json" not in run(name, "--help").stdout}
-    assert without == {"batch", "capabilities", "export-mip"}  # a group, JSON always, a file
+    assert without == {"batch", "capabilities", "export-mip", "serve"}  # a group, JSON always, a file, a process
 
 
 def test_quiet_commands_say_one_line_at_most(tmp_path: Path) -> None:

@@ -12,11 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from command_line import run
 
 from advverify.cli.resident.call import Call, address
 from advverify.cli.resident.client import HEAD
-
-from ..helpers.command_line import run
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs fork()")
 ADVVERIFY = [sys.executable, "-m", "advverify"]

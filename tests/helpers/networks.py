@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
+import torch
 
 from advverify.verifier.network.activations import leaky_relu
 from advverify.verifier.network.builder import NetworkBuilder, tensor
 from advverify.verifier.network.nodes import Affine, Max, Network, Relu
-from advverify.verifier.network.operators import Conv2d, Dense
+from advverify.verifier.network.operators import Compose, Conv2d, Dense, Operator, Scale
 
 KINDS = ("mlp", "leaky", "residual", "conv", "maxpool")  # "wide" besides, an "mlp" with six inputs
 
@@ -46,12 +48,40 @@ def random_network(kind: str, seed: int) -> Network:
     return b.finish(dense(b, b.relu(dense(b, h, 3)), 3))
 
 
+def with_scales(network: Network, scales: Sequence[float]) -> Network:
+    """The affine nodes times these powers of 2, in turn."""
+
+    def times(operator: Operator, scale: float) -> Operator:
+        if isinstance(operator, Dense | Conv2d):
+            return replace(operator, weight=operator.weight * scale)
+        return Compose((operator, Scale(torch.full((operator.out_size,), scale, dtype=torch.float64))))
+
+    nodes, k = list(network.nodes), 0
+    for i, node in enumerate(nodes):
+        if isinstance(node, Affine):
+            scale, k = scales[k % len(scales)], k + 1
+            operators = tuple(times(operator, scale) for operator in node.operators)
+            nodes[i] = replace(node, operators=operators, bias=node.bias * scale)
+    return replace(network, nodes=tuple(nodes))
+
+
 def scaled(network: Network, factor: float) -> Network:
     """The same network with all biases multiplied by `factor`: large values that cancel, so that rounding shows."""
     nodes = tuple(
         replace(node, bias=node.bias * factor) if isinstance(node, Affine) else node for node in network.nodes
     )
     return replace(network, nodes=nodes)
+
+
+def _times(operator: Operator, x: list[Fraction]) -> list[Fraction]:
+    """An operator that is no product, applied in rational arithmetic."""
+    matrix = operator.to_sparse().tocsr()
+    total = [Fraction(0)] * operator.out_size
+    for o in range(operator.out_size):
+        begin, end = matrix.indptr[o], matrix.indptr[o + 1]
+        for k, w in zip(matrix.indices[begin:end], matrix.data[begin:end], strict=True):
+            total[o] += Fraction(float(w)) * x[k]
+    return total
 
 
 def forward_exactly(network: Network, x: list[Fraction]) -> list[list[Fraction]]:
@@ -61,11 +91,10 @@ def forward_exactly(network: Network, x: list[Fraction]) -> list[list[Fraction]]
         if isinstance(node, Affine):
             total = [Fraction(float(b)) for b in node.bias]
             for j, operator in zip(node.inputs, node.operators, strict=True):
-                matrix = operator.to_sparse().tocsr()
-                for o in range(node.size):
-                    begin, end = matrix.indptr[o], matrix.indptr[o + 1]
-                    for k, w in zip(matrix.indices[begin:end], matrix.data[begin:end], strict=True):
-                        total[o] += Fraction(float(w)) * values[j][k]
+                part = values[j]
+                for factor in operator.factors if isinstance(operator, Compose) else (operator,):
+                    part = _times(factor, part)
+                total = [a + b for a, b in zip(total, part, strict=True)]
             values.append(total)
         elif isinstance(node, Relu):
             values.append([max(v, Fraction(0)) for v in values[node.input]])

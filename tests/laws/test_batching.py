@@ -137,7 +137,7 @@ def test_stacked_bounds_are_those_of_each_region(kind: str, norm: str) -> None:
             torch.testing.assert_close(upper, expected[node].upper[0], rtol=1e-9, atol=1e-12)
         if norm in ("1", "2"):
             continue
-        for mine, theirs in zip(stack.losses, losses, strict=True):
+        for mine, theirs in zip(stack.losses.vectors, losses.vectors, strict=True):
             torch.testing.assert_close(mine[row], theirs[0], rtol=1e-6, atol=1e-30)
 
 

@@ -20,7 +20,7 @@ from advverify.verifier.bounds.intermediate import tighten_intermediate
 from advverify.verifier.bounds.neuron_split import NeuronSplit, tighten_node
 from advverify.verifier.bounds.receptive_field import receptive_field_of
 from advverify.verifier.bounds.relaxation import relax_relu
-from advverify.verifier.bounds.rounding import RoundingLoss
+from advverify.verifier.bounds.rounding import Losses, RoundingLoss
 from advverify.verifier.engines.branch_and_bound.input.search import clip
 from advverify.verifier.network.builder import NetworkBuilder, tensor
 from advverify.verifier.network.evaluate import evaluate_all
@@ -160,12 +160,13 @@ def test_windows_carry_rounding_losses() -> None:
         assert window is not None
         with torch.no_grad():
             bounds = crown(network, inputs)
-            losses = [loss * 1e9 for loss in RoundingLoss.of(network, inputs, bounds).loss]
+            true = RoundingLoss.of(network, inputs, bounds)
+            losses, none = (Losses([loss * times for loss in true.vectors], true.floor) for times in (1e9, 0.0))
             relaxed = relaxations(network, bounds, node)
             index = torch.arange(network.nodes[node].size)[None]
             form = backward(network, lower_and_upper(network, node, index, losses[node]), relaxed, losses=losses)
             whole = inputs.minimum(form.coefficients, form.offset)
-            plain = window.lower_bounds(inputs, index, relaxed, [loss * 0 for loss in losses])
+            plain = window.lower_bounds(inputs, index, relaxed, none)
             local = window.lower_bounds(inputs, index, relaxed, losses)
         lost = plain - whole
         assert ((plain - local) >= 0.5 * lost - 1e-12).all() and float(lost.max()) > 1e-8
@@ -210,8 +211,9 @@ def test_neurons_lose_by_rounding_in_their_own_layer() -> None:
     inputs = InputSet(torch.zeros(1, 3, dtype=F64), torch.ones(1, 3, dtype=F64))
     bounds, node = crown(network, inputs), network.bounded[-1]
     assert bool(bounds[node].unstable.any())
-    losses = [torch.zeros(1, n.size, dtype=F64) for n in network.nodes]
-    losses[node] = torch.full_like(losses[node], 100.0)
+    vectors = [torch.zeros(1, n.size, dtype=F64) for n in network.nodes]
+    vectors[node] = torch.full_like(vectors[node], 100.0)
+    losses = Losses(vectors, torch.zeros(1, dtype=F64))
     found = tighten_node(network, inputs, bounds, node, 5.0, NeuronSplit(seconds=5.0), losses=losses)
     assert torch.equal(found[node].lower, bounds[node].lower) and torch.equal(found[node].upper, bounds[node].upper)
 
@@ -222,7 +224,7 @@ def test_adding_a_bias_rounds() -> None:
     hidden = b.relu(b.affine([0], [Dense(tensor(np.eye(2)))], np.full(2, 1e12)))
     network = b.finish(b.affine([hidden], [Dense(tensor(np.ones((1, 2))))], np.full(1, -2e12)))
     inputs = InputSet(torch.zeros(1, 2, dtype=F64), torch.ones(1, 2, dtype=F64))
-    losses = RoundingLoss.of(network, inputs, crown(network, inputs)).loss
+    losses = RoundingLoss.of(network, inputs, crown(network, inputs))
     assert (losses[1] >= 1e12 * 2.0**-53).all() and (losses[3] >= 2e12 * 2.0**-53).all()
 
 

@@ -23,7 +23,7 @@ SHOWN = {
     "mip.md": r"\('falsify', 'milp'\) \('highs',\)\nhighs, class \d, partition-4.* binaries; ",
     "how-to/bracket.md": r"0\.460 <= d\* <= 0\.460, relative gap \de-05\n64 values; \S+ moved it last",
     "how-to/refused.md": r"\(1, 8, 8\) 10\n",
-    "how-to/units.md": r"\['Input', 'Affine', 'Relu', 'Affine'\]",
+    "how-to/units.md": r"\['Input', 'Affine', 'Affine', 'Relu', 'Affine'\]",
     "reference/json-lines.md": r"index.json of --save.\nadversarial \d+ moves",
     "tutorials/proof.md": r"class 4: 203 lines",
     "python.md": r"<Outcomes of 10 images: .* robust.*\n10 images: .*certified accuracy .*\n"

@@ -23,12 +23,14 @@ from torch import Tensor
 
 from ..network.evaluate import evaluate_all
 from ..network.nodes import Affine, Max, Network, Relu
+from ..norms.base import lost_squares
 from .lipschitz import lipschitz_constants
 
 _HALVINGS = 6  # of the interval, in logarithms, that holds the best t
 _LEAST = 1e-2  # smallest t, relative to the largest that can be best
 _WORTH = 0.5  # a ball counts where its square radius is at most this share of the box's
 _UNIT = 2.0**-53
+_SMALL = 1e-280  # far above what products of numbers of any size that matters lose by underflow
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class NodeBalls:
         wanted = [i for i in network.bounded if i]
         return cls(
             {i: values[i] for i in wanted},
-            {i: torch.linalg.vector_norm(errors[i], dim=-1) * (1 + 1e-9) for i in wanted},
+            {i: (torch.linalg.vector_norm(errors[i], dim=-1) + lost_squares(errors[i])) * (1 + 1e-9) for i in wanted},
             {i: constants[i] for i in wanted},
         )
 
@@ -91,7 +93,7 @@ def _forward_errors(network: Network, values: list[Tensor]) -> list[Tensor]:
                     spread = operator.absolute.apply(values[j].abs() + errors[j])
                     error = error + operator.absolute.apply(errors[j])
                     error, size = error + (operator.fan_in + 2) * _UNIT * spread, size + spread
-                errors.append((error + (len(node.inputs) + 1) * _UNIT * size) * (1 + 1e-9))
+                errors.append((error + (len(node.inputs) + 1) * _UNIT * size) * (1 + 1e-9) + _SMALL)
             case Relu():
                 errors.append(errors[node.input])
             case Max():
@@ -189,7 +191,7 @@ class ReluBall:
         A minimiser computed with a relative error of some units is off the exact minimum by the square of that, for
         which t size^2 units stand.
         """
-        unit = torch.finfo(t.dtype).eps
+        unit, tiny = torch.finfo(t.dtype).eps, torch.finfo(t.dtype).tiny
         above, below, active, inactive = self._sides(c, g, t)
         infinite = torch.full_like(above, torch.inf)
         values, sizes = [], []
@@ -202,4 +204,5 @@ class ReluBall:
         paid = t.squeeze(-1) / 2 * self.radius.square()
         size = torch.maximum(*sizes).sum(-1) + paid
         count = len(self.columns) + 32
-        return torch.minimum(*values).sum(-1) - paid - size * (2 * count * unit)
+        lowest = torch.minimum(*values).sum(-1) - paid
+        return lowest - size * (2 * count * unit) - count * (_SMALL + 4 * tiny * t.squeeze(-1))

@@ -11,7 +11,7 @@ the network's; what is returned is evaluated afresh in the network's own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -24,7 +24,7 @@ from .bounds import Bounds
 from .crown import relaxations
 from .inputs import InputSet
 from .relaxation import ReluRelaxation
-from .rounding import RoundingLoss
+from .rounding import Losses, RoundingLoss
 
 _SHRINK = 0.75  # a batch is cut down to its open members when they are at most this share of it
 
@@ -95,9 +95,7 @@ class _Problem:
             {i: sign[index] for i, sign in self.signs.items()},
         )
 
-    def form(
-        self, multipliers: Multipliers, losses: Sequence[Tensor] | None = None
-    ) -> tuple[LinearForm, dict[int, Relaxation]]:
+    def form(self, multipliers: Multipliers, losses: Losses | None = None) -> tuple[LinearForm, dict[int, Relaxation]]:
         """The linear form of some multipliers, and the relaxations used; proved where `losses` are given."""
         used: dict[int, Relaxation] = dict(self.base)
         for i, value in multipliers.alpha.items():
@@ -168,7 +166,7 @@ def raise_bounds(
     options: AlphaCrown | None = None,
     threshold: float = 0.0,
     float32_network: Network | None = None,
-    losses: Sequence[Tensor] | None = None,
+    losses: Losses | None = None,
 ) -> Optimised:
     """Maximise the lower bounds of linear functions of nodes.
 
@@ -182,13 +180,13 @@ def raise_bounds(
         options: how long and how fast.
         threshold: stop as soon as some row of every member is above this.
         float32_network: the network in a lower precision, for the ascent.
-        losses: of a `RoundingLoss` of these regions or of larger ones; computed where not given.
+        losses: those of these regions or of larger ones; computed where not given.
 
     Returns:
         Bounds that hold in spite of rounding.
     """
     options = options or AlphaCrown()
-    losses = losses or RoundingLoss.of(network, inputs, bounds).loss
+    losses = losses or RoundingLoss.of(network, inputs, bounds)
     last = max(start.weights)
     base = relaxations(network, bounds, last + 1, inputs)
     batch, rows = start.offset.shape

@@ -7,7 +7,7 @@ a skip connection keeps its dependence on the input (layer-by-layer bounding los
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import assert_never
 
@@ -18,7 +18,7 @@ from ..network.nodes import Affine, Input, Max, Network, Relu
 from ..network.operators import Dense
 from .products import inner
 from .relaxation import MaxRelaxation, ReluRelaxation
-from .rounding import BLOCK, lost
+from .rounding import BLOCK, Losses, lost
 
 _FEW_BLOCKS = 8  # up to so many, one product a block is faster than one for all
 
@@ -97,7 +97,7 @@ def backward(
     relaxations: Mapping[int, Relaxation],
     multipliers: Mapping[int, Tensor] | None = None,
     keep_outputs: bool = False,
-    losses: Sequence[Tensor] | None = None,
+    losses: Losses | None = None,
 ) -> LinearForm:
     """Lower-bound linear functions of nodes by linear functions of the input.
 
@@ -109,8 +109,7 @@ def backward(
             reads: + beta for a ReLU split inactive (x <= 0), - beta for one split active (Wang et al., beta-CROWN,
             NeurIPS 2021).
         keep_outputs: also return the coefficients at the outputs of ReLUs and maxima.
-        losses: of a `RoundingLoss`, (batch or 1, size) a node; with them the result holds in spite of rounding, and `start`
-            must have a float64 offset.
+        losses: with them the result holds in spite of rounding, and `start` must have a float64 offset.
     """
     pending: dict[int, Tensor] = dict(start.weights)
     offset, magnitude = start.offset, start.offset.abs()
@@ -177,6 +176,7 @@ def backward(
         pending[0] = offset.new_zeros((*rows, network.input_size))
     if losses is not None:
         offset = offset - magnitude * (4 * len(network.nodes) * torch.finfo(offset.dtype).eps)
+        offset = offset - losses.floor.unsqueeze(1)
     return LinearForm(pending[0], offset, at_output, tangent_point, bend)
 
 

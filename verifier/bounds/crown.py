@@ -5,7 +5,7 @@ Zhang et al., "Efficient Neural Network Robustness Certification with General Ac
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ from .ibp import forward_interval
 from .inputs import InputSet
 from .receptive_field import receptive_field_of
 from .relaxation import relax_max, relax_relu
-from .rounding import RoundingLoss
+from .rounding import Losses, RoundingLoss
 
 MEMORY_ENTRIES = 1 << 24  # largest coefficient tensor of one backward pass: 128 MiB in float64
 _FORWARD_INPUTS = 20  # up to so many inputs, forward linear bounds cost next to nothing
@@ -44,7 +44,7 @@ def crown(
     network: Network,
     inputs: InputSet,
     known: Bounds | None = None,
-    losses: Sequence[Tensor] | None = None,
+    losses: Losses | None = None,
     splits: bool = False,
     parted: Tensor | None = None,
 ) -> Bounds:
@@ -56,7 +56,7 @@ def crown(
         network: the network.
         inputs: regions.
         known: bounds that hold already.
-        losses: those of a `RoundingLoss` of these regions or of larger ones; computed where not given.
+        losses: those of these regions or of larger ones; computed where not given.
         splits: the known bounds are CROWN's on the same regions, cut by splits; affine functions of the input keep them.
         parted: (batch / 2,) for members 2k and 2k + 1 that differ in the phase of one ReLU alone, the node that it reads:
             up to there the bounds of one are those of the other.
@@ -71,7 +71,7 @@ def crown(
         if rounding is not None:
             if i:
                 rounding.extend()
-            losses = rounding.loss
+            losses = rounding.losses
         assert losses is not None
         interval = forward_interval(node, values, inputs)
         if bands is not None and i:
@@ -104,7 +104,7 @@ def _tighten(
     node: int,
     interval: Interval,
     relaxed: Mapping[int, Relaxation],
-    losses: Sequence[Tensor],
+    losses: Losses,
     parted: Tensor | None,
 ) -> Interval:
     """Backward passes for the neurons of a node that are open in at least one member of the batch."""
@@ -122,7 +122,7 @@ def _tighten(
         whole = len(members) == len(inputs)
         some = inputs if whole else inputs.rows(members)
         relaxed_some = relaxed if whole else {i: r.rows(members) for i, r in relaxed.items()}
-        losses_some = losses if whole else [loss if len(loss) == 1 else loss[members] for loss in losses]
+        losses_some = losses if whole else losses.rows(members)
         part = interval if whole else interval.rows(members)
         order = selected(open_ if whole else open_[members])
         chunk = max(1, MEMORY_ENTRIES // (2 * len(members) * largest))
@@ -164,10 +164,10 @@ def output_form(
     rows: Tensor,
     offset: Tensor,
     bounds: Bounds,
-    losses: Sequence[Tensor] | None = None,
+    losses: Losses | None = None,
 ) -> LinearForm:
     """Linear lower bound on rows (batch, count, outputs) times output plus offset (batch, count); `losses` as in `crown`."""
-    losses = losses or RoundingLoss.of(network, inputs, bounds).loss
+    losses = losses or RoundingLoss.of(network, inputs, bounds)
     relaxed = relaxations(network, bounds, inputs=inputs)
     return backward(network, Start.output(network, rows, offset), relaxed, losses=losses)
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from ..network.nodes import Affine, Input, Max, Network, Relu
 from .bounds import Interval
 from .inputs import InputSet
-from .rounding import gamma
+from .rounding import gamma, raised, tiny, underflow
 
 
 @dataclass(frozen=True)
@@ -70,14 +70,16 @@ def _affine(node: Affine, bands: list[_Band], size: Tensor) -> _Band:
     for j, operator in zip(node.inputs, node.operators, strict=True):
         band, absolute = bands[j], operator.absolute
         center, spread = operator.apply((band.lower + band.upper) / 2), absolute.apply((band.upper - band.lower) / 2)
-        largest = ((band.lower.abs() + band.upper.abs()) * size).sum(1)
+        largest = raised(((band.lower.abs() + band.upper.abs()) * size).sum(1))
         loss = gamma(operator.fan_in + band.lower.shape[1] + 8, dtype) * 2 * absolute.apply(largest)
+        # coefficients on each input are lost at most like values, of which there are as many as inputs
+        loss = loss + 4 * underflow(operator, largest) * size.sum(1)
         lower = center - spread if lower is None else lower + center - spread
         upper = center + spread if upper is None else upper + center + spread
         lost = loss if lost is None else lost + loss
     assert lower is not None and upper is not None and lost is not None
     shift = node.bias.unsqueeze(0)
-    lost = lost + gamma(len(node.inputs) + 4, dtype) * shift.abs()
+    lost = lost + gamma(len(node.inputs) + 4, dtype) * raised(shift.abs())
     lower, upper = lower.clone(), upper.clone()
     lower[:, -1] += shift - lost
     upper[:, -1] += shift + lost
@@ -95,7 +97,7 @@ def _relu(band: _Band, interval: Interval, size: Tensor) -> _Band:
     offset = torch.where(active | inactive, 0.0, offset * (1 + 8 * unit)).to(dtype)
     below = torch.where(active, 1.0, torch.where(inactive, 0.0, (high > -low).to(torch.float64))).to(dtype).unsqueeze(1)
     lower, upper = band.lower * below, band.upper * slope
-    lost = (upper.abs() * size).sum(1) * (8 * unit) + offset * (4 * unit)
+    lost = (upper.abs() * size).sum(1) * (8 * unit) + offset * (4 * unit) + 8 * tiny(dtype) * (1 + size.sum(1))
     upper[:, -1] += offset + lost
     return _Band(lower, upper)
 
@@ -108,8 +110,9 @@ def _concretise(band: _Band, middle: Tensor, half: Tensor, size: Tensor) -> Inte
     high = torch.matmul(center, upper[:, :-1]) + torch.matmul(reach, upper[:, :-1].abs())
     scale = size.to(torch.float64)
     lost = gamma(4 * lower.shape[1] + 16, torch.float64)
-    low = low.squeeze(1) + lower[:, -1] - lost * (lower.abs() * scale).sum(1)
-    high = high.squeeze(1) + upper[:, -1] + lost * (upper.abs() * scale).sum(1)
+    floor = 8 * tiny(torch.float64) * (lower.shape[1] + scale.sum(1))
+    low = low.squeeze(1) + lower[:, -1] - lost * (lower.abs() * scale).sum(1) - floor
+    high = high.squeeze(1) + upper[:, -1] + lost * (upper.abs() * scale).sum(1) + floor
     return Interval(torch.minimum(low, high), torch.maximum(low, high))
 
 

@@ -12,7 +12,7 @@ import torch
 from ..network.nodes import Affine, Input, Max, Network, Node, Relu
 from .bounds import Bounds, Interval
 from .inputs import InputSet
-from .rounding import gamma
+from .rounding import gamma, raised, underflow
 
 
 def forward_interval(node: Node, values: list[Interval], inputs: InputSet) -> Interval:
@@ -23,13 +23,14 @@ def forward_interval(node: Node, values: list[Interval], inputs: InputSet) -> In
         case Affine():
             dtype, terms = node.bias.dtype, len(node.inputs) + 8
             middle = node.bias.expand(len(inputs), -1)
-            half = middle.abs() * (4 * gamma(terms, dtype))
+            half = raised(middle.abs()) * (4 * gamma(terms, dtype))
             for j, operator in zip(node.inputs, node.operators, strict=True):
                 before, absolute = values[j], operator.absolute
-                largest = torch.maximum(before.lower.abs(), before.upper.abs()).to(dtype)
+                largest = raised(torch.maximum(before.lower.abs(), before.upper.abs()).to(dtype))
                 middle = middle + operator.apply(((before.lower + before.upper) / 2).to(dtype))
                 half = half + absolute.apply(((before.upper - before.lower) / 2).to(dtype))
                 half = half + absolute.apply(largest) * (4 * gamma(operator.fan_in + terms, dtype))
+                half = half + 4 * underflow(operator, largest)
             middle, half = middle.to(inputs.lower.dtype), half.to(inputs.lower.dtype)
             return Interval(middle - half, middle + half)
         case Relu():

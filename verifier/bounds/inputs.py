@@ -18,6 +18,7 @@ from .halfspace import HalfSpaces, added, box_multipliers, multipliers
 from .products import inner
 
 _UNIT = 2.0**-53
+_LEAST = 2.0**-1022  # the smallest normal number: products below it have no relative error
 _BENDS = 8  # halvings of the interval that holds a certified radius
 
 
@@ -194,12 +195,17 @@ class InputSet:
 
     @property
     def _size(self) -> Tensor:
-        """Bounds (batch, n) on |x|."""
-        return torch.maximum(self.lower.abs(), self.upper.abs())
+        """Bounds (batch, n) on |x|, whose relative errors cover the absolute ones of the smallest numbers."""
+        return torch.maximum(self.lower.abs(), self.upper.abs()) + _LEAST / _UNIT
+
+    @property
+    def _floor(self) -> float:
+        """What underflow may cost a sum of products with the inputs."""
+        return (16 * self.lower.shape[1] + 64) * _LEAST
 
     def _minimum(self, coefficients: Tensor, offset: Tensor) -> Tensor:
         magnitude = inner(coefficients.detach().abs(), self._size)
-        allowance = (magnitude + offset.detach().abs()) * (4 * self.lower.shape[1] + 64) * _UNIT
+        allowance = (magnitude + offset.detach().abs()) * (4 * self.lower.shape[1] + 64) * _UNIT + self._floor
         if self.boxed:
             middle, half = (self.lower + self.upper) / 2, (self.upper - self.lower) / 2
             return inner(coefficients, middle) - inner(coefficients.abs(), half) + offset - allowance
@@ -242,7 +248,7 @@ class InputSet:
         assert self.center is not None
         magnitude = (coefficients.abs() * self._size.unsqueeze(1)).sum(-1) + offset.abs()
         value = (coefficients * self.center.unsqueeze(1)).sum(-1) + offset
-        return value - magnitude * (4 * self.lower.shape[1] + 64) * _UNIT
+        return value - magnitude * (4 * self.lower.shape[1] + 64) * _UNIT - self._floor
 
     def falls(self, coefficients: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
         """Value of a linear function at each region's center, and by how much each input can lower it inside the box.

@@ -49,7 +49,7 @@ def tighten_intermediate(
     nodes = [i for i in network.bounded if isinstance(network.nodes[i], Affine) and i not in network.linear_nodes]
     for position, node in enumerate(nodes):
         order = selected(wanted_neurons(network, node, bounds[node]))
-        losses = RoundingLoss.of(network, inputs, bounds).loss
+        losses = RoundingLoss.of(network, inputs, bounds)
         window = receptive_field_of(network, node) if inputs.boxed else None
         seen = network.nodes[: node + 1] if window is None else window.network.nodes
         size = sum(n.size for n in seen if not isinstance(n, Affine))

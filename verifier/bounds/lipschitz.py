@@ -27,6 +27,7 @@ _DENSE = 2048  # up to so many rows or columns spectral norms are computed
 _SMALL = 100  # up to so many rows all eigenvalues cost less than an iteration for the largest
 _USELESS = 64.0  # a constant beyond which no box is larger than its ball: what follows is bounded roughly
 _UNIT = 2.0**-53
+_TINY_ROOT = 1e-150  # numbers below it may have squares that are 0
 _UP = 1 + 1e-12  # covers the few roundings of a product of constants
 
 _known: WeakKeyDictionary[Network, list[float]] = WeakKeyDictionary()
@@ -93,7 +94,7 @@ class _Matrix:
 
     def __init__(self, entries: Any, error: float = 0.0) -> None:
         self.entries, self.error = entries, error
-        self.size = float(np.sqrt((entries.data**2).sum())) * _UP  # Frobenius
+        self.size: float = float(np.sqrt((entries.data**2).sum())) * _UP + _TINY_ROOT * int(entries.nnz)  # Frobenius
 
     @classmethod
     def of(cls, operator: Operator) -> _Matrix:
@@ -150,7 +151,7 @@ class _Matrix:
             return self.rough_norm()
         gram = (matrix @ matrix.T).toarray()
         squared = _largest_eigenvalue(gram) + _gamma(matrix.shape[1]) * self.size**2
-        return float(np.sqrt(squared)) * _UP + self.error
+        return float(np.sqrt(squared)) * _UP + self.error + _TINY_ROOT * int(sum(matrix.shape))
 
 
 def _largest_eigenvalue(gram: np.ndarray) -> float:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -26,7 +25,7 @@ from .bounds import Bounds, Interval
 from .branching import slack
 from .inputs import InputSet
 from .relu_columns import ReluColumns
-from .rounding import RoundingLoss
+from .rounding import Losses, RoundingLoss
 
 _LEAF_ENTRIES = 1 << 26  # most multipliers remembered at once
 _SHARE, _WORTH_A_COPY = 8, 0.1  # neurons, at least, for each process, and seconds for all of them
@@ -56,11 +55,11 @@ def tighten_node(
     seconds: float,
     options: NeuronSplit | None = None,
     float32_network: Network | None = None,
-    losses: Sequence[Tensor] | None = None,
+    losses: Losses | None = None,
 ) -> Bounds:
     """Bounds with the open neurons of one node tightened for so many seconds; for one region (a batch of one).
 
-    `losses` are those of a `RoundingLoss` of this region or of a larger one; computed where not given.
+    `losses` are those of this region or of a larger one; computed where not given.
     """
     options = options or NeuronSplit()
     deadline = time.perf_counter() + seconds
@@ -69,7 +68,7 @@ def tighten_node(
     splittable = any(bool(mask.any()) for mask in bounds.unstable_relus(network, node).values())
     if len(neurons) == 0 or seconds <= 0 or not splittable:
         return bounds
-    losses = losses or RoundingLoss.of(network, inputs, bounds).loss
+    losses = losses or RoundingLoss.of(network, inputs, bounds)
 
     def grown(share: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Neurons whose trees were grown, and what these prove."""
@@ -106,7 +105,7 @@ class NeuronTrees:
         neurons: Tensor,
         options: NeuronSplit,
         float32_network: Network | None,
-        losses: Sequence[Tensor],
+        losses: Losses,
     ) -> None:
         self.network, self.inputs, self.bounds, self.node, self.neurons = network, inputs, bounds, node, neurons
         self.options, self.float32_network, self.losses = options, float32_network, losses

@@ -9,7 +9,7 @@ of the whole network, with nothing outside the window: nothing is lost.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
@@ -23,6 +23,7 @@ from .bounds import Bounds, Interval
 from .halfspace import HalfSpaces
 from .inputs import InputSet
 from .relaxation import ReluRelaxation
+from .rounding import Losses
 
 _WORTH = 0.35  # a window pays where it has at most this share of the entries that the whole network has
 _DENSE = 16  # up to so many times its entries, a convolution of a window is faster as a matrix
@@ -84,7 +85,7 @@ class ReceptiveField:
         inputs: InputSet,
         index: Tensor,
         relaxations: Mapping[int, Relaxation],
-        losses: Sequence[Tensor],
+        losses: Losses,
     ) -> Tensor:
         """What `backward` and the regions' minimum prove for `lower_and_upper` of neurons (batch, rows); (batch, 2 rows).
 
@@ -92,7 +93,7 @@ class ReceptiveField:
             inputs: regions, a batch.
             index: neurons of the node.
             relaxations: of the whole network's ReLUs.
-            losses: of its nodes, (batch or 1, size).
+            losses: of its passes.
         """
         local: dict[int, Relaxation] = {}
         for k, node in enumerate(self.nodes):
@@ -138,12 +139,13 @@ class ReceptiveField:
                 found[k] = Interval(*self._cut(k, index, bounds[node].lower, bounds[node].upper))
         return Bounds(found, bounds.source)
 
-    def losses(self, losses: Sequence[Tensor], index: Tensor) -> list[Tensor]:
+    def losses(self, losses: Losses, index: Tensor) -> Losses:
         """The rounding losses that neurons (batch, rows) see; a window's passes round no more than the network's."""
-        count = len(index)
-        return [self._cut(k, index, losses[node].expand(count, -1))[0] for k, node in enumerate(self.nodes)]
+        count, rows = index.shape
+        vectors = [self._cut(k, index, losses[node].expand(count, -1))[0] for k, node in enumerate(self.nodes)]
+        return Losses(vectors, losses.floor.expand(count).repeat_interleave(rows))
 
-    def start(self, index: Tensor, losses: Sequence[Tensor]) -> Start:
+    def start(self, index: Tensor, losses: Losses) -> Start:
         """Each of the neurons (batch, rows) and its negative, as two rows of a batch of batch * rows."""
         last = len(self.nodes) - 1
         (loss,) = self._cut(last, index, losses[self.nodes[last]].expand(len(index), -1))

@@ -19,9 +19,16 @@ from onnx.external_data_helper import load_external_data_for_model
 
 _LARGEST = (1 << 31) - 1  # bytes that a compressed file may unpack to
 
+_LONGEST = 500  # characters of a reason
+
 
 class Rejected(Exception):
-    """Why a proof is not valid, in one line."""
+    """Why a proof is not valid, in one line: what a file says of itself is shown in part, and no character of it moves the cursor."""
+
+    def __init__(self, reason: str) -> None:
+        """Keep the reason in a form that can be printed."""
+        shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in reason)
+        super().__init__(shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]} ...")
 
 
 def tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:

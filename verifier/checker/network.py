@@ -29,10 +29,17 @@ Indices = NDArray[np.int64]
 _MOVES = "Concat Flatten Gather Identity Pad Reshape Slice Split Squeeze Transpose Unsqueeze".split()
 _FOLDED = "Cast Concat Constant Gather Identity Reshape Slice Squeeze Transpose Unsqueeze".split()
 _FIRST_OPSET = 7  # before it sums and products broadcast in other ways
-_UNLIMITED = 1e30  # limits of Clip beyond which it does not clip
 _PADDING, _LARGEST = 1024, 1 << 26  # of an image's side; entries of all windows together
 # Raised where a node is not as expected.
 _FORM = (KeyError, TypeError, AttributeError, IndexError, ValueError, OverflowError)
+
+
+def _limit(value: Any) -> float:
+    """A limit of Clip, infinite where it is the largest number of its type, as exporters write what does not clip."""
+    array = np.asarray(value)
+    number = float(array.item())
+    is_none = np.issubdtype(array.dtype, np.floating) and abs(number) >= float(np.finfo(array.dtype).max)
+    return float(np.copysign(np.inf, number)) if is_none else number
 
 
 class Pick:
@@ -278,11 +285,11 @@ class Network:
         return self._hinges(x, slope, {0.0: [1.0, -slope]})
 
     def _clip(self, attributes: dict[str, Any], x: Stream, low: Any = None, high: Any = None) -> Stream:
-        low = attributes.get("min", -np.inf) if low is None else np.asarray(low).item()
-        high = attributes.get("max", np.inf) if high is None else np.asarray(high).item()
+        low = _limit(np.float32(attributes.get("min", -np.inf)) if low is None else low)
+        high = _limit(np.float32(attributes.get("max", np.inf)) if high is None else high)
         if not low < high:
             raise Rejected("Clip to an empty range is not one that the checker reads")
-        below, above = low > -_UNLIMITED, high < _UNLIMITED
+        below, above = low > -np.inf, high < np.inf
         hinges = ({low: [1.0]} if below else {}) | ({high: [-1.0]} if above else {})
         return self._hinges(x, 0.0 if below else 1.0, hinges, low if below else 0.0) if hinges else x
 

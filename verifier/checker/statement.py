@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,7 +19,7 @@ from .region import Region
 
 Polytope = tuple[Array, Array]  # (matrix, offset): the outputs y with matrix y <= offset, every row
 CLAIMS = ("safe", "distance")
-_ZERO = 1e-9  # least-squares residual below which rows contradict one another
+_ZERO = 1e-9  # least-squares residual below which rows may contradict one another
 _SHOWN = 6  # rows of a set, and sets, that are shown unless all are asked for
 
 
@@ -196,8 +197,9 @@ def whole(value: Any, name: str) -> int:
 def contradictory(matrix: Array, offset: Array) -> bool:
     """Whether no output at all satisfies matrix y <= offset.
 
-    By Farkas' lemma that is so if multipliers >= 0 of the rows give 0 <= -1; least squares looks for them (Lawson &
-    Hanson, Solving Least Squares Problems, chapter 23).
+    By Farkas' lemma that is so if multipliers >= 0 of the rows give 0 <= -1; least squares says which rows have them (Lawson &
+    Hanson, Solving Least Squares Problems, chapter 23), and rational arithmetic whether they do: rows that nearly
+    contradict one another hold for some output.
     """
     size = np.abs(matrix).max(-1, initial=0.0)
     if ((size == 0) & (offset < 0)).any():
@@ -214,11 +216,39 @@ def contradictory(matrix: Array, offset: Array) -> bool:
         return False
     goal = np.zeros(len(system))
     goal[-1] = -1.0
-    return _residual(system, goal) < _ZERO
+    multipliers, residual = _nearest(system, goal)
+    chosen = np.flatnonzero(kept)[multipliers > 0]
+    return residual < _ZERO and _is_farkas(matrix[chosen], offset[chosen])
 
 
-def _residual(system: Array, goal: Array) -> float:
-    """The least |system x - goal| over x >= 0."""
+def _is_farkas(matrix: Array, offset: Array) -> bool:
+    """Whether multipliers >= 0 take all y out of a sum of these rows and leave a negative offset; there may be one choice but for its size."""
+    count, free, pivots = len(offset), list[int](), list[int]()
+    equations = [[Fraction(float(v)) for v in column] for column in matrix.T if column.any()]
+    for k in range(count):  # Gauss-Jordan elimination
+        done = len(pivots)
+        lead = next((e for e in range(done, len(equations)) if equations[e][k]), None)
+        if lead is None:
+            free.append(k)
+            continue
+        row = [v / equations[lead][k] for v in equations[lead]]
+        equations[lead] = equations[done]
+        equations[done] = row
+        for e, other in enumerate(equations):
+            if e != done and other[k]:
+                equations[e] = [v - other[k] * w for v, w in zip(other, row, strict=True)]
+        pivots.append(k)
+    if len(free) != 1:
+        return False
+    multipliers = dict.fromkeys(free, Fraction(1)) | {
+        k: -row[free[0]] for k, row in zip(pivots, equations, strict=False)
+    }
+    total = sum((multipliers[k] * Fraction(float(offset[k])) for k in range(count)), Fraction(0))
+    return min(multipliers.values()) >= 0 and total < 0
+
+
+def _nearest(system: Array, goal: Array) -> tuple[Array, float]:
+    """The x >= 0 with the least |system x - goal|, and how much that is."""
     columns = system.shape[1]
     x, active = np.zeros(columns), np.zeros(columns, dtype=np.bool_)
     for _ in range(3 * columns + 10):
@@ -239,7 +269,7 @@ def _residual(system: Array, goal: Array) -> float:
             x = x + step * (trial - x)
             active &= x > 1e-15
             x[~active] = 0.0
-    return float(np.linalg.norm(goal - system @ x))
+    return x, float(np.linalg.norm(goal - system @ x))
 
 
 def classes_of(unsafe: tuple[Polytope, ...]) -> tuple[int, list[int], float] | None:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ..bounds import Bounds, InputSet
-from ..bounds.rounding import RoundingLoss, lost
+from ..bounds.rounding import Losses, RoundingLoss, lost
 from ..network.nodes import Affine, Input, Max, Network, Relu
 from ..specification import Region
 from .expression import Expression
@@ -46,7 +46,7 @@ def substituted(
     rows: Tensor,
     active: Mapping[int, Tensor],
     kept: Mapping[int, Tensor],
-    losses: list[Tensor] | None = None,
+    losses: Losses | None = None,
 ) -> Substituted:
     """Functions `rows` (count, size) of a node's neurons over the inputs and the ReLUs that are kept.
 
@@ -56,13 +56,13 @@ def substituted(
         rows: (count, size).
         active: by ReLU node, which neurons are what they read; those neither active nor kept are 0; (size,).
         kept: by ReLU node, which neurons stay; (size,).
-        losses: of `RoundingLoss`; without them the result's loss is 0.
+        losses: without them the result's loss is 0.
 
     Raises:
         ValueError: the network has maxima.
     """
     constant = torch.zeros(len(rows), dtype=rows.dtype)
-    loss = torch.zeros(len(rows), dtype=torch.float64)
+    loss = torch.zeros(len(rows), dtype=torch.float64) + (0.0 if losses is None else losses.floor)
     pending, stay = {node: rows}, dict[int, Tensor]()
     for i in range(node, 0, -1):
         if i not in pending:
@@ -103,7 +103,7 @@ class SubstitutedValues:
         nodes = [(i, node) for i, node in enumerate(network.nodes) if isinstance(node, Relu)]
         self._active = {i: bounds[node.input].lower[0].cpu() >= 0 for i, node in nodes}
         self._kept = {i: bounds[node.input].unstable[0].cpu() for i, node in nodes}
-        self._losses = RoundingLoss.of(self._network, InputSet.from_regions([region]), bounds).loss
+        self._losses = RoundingLoss.of(self._network, InputSet.from_regions([region]), bounds)
 
     def put(self, node: int, columns: np.ndarray) -> None:
         """Learn the columns of a node's values, (size,); -1 where there is none."""

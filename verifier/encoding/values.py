@@ -9,13 +9,14 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
-from ..bounds.rounding import gamma
+from ..bounds.rounding import gamma, tiny
 from ..network.nodes import Affine, Input, Max, Network, Relu
 from ..network.operators import Compose, Operator, Transposed
 from .expression import Expression
 from .program import ProgramBuilder, selection
 
 _SLACK = 1.05  # covers the rounding of the magnitudes themselves
+_RAISED = 2.0**-960  # magnitudes whose relative error covers what is lost of them by underflow
 
 
 class Values(Protocol):
@@ -59,7 +60,9 @@ class ComposedValues:
         """Functions `matrix` (rows, size) of a node's neurons."""
         known, weights = self._of(node), sp.csr_matrix(matrix)
         expression, sizes = known.expression, abs(weights)
-        loss = gamma(matrix.shape[1] + 2, torch.float64) * (sizes @ known.largest) + sizes @ expression.loss
+        terms = matrix.shape[1] + 2
+        loss = gamma(terms, torch.float64) * (sizes @ (known.largest + _RAISED)) + sizes @ expression.loss
+        loss = loss + 4 * tiny(torch.float64) * (terms + known.largest.sum())
         return Expression(sp.csr_matrix(weights @ expression.matrix), matrix @ expression.constant, loss * _SLACK)
 
     def _of(self, i: int) -> _Known:
@@ -80,7 +83,7 @@ class ComposedValues:
         count = self._builder.count
         matrix = sp.csr_matrix((node.size, count))
         constant = node.bias.double().cpu().numpy().copy()
-        largest, loss, exact = np.abs(constant), np.zeros(node.size), len(node.inputs) == 1
+        largest, loss, exact, least = np.abs(constant), np.zeros(node.size), len(node.inputs) == 1, 0.0
         for j, operator in zip(node.inputs, node.operators, strict=True):
             weight, read = operator.to_sparse(), self._of(j)
             part = weight @ read.expression.matrix
@@ -88,6 +91,7 @@ class ComposedValues:
             matrix, constant = matrix + part, constant + weight @ read.expression.constant
             sizes, lost = _carried(operator, np.stack([read.largest, read.expression.loss]))
             largest, loss = largest + sizes, loss + lost
+            least = least + 8 * tiny(torch.float64) * (operator.fan_in + 2) * (1 + float(read.largest.sum()))
             exact = (
                 exact
                 and not isinstance(self._network.nodes[j], Affine)
@@ -95,7 +99,7 @@ class ComposedValues:
             )
         if not exact:
             terms = sum(2 * operator.fan_in + 2 for operator in node.operators)
-            loss = (loss + gamma(terms, torch.float64) * largest) * _SLACK
+            loss = (loss + gamma(terms, torch.float64) * (largest + _RAISED) + least) * _SLACK
         return _Known(Expression(sp.csr_matrix(matrix), constant, loss), largest * _SLACK)
 
 

@@ -18,7 +18,7 @@ from ..bounds.activation_balls import NodeBalls
 from ..bounds.alpha_crown import AlphaCrown
 from ..bounds.intermediate import tighten_intermediate
 from ..bounds.neuron_split import NeuronSplit
-from ..bounds.rounding import RoundingLoss
+from ..bounds.rounding import Losses, RoundingLoss
 from ..network.nodes import Affine, Network
 from ..network.operators import Compose, Conv2d, Operator, Transposed
 from ..specification import Region
@@ -46,7 +46,7 @@ class RegionBounds:
         # on GPUs all that is proved is float64: their kernels for less may round operands first (TF32)
         self.bounding_network = self.float32_network if large and network.device.type == "cpu" else network
         self._known: list[tuple[Region, Bounds]] = []
-        self._losses: list[tuple[Region, list[Tensor]]] = []
+        self._losses: list[tuple[Region, Losses]] = []
         self._centers: Tensor | None = None  # those that `_balls` belong to
         self._balls: NodeBalls | None = None
 
@@ -82,12 +82,12 @@ class RegionBounds:
         )
         self._remember(region, bounds)
 
-    def losses(self, region: Region) -> list[Tensor]:
+    def losses(self, region: Region) -> Losses:
         """Rounding losses of the bounding network on a region; they hold on every part of it."""
         for other, losses in self._losses:
             if _same(other, region):
                 return losses
-        losses = RoundingLoss.of(self.bounding_network, self.inputs(region), self.of(region)).loss
+        losses = RoundingLoss.of(self.bounding_network, self.inputs(region), self.of(region))
         self._losses = [*self._losses[-_KEPT:], (region, losses)]
         return losses
 
@@ -107,7 +107,7 @@ class RegionBatch:
 
     inputs: InputSet
     bounds: Bounds
-    losses: list[Tensor]
+    losses: Losses
 
     @classmethod
     def of(cls, searches: Sequence[tuple[RegionBounds, Region]], exact: bool = False) -> RegionBatch:
@@ -131,13 +131,13 @@ class RegionBatch:
                 return cls(inputs, bounds, first.losses(region))
         else:
             bounds = Bounds.stack([known.of(region) for known, region in searches])
-        return cls(inputs, bounds, RoundingLoss.of(network, inputs, bounds).loss)
+        return cls(inputs, bounds, RoundingLoss.of(network, inputs, bounds))
 
     def rows(self, index: Tensor) -> RegionBatch:
         """Some of the regions, repeated or reordered; a single one is not copied."""
         if len(self.inputs) == 1:
             return RegionBatch(self.inputs.expand(len(index)), self.bounds.expand(len(index)), self.losses)
-        return RegionBatch(self.inputs.rows(index), self.bounds.rows(index), [loss[index] for loss in self.losses])
+        return RegionBatch(self.inputs.rows(index), self.bounds.rows(index), self.losses.rows(index))
 
 
 def tighten_all(searches: Sequence[tuple[RegionBounds, Region]], stop: Callable[[], bool]) -> None:

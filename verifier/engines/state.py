@@ -31,7 +31,8 @@ from .settings import Settings
 
 _EXECUTED = 1e-3  # by which the margin of an execution may be off, relative to it, so that a point is looked at again
 
-ABOVE_ZERO = 1e-12  # violation that is claimed where nothing is known of it but that it is positive
+# Violation that is claimed where nothing is known of it but that it is positive: what is claimed may be no more than the truth.
+ABOVE_ZERO = float(np.nextafter(0.0, math.inf))
 
 
 @dataclass

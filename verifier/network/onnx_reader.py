@@ -24,7 +24,7 @@ from .builder import NetworkBuilder
 from .nodes import Affine, Network
 from .onnx_file import load_model, open_file
 from .onnx_graph import FLOATS, STANDARD, Graph, Weight, check_ending, graph_of
-from .onnx_ops import LARGEST_VALUE, READERS, Context, Stream, Value, fits
+from .onnx_ops import LARGEST_VALUE, READERS, Context, Stream, Value, fits, limits_of
 from .onnx_ops.constants import fold
 from .operators import Operator
 
@@ -32,7 +32,6 @@ __all__ = ["Reading", "input_shapes", "load_model", "read_file", "read_model", "
 
 REFUSED_WEIGHT = 1e8
 FLAGGED_WEIGHT = 1e5
-UNLIMITED = 1e30  # limits of Clip, Max and Min beyond this are no limits
 _LIMITED = ("Clip", "Max", "Min")
 # What numpy, torch and protobuf raise over parts that do not fit together.
 _MALFORMED = (ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError, ArithmeticError, MemoryError)
@@ -224,7 +223,7 @@ class _Reader:
         attributes: dict[str, Any] = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
         for key, number in attributes.items():
             if isinstance(number, float):
-                self._check(f"{context.label}, {key}", np.array(number), kind in _LIMITED)
+                self._check(f"{context.label}, {key}", np.array(number, dtype=np.float32), kind in _LIMITED)
         result: Value | list[Value] = reader(context, node, operands, attributes)
         return result
 
@@ -237,7 +236,7 @@ class _Reader:
         if name in self.checked or not np.issubdtype(array.dtype, np.floating) or array.size == 0:
             return
         if limits:
-            array = array[~(np.abs(array) >= UNLIMITED)]
+            array = array[~np.isinf(limits_of(array))]
         else:
             self.checked.add(name)
         if not np.isfinite(array).all():

@@ -54,7 +54,7 @@ class Norm(ABC):
     def largest_radius(self, a: Tensor, slack: Tensor, value: Tensor) -> Tensor:
         """Largest radius r at which max |a| m over 0 <= m <= slack, ||m|| <= r is at most `value`; inf if always.
 
-        0 where `value` is negative, or is no number.
+        0 where `value` is not above 0, or is no number; for counts, of which 0 says something, -1.
         """
 
     @abstractmethod
@@ -96,14 +96,22 @@ class Norm(ABC):
         return (a * move).sum(-1)
 
     def certified_radius(self, a: Tensor, value: Tensor, center: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
-        """Largest r for which value + a (x - center) >= 0 on ball(r) ∩ box; `value` is the one at the center."""
+        """Largest r for which value + a (x - center) > 0 within less than r, in the box; `value` is the one at the center."""
         slack = torch.where(a > 0, center - lower, upper - center)
         return self.largest_radius(a, slack, value)
 
 
-def held(radius: Tensor, value: Tensor) -> Tensor:
-    """What `largest_radius` comes to: 0 unless the value at the center is a number >= 0, for nothing is proved by NaN."""
-    return torch.where(value >= 0, radius, torch.zeros_like(radius))
+def held(radius: Tensor, value: Tensor, otherwise: float = 0.0) -> Tensor:
+    """What `largest_radius` comes to: `otherwise` unless the value at the center is a number above 0.
+
+    Nothing is proved by NaN, nor by a function that is 0 everywhere: an input whose violation is 0 may be unsafe.
+    """
+    return torch.where(value > 0, radius, torch.full_like(radius, otherwise))
+
+
+def lost_squares(vector: Tensor) -> float:
+    """What a Euclidean length may lose where squares of entries are too small to be told from 0."""
+    return float(vector.shape[-1] * torch.finfo(vector.dtype).tiny ** 0.5)
 
 
 def ball_box(center: Tensor, reach: Tensor, outward: bool = True) -> tuple[Tensor, Tensor]:

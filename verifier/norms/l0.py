@@ -76,13 +76,13 @@ class L0(Norm):
         return -(ranges.gather(-1, first) * within).sum(-1)
 
     def largest_radius(self, a: Tensor, slack: Tensor, value: Tensor) -> Tensor:
-        """How many pixels may change before the value is gone."""
+        """How many pixels may change before the value is gone; -1 where it is at the center."""
         ranges = self.pixels(a.abs() * slack)
         order = self._priority(ranges).argsort(-1, descending=True)
         gains = ranges.gather(-1, order).cumsum(-1)
         k = first_exceeding(gains, value)
         radius = torch.where(k >= gains.shape[-1], torch.full_like(value, torch.inf), k.to(value.dtype))
-        return held(radius, value)
+        return held(radius, value, otherwise=-1.0)
 
     def project(self, delta: Tensor, radius: Tensor) -> Tensor:
         """Keep the largest changes."""

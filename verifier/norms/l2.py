@@ -13,7 +13,7 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from .base import TINY, Norm, UnitBall, after, before, far, first_exceeding, held, pick
+from .base import TINY, Norm, UnitBall, after, before, far, first_exceeding, held, lost_squares, pick
 
 _SWEEPS = 20  # where a rough t will do; most rows need three or four
 
@@ -80,12 +80,18 @@ class L2(Norm):
             t, _ = _level(w.float(), slack.float(), radius.float(), _SWEEPS)
         outer = torch.minimum(w, slack / t.to(a.dtype).clamp(min=TINY).unsqueeze(-1))
         rounding = 1 + (a.shape[-1] + 8) * torch.finfo(a.dtype).eps
-        ball: Tensor = radius * torch.linalg.vector_norm(outer, dim=-1) * rounding
+        ball: Tensor = radius * (torch.linalg.vector_norm(outer, dim=-1) * rounding + lost_squares(outer))
         box = -(w * slack).sum(-1)  # where the ball hardly cuts the box no t that float32 finds is near enough
         return torch.maximum(box, -((w - outer) * slack).sum(-1) - ball)
 
     def largest_radius(self, a: Tensor, slack: Tensor, value: Tensor) -> Tensor:
-        """The value is piecewise linear in t; the radius follows from t."""
+        """The value is piecewise linear in t; the radius follows from t.
+
+        Over weights of size 1, whose squares can be told from 0 where they matter.
+        """
+        size = a.abs().amax(-1).clamp(min=torch.finfo(a.dtype).tiny)
+        farthest = slack.clamp(max=1e150).amax(-1)
+        a, value = a / size.unsqueeze(-1), value / size - 4 * lost_squares(a) * farthest
         t, w, d = _sorted(a, slack)
         gone = torch.isinf(t)
         w, d = torch.where(gone, torch.zeros_like(w), w), torch.where(gone, torch.zeros_like(d), d)

@@ -23,7 +23,7 @@ from ..bounds.alpha_crown import AlphaCrown, raise_bounds
 from ..bounds.backward import lower_and_upper
 from ..bounds.neuron_split import NeuronSplit, NeuronTrees
 from ..bounds.relu_columns import ReluColumns
-from ..bounds.rounding import RoundingLoss
+from ..bounds.rounding import Losses, RoundingLoss
 from ..checker.check import Case as CheckedCase
 from ..checker.check import part_values
 from ..checker.model_file import open_model
@@ -295,7 +295,7 @@ class _Prover:
             neurons = torch.nonzero(bounds[node.input].unstable[0]).squeeze(-1)
             if len(self._unstable(self.columns, i)) == 0 or len(neurons) == 0:
                 continue
-            losses = RoundingLoss.of(self.known.bounding_network, self.inputs, bounds).loss
+            losses = RoundingLoss.of(self.known.bounding_network, self.inputs, bounds)
             parts = neurons.split(_LEMMA_ROWS)
             for p, part in enumerate(parts):
                 if time.perf_counter() > self.deadline:
@@ -306,7 +306,7 @@ class _Prover:
                 else:
                     self._ascents(k, i, part, bounds, losses)
 
-    def _ascents(self, k: int, relu: int, neurons: Tensor, bounds: Bounds, losses: list[Tensor]) -> None:
+    def _ascents(self, k: int, relu: int, neurons: Tensor, bounds: Bounds, losses: Losses) -> None:
         """One leaf for each side of each neuron."""
         node = self.network.nodes[relu]
         assert isinstance(node, Relu)
@@ -327,7 +327,7 @@ class _Prover:
         leaves = Leaves(np.arange(count), empty.astype(np.int8), slopes, empty.astype(np.float32))
         self._lemma(k, relu, neurons, leaves)
 
-    def _trees(self, k: int, relu: int, neurons: Tensor, bounds: Bounds, losses: list[Tensor], seconds: float) -> None:
+    def _trees(self, k: int, relu: int, neurons: Tensor, bounds: Bounds, losses: Losses, seconds: float) -> None:
         """A tree for each side of each neuron."""
         node = self.network.nodes[relu]
         assert isinstance(node, Relu)

@@ -33,7 +33,7 @@ def test_windows_prove_what_the_network_proves(seed: int, residual: bool, norm: 
     inputs = regions(network, seed, norm)
     with torch.no_grad():
         bounds = crown(network, inputs)
-        losses = RoundingLoss.of(network, inputs, bounds).loss
+        losses = RoundingLoss.of(network, inputs, bounds)
         relaxed = relaxations(network, bounds, node)
         index = torch.arange(network.nodes[node].size).expand(2, -1)
         form = backward(network, lower_and_upper(network, node, index, losses[node]), relaxed, losses=losses)
@@ -59,7 +59,7 @@ def test_half_spaces_are_seen_through_windows(seed: int, height: float) -> None:
     part = inputs.within(HalfSpaces(f, g))
     with torch.no_grad():
         bounds = crown(network, inputs)
-        losses = RoundingLoss.of(network, inputs, bounds).loss
+        losses = RoundingLoss.of(network, inputs, bounds)
         relaxed = relaxations(network, bounds, node)
         index = torch.arange(network.nodes[node].size)[None]
         plain, found = (window.lower_bounds(region, index, relaxed, losses) for region in (inputs, part))
@@ -91,7 +91,7 @@ def test_bounds_with_windows_hold(seed: int, residual: bool, dtype: torch.dtype)
         assert (values[i] >= bounds[i].lower).all() and (values[i] <= bounds[i].upper).all()
     if window is None:
         return
-    losses = RoundingLoss.of(working, inputs, bounds).loss
+    losses = RoundingLoss.of(working, inputs, bounds)
     index = torch.arange(network.nodes[node].size)[None]
     best = raise_bounds(
         window.network,

@@ -61,6 +61,21 @@ REFUSED = {
 }
 
 
+@pytest.mark.parametrize("where", ["attribute", "constant"])
+@pytest.mark.parametrize("limit", [2e30, 1e38, float(np.finfo(np.float32).max), np.inf])
+def test_limits_of_clip_however_large(limit: float, where: str, tmp_path: Path) -> None:
+    """The largest number of the type is none, any other is one."""
+    if where == "attribute":
+        clip, opset = node("Clip", ["x"], ["y"], max=limit), 10
+    else:
+        clip, opset = node("Clip", ["x", "", "m"], ["y"]), 13
+    file = model(clip, opsets=(("", opset),))
+    file.graph.initializer.append(numpy_helper.from_array(np.array(limit, dtype=np.float32), "m"))
+    onnx.save(file, tmp_path / "m.onnx")
+    clips = any(each.relu >= 0 for each in Network(open_model(tmp_path / "m.onnx")[0]).nodes)
+    assert clips == (limit < 3.4e38)
+
+
 @pytest.mark.parametrize("name", READ)
 def test_what_is_read(name: str, tmp_path: Path) -> None:
     onnx.save(READ[name], tmp_path / "m.onnx")

@@ -217,10 +217,21 @@ def test_constants_that_no_verifier_can_work_with(value: float) -> None:
 
 
 def test_limits_that_are_none_are_fine(tmp_path: Path) -> None:
-    model = build([node("Clip", ["x", "low", "high"], ["y"])], weights(low=0.0, high=3.4e38))
-    assert opened(tmp_path, model).network.relu_count == 4
+    largest = float(np.finfo(np.float32).max)
+    for high in (largest, np.inf):
+        model = build([node("Clip", ["x", "low", "high"], ["y"])], weights(low=0.0, high=high))
+        assert opened(tmp_path, model).network.relu_count == 4
     with pytest.raises(UnsupportedOperator, match="Clip to"):
-        read_model(build([node("Clip", ["x", "low"], ["y"])], weights(low=3.4e38)))
+        read_model(build([node("Clip", ["x", "low"], ["y"])], weights(low=largest)))
+
+
+@pytest.mark.parametrize("kind", ["Clip", "Min", "Max"])
+@pytest.mark.parametrize("limit", [2e30, 3.4e38])
+def test_limits_that_are_large_are_limits(kind: str, limit: float) -> None:
+    """Behind weights of 1e8 and before others of 1e-8 they are reached; what is too large to work with is refused, not left out."""
+    operands = ["x", "low", "high"] if kind == "Clip" else ["x", "high"]
+    with pytest.raises(InvalidModel, match="weight 'high' holds values up to"):
+        read_model(build([node(kind, operands, ["y"])], weights(low=0.0, high=-limit if kind == "Max" else limit)))
 
 
 def test_a_batch_that_is_fixed_above_one() -> None:

@@ -42,7 +42,7 @@ def test_minimum_is_attained_and_lowest(name: str, seed: int, size: float) -> No
 
 @pytest.mark.parametrize("name", ["0", "1", "2", "inf"])
 @settings(max_examples=60, deadline=None)
-@given(seed=st.integers(0, 10**6), value=st.floats(0.0, 3.0))
+@given(seed=st.integers(0, 10**6), value=st.floats(1e-12, 3.0))
 def test_certified_radius_is_where_the_minimum_crosses_zero(name: str, seed: int, value: float) -> None:
     norm = get_norm(name)
     a, center, lower, upper = problem(seed)
@@ -99,6 +99,35 @@ def test_least_values_are_those_of_the_minimisers(seed: int, share: float) -> No
         found = norm.least(a, center, radius, lower, upper)
         assert (found <= exact + 1e-12 * exact.abs()).all()
         assert (found >= exact * (1 + 1e-3)).all()
+
+
+@pytest.mark.parametrize("name", ["0", "1", "2", "inf"])
+@pytest.mark.parametrize("value", [0.0, -0.0, -1.0, float("nan")])
+@pytest.mark.parametrize("slope", [0.0, 1e-200, 1.0])
+def test_nothing_is_certified_where_the_center_is_not_above_zero(name: str, value: float, slope: float) -> None:
+    """Not even by a function that is 0 everywhere; of counts not even the center itself."""
+    center = torch.full((1, 2), 0.5, dtype=torch.float64)
+    a, at_center = torch.full_like(center, slope), torch.tensor([value], dtype=torch.float64)
+    found = get_norm(name).certified_radius(a, at_center, center, torch.zeros_like(center), torch.ones_like(center))
+    assert float(found) == (-1.0 if name == "0" else 0.0)
+
+
+@pytest.mark.parametrize("name", ["0", "1", "2", "inf"])
+@pytest.mark.parametrize("size", [1e-300, 1e-200, 1e-160, 1e-20, 1e100])
+def test_radii_of_small_functions_are_no_larger(name: str, size: float) -> None:
+    """Squares of 1e-200 are 0, and a function of such slopes falls all the same."""
+    rng, norm = np.random.default_rng(0), get_norm(name)
+    for _ in range(20):
+        a, center = torch.from_numpy(rng.normal(size=(1, 4))), torch.from_numpy(rng.random((1, 4)))
+        value = torch.from_numpy(rng.random(1))
+        box = center - 1.0, center + 1.0
+        expected = norm.certified_radius(a, value, center, *box)
+        found = norm.certified_radius(a * size, value * size, center, *box)
+        assert float(found) <= float(expected) * (1 + 1e-9)
+        least = norm.least(a * size, center, torch.ones(1, dtype=torch.float64), *box)
+        assert float(least) <= float(norm.least(a, center, torch.ones(1, dtype=torch.float64), *box)) * size * (
+            1 - 1e-3
+        )
 
 
 @settings(max_examples=60, deadline=None)

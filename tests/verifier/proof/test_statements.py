@@ -215,6 +215,34 @@ def test_contradictions_are_those_that_an_lp_finds(seed: int, rows: int, outputs
     assert contradictory(matrix, offset) == (found.status == 2)
 
 
+def test_rows_that_nearly_contradict_one_another_do_not() -> None:
+    """They hold for some output, and a proof that leaves them out says less than was asked."""
+    near, point = np.array([[1.0, 0.0], [-1.0, 1e-10]]), np.array([-1e-10, -1.0])
+    assert (near @ point <= [-1e-10, 0.0]).all() and not contradictory(near, np.array([-1e-10, 0.0]))
+    assert contradictory(np.array([[1.0], [-1.0]]), np.array([0.0, -1e-300]))
+    found = [0, 0]
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        count = int(rng.integers(1, 4))
+        rows = rng.integers(-4, 5, (count, count + 1)).astype(float)
+        last, offset = -rng.integers(1, 4, count) @ rows, rng.integers(-4, 5, count).astype(float)
+        weights = np.abs(np.linalg.lstsq(rows.T, -last, rcond=None)[0]).round()
+        if not (weights @ rows + last == 0).all() or np.linalg.matrix_rank(rows) < count:
+            continue
+        gap = 2.0 ** -float(rng.integers(1, 40)) if seed % 2 else -(2.0 ** -float(rng.integers(0, 5)))
+        sides = np.append(offset, -(weights @ offset) + gap)  # weighted, all rows together say 0 <= gap
+        assert contradictory(np.vstack([rows, last]), sides) == (gap < 0), seed
+        found[gap < 0] += 1
+    assert min(found) >= 30, found
+
+
+@pytest.mark.parametrize("text", ["\ud800", "\x1b[2K\rvalid", "a\nvalid: no input", "x" * 10_000])
+def test_what_a_file_says_of_itself_is_no_line_of_the_answer(text: str, tmp_path: Path) -> None:
+    reason = str(Rejected(f"there is no norm {text}"))
+    assert reason.isprintable() and reason.isascii() and len(reason) < 600
+    reason.encode()
+
+
 # -- questions ----------------------------------------------------------------------------------------------------
 
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 
 from ...query import Objective
-from ..state import SearchState
+from ..state import ABOVE_ZERO, SearchState
 from .solves import run_tree
-from .target import ABOVE_TIES, Target
+from .target import Target
 
 _FIRST = 0.4  # of the gap that closes a bracket: how much larger the first ball is than what is proved
 _GROWTH = 8.0  # of that share, ball by ball, until one has a witness
@@ -35,8 +35,8 @@ def step_beyond(state: SearchState, target: Target, deadline: float, name: str) 
         with state.within(radius):
             inner = Target(state, target.subproblems)
             deepest = inner.encode(Objective.MAX_MARGIN)
-            tree = run_tree(state, inner, deepest, ABOVE_TIES, deadline, name, asked=False)
-            if tree.bound >= ABOVE_TIES:
+            tree = run_tree(state, inner, deepest, ABOVE_ZERO, deadline, name, asked=False)
+            if tree.bound >= ABOVE_ZERO:
                 inner.exclude(name)
         if state.upper < before:
             found = growth

@@ -15,9 +15,9 @@ from ...encoding import MixedIntegerProgram
 from ...mip_record import CONFIRMATION
 from ...solvers import SolveResult
 from ...solvers.lp_tree import TreeResult
-from ..state import SearchState
+from ..state import ABOVE_ZERO, SearchState
 from .solves import run_rows, run_tree
-from .target import ABOVE_TIES, Target
+from .target import Target
 
 SOLVER_SHARE = 0.5  # of the time left, at most, for a claim; the rest is for its confirmation
 _ROW_SHARE = 0.4  # of the time left then, at most, for the tree over all rows together
@@ -90,8 +90,8 @@ def nothing_unsafe(
     state: SearchState, target: Target, program: MixedIntegerProgram, deadline: float, name: str
 ) -> bool | None:
     """Whether a program of violations has none at or below 0; None where the tree did not get to know."""
-    tree = by_tree(state, target, program, ABOVE_TIES, deadline, name, 0.0, asked=not state.is_min_distortion)
-    if tree.bound >= ABOVE_TIES:
+    tree = by_tree(state, target, program, ABOVE_ZERO, deadline, name, 0.0, asked=not state.is_min_distortion)
+    if tree.bound >= ABOVE_ZERO:
         return True
     if tree.objective <= 0.0:
         state.notes.append("a MILP called infeasible has a point; the answer was discarded")

@@ -14,14 +14,14 @@ from dataclasses import replace
 
 from ...query import Objective
 from ...solvers import SolveResult, SolverStatus
-from ..state import SearchState
+from ..state import ABOVE_ZERO, SearchState
 from .beyond import step_beyond
 from .confirm import LOWERED, SOLVER_SHARE, at_least, by_rows, by_tree, next_whole, nothing_unsafe
 from .euclidean import solve_euclidean
 from .relaxation import SHARE, relaxed
 from .root_cuts import strengthened
 from .solves import enough, run_solver, run_tree
-from .target import ABOVE_TIES, BELOW_TIES, Target, trusted
+from .target import BELOW_TIES, Target, trusted
 
 _ATTACK_SHARE = 0.2  # of the time left, at most, for a first witness where there is none
 _CUT_SHARE = 0.1  # of the time left, at most, for cuts at the root
@@ -101,8 +101,8 @@ class Milp:
         """Our own tree over the program as it is."""
         if state.query.objective is Objective.FEASIBILITY:
             deepest = target.encode(Objective.MAX_MARGIN)
-            tree = run_tree(state, target, deepest, ABOVE_TIES, until, self.name, threshold=BELOW_TIES)
-            if tree.bound >= ABOVE_TIES:
+            tree = run_tree(state, target, deepest, ABOVE_ZERO, until, self.name, threshold=BELOW_TIES)
+            if tree.bound >= ABOVE_ZERO:
                 target.exclude(self.name)
         else:
             bound = run_tree(state, target, target.program, state.goal, until, self.name).bound

@@ -16,10 +16,10 @@ from ...mip_record import CONFIRMATION, SOLVE
 from ...query import Objective
 from ...solvers import SolverStatus, get_solver
 from ...solvers.guarded import kind_of
-from ..state import SearchState
+from ..state import ABOVE_ZERO, SearchState
 from .confirm import SOLVER_SHARE
 from .solves import run_solver, run_tree
-from .target import ABOVE_TIES, BELOW_TIES, Target, root_of
+from .target import BELOW_TIES, Target, root_of
 
 
 def solve_euclidean(state: SearchState, target: Target, deadline: float, name: str) -> None:
@@ -45,8 +45,8 @@ def solve_euclidean(state: SearchState, target: Target, deadline: float, name: s
 def _deeper(state: SearchState, target: Target, deadline: float, name: str) -> None:
     """Minimise the violation over the ball until its sign is known."""
     program = target.encode(Objective.MAX_MARGIN)
-    tree = run_tree(state, target, program, ABOVE_TIES, deadline, name, threshold=BELOW_TIES)
-    if tree.bound >= ABOVE_TIES:
+    tree = run_tree(state, target, program, ABOVE_ZERO, deadline, name, threshold=BELOW_TIES)
+    if tree.bound >= ABOVE_ZERO:
         target.exclude(name)
 
 

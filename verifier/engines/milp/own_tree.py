@@ -21,9 +21,9 @@ from ..cells import CellPoint, Cells
 from ..course import Course
 from ..polish import polish
 from ..region_bounds import MANY_UNSTABLE
-from ..state import SearchState, Subproblem
+from ..state import ABOVE_ZERO, SearchState, Subproblem
 from .solves import run_tree
-from .target import ABOVE_TIES, BELOW_TIES, Target, trusted
+from .target import BELOW_TIES, Target, trusted
 
 _TRIAL, _TRIAL_SHARE = 2.0, 0.1  # seconds, or share of the time left, until a tree that does not rise is given up
 _TRIAL_NODES = 100  # relaxations until then, at least: a busy machine has not tried much in two seconds
@@ -122,7 +122,7 @@ class LpSplit:
         last = max(last, deadline)
         program = target.encode(Objective.MAX_MARGIN)
         margin = state.query.objective is Objective.MAX_MARGIN
-        aim = state.goal if margin else ABOVE_TIES
+        aim = state.goal if margin else ABOVE_ZERO
         inspector = _Inspector(state, subproblem, target, aim, (deadline, last), self.name)
         inputs = program.columns.inputs
         tree = run_tree(

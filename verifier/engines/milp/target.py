@@ -22,8 +22,7 @@ from ..polish import cell_program, deepen, polish
 from ..state import ABOVE_ZERO, SearchState, Subproblem
 
 # Violations beside that of a tie, which is no adversarial example: it neither ends a search nor counts as excluded.
-ABOVE_TIES = float(np.nextafter(0.0, math.inf))
-BELOW_TIES = -ABOVE_TIES
+BELOW_TIES = -ABOVE_ZERO
 _NAMED = 3  # unsafe sets at most that are named where some of a disjunct share a program
 
 

@@ -25,6 +25,19 @@ def fits(shape: Sequence[int]) -> bool:
     return all(n >= 1 for n in shape) and prod(shape) <= LARGEST_VALUE
 
 
+def limits_of(value: np.ndarray | float) -> np.ndarray:
+    """Constant limits of Clip, Max and Min in float64, infinite where there is none.
+
+    Exporters write the largest number of a type for "none", which no value of that type exceeds; attributes are float32. Any other limit
+    is one, however large.
+    """
+    array = np.asarray(value, dtype=np.float32) if isinstance(value, float) else np.asarray(value)
+    if not np.issubdtype(array.dtype, np.floating):
+        return array.astype(np.float64)
+    none = np.abs(array) >= np.finfo(array.dtype).max
+    return np.where(none, np.copysign(np.inf, array), array.astype(np.float64))
+
+
 @dataclass(frozen=True)
 class Stream:
     """A value that depends on the input: a node of the network seen with an ONNX shape (batch dimension included)."""

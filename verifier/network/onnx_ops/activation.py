@@ -11,10 +11,8 @@ import onnx
 from .. import activations
 from ..builder import tensor
 from ..operators import Scale
-from . import Context, Stream, Value
+from . import Context, Stream, Value, limits_of
 from .arithmetic import scaled
-
-_UNLIMITED = 1e30  # beyond this a limit is none
 
 
 def relu(context: Context, node: onnx.NodeProto, operands: list[Value | None], attributes: dict[str, Any]) -> Stream:
@@ -52,21 +50,21 @@ def absolute(
 
 
 def clip(context: Context, node: onnx.NodeProto, operands: list[Value | None], attributes: dict[str, Any]) -> Stream:
-    """min(max(x, low), high) with constant limits; a missing limit, or one beyond 1e30, does not clip."""
+    """min(max(x, low), high) with constant limits; a missing limit, or the largest number of its type, does not clip."""
     x = context.stream(operands[0], "the input of Clip")
     limits: list[float | None] = []
     for position, name in ((1, "min"), (2, "max")):
         value: float | None = None
         if name in attributes:
-            value = float(attributes[name])
+            value = float(limits_of(float(attributes[name])))
         elif len(operands) > position and operands[position] is not None:
-            value = float(context.constant(operands[position], f"the {name} of Clip"))
+            value = float(limits_of(context.constant(operands[position], f"the {name} of Clip")).item())
         limits.append(value)
-    if limits[0] is not None and limits[0] <= -_UNLIMITED:
+    if limits[0] == -np.inf:
         limits[0] = None
-    if limits[1] is not None and limits[1] >= _UNLIMITED:
+    if limits[1] == np.inf:
         limits[1] = None
-    if any(value is not None and not abs(value) < _UNLIMITED for value in limits):
+    if any(value is not None and not np.isfinite(value) for value in limits):
         raise context.unsupported(f"Clip to {limits[0]} and {limits[1]}")
     function = activations.clip(limits[0], limits[1])
     if not function.breakpoints and function.slopes == (1.0,):

@@ -9,10 +9,8 @@ import onnx
 
 from ..builder import tensor
 from ..operators import Operator, Select
-from . import Context, Stream, Value
+from . import Context, Stream, Value, limits_of
 from .arithmetic import expand_to, scaled, shape_of
-
-_UNLIMITED = 1e30  # beyond this a constant limits nothing
 
 
 def extreme(context: Context, node: onnx.NodeProto, operands: list[Value | None], attributes: dict[str, Any]) -> Stream:
@@ -21,7 +19,7 @@ def extreme(context: Context, node: onnx.NodeProto, operands: list[Value | None]
     values = [value for value in operands if value is not None]
     shape = shape_of(context, *values)
     streams = [expand_to(context, value, shape) for value in values if isinstance(value, Stream)]
-    constants = [sign * np.asarray(value, dtype=np.float64) for value in values if not isinstance(value, Stream)]
+    constants = [sign * limits_of(value) for value in values if not isinstance(value, Stream)]
     result = streams[0]
     for other in streams[1:]:
         difference = context.builder.add(*_sorted(result, other, sign), -1.0, context.label)
@@ -44,9 +42,9 @@ def _joined(context: Context, base: Stream, excess: int, sign: float) -> Stream:
 
 def _limited(context: Context, x: Stream, limit: np.ndarray, sign: float) -> Stream:
     """Where sign is 1, max(x, limit); where it is -1, min(x, -limit)."""
-    if (limit <= -_UNLIMITED).all():
+    if (limit == -np.inf).all():
         return x
-    if (np.abs(limit) >= _UNLIMITED).any():
+    if not np.isfinite(limit).all():
         raise context.unsupported(f"Max or Min with a constant of size {np.abs(limit).max():.3g}")
     signed = scaled(context, x, np.array(sign), -limit if limit.any() else None, x.shape)
     positive = Stream(context.builder.relu(signed.node, context.label), x.shape)

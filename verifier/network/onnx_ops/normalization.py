@@ -27,8 +27,8 @@ def batch_normalization(
     factor = scale / np.sqrt(variance + float(attributes.get("epsilon", np.float32(1e-5))))
     spread = prod(x.shape[2:])
     context.keep_exact(False)
-    # Two nodes, which are folded into one later: where mean and bias cancel, the first one shows the size of both.
-    scaled = [Scale(tensor(np.repeat(factor, spread)))]
-    centered = context.builder.affine([x.node], list(scaled), np.repeat(-mean * factor, spread), context.label)
+    # Two nodes: what mean and bias come to together is not rounded, and where they cancel the first one shows their size.
     same = [Select.identity(prod(x.shape))]
-    return Stream(context.builder.affine([centered], list(same), np.repeat(bias, spread), context.label), x.shape)
+    centered = context.builder.affine([x.node], list(same), np.repeat(-mean, spread), context.label)
+    scaled = [Scale(tensor(np.repeat(factor, spread)))]
+    return Stream(context.builder.affine([centered], list(scaled), np.repeat(bias, spread), context.label), x.shape)

@@ -89,7 +89,7 @@ class DomainBounds:
         self.radii, self.stack = radii, RegionBatch.of(searches, exact=True)
         if not self.balls:
             self.stack = replace(self.stack, inputs=replace(self.stack.inputs, balls=None))
-        self.float32_losses = RoundingLoss.of(self.known.float32_network, self.stack.inputs, self.stack.bounds).loss
+        self.float32_losses = RoundingLoss.of(self.known.float32_network, self.stack.inputs, self.stack.bounds)
         self.refine = refines(self.stack.bounds, self.network)
 
     def use_balls(self, use: bool) -> None:
@@ -191,7 +191,7 @@ class DomainBounds:
             parted = self._parted(batch.phases) if batch.siblings else None
             losses = self.float32_losses
             if len(self.stack.inputs) > 1:
-                losses = [loss[self._places[batch.subproblems]] for loss in losses]
+                losses = losses.rows(self._places[batch.subproblems])
             with torch.no_grad():
                 bounds = crown(self.known.float32_network, inputs, bounds, losses, True, parted)
         known = None

@@ -56,7 +56,7 @@ class SupportSearch:
         self.radius = int(min(region.ball.radius + 1e-9, pixels))
         self.whole = self.radius == pixels  # no input lies outside of the ball
         self.stack = RegionBatch.of([(self.known, region)], exact=True)
-        self.float32_losses = RoundingLoss.of(self.known.float32_network, self.stack.inputs, self.stack.bounds).loss
+        self.float32_losses = RoundingLoss.of(self.known.float32_network, self.stack.inputs, self.stack.bounds)
         self.rows, self.offset = state.rows(subproblems)
         self.least = [math.inf] * len(subproblems)  # lowest bound of what was settled
         self.queue = Queue()
