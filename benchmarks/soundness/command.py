@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..measure import table
+from .networks import NETWORKS, kind_of
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -66,10 +67,9 @@ class Worker:
 
 def lost(number: int, why: str) -> Record:
     """A case that its process did not survive."""
-    from .networks import NETWORKS
     from .run import Record
 
-    return Record(number, list(NETWORKS)[number % len(NETWORKS)], why, True, ["wrong"], [why], [why])
+    return Record(number, kind_of(number), why, True, ["wrong"], [why], [why])
 
 
 @click.command("soundness")
@@ -79,10 +79,22 @@ def lost(number: int, why: str) -> Record:
 @click.option(
     "--from", "first", type=int, default=0, show_default=True, help="First case; with --cases 1, that one only."
 )
+@click.option(
+    "--network", "kinds", multiple=True, type=click.Choice(list(NETWORKS)), help="Only these kinds; by default all."
+)
 @click.option("--jobs", type=int, default=1, show_default=True, help="Processes.")
 @click.option("--keep", type=click.Path(path_type=Path), default=Path("build/soundness"), show_default=True)
 @click.option("--verbose", is_flag=True, help="A line for every case that is open, refused or wrong.")
-def command(minutes: float, cases: int | None, seed: int, first: int, jobs: int, keep: Path, verbose: bool) -> None:
+def command(
+    minutes: float,
+    cases: int | None,
+    seed: int,
+    first: int,
+    kinds: tuple[str, ...],
+    jobs: int,
+    keep: Path,
+    verbose: bool,
+) -> None:
     """Everything that a user can call, on nasty networks and questions, against exact rational arithmetic."""
     from .run import HEADER, Counts, shares, where
 
@@ -96,7 +108,7 @@ def command(minutes: float, cases: int | None, seed: int, first: int, jobs: int,
         nonlocal following
         block = _SHIFT if cases is None else min(_SHIFT, first + cases - following)
         following += block
-        return list(range(following - block, following))
+        return [n for n in range(following - block, following) if not kinds or kind_of(n) in kinds]
 
     def hear(record: Record) -> None:
         nonlocal done

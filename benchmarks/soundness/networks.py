@@ -269,6 +269,32 @@ def normalised(s: Source) -> Builder:
     return s.last(b, b.relu(x))
 
 
+def chained(s: Source) -> Builder:
+    """Layers without an activation in between, whose product cancels but for little."""
+    b = s.begin()
+    width, large, little = s.width(), 2.0 ** s.rng.choice((3, 8, 13)), 2.0 ** -s.rng.choice((0, 10, 20, 30))
+    weights, one = s.weights(width, s.inputs), np.eye(width)
+    x = b.gemm(b.input, np.concatenate([weights, large * weights, -large * weights]), np.zeros(3 * width))
+    blocks = [little * one, large * one, large * one]
+    if s.rng.random() < 0.5:  # the order decides which term a sum loses
+        blocks = [blocks[1], little * one, blocks[2]]
+        x = b.gemm(x, np.kron(np.eye(3)[[1, 0, 2]], one), np.zeros(3 * width))
+    x = b.relu(b.gemm(x, np.concatenate(blocks, 1), little * s.bias(weights)))
+    return s.last(b, x, scale=min(1 / little, 1e6) if s.rng.random() < 0.7 else 1.0)
+
+
+def tiny(s: Source) -> Builder:
+    """Weights near and below the smallest numbers of float32, in one layer or in all."""
+    b = s.begin()
+    power = s.rng.choice((12, 20, 30, 37, 41))
+    width = s.width()
+    weights = s.weights(width, s.inputs)
+    x = b.relu(b.gemm(b.input, weights * 10.0**-power, s.bias(weights) * 10.0**-power))
+    if s.rng.random() < 0.5:  # beside neurons of the usual size
+        x = b.concat([x, s.hidden(b, b.input)])
+    return s.last(b, x, scale=s.rng.choice((1.0, 1e4, 10.0 ** -min(power, 20))))
+
+
 Maker = Callable[[Source], Builder]
 NETWORKS: dict[str, Maker] = {
     "plain": plain,
@@ -291,7 +317,14 @@ NETWORKS: dict[str, Maker] = {
     "residual": residual,
     "branched": branched,
     "normalised": normalised,
+    "chained": chained,
+    "tiny": tiny,
 }
+
+
+def kind_of(number: int) -> str:
+    """The kind of the network of a case."""
+    return list(NETWORKS)[number % len(NETWORKS)]
 
 
 def make(kind: str, rng: random.Random) -> Builder:

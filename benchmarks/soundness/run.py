@@ -22,7 +22,7 @@ from .ask import Answer, ask, command_line, write
 from .build import Builder
 from .exact import TooMany
 from .judge import Judgement, Runtime, judge
-from .networks import NETWORKS, make
+from .networks import kind_of, make
 
 COLUMNS = ("cases", "settled", "refused", "partial", "open", "wrong")
 _COMPLETE = {"relu-split", "milp"}  # engines of which one is needed to settle whatever can be settled
@@ -57,7 +57,7 @@ def inside(folder: Path) -> Iterator[None]:
 def case(number: int, seed: int) -> tuple[str, Builder, random.Random]:
     """Network and the source of all that follows; kinds take turns."""
     rng = random.Random(f"{seed}/{number}")
-    kind = list(NETWORKS)[number % len(NETWORKS)]
+    kind = kind_of(number)
     return kind, make(kind, rng), rng
 
 

@@ -13,6 +13,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from advverify.verifier.api import Model, certify, distance, verify
+from advverify.verifier.engines import Settings
+from advverify.verifier.network.builder import NetworkBuilder, tensor
+from advverify.verifier.network.operators import Dense
 from advverify.verifier.outcome import Outcome, Verdict
 from advverify.verifier.specification import Threat
 
@@ -114,3 +117,28 @@ def test_properties(decimal: str, tmp_path: Path) -> None:
             if witness is not None:
                 reached = Fraction(float(witness[0]))
                 assert threshold < witness[0] and (reached < value or (comparison == "<=" and reached == value))
+
+
+@pytest.mark.parametrize("norm", ["0", "1", "2", "inf"])
+def test_no_radius_says_something_about_the_center_alone(norm: str) -> None:
+    """Every distance is at least 0; whether the center itself is safe wants a proof like any other point."""
+    big, image = 2.0**26, np.array([1.0, 0.5])
+    for one, safe in (
+        (-(2.0**-30), True),
+        (2.0**-30, False),
+    ):  # relu(2^26 x + one) - relu(2^26 x), which is 0 as it is executed
+        builder = NetworkBuilder((2,))
+        hidden = builder.relu(builder.affine([0], [Dense(tensor(np.array([[big, 0.0]] * 2)))], np.array([one, 0.0])))
+        network = builder.finish(
+            builder.affine([hidden], [Dense(tensor(np.array([[0.0, 0.0], [1.0, -1.0]])))], np.zeros(2))
+        )
+        for engines in ((), ("crown",), ("propagate",), ("falsify",), ("milp",), ("lp-split",), ("relu-split",)):
+            found = distance(network, image, 0, Threat(norm, 0.0), settings=Settings(timeout=2.0), engines=engines)
+            assert found.lower == 0.0 or (norm == "0" and safe)
+            if not safe:
+                assert found.verdict is not Verdict.ROBUST, engines
+    easy = NetworkBuilder((2,))
+    network = easy.finish(easy.affine([0], [Dense(tensor(np.array([[1.0, 0.0], [0.0, 0.0]])))], np.zeros(2)))
+    found = distance(network, image, 0, Threat(norm, 0.0))
+    assert found.verdict is Verdict.ROBUST and found.lower == float(norm == "0")
+    assert found.labels["objective"] == "min_distortion"

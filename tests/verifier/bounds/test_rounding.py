@@ -105,8 +105,16 @@ def test_bounds_hold_in_rational_arithmetic(kind: str, dtype: torch.dtype, facto
         if factor == "underflow":
             small = {torch.float32: 2.0**-76, torch.float64: 2.0**-535}[dtype]
             large = 1 / small
-            scales = ([small, small, large, large], [small, large], [large, small, small, large])[seed % 3]
-            network = with_scales(network, scales)
+            smallest = {torch.float32: 2.0**-145, torch.float64: 2.0**-1070}[
+                dtype
+            ]  # most of a weight's digits are gone
+            chains = (
+                [small, small, large, large],
+                [small, large],
+                [large, small, small, large],
+                [large, smallest, large],
+            )
+            network = with_scales(network, chains[seed % 4])
         low = network.to(dtype)
         if factor != "underflow":  # what a precision loses of weights counts as well
             network = low.to(torch.float64)
