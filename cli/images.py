@@ -14,7 +14,7 @@ from advverify.verifier.errors import InvalidInput
 from advverify.verifier.parallel.accident import ACCIDENT
 
 from .options import data_for, images_from, model_path, note, threat_from
-from .outcomes import outcome_table, reasons, summary
+from .outcomes import failed_proofs, outcome_table, reasons, summary
 from .progress import Progress
 from .results import ResultFile
 from .saving import Gallery
@@ -146,7 +146,10 @@ def run_images(command: Command, options: dict[str, Any], exact_margin: bool = F
             f"advverify: interrupted after {len(shown)} of {len(requests)} images; the {what} what is done", err=True
         )
         return 130
-    return 1 if any(ACCIDENT in outcome.labels for outcome in shown) else 0
+    failed = failed_proofs(shown)
+    for why in failed:
+        click.echo(f"advverify: no proof: {why}", err=True)
+    return 1 if failed or any(ACCIDENT in outcome.labels for outcome in shown) else 0
 
 
 def _print(shown: Sequence[Outcome], title: str, distances: bool, settings: Settings, quiet: bool) -> None:

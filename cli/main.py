@@ -20,6 +20,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 # What a full or broken disk says to whoever writes; where it is said from is no help to the reader.
 _STORAGE = (errno.ENOSPC, errno.EFBIG, errno.EROFS, errno.EIO, getattr(errno, "EDQUOT", errno.ENOSPC))
+_NAMES = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EACCES)
 _COMMANDS = "advverify.cli.commands."
 COMMANDS = {
     "certify": (_COMMANDS + "certify", "Is each image robust at eps?"),
@@ -88,10 +89,13 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return 0
     except OSError as error:
-        if error.errno not in _STORAGE:
+        if error.errno in _STORAGE:
+            what = "cannot write" if error.filename is None else f"cannot write {error.filename}"
+        elif error.errno in _NAMES and error.filename is not None:
+            what = str(error.filename)
+        else:
             raise
-        what = "" if error.filename is None else f" {error.filename}"
-        click.echo(f"advverify: cannot write{what}: {error.strerror}", err=True)
+        click.echo(f"advverify: {AdvverifyError(what)}: {error.strerror}", err=True)
         return 2
     return code if isinstance(code, int) else 0
 
@@ -99,8 +103,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
 def _exit(code: int) -> None:
     """Leave at once: every file is closed by now, and taking torch apart would cost a third of a second."""
     try:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:  # closed by the caller
+                stream.flush()
     except BrokenPipeError:
         code = 0
     if "concurrent.futures.process" in sys.modules:  # pools have semaphores to give back

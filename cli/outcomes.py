@@ -107,6 +107,14 @@ def reasons(outcomes: Sequence[Outcome], proofs: bool = False) -> list[str]:
     return lines + (_unproved(outcomes) if proofs else [])
 
 
+def failed_proofs(outcomes: Sequence[Outcome]) -> list[str]:
+    """Why there is no proof, where writing or finding one came to an error, as on a full disk."""
+    from advverify.verifier.proof.attach import FAILED
+
+    found = (str(outcome.statistics.get("no_proof", "")) for outcome in outcomes)
+    return sorted({why for why in found if why.startswith(FAILED)})
+
+
 def _unproved(outcomes: Sequence[Outcome]) -> list[str]:
     from advverify.verifier.proof.attach import NOTHING
 

@@ -40,10 +40,12 @@ def universal_distance(
         engines: names of the engines to use.
 
     Raises:
-        InvalidInput: no images, or one that is misclassified already.
+        InvalidInput: no images, one that is misclassified already, or a network of one output.
     """
     model, threat = model if isinstance(model, Model) else Model(model), threat or Threat()
     valid, norm = threat.valid_range, threat.ball_norm()
+    if model.network.output_size < 2:
+        raise InvalidInput("universal: needs a network with an output for each class, two or more")
     flat = np.asarray(images, dtype=np.float64).reshape(len(images), -1)
     if not len(flat) or flat.shape[1] != model.network.input_size:
         raise InvalidInput(f"universal: needs images of {model.network.input_size} values each")

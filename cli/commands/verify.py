@@ -16,6 +16,7 @@ from advverify.verifier.errors import AdvverifyError, InvalidInput
 
 from ..help import Command
 from ..options import model_path, note, output_options, writable_file, writable_folder, write_text
+from ..outcomes import failed_proofs
 from ..progress import Progress
 from ..results import ResultFile
 from ..saving import Gallery
@@ -121,8 +122,9 @@ def command(
         _save(gallery, model, outcome, spec)
         if not quiet:
             click.echo(str(gallery), err=True)
+    status = 1 if failed_proofs([outcome]) else 0
     if quiet:
-        return 0
+        return status
     click.echo(_who(outcome), err=True)
     for each in (*model.network.notes, *outcome.labels.get("notes", ())):
         note(each)
@@ -130,7 +132,7 @@ def command(
     for line in (outcome.labels.get("contradiction"), outcome.reason, unasked):
         if line:
             click.echo(line, err=True)
-    return 0
+    return status
 
 
 def _who(outcome: Outcome) -> str:

@@ -30,7 +30,7 @@ def ask_server(arguments: list[str]) -> int | None:
         arguments: the command's, its name first.
     """
     path = address()
-    if path is None or not _is_ours(path):
+    if path is None or not _is_ours(path) or not _has_streams():
         return None
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(_PATIENCE)
@@ -64,6 +64,16 @@ def _is_ours(path: Path) -> bool:
     except OSError:
         return False
     return stat.S_ISSOCK(found.st_mode) and found.st_uid == os.getuid()
+
+
+def _has_streams() -> bool:
+    """Whether input, output and errors are open: else the connection would be taken for one of them."""
+    try:
+        for number in (0, 1, 2):
+            os.fstat(number)
+    except OSError:
+        return False
+    return True
 
 
 def _received(connection: socket.socket) -> int | None:

@@ -11,6 +11,7 @@ import os
 import selectors
 import signal
 import socket
+import sys
 import time
 from contextlib import suppress
 from importlib import import_module
@@ -31,8 +32,9 @@ _NEEDED = (
     "highspy",
 )  # not onnxruntime: it starts a thread, which a fork would lose
 _FORWARDED = [getattr(signal, name) for name in FORWARDED]
+_PR_SET_PDEATHSIG = 1
 _LARGEST = 1 << 24  # bytes of a call
-_PATIENCE = 5.0  # seconds for a caller to say what it wants
+_PATIENCE = 1.0  # seconds for a caller, who writes at once, to say what it wants
 
 
 class Server:
@@ -123,6 +125,7 @@ class Server:
                 if process == 0:
                     self._let_go()
                     connection.close()
+                    _end_with(self._process)
                     for number, file in enumerate(files):
                         os.dup2(file, number)
                     _assume(call)
@@ -146,7 +149,8 @@ class Server:
             numbers = b""
         process = self._callers[connection]
         for number in numbers or bytes([signal.SIGTERM]):
-            os.kill(process, number)
+            if number in _FORWARDED:  # anything else is none of ours
+                os.kill(process, number)
         if not numbers:
             self._selector.unregister(connection)
 
@@ -160,6 +164,16 @@ class Server:
             if connection in self._selector.get_map():
                 self._selector.unregister(connection)
             _tell(connection, os.waitstatus_to_exitcode(status))
+
+
+def _end_with(server: int) -> None:
+    """Have this process interrupted when the server dies, however: its caller is told that the command has ended."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != server:
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _assume(call: Call) -> None:

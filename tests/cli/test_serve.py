@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -185,6 +186,61 @@ def test_a_server_takes_no_place_that_is_taken(server: Path, tmp_path: Path) -> 
     assert ask(server, "info", "zoo:digits-mlp").returncode == 0
     found = run("serve")
     assert found.returncode == 2 and "ADVVERIFY_SERVER=off" in found.stderr
+
+
+@pytest.mark.parametrize("closed", [(1,), (2,), (0,), (0, 1, 2)])
+def test_a_caller_without_streams_is_not_served(server: Path, closed: tuple[int, ...]) -> None:
+    """Its connection would get the number of one, and what the command prints would come back as signals."""
+
+    def close() -> None:
+        for number in closed:
+            os.close(number)
+
+    found = subprocess.run(
+        [*ADVVERIFY, "info", "zoo:digits-mlp"], env=environment(server), preexec_fn=close, timeout=120, check=False
+    )
+    assert found.returncode == 0
+    assert ask(server, "info", "zoo:digits-mlp").returncode == 0
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="reads /proc")
+def test_bytes_that_are_no_signals_and_the_end_of_a_server(tmp_path: Path) -> None:
+    """A server that is killed takes its commands along: their callers have been told to run them again."""
+    path = tmp_path / "s"
+    arguments = ["distance", "zoo:digits-deep", "--images", "0", "--timeout", "120", "--gap", "1e-9", "--norm", "2"]
+    command = [*ADVVERIFY, "serve"]
+    with subprocess.Popen(command, env=environment(path), stderr=subprocess.PIPE, text=True) as server:
+        assert server.stderr is not None and "listening" in server.stderr.readline()
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(path))
+            call = Call.here(arguments)
+            data = replace(call, stamp=json_stamp(path)).to_bytes()
+            socket.send_fds(connection, [HEAD.pack(len(data))], [0, 1, 2])
+            connection.sendall(data)
+            until = time.monotonic() + 60
+            while not children(server.pid) and time.monotonic() < until:
+                time.sleep(0.05)
+            (process,) = children(server.pid)
+            connection.sendall(bytes([9, 65, 200, 0]))
+            time.sleep(1)
+            assert server.poll() is None and children(server.pid) == [process]
+            server.kill()
+            server.wait()
+            while Path(f"/proc/{process}").exists() and time.monotonic() < until:
+                time.sleep(0.05)
+            assert not Path(f"/proc/{process}").exists()
+
+
+def json_stamp(path: Path) -> str:
+    """The stamp of a process that is started as a server of these tests is."""
+    code = "from advverify.cli.resident.call import code_stamp; print(code_stamp())"
+    found = subprocess.run(
+        [sys.executable, "-c", "import advverify.cli.main;" + code],
+        env=environment(path),
+        capture_output=True,
+        text=True,
+    )
+    return found.stdout.strip()
 
 
 def test_nonsense_costs_a_server_nothing(server: Path) -> None:

@@ -79,7 +79,7 @@ class NodeBalls:
     def at(self, node: int, radius: Tensor) -> ValueBall:
         """The balls of a node for radii (batch,) of the inputs', rounded up."""
         reach = (self.constant[node] * radius.double() + self.error[node]) * (1 + 1e-12)
-        return ValueBall(self.center[node], reach, self.constant[node])
+        return ValueBall(self.center[node], reach.nan_to_num(nan=torch.inf, posinf=torch.inf), self.constant[node])
 
 
 def _forward_errors(network: Network, values: list[Tensor]) -> list[Tensor]:

@@ -27,6 +27,7 @@ _DENSE = 2048  # up to so many rows or columns spectral norms are computed
 _SMALL = 100  # up to so many rows all eigenvalues cost less than an iteration for the largest
 _USELESS = 64.0  # a constant beyond which no box is larger than its ball: what follows is bounded roughly
 _UNIT = 2.0**-53
+_HUGE = 1e100  # sizes beyond which squares, or products of a few, may be no numbers any more
 _TINY_ROOT = 1e-150  # numbers below it may have squares that are 0
 _UP = 1 + 1e-12  # covers the few roundings of a product of constants
 
@@ -56,7 +57,8 @@ def _constants(network: Network) -> list[float]:
                 matrices = [_Matrix.of(operator) for operator in node.operators]
                 both = list(zip(node.inputs, matrices, strict=True))
                 if max(constants[j] for j in node.inputs) > _USELESS:
-                    constants.append(sum(m.rough_norm() * constants[j] for j, m in both) * _UP)
+                    total = sum(m.rough_norm() * constants[j] for j, m in both) * _UP
+                    constants.append(total if np.isfinite(total) else np.inf)
                     continue
                 total = sum(m.norm() * constants[j] for j, m in both) * _UP
                 if len(matrices) == 1:
@@ -66,7 +68,7 @@ def _constants(network: Network) -> list[float]:
                         total = min(total, matrix.norm() * constants[j] * _UP)
                     rows[i] = j, matrix
                 total = min(total, _potential(network, node, matrices, constants))
-                constants.append(total)
+                constants.append(total if np.isfinite(total) else np.inf)
     return constants
 
 
@@ -82,6 +84,8 @@ def _potential(network: Network, node: Affine, matrices: list[_Matrix], constant
         if not isinstance(inner, Affine) or inner.inputs != (node.inputs[y],) or not identity.is_identity:
             continue
         h = _Matrix.of(inner.operators[0])
+        if not max(h.size, outer.size) < _HUGE:
+            return np.inf
         t = h.steps(outer)
         squared = h.scaled(np.sqrt(t)).norm() ** 2 * _UP
         rest = outer.plus(h.scaled(t).transposed())
@@ -139,15 +143,16 @@ class _Matrix:
         return _Matrix((self.entries + other.entries).tocsr(), error * _UP)
 
     def rough_norm(self) -> float:
-        """A bound on the largest singular value, from sums of entries."""
+        """A bound on the largest singular value, from sums of entries; infinite where they are too large for numbers."""
         absolute = abs(self.entries)
         product = float(absolute.sum(0).max()) * float(absolute.sum(1).max())
-        return min(self.size, float(np.sqrt(product)) * (1 + _gamma(sum(absolute.shape)))) * _UP + self.error
+        bound = min(self.size, float(np.sqrt(product)) * (1 + _gamma(sum(absolute.shape)))) * _UP + self.error
+        return bound if np.isfinite(bound) else np.inf
 
     def norm(self) -> float:
         """A bound on the largest singular value."""
         matrix = self.entries if self.entries.shape[0] <= self.entries.shape[1] else self.entries.T
-        if matrix.shape[0] > _DENSE or self.size == 0:
+        if matrix.shape[0] > _DENSE or self.size == 0 or not self.size < _HUGE:
             return self.rough_norm()
         gram = (matrix @ matrix.T).toarray()
         squared = _largest_eigenvalue(gram) + _gamma(matrix.shape[1]) * self.size**2

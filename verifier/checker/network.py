@@ -170,13 +170,17 @@ class Network:
         standard = [o.version for o in self._opsets if o.domain in STANDARD]
         if len(standard) != 1 or not _FIRST_OPSET <= standard[0] <= onnx.defs.onnx_opset_version():
             raise Rejected(f"the model does not have one opset, from {_FIRST_OPSET} on, that the checker knows")
+        self._opset = standard[0]
         values[entries[0].name] = Stream(0, shape)
         for node in graph.node:
             try:
                 operands = [values[name] if name else None for name in node.input]
                 if not values.keys().isdisjoint(filter(None, node.output)):
                     raise Rejected("a value is computed twice")
-                values |= zip(node.output, self._read(node, operands), strict=False)
+                found = self._read(node, operands)
+                if any(node.output[len(found) :]):  # of BatchNormalization they mean training, of MaxPool indices
+                    raise Rejected(f"operator {node.op_type} with more outputs is not one that the checker reads")
+                values |= zip(node.output, found, strict=False)
             except _FORM as error:
                 raise Rejected(
                     f"operator {node.op_type} is of a form that the checker does not read ({error})"
@@ -196,6 +200,7 @@ class Network:
         streams = [isinstance(o, Stream) for o in operands]
         if node.domain not in STANDARD:
             raise Rejected(f"operator {kind} of {node.domain} is not one that the checker reads")
+        self._refuse_unclear_axes(kind, attributes, operands)
         if kind in _FOLDED and not any(streams):
             return self._evaluate(node, operands)
         if kind in _MOVES and (streams[0] and not any(streams[1:]) or kind == "Concat" and all(streams)):
@@ -207,8 +212,25 @@ class Network:
             raise Rejected(f"operator {kind} with the attribute {min(unknown)} is not one that the checker reads")
         return [READERS[kind](self, attributes, *operands)]
 
+    def _refuse_unclear_axes(self, kind: str, attributes: dict[str, Any], operands: list[Any]) -> None:
+        """Refuse axes that runtimes and onnx's own evaluator take differently, or that the specification does not have.
+
+        Raises:
+            Rejected: they are negative before opset 11, or not in order.
+        """
+        axes = np.atleast_1d(attributes.get("axes", attributes.get("axis", [])))
+        if kind in ("Squeeze", "Unsqueeze") and len(operands) > 1 and operands[1] is not None:
+            axes = np.atleast_1d(operands[1])
+        if self._opset < 11 and (axes < 0).any():
+            raise Rejected(f"negative axes of {kind} in this opset are not what the checker reads")
+        if kind in ("Squeeze", "Unsqueeze") and (np.diff(axes) <= 0).any():
+            raise Rejected(f"axes of {kind} that are not in order are not what the checker reads")
+
     def _evaluate(self, node: onnx.NodeProto, operands: list[Any]) -> list[Any]:
         """What onnx itself computes, on numbers."""
+        halves = [a.i for a in node.attribute if a.name == "to"] == [onnx.TensorProto.FLOAT16]
+        if node.op_type == "Cast" and halves and operands[0].dtype == np.float64:  # some round twice
+            raise Rejected("a cast of float64 to float16 is not one that the checker reads")
         if node.op_type == "Gather" and prod(o.size for o in operands) > _LARGEST:
             raise Rejected("Gather of so many entries is not one that the checker reads")
         feeds = {name: o for name, o in zip(node.input, operands, strict=False) if o is not None}
@@ -324,8 +346,8 @@ class Network:
         if tuple(attributes.get("kernel_shape", kernel)) != tuple(kernel):
             raise Rejected("a kernel of another shape than is said is not one that the checker reads")
         dilations = attributes.get("dilations", (1, 1))
-        if len(x.shape) != 4 or len(kernel) != 2 or max(pads) > _PADDING:
-            raise Rejected("windows over other than images are not ones that the checker reads")
+        if len(x.shape) != 4 or x.shape[0] != 1 or len(kernel) != 2 or max(pads) > _PADDING:
+            raise Rejected("windows over other than one image are not ones that the checker reads")
         padded = np.pad(x.positions[0], [(0, 0), pads[::2], pads[1::2]], constant_values=-1)
         spans = [d * (n - 1) + 1 for d, n in zip(dilations, kernel, strict=True)]
         views = np.lib.stride_tricks.sliding_window_view(padded, spans, axis=(1, 2))

@@ -62,8 +62,13 @@ class ComposedValues:
         expression, sizes = known.expression, abs(weights)
         terms = matrix.shape[1] + 2
         loss = gamma(terms, torch.float64) * (sizes @ (known.largest + _RAISED)) + sizes @ expression.loss
-        loss = loss + 4 * tiny(torch.float64) * (terms + known.largest.sum())
+        loss = loss + 4 * tiny(torch.float64) * terms * (1 + known.largest.sum() + self._reach(expression))
         return Expression(sp.csr_matrix(weights @ expression.matrix), matrix @ expression.constant, loss * _SLACK)
+
+    def _reach(self, expression: Expression) -> float:
+        """What the columns of an expression come to at most, all together: a coefficient that underflows costs a share of that."""
+        columns = np.unique(expression.matrix.indices)
+        return float(np.abs(np.stack(self._builder.sides())).max(0)[columns].sum())
 
     def _of(self, i: int) -> _Known:
         if i in self._known:
@@ -91,7 +96,8 @@ class ComposedValues:
             matrix, constant = matrix + part, constant + weight @ read.expression.constant
             sizes, lost = _carried(operator, np.stack([read.largest, read.expression.loss]))
             largest, loss = largest + sizes, loss + lost
-            least = least + 8 * tiny(torch.float64) * (operator.fan_in + 2) * (1 + float(read.largest.sum()))
+            reached = 1 + float(read.largest.sum()) + self._reach(read.expression)
+            least = least + 8 * tiny(torch.float64) * (operator.fan_in + 2) * reached
             exact = (
                 exact
                 and not isinstance(self._network.nodes[j], Affine)

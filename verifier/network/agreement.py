@@ -88,6 +88,7 @@ class Agreement:
         if not len(x):
             return
         worst, likely = rounding.worst.numpy()[kept], rounding.likely.numpy()[kept]
+        likely = np.where(np.isfinite(likely), likely, np.inf)  # squares may be too large for numbers
         allowed = np.minimum(worst, _LIKELY * likely) * 2 + 1e-30
         self._same(self.executor.logits(x.numpy()), ours, allowed)
         if self.network.ending:

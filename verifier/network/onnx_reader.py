@@ -24,13 +24,12 @@ from .builder import NetworkBuilder
 from .nodes import Affine, Network
 from .onnx_file import load_model, open_file
 from .onnx_graph import FLOATS, STANDARD, Graph, Weight, check_ending, graph_of
-from .onnx_ops import LARGEST_VALUE, READERS, Context, Stream, Value, fits, limits_of
+from .onnx_ops import LARGEST_VALUE, READERS, REFUSED_WEIGHT, Context, Stream, Value, fits, limits_of
 from .onnx_ops.constants import fold
 from .operators import Operator
 
 __all__ = ["Reading", "input_shapes", "load_model", "read_file", "read_model", "read_onnx"]
 
-REFUSED_WEIGHT = 1e8
 FLAGGED_WEIGHT = 1e5
 _LIMITED = ("Clip", "Max", "Min")
 # What numpy, torch and protobuf raise over parts that do not fit together.

@@ -18,6 +18,7 @@ from .question import statements
 _LEEWAY = 1e-4  # an open distance is proved at so much less, relatively: at the bound itself the worst leaf has no room
 
 
+FAILED = "an error while proving"  # how the reason begins where it is not that nothing could be proved
 NOTHING = "nothing is claimed that a proof could show"
 
 
@@ -34,7 +35,7 @@ def attach(query: Query, outcome: Outcome, directory: Path, seconds: float, abou
         return outcome.counted(no_proof=str(error))
     except Exception as error:  # a fault of the prover, a full disk, no memory: the verdict stands without a proof
         words = " ".join(f"{type(error).__name__}: {error}".split())
-        return outcome.counted(no_proof=f"an error while proving ({words[:300]})")
+        return outcome.counted(no_proof=f"{FAILED} ({words[:300]})")
 
 
 def _attach(query: Query, outcome: Outcome, directory: Path, seconds: float, about: dict[str, Any]) -> Outcome:

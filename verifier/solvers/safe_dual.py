@@ -21,7 +21,7 @@ from .highs import Highs
 from .protocol import SolveOptions, SolverStatus
 
 _UNIT = 2.0**-52
-_TINY = 1e-290  # more than all products that underflow can lose
+_TINY = 2.0**-1020  # more than a product that underflows can lose
 
 
 class SafeDual:
@@ -32,6 +32,7 @@ class SafeDual:
         self._program = program
         self._transposed = program.matrix.T.tocsr()
         self._sizes = abs(self._transposed)
+        self._present = (self._transposed != 0).astype(np.float64)
         self._below, self._above = np.isfinite(program.row_lower), np.isfinite(program.row_upper)
         self._share = 8 * (sum(program.matrix.shape) + 64) * _UNIT
 
@@ -71,8 +72,9 @@ class SafeDual:
                 terms[program.ball.columns] += np.abs(ball_dual)
                 curve = program.ball.least(ball_dual)
             # terms are what the reduced costs are sums of
-            doubt = self._share * terms  # how far rounding can have moved them
-            sides = self._share * (np.abs(y) @ np.abs(side))
+            # how far rounding can have moved them, and products that are too small for a number
+            doubt = self._share * terms + _TINY * (self._present @ (y != 0).astype(np.float64))
+            sides = self._share * (np.abs(y) @ np.abs(side)) + _TINY * len(y)
             if program.loss is not None:
                 doubt = doubt + (program.loss.T @ np.abs(y)) * (1 + 1e-9)
             if program.row_loss is not None:
@@ -85,7 +87,7 @@ class SafeDual:
                 return -np.inf
             far = np.where(boxed, ends.max(0), np.abs(end))
             # the sums below round as well: terms is at least the reduced cost, so that their share covers both
-            rounding = sides + doubt @ far + self._share * (terms @ far) + _TINY
+            rounding = sides + doubt @ far + self._share * (terms @ far) + _TINY * len(far)
             values = reduced * end
             if hessian is not None:
                 curved = hessian > 0

@@ -24,13 +24,17 @@ NORMAL = ["x", "v", "v", "v", "v"]
 
 
 def model(
-    *nodes: onnx.NodeProto, opsets: tuple[tuple[str, int], ...] = (("", 13),), kind: int = TensorProto.FLOAT
+    *nodes: onnx.NodeProto,
+    opsets: tuple[tuple[str, int], ...] = (("", 13),),
+    kind: int = TensorProto.FLOAT,
+    constants: dict[str, list[Any]] | None = None,
 ) -> onnx.ModelProto:
     """Of an image of 4 x 4; the last node's output is y."""
+    more = [numpy_helper.from_array(np.array(value), name) for name, value in (constants or {}).items()]
     entry, leave = (
         helper.make_tensor_value_info(name, kind, shape) for name, shape in (("x", [1, 1, 4, 4]), ("y", None))
     )
-    graph = helper.make_graph(list(nodes), "g", [entry], [leave], [KERNEL, VECTOR])
+    graph = helper.make_graph(list(nodes), "g", [entry], [leave], [KERNEL, VECTOR, *more])
     return helper.make_model(graph, opset_imports=[helper.make_opsetid(*o) for o in opsets], ir_version=8)
 
 
@@ -55,6 +59,24 @@ REFUSED = {
     "two opsets": model(node("Add", ["x", "v"], ["y"]), opsets=(("", 13), ("ai.onnx", 7))),
     "a sum along an axis": model(node("Add", ["x", "v"], ["y"], broadcast=1, axis=1)),
     "an attribute that nobody knows": model(node("Relu", ["x"], ["y"], upper=6.0)),
+    "axes that are not in order": model(
+        node("Unsqueeze", ["x"], ["u"], axes=[2, 0]), node("Squeeze", ["u"], ["y"], axes=[0]), opsets=(("", 11),)
+    ),
+    "an axis from the end in an old opset": model(node("Squeeze", ["x"], ["y"], axes=[-4]), opsets=(("", 9),)),
+    "statistics of a batch": model(node("BatchNormalization", NORMAL, ["y", "a", "b", "c", "d"]), opsets=(("", 9),)),
+    "indices of maxima": model(node("MaxPool", ["x"], ["y", "i"], **POOL)),
+    "windows over two images": model(
+        node("Reshape", ["x", "two"], ["t"]), node("Conv", ["t", "k"], ["y"]), constants={"two": [2, 1, 2, 4]}
+    ),
+    "a mean over two images": model(
+        node("Reshape", ["x", "two"], ["t"]), node("GlobalAveragePool", ["t"], ["y"]), constants={"two": [2, 1, 2, 4]}
+    ),
+    "a cast that some round twice": model(
+        node("Cast", ["d"], ["h"], to=TensorProto.FLOAT16),
+        node("Cast", ["h"], ["f"], to=TensorProto.FLOAT),
+        node("Add", ["x", "f"], ["y"]),
+        constants={"d": [1.0]},
+    ),
     "whole numbers": model(node("Add", ["x", "x"], ["y"]), kind=TensorProto.INT64),
     "a value computed twice": model(node("Relu", ["x"], ["y"]), node("Neg", ["x"], ["y"])),
     "an input computed": model(node("Relu", ["x"], ["x"]), node("Neg", ["x"], ["y"])),

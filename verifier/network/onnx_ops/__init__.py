@@ -20,6 +20,9 @@ from ..operators import Select
 LARGEST_VALUE = 1 << 23  # entries of a value: twice the largest of VGG-16, far beyond what can be verified
 
 
+REFUSED_WEIGHT = 1e8  # beyond it neither a MIP nor float32 can see the small ones
+
+
 def fits(shape: Sequence[int]) -> bool:
     """Whether a value of this shape has entries, and not too many of them."""
     return all(n >= 1 for n in shape) and prod(shape) <= LARGEST_VALUE
@@ -80,6 +83,19 @@ class Context:
     def keep_exact(self, exact: bool) -> None:
         """Say whether the parameters that are about to be appended are the file's own, not rounded."""
         self.builder.exact = self.builder.exact and exact
+
+    def check_factor(self, factor: np.ndarray, what: str) -> None:
+        """Check factors that are computed from the file's numbers, as these are checked when they are read.
+
+        Raises:
+            UnsupportedOperator: one of a size that nothing here can work with.
+        """
+        largest = float(np.abs(factor).max(initial=0.0))
+        if not largest <= REFUSED_WEIGHT:
+            raise self.unsupported(
+                f"{what} multiplies by {largest:.3g}; beyond {REFUSED_WEIGHT:g} neither a MIP nor float32 can see the small ones - rescale "
+                "the network"
+            )
 
     def limit(self, shape: Sequence[int]) -> None:
         """Check a shape before anything of its size is made.

@@ -97,7 +97,10 @@ def divide(context: Context, node: onnx.NodeProto, operands: list[Value | None],
     if (divisor == 0).any():
         raise context.unsupported("division by zero")
     context.keep_exact(bool((np.frexp(np.abs(divisor))[0] == 0.5).all()))  # powers of 2 have an exact reciprocal
-    return scaled(context, x, 1.0 / divisor, None, shape_of(context, x, divisor))
+    with np.errstate(over="ignore"):
+        factor = 1.0 / divisor
+    context.check_factor(factor, "Div")
+    return scaled(context, x, factor, None, shape_of(context, x, divisor))
 
 
 def negate(context: Context, node: onnx.NodeProto, operands: list[Value | None], attributes: dict[str, Any]) -> Stream:

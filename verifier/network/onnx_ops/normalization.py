@@ -25,6 +25,7 @@ def batch_normalization(
         context.constant(v, f"the {n}").astype(np.float64) for v, n in zip(operands[1:5], names, strict=True)
     )
     factor = scale / np.sqrt(variance + float(attributes.get("epsilon", np.float32(1e-5))))
+    context.check_factor(factor, "BatchNormalization")
     spread = prod(x.shape[2:])
     context.keep_exact(False)
     # Two nodes: what mean and bias come to together is not rounded, and where they cancel the first one shows their size.

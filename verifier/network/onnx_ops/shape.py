@@ -68,10 +68,24 @@ def transpose(
     return context.select(x, x.positions.transpose(order))
 
 
+def _axes(context: Context, operands: list[Value | None], attributes: dict[str, Any]) -> list[int] | None:
+    """The axes of Squeeze and Unsqueeze; before opset 11 the specification has none that are negative, and runtimes differ.
+
+    Raises:
+        UnsupportedOperator: there are such.
+    """
+    axes = attribute_or_input(context, operands, attributes, "axes", 1)
+    if axes is not None and context.opset < 11 and min(axes, default=0) < 0:
+        raise context.unsupported(
+            "negative axes are not in the specification before opset 11; export with a newer opset"
+        )
+    return axes
+
+
 def squeeze(context: Context, node: onnx.NodeProto, operands: list[Value | None], attributes: dict[str, Any]) -> Stream:
     """Drop axes of size 1."""
     x = _first(context, node, operands)
-    axes = attribute_or_input(context, operands, attributes, "axes", 1)
+    axes = _axes(context, operands, attributes)
     chosen = {a for a, n in enumerate(x.shape) if n == 1} if axes is None else {a % len(x.shape) for a in axes}
     if any(x.shape[a] != 1 for a in chosen):
         raise context.unsupported(f"Squeeze of an axis that is not 1 in {list(x.shape)}")
@@ -83,7 +97,7 @@ def unsqueeze(
 ) -> Stream:
     """Insert axes of size 1."""
     x = _first(context, node, operands)
-    axes = attribute_or_input(context, operands, attributes, "axes", 1) or []
+    axes = _axes(context, operands, attributes) or []
     rank = len(x.shape) + len(axes)
     chosen = {a % rank for a in axes}
     rest = iter(x.shape)
