@@ -26,7 +26,7 @@ from ..help import Command
     help="End after so long without a command.",
 )
 def command(path: Path | None, idle: float) -> int:
-    """Keep everything imported, and start commands of this user from there: a small query takes a fifth of the time.
+    """Keep everything imported, and start commands of this user from there: a small query takes a quarter of the time.
 
     Commands find the server by themselves, run in a process of their own with their caller's files, folder, environment, limits and
     signals, and answer the same. A server of other code is left alone. ADVVERIFY_SERVER=off does without; SIGTERM or Ctrl-C ends it.

@@ -133,7 +133,7 @@ def test_no_radius_says_something_about_the_center_alone(norm: str) -> None:
             builder.affine([hidden], [Dense(tensor(np.array([[0.0, 0.0], [1.0, -1.0]])))], np.zeros(2))
         )
         for engines in ((), ("crown",), ("propagate",), ("falsify",), ("milp",), ("lp-split",), ("relu-split",)):
-            found = distance(network, image, 0, Threat(norm, 0.0), settings=Settings(timeout=2.0), engines=engines)
+            found = distance(network, image, 0, Threat(norm, 0.0), settings=Settings(timeout=0.5), engines=engines)
             assert found.lower == 0.0 or (norm == "0" and safe)
             if not safe:
                 assert found.verdict is not Verdict.ROBUST, engines

@@ -71,7 +71,7 @@ def test_who_knows_the_sign_alone_claims_no_size(engines: tuple[str, ...]) -> No
             unsafe = Polytope(np.array([[1.0, 0.0], [-1.0, 0.0]]), np.array([low, -high]), np.zeros(2, bool))
             region = Region(np.zeros(2), np.ones(2))
             query = Specification((Disjunct(region, (unsafe,)),))
-            found = verify(network, query, settings=Settings(timeout=2.0), engines=engines)
+            found = verify(network, query, settings=Settings(timeout=0.5), engines=engines)
             margin = (Fraction(high) - Fraction(low)) / 2  # attained in between, where both rows are violated alike
             assert found.verdict is not Verdict.ADVERSARIAL
             assert not 0 < found.lower or Fraction(found.lower) <= margin, (scale, size, found)

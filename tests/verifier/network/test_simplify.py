@@ -78,6 +78,6 @@ def test_what_cancels_in_a_product_of_layers_is_not_lost(order: int, engines: tu
     network = builder.finish(builder.relu(second))
     for x, label in ((0.2, 1), (0.9, 0)):
         found = distance(
-            network, np.array([x, 0.5]), label, Threat("inf"), settings=Settings(timeout=1.0), engines=engines
+            network, np.array([x, 0.5]), label, Threat("inf"), settings=Settings(timeout=0.4), engines=engines
         )
         assert found.lower <= abs(0.5 - x), (x, found)
