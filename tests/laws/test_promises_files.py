@@ -19,7 +19,7 @@ from advverify.verifier.api import certify
 from advverify.verifier.checker import Rejected
 from advverify.verifier.checker.arithmetic import Relaxation
 from advverify.verifier.checker.network import Network as CheckedNetwork
-from advverify.verifier.checker.network import Pick
+from advverify.verifier.checker.operators import Pick
 from advverify.verifier.checker.region import Region as BoxRegion
 from advverify.verifier.engines import Settings
 from advverify.verifier.errors import InvalidModel

@@ -1,6 +1,7 @@
 """The independent checker of proofs: numpy and onnx only, no code shared with the engines.
 
 network      reads the weights from the ONNX file
+operators    linear maps, and how their products round
 region       input regions and their parts
 arithmetic   lower bounds in float64 with rigorous rounding
 statement    what a proof claims, in words; statements that say nothing are refused

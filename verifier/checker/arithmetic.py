@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .network import Array, Network, Rejected
+from .network import Network, Rejected
+from .operators import Array
 from .region import SAFE, TINY, UNIT, Region, gamma
 
 _ENTRIES = 1 << 18  # coefficients on one node in one pass: what a cache holds

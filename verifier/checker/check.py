@@ -49,7 +49,8 @@ from numpy.typing import NDArray
 from .arithmetic import Relaxation
 from .execution import execution_error
 from .model_file import open_model
-from .network import Array, Network, Rejected
+from .network import Network, Rejected
+from .operators import Array
 from .region import SAFE, TINY, Region, gamma
 from .statement import Source, Statement, whole
 

@@ -14,7 +14,8 @@ import numpy as np
 from onnx import TensorProto
 
 from .arithmetic import Bounds, Relaxation
-from .network import Array, Pick, Rejected
+from .network import Rejected
+from .operators import Array, Pick
 from .region import SAFE, TINY, gamma
 
 _FOLDED = 16  # roundings that a runtime may add to a node

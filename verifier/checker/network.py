@@ -1,9 +1,7 @@
 """The checker's own reading of an ONNX file: a list of affine nodes, ReLUs and maxima over flat float64 vectors.
 
 It shares no code with the verifier. Operators that only move entries (reshapes, slices, concatenations, ...) and those
-on constants are run by onnx's own reference evaluator, the former on the entries' numbers. Each linear map knows itself,
-its transpose, its entrywise absolute value, and how many roundings one entry of either product takes at most; the
-rounding bounds of `arithmetic` are made of these.
+on constants are run by onnx's own reference evaluator, the former on the entries' numbers.
 """
 
 from __future__ import annotations
@@ -15,16 +13,13 @@ from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from .model_file import Rejected, tensors
+from .operators import Array, Indices, Linear, Pick, Windows
 
 __all__ = ["Network", "Rejected"]
-
-Array = NDArray[np.float64]
-Indices = NDArray[np.int64]
 
 _MOVES = "Concat Flatten Gather Identity Pad Reshape Slice Split Squeeze Transpose Unsqueeze".split()
 _FOLDED = "Cast Concat Constant Gather Identity Reshape Slice Squeeze Transpose Unsqueeze".split()
@@ -40,72 +35,6 @@ def _limit(value: Any) -> float:
     number = float(array.item())
     is_none = np.issubdtype(array.dtype, np.floating) and abs(number) >= float(np.finfo(array.dtype).max)
     return float(np.copysign(np.inf, number)) if is_none else number
-
-
-class Pick:
-    """y[i] = factor[i] * x[index[i]], and 0 where the index is -1; a factor may have been rounded `rounded` times."""
-
-    def __init__(self, index: Indices, size: int, factor: Array | None = None, rounded: int = 1) -> None:
-        self.index, self.size, self.factor, self.rounded = index, size, factor, rounded
-        self.kept = index >= 0
-        most = int(np.bincount(index[self.kept]).max(initial=0))
-        self.once, products = most <= 1, 0 if factor is None else rounded + 1  # roundings
-        self.forward_terms, self.backward_terms = products, most + products
-
-    def apply(self, x: Array) -> Array:
-        y = np.where(self.kept, x[..., self.index], 0.0)
-        return y if self.factor is None else y * self.factor
-
-    def transposed(self, y: Array) -> Array:
-        x = np.zeros((*y.shape[:-1], self.size))
-        moved = (y if self.factor is None else y * self.factor)[..., self.kept]
-        if self.once:
-            x[..., self.index[self.kept]] = moved
-        else:
-            np.add.at(x.T, self.index[self.kept], moved.T)
-        return x
-
-    def absolute(self) -> Pick:
-        return Pick(self.index, self.size, None if self.factor is None else np.abs(self.factor), self.rounded)
-
-
-class Windows:
-    """y[g, o, p] = sum over k of weight[g, o, k] x[index[g, p, k]], and 0 for an index of -1: grouped convolutions.
-
-    A dense layer is one group with one window that holds all inputs.
-    """
-
-    def __init__(self, weight: Array, index: Indices, size: int) -> None:
-        self.weight, self.index, self.size = weight, index, size
-        flat = index.swapaxes(1, 2).ravel()
-        order = np.argsort(flat, kind="stable")[np.count_nonzero(flat < 0) :]
-        counts = np.bincount(flat[order], minlength=size)
-        most = int(counts.max(initial=0))
-        self.meets = np.full((most, size), flat.size)  # entries of the windows that are input i, one a row
-        self.meets[np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts), flat[order]] = order
-        self.once = most == 1 and len(order) == size
-        self.forward_terms, self.backward_terms = weight.shape[2] + 1, weight.shape[1] * most + 1
-
-    def apply(self, x: Array) -> Array:
-        read = np.concatenate([x, np.zeros((*x.shape[:-1], 1))], axis=-1)[..., self.index]
-        return np.asarray(self.weight @ read.swapaxes(-1, -2)).reshape(*x.shape[:-1], -1)
-
-    def transposed(self, y: Array) -> Array:
-        given = y.reshape(*y.shape[:-1], *self.weight.shape[:2], self.index.shape[1])
-        read = (self.weight.swapaxes(1, 2) @ given).reshape(*y.shape[:-1], -1)
-        if self.once:
-            return np.asarray(read[..., self.meets[0]])
-        read = np.concatenate([read, np.zeros((*y.shape[:-1], 1))], axis=-1)
-        total = np.zeros((*y.shape[:-1], self.size))
-        for entry in self.meets:
-            total += read[..., entry]
-        return total
-
-    def absolute(self) -> Windows:
-        return Windows(np.abs(self.weight), self.index, self.size)
-
-
-Linear = Pick | Windows
 
 
 @dataclass

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .network import Array
+from .operators import Array
 from .statement import Polytope, Statement, class_words, classes_of, contradictory, polytope_words
 
 

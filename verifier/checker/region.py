@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .network import Array, Rejected
+from .network import Rejected
+from .operators import Array
 
 UNIT = 2.0**-53
 SAFE = 1.0 + 1e-6  # covers the roundings of the error terms themselves

@@ -14,7 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .network import Array, Rejected
+from .network import Rejected
+from .operators import Array
 from .region import Region
 
 Polytope = tuple[Array, Array]  # (matrix, offset): the outputs y with matrix y <= offset, every row

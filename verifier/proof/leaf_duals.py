@@ -8,7 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..checker.network import Array, Network
+from ..checker.network import Network
+from ..checker.operators import Array
 from ..checker.region import Region
 
 _CERTAIN = 10.0  # by how much an empty leaf's bound exceeds what its row could be

@@ -8,7 +8,8 @@ import pytest
 import torch
 from onnx_operators import CASES, random_model
 
-from advverify.verifier.checker.network import Array, Network, Rejected
+from advverify.verifier.checker.network import Network, Rejected
+from advverify.verifier.checker.operators import Array
 from advverify.verifier.errors import InvalidModel
 from advverify.verifier.network.evaluate import evaluate
 from advverify.verifier.network.onnx_ops import READERS
