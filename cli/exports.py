@@ -9,7 +9,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from advverify.verifier.errors import InvalidInput, how_to_install
+from advverify.verifier.errors import InvalidInput, how_to_install, printable
 
 FORMATS = ("csv", "jsonl", "parquet", "vnncomp")
 
@@ -74,7 +74,7 @@ def plain(value: Any) -> Any:
     """
     if not isinstance(value, str):
         return value
-    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in value)
+    text = printable(value)
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 

@@ -13,7 +13,7 @@ from advverify import __version__
 from advverify.cli.interrupt import interrupt_alike
 from advverify.cli.lazy import LazyGroup
 from advverify.verifier.allocator import keep_freed_memory
-from advverify.verifier.errors import AdvverifyError
+from advverify.verifier.errors import AdvverifyError, printable
 
 # Threads that wait for work spin by default, for long; beside any other busy program that makes us ten times slower.
 os.environ.setdefault("GOMP_SPINCOUNT", "3000")
@@ -95,7 +95,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
             what = str(error.filename)
         else:
             raise
-        click.echo(f"advverify: {AdvverifyError(what)}: {error.strerror}", err=True)
+        click.echo(f"advverify: {printable(what)}: {error.strerror}", err=True)
         return 2
     return code if isinstance(code, int) else 0
 

@@ -21,7 +21,6 @@ from .network.compose import with_input_rows
 from .network.nodes import Network
 from .network.onnx_reader import read_file
 from .network.onnx_runtime import OnnxExecutor
-from .norms import UnitBall
 from .outcome import Bracket, Outcome, TraceEvent, Trust, Verdict
 from .query import Objective, Query
 from .specification import Specification, Threat, robustness
@@ -302,25 +301,7 @@ def distance(
     """
     model = model if isinstance(model, Model) else Model(model)
     query, labels = _question(model, image, label, threat or Threat(), Objective.MIN_DISTORTION)
-    if isinstance(query, Outcome):
-        return query
-    ball = query.specification.disjuncts[0].region.ball
-    if ball is not None and ball.radius == 0 and ball.norm.unit_ball is not UnitBall.COUNT:
-        return _at_the_center(model, query, labels, settings, engines)
-    return _answer(model, query, labels, settings, engines, listener)
-
-
-def _at_the_center(
-    model: Model, query: Query, labels: dict[str, Any], settings: Settings | None, engines: tuple[str, ...]
-) -> Outcome:
-    """A distance that is of interest up to 0 alone: a verdict about the center, for every distance is at least 0 without a proof.
-
-    Of counts 0 says that the center is unsafe, and 1 that it is not.
-    """
-    found = _answer(model, replace(query, objective=Objective.FEASIBILITY), labels, settings, engines, None)
-    upper = 0.0 if found.verdict is Verdict.ADVERSARIAL else math.inf
-    event = TraceEvent(found.seconds, 0.0, upper, found.engine)
-    return replace(found, bracket=Bracket(0.0, upper, found.bracket.witness), trace=(event,))
+    return query if isinstance(query, Outcome) else _answer(model, query, labels, settings, engines, listener)
 
 
 def verify(

@@ -6,6 +6,7 @@ import itertools
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -58,8 +59,24 @@ def solve(
     settings = settings or Settings()
     check_milp_options(settings.milp, engines)
     state = SearchState.open(query, settings, executor or NetworkExecutor(query.network))
+    if state.is_min_distortion and not state.is_l0 and state.limit == 0:
+        try:
+            return _at_the_center(solve(replace(query, objective=Objective.FEASIBILITY), settings, engines, executor))
+        except Interrupted as stop:
+            raise Interrupted(_at_the_center(stop.outcome)) from stop
     state.listener = listener
     return _run(state, choose_engines(engines))
+
+
+def _at_the_center(found: Outcome) -> Outcome:
+    """The outcome of a distance that is of interest up to 0 alone, from the verdict about the center.
+
+    Every distance is at least 0 without a proof, so that a search would end before it began. Of counts 0 says that the center is
+    unsafe, and 1 that it is not.
+    """
+    upper = 0.0 if found.verdict is Verdict.ADVERSARIAL else math.inf
+    event = TraceEvent(found.seconds, 0.0, upper, found.engine)
+    return replace(found, bracket=Bracket(0.0, upper, found.bracket.witness), trace=(event,))
 
 
 def solve_all(

@@ -10,6 +10,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 
+def printable(text: str) -> str:
+    """A text as one line in which nothing moves the cursor: line ends, terminal codes and their like are shown escaped."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 class AdvverifyError(Exception):
     """Base of every error that advverify raises on purpose; the command line prints its text and exits with 2.
 
@@ -18,7 +23,7 @@ class AdvverifyError(Exception):
 
     def __init__(self, message: str) -> None:
         """Escape what is not printable."""
-        super().__init__("".join(c if c.isprintable() else repr(c)[1:-1] for c in message))
+        super().__init__(printable(message))
 
 
 class InvalidInput(AdvverifyError, ValueError):

@@ -214,7 +214,7 @@ def test_bytes_that_are_no_signals_and_the_end_of_a_server(tmp_path: Path) -> No
         with socket.socket(socket.AF_UNIX) as connection:
             connection.connect(str(path))
             call = Call.here(arguments)
-            data = replace(call, stamp=json_stamp(path)).to_bytes()
+            data = replace(call, stamp=stamp_of_a_server(path)).to_bytes()
             socket.send_fds(connection, [HEAD.pack(len(data))], [0, 1, 2])
             connection.sendall(data)
             until = time.monotonic() + 60
@@ -231,7 +231,7 @@ def test_bytes_that_are_no_signals_and_the_end_of_a_server(tmp_path: Path) -> No
             assert not Path(f"/proc/{process}").exists()
 
 
-def json_stamp(path: Path) -> str:
+def stamp_of_a_server(path: Path) -> str:
     """The stamp of a process that is started as a server of these tests is."""
     code = "from advverify.cli.resident.call import code_stamp; print(code_stamp())"
     found = subprocess.run(

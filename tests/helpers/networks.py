@@ -92,7 +92,7 @@ def forward_exactly(network: Network, x: list[Fraction]) -> list[list[Fraction]]
             total = [Fraction(float(b)) for b in node.bias]
             for j, operator in zip(node.inputs, node.operators, strict=True):
                 part = values[j]
-                for factor in operator.factors if isinstance(operator, Compose) else (operator,):
+                for factor in operator.chain:
                     part = _times(factor, part)
                 total = [a + b for a, b in zip(total, part, strict=True)]
             values.append(total)

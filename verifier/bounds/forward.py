@@ -16,7 +16,8 @@ from torch import Tensor
 from ..network.nodes import Affine, Input, Max, Network, Relu
 from .bounds import Interval
 from .inputs import InputSet
-from .rounding import gamma, raised, tiny, underflow
+from .rounding import gamma
+from .underflow import raised, tiny, underflow
 
 
 @dataclass(frozen=True)

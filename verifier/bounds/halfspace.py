@@ -19,11 +19,11 @@ import torch
 from torch import Tensor
 
 from .products import inner
+from .underflow import tiny
 
 _STEPS = 2
 _LEAST = 1e-30  # a divisor for what does not matter
 _UNIT = 2.0**-53
-_TINY = 2.0**-1022  # what a product below the normal numbers may lose
 
 Tangent = Callable[[Tensor], tuple[Tensor, Tensor]]
 
@@ -55,7 +55,7 @@ def added(
     # One product and one addition an entry, and the same for the offset.
     magnitude = inner(a.abs(), size) + offset.abs()
     magnitude = magnitude + t * ((halfspace.coefficients.abs() * size).sum(-1) + halfspace.offset.abs()).unsqueeze(1)
-    rounding = torch.where(t == 0, 0.0, 8 * (_UNIT * magnitude + _TINY * (1 + size.sum(-1, keepdim=True))))
+    rounding = torch.where(t == 0, 0.0, 8 * (_UNIT * magnitude + tiny(a.dtype) * (1 + size.sum(-1, keepdim=True))))
     return torch.addcmul(a, t.unsqueeze(-1), f), offset + t * halfspace.offset.unsqueeze(1) - rounding
 
 

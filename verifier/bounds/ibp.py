@@ -12,7 +12,8 @@ import torch
 from ..network.nodes import Affine, Input, Max, Network, Node, Relu
 from .bounds import Bounds, Interval
 from .inputs import InputSet
-from .rounding import gamma, raised, underflow
+from .rounding import gamma
+from .underflow import raised, underflow
 
 
 def forward_interval(node: Node, values: list[Interval], inputs: InputSet) -> Interval:

@@ -16,9 +16,9 @@ from ..specification import Region
 from .activation_balls import NodeBalls, ValueBall
 from .halfspace import HalfSpaces, added, box_multipliers, multipliers
 from .products import inner
+from .underflow import raised, tiny
 
 _UNIT = 2.0**-53
-_LEAST = 2.0**-1022  # the smallest normal number: products below it have no relative error
 _BENDS = 8  # halvings of the interval that holds a certified radius
 
 
@@ -196,12 +196,12 @@ class InputSet:
     @property
     def _size(self) -> Tensor:
         """Bounds (batch, n) on |x|, whose relative errors cover the absolute ones of the smallest numbers."""
-        return torch.maximum(self.lower.abs(), self.upper.abs()) + _LEAST / _UNIT
+        return raised(torch.maximum(self.lower.abs(), self.upper.abs()))
 
     @property
     def _floor(self) -> float:
         """What underflow may cost a sum of products with the inputs."""
-        return (16 * self.lower.shape[1] + 64) * _LEAST
+        return (16 * self.lower.shape[1] + 64) * tiny(torch.float64)
 
     def _minimum(self, coefficients: Tensor, offset: Tensor) -> Tensor:
         magnitude = inner(coefficients.detach().abs(), self._size)

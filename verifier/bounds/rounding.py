@@ -9,9 +9,8 @@ rounded ones are, they are taken as exact from there on; the value lost by the s
 (Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 3.1), so one vector a node, computed once by a
 forward pass of magnitudes, turns every bound into a proved one for the price of one more inner product a node.
 
-What lies below the normal numbers has no relative error: a product or a weight there may be anything down to 0, in hardware that flushes
-such numbers also where the format could hold them. A weight that is lost costs its node a part of `vectors`; a coefficient or
-a product that is lost costs the pass something that does not depend on coefficients, `floor`.
+Underflow is absolute (`underflow`): a weight that is lost costs its node a part of `Losses.vectors`; a coefficient or a product that is
+lost costs the pass something that does not depend on coefficients, `Losses.floor`.
 """
 
 from __future__ import annotations
@@ -23,10 +22,11 @@ import torch
 from torch import Tensor
 
 from ..network.nodes import Affine, Input, Max, Network, Relu, predecessors
-from ..network.operators import Compose, Operator
+from ..network.operators import Operator
 from .bounds import Bounds, Interval
 from .inputs import InputSet
 from .products import inner
+from .underflow import raised, tiny, underflow
 
 BLOCK = 64  # entries of an inner product that are summed in low precision
 _SLACK = 1.05  # covers the rounding of the magnitudes themselves and the curvature of gamma_n
@@ -38,33 +38,9 @@ def gamma(terms: int, dtype: torch.dtype) -> float:
     return terms * unit / (1 - terms * unit)
 
 
-def tiny(dtype: torch.dtype) -> float:
-    """The smallest normal number: what lies below it may be lost altogether."""
-    return float(torch.finfo(dtype).tiny)
-
-
-def raised(magnitude: Tensor) -> Tensor:
-    """Magnitudes whose products with relative errors cover what may be lost of them by underflow as well."""
-    return magnitude + 4 * tiny(magnitude.dtype) / torch.finfo(magnitude.dtype).eps
-
-
-def underflow(operator: Operator, magnitude: Tensor) -> Tensor:
-    """What underflow of weights and products may cost an entry of operator(x) for |x| <= magnitude (batch, in_size); broadcasts to
-    (batch, out_size).
-    """
-    factors = operator.factors if isinstance(operator, Compose) else (operator,)
-    least, cost = tiny(magnitude.dtype), torch.zeros_like(magnitude[:, :1])
-    for k, factor in enumerate(factors):
-        own = least * (4 * (factor.fan_in + 1) + magnitude.sum(-1, keepdim=True))
-        cost = own if k == 0 else factor.absolute.apply(cost.expand(-1, factor.in_size)) + own
-        if k + 1 < len(factors):
-            magnitude = factor.absolute.apply(magnitude) + cost
-    return cost
-
-
 def _coefficients_lost(operator: Operator, magnitude: Tensor, readers: int) -> Tensor:
     """What coefficients that underflow on their way through the adjoint may cost, (batch,) in float64, in smallest numbers."""
-    factors = operator.factors if isinstance(operator, Compose) else (operator,)
+    factors = operator.chain
     cost = torch.zeros(len(magnitude), dtype=torch.float64, device=magnitude.device)
     for k, factor in enumerate(factors):
         cost = cost + 4 * (factor.fan_out + readers + 1) * magnitude.sum(-1, dtype=torch.float64)

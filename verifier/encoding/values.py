@@ -9,14 +9,15 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
-from ..bounds.rounding import gamma, tiny
+from ..bounds.rounding import gamma
+from ..bounds.underflow import covering, tiny
 from ..network.nodes import Affine, Input, Max, Network, Relu
 from ..network.operators import Compose, Operator, Transposed
 from .expression import Expression
 from .program import ProgramBuilder, selection
 
 _SLACK = 1.05  # covers the rounding of the magnitudes themselves
-_RAISED = 2.0**-960  # magnitudes whose relative error covers what is lost of them by underflow
+_TINY, _RAISED = tiny(torch.float64), covering(torch.float64)
 
 
 class Values(Protocol):
@@ -62,13 +63,15 @@ class ComposedValues:
         expression, sizes = known.expression, abs(weights)
         terms = matrix.shape[1] + 2
         loss = gamma(terms, torch.float64) * (sizes @ (known.largest + _RAISED)) + sizes @ expression.loss
-        loss = loss + 4 * tiny(torch.float64) * terms * (1 + known.largest.sum() + self._reach(expression))
+        loss = loss + 4 * _TINY * terms * (1 + known.largest.sum() + self._reach(expression))
         return Expression(sp.csr_matrix(weights @ expression.matrix), matrix @ expression.constant, loss * _SLACK)
 
     def _reach(self, expression: Expression) -> float:
         """What the columns of an expression come to at most, all together: a coefficient that underflows costs a share of that."""
-        columns = np.unique(expression.matrix.indices)
-        return float(np.abs(np.stack(self._builder.sides())).max(0)[columns].sum())
+        sides = np.abs(np.stack(self._builder.sides())).max(0)
+        present = np.zeros(len(sides), dtype=bool)
+        present[expression.matrix.indices] = True
+        return float(sides[present].sum())
 
     def _of(self, i: int) -> _Known:
         if i in self._known:
@@ -88,7 +91,7 @@ class ComposedValues:
         count = self._builder.count
         matrix = sp.csr_matrix((node.size, count))
         constant = node.bias.double().cpu().numpy().copy()
-        largest, loss, exact, least = np.abs(constant), np.zeros(node.size), len(node.inputs) == 1, 0.0
+        largest, loss, exact = np.abs(constant), np.zeros(node.size), len(node.inputs) == 1
         for j, operator in zip(node.inputs, node.operators, strict=True):
             weight, read = operator.to_sparse(), self._of(j)
             part = weight @ read.expression.matrix
@@ -96,8 +99,6 @@ class ComposedValues:
             matrix, constant = matrix + part, constant + weight @ read.expression.constant
             sizes, lost = _carried(operator, np.stack([read.largest, read.expression.loss]))
             largest, loss = largest + sizes, loss + lost
-            reached = 1 + float(read.largest.sum()) + self._reach(read.expression)
-            least = least + 8 * tiny(torch.float64) * (operator.fan_in + 2) * reached
             exact = (
                 exact
                 and not isinstance(self._network.nodes[j], Affine)
@@ -105,7 +106,10 @@ class ComposedValues:
             )
         if not exact:
             terms = sum(2 * operator.fan_in + 2 for operator in node.operators)
-            loss = (loss + gamma(terms, torch.float64) * (largest + _RAISED) + least) * _SLACK
+            reads = [self._of(j) for j in node.inputs]
+            reached = len(reads) + sum(float(read.largest.sum()) + self._reach(read.expression) for read in reads)
+            loss = loss + gamma(terms, torch.float64) * (largest + _RAISED) + 8 * _TINY * terms * reached
+            loss = loss * _SLACK
         return _Known(Expression(sp.csr_matrix(matrix), constant, loss), largest * _SLACK)
 
 

@@ -20,8 +20,7 @@ from .operators import Compose, Conv2d, Dense, Operator, Scale, Select
 
 def fuse(first: Operator, second: Operator) -> Operator:
     """second(first(x)) as one operator, multiplied out where that costs nothing."""
-    left = first.factors if isinstance(first, Compose) else (first,)
-    right = second.factors if isinstance(second, Compose) else (second,)
+    left, right = first.chain, second.chain
     product = _multiply(left[-1], right[0])
     chain = (*left, *right) if product is None else (*left[:-1], product, *right[1:])
     return chain[0] if len(chain) == 1 else Compose(chain)
@@ -98,7 +97,7 @@ def _shift(bias: Tensor, operator: Operator, inner: Tensor) -> Tensor | None:
     """bias + operator(inner), or None where that may round."""
     if not bool(inner.any()):
         return bias
-    for factor in operator.factors if isinstance(operator, Compose) else (operator,):
+    for factor in operator.chain:
         match factor:
             case Select():
                 moved: Tensor | None = factor.apply(inner)

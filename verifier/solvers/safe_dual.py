@@ -32,7 +32,8 @@ class SafeDual:
         self._program = program
         self._transposed = program.matrix.T.tocsr()
         self._sizes = abs(self._transposed)
-        self._present = (self._transposed != 0).astype(np.float64)
+        entries = self._sizes.data[self._sizes.data > 0]
+        self._smallest = float(entries.min(initial=np.inf))
         self._below, self._above = np.isfinite(program.row_lower), np.isfinite(program.row_upper)
         self._share = 8 * (sum(program.matrix.shape) + 64) * _UNIT
 
@@ -72,8 +73,9 @@ class SafeDual:
                 terms[program.ball.columns] += np.abs(ball_dual)
                 curve = program.ball.least(ball_dual)
             # terms are what the reduced costs are sums of
-            # how far rounding can have moved them, and products that are too small for a number
-            doubt = self._share * terms + _TINY * (self._present @ (y != 0).astype(np.float64))
+            doubt = self._share * terms  # how far rounding can have moved them
+            if self._smallest * float(np.abs(y[y != 0]).min(initial=np.inf)) < 2 * _TINY:  # products may underflow
+                doubt = doubt + _TINY * ((self._sizes > 0).astype(np.float64) @ (y != 0).astype(np.float64))
             sides = self._share * (np.abs(y) @ np.abs(side)) + _TINY * len(y)
             if program.loss is not None:
                 doubt = doubt + (program.loss.T @ np.abs(y)) * (1 + 1e-9)

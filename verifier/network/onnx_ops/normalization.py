@@ -1,4 +1,4 @@
-"""BatchNormalization in inference mode, folded to one multiplication and one addition."""
+"""BatchNormalization in inference mode: an addition, a multiplication and an addition."""
 
 from __future__ import annotations
 

@@ -39,6 +39,11 @@ class Operator(ABC):
     def fan_out(self) -> int:
         """Most roundings on the way to one entry of `adjoint`."""
 
+    @property
+    def chain(self) -> tuple[Operator, ...]:
+        """The operators that it is the product of, the first one applied first; itself alone where it is none."""
+        return (self,)
+
     @abstractmethod
     def apply(self, x: Tensor) -> Tensor:
         """A x, for x of shape (..., in_size); returns (..., out_size)."""
@@ -85,6 +90,11 @@ class Compose(Operator):
     """factors[-1] ... factors[1] factors[0]: the first factor is applied first."""
 
     factors: tuple[Operator, ...]
+
+    @property
+    def chain(self) -> tuple[Operator, ...]:
+        """The factors."""
+        return self.factors
 
     @property
     def in_size(self) -> int:
