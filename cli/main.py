@@ -8,8 +8,10 @@ import sys
 from collections.abc import Sequence
 
 import click
+from click.shell_completion import add_completion_class
 
 from advverify import __version__
+from advverify.cli.completion import Bash
 from advverify.cli.interrupt import interrupt_alike
 from advverify.cli.lazy import LazyGroup
 from advverify.verifier.allocator import keep_freed_memory
@@ -50,6 +52,7 @@ cli = LazyGroup(
     context_settings={"help_option_names": ["-h", "--help"], "token_normalize_func": str.lower},
 )
 cli = click.version_option(__version__, prog_name="advverify")(cli)
+add_completion_class(Bash)
 
 
 def main() -> None:
@@ -64,7 +67,7 @@ def main() -> None:
 
 def by_server(arguments: list[str]) -> int | None:
     """The exit status of a command that a resident server ran; None where there is none."""
-    if not hasattr(os, "fork") or arguments[:1] == ["serve"]:
+    if not hasattr(os, "fork") or arguments[:1] == ["serve"] or "_ADVVERIFY_COMPLETE" in os.environ:
         return None
     from advverify.cli.resident.client import ask_server
 
@@ -74,7 +77,7 @@ def by_server(arguments: list[str]) -> int | None:
 def run(arguments: Sequence[str] | None = None) -> int:
     """A command's exit status: 0 done, 1 a check failed, 2 wrong use or bad input (one line), 130 interrupted."""
     try:
-        code = cli.main(args=arguments, standalone_mode=False)
+        code = cli.main(args=arguments, prog_name="advverify", standalone_mode=False)
     except click.exceptions.Abort:
         return 130
     except click.ClickException as error:

@@ -10,6 +10,7 @@ import click
 
 from advverify.verifier.errors import InvalidInput
 
+from .completion import Listed
 from .help import Seed
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 SEED = Seed(0, 2**63 - 1)
 COUNT = click.IntRange(1, 1024)  # of threads or processes
-DATA = "[digits|mnist:DIR|fashion-mnist:DIR|cifar10:DIR|npz:FILE]"
+DATA = Listed("[digits|mnist:DIR|fashion-mnist:DIR|cifar10:DIR|npz:FILE]")
 
 
 def norm_option(
@@ -30,15 +31,17 @@ def norm_option(
     """The norm, in any usual spelling."""
     shown = default is not None
     return click.option(
-        "--norm", callback=_norm_name, metavar=f"[{choices}]", default=default, show_default=shown, help=text
+        "--norm", callback=_norm_name, type=Listed(f"[{choices}]"), default=default, show_default=shown, help=text
     )
 
 
 def _norm_name(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    """The norm's own name; nothing is imported for `--help`."""
+    """The norm's own name; nothing is imported for `--help`, or while a shell completes words."""
+    if value is None or context.resilient_parsing:
+        return value
     from advverify.verifier.norms import get_norm
 
-    return None if value is None else get_norm(value).name
+    return get_norm(value).name
 
 
 def apply(*decorators: Callable[[F], F]) -> Callable[[F], F]:

@@ -13,6 +13,7 @@ from click.core import ParameterSource
 
 from advverify.verifier.errors import InvalidInput
 
+from .completion import NETWORK, Listed, Names
 from .effects import missed_options, why_missed
 from .options import (
     COUNT,
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
     from advverify.verifier.engines import MilpOptions, Settings
     from advverify.verifier.outcome import Outcome
 
+_ENGINES = Names(
+    "crown falsify propagate bisect falsify-more row-split exact support-split input-split lp-split relu-split exact-more milp",
+    "mip",
+)
 _MILP = {  # names in `MilpOptions`, and how each is given here
     "solver": "--solver",
     "formulation": "--formulation",
@@ -45,9 +50,9 @@ _MILP = {  # names in `MilpOptions`, and how each is given here
 def query_options(function: F) -> F:
     """MODEL, norm, data, images and what limits a search."""
     return apply(
-        click.argument("model"),
+        click.argument("model", type=NETWORK),
         norm_option(),
-        click.option("--data", default=None, metavar=DATA, help="Data set [default: the model's own]."),
+        click.option("--data", default=None, type=DATA, help="Data set [default: the model's own]."),
         click.option(
             "--images",
             default="0:20",
@@ -78,15 +83,15 @@ def search_options(timeout: float) -> Callable[[F], F]:
         click.option(
             "--engines",
             default="",
+            type=_ENGINES,
             metavar="NAME,...",
-            help="Engines to use, separated by commas, of crown, falsify, propagate, bisect, falsify-more, row-split, exact, "
-            "support-split, input-split, lp-split, relu-split, exact-more and milp; or the profile mip [default: all].",
+            help=f"Engines to use, separated by commas, of {_ENGINES}; or the profile mip [default: all].",
         ),
         click.option(
             "--solver",
             default="highs",
             show_default=True,
-            metavar="[highs|scip|cbc|glpk|gurobi|cplex|xpress|copt|mosek]",
+            type=Listed("[highs|scip|cbc|glpk|gurobi|cplex|xpress|copt|mosek]"),
             help="Whom the engine milp asks for what attacks, bounds and trees leave; `advverify solvers` lists them.",
         ),
         formulation_options(),
@@ -130,7 +135,7 @@ def formulation_options() -> Callable[[F], F]:
             "--formulation",
             default="asymmetric",
             show_default=True,
-            metavar="[symmetric|asymmetric|partition-N|extended]",
+            type=Listed("[symmetric|asymmetric|partition-N|extended]"),
             help="ReLUs of MILPs: symmetric (one big M a layer), asymmetric (each neuron's own bounds), partition-N "
             "(inputs in at most N groups), extended (convex hull).",
         ),

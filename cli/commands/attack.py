@@ -14,6 +14,7 @@ from advverify.verifier.errors import InvalidInput, no_such
 from advverify.verifier.outcome import finite
 
 from ..attacking import brackets_from, learn, save, source_from, try_attack, try_learned
+from ..completion import NETWORK, Names
 from ..help import Command
 from ..learned import keep, lesson_from, loaded
 from ..options import (
@@ -42,20 +43,27 @@ if TYPE_CHECKING:
 
 # Columns that a narrow screen does without, in this order; what an attack is and where it is from stands in its file.
 _SPARE = {"paper": 1, "box": 2, "kind": 3, "rMSE": 4, "s": 5, "95 %": 6}
-_ATTACKS = (
-    "Attacks, separated by commas, of noise, evasion, fgsm, bim, least-likely, pgd, lbfgs, carlini-wagner-2, carlini-wagner-inf, "
-    "carlini-wagner-0, deepfool-2, deepfool-inf, jsma, greedy-l0, one-pixel, square, universal-deepfool, universal-sgd, upset, "
-    "angri, atn, adil, sadil, flow, rotation, foolbox-pgd, foolbox-deepfool, foolbox-carlini-wagner, foolbox-ddn, foolbox-ead, "
-    "art-auto-pgd and art-hop-skip-jump; or all that are our own.  [default: all]"
+_ATTACKS = Names(
+    "noise evasion fgsm bim least-likely pgd lbfgs carlini-wagner-2 carlini-wagner-inf carlini-wagner-0 deepfool-2 deepfool-inf "
+    "jsma greedy-l0 one-pixel square universal-deepfool universal-sgd upset angri atn adil sadil flow rotation foolbox-pgd "
+    "foolbox-deepfool foolbox-carlini-wagner foolbox-ddn foolbox-ead art-auto-pgd art-hop-skip-jump",
+    "all",
 )
 
 
 @click.command("attack", cls=Command)
-@click.argument("model")
-@click.option("--attack", "names", default=None, metavar="NAME,...", help=_ATTACKS)
+@click.argument("model", type=NETWORK)
+@click.option(
+    "--attack",
+    "names",
+    default=None,
+    type=_ATTACKS,
+    metavar="NAME,...",
+    help=f"Attacks, separated by commas, of {_ATTACKS}; or all that are our own.  [default: all]",
+)
 @norm_option(None, "Only this norm [default: all].")
 @click.option("--eps", type=float, default=None, help="Radius [default: the closest adversarial example is sought].")
-@click.option("--data", default=None, metavar=DATA, help="Data set [default: the model's own].")
+@click.option("--data", default=None, type=DATA, help="Data set [default: the model's own].")
 @click.option(
     "--images", default="0:100", show_default=True, metavar="RANGE", help="Images of the test set: 7, 0:100 or 0:100:5."
 )

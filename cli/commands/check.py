@@ -11,6 +11,7 @@ import click
 
 from advverify.verifier.errors import InvalidInput, no_file
 
+from ..completion import NETWORK
 from ..help import Command
 from ..options import DATA, bytes_option, model_path, norm_option
 
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
 
 @click.command("check", cls=Command)
 @click.argument("proof", type=click.Path(path_type=Path))
-@click.argument("model")
+@click.argument("model", type=NETWORK)
 @click.option("--image", type=int, default=None, help="Is the proof about this image of the test set?")
-@click.option("--data", default=None, metavar=DATA, help="Data set [default: the model's own].")
+@click.option("--data", default=None, type=DATA, help="Data set [default: the model's own].")
 @click.option("--eps", type=float, default=None, help="Radius asked about; a proof of a larger one answers, too.")
 @norm_option()
 @click.option("--target", type=int, default=None, help="Only this class counts as adversarial.")

@@ -11,6 +11,7 @@ import numpy as np
 
 from advverify.verifier.errors import InvalidInput
 
+from ..completion import NETWORK
 from ..help import Command
 from ..options import COUNT, DATA, SEED, norm_option, note, output_options, page_of, writable_page_or_folder
 from ..report.page import p_range, percent
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
 
 
 @click.command("compare", cls=Command)
-@click.argument("models", nargs=-1, required=True)
+@click.argument("models", nargs=-1, required=True, type=NETWORK)
 @norm_option(choices="1|2|inf")
-@click.option("--data", default=None, metavar=DATA, help="Data set [default: the models' own].")
+@click.option("--data", default=None, type=DATA, help="Data set [default: the models' own].")
 @click.option(
     "--images", default="0:100", show_default=True, metavar="RANGE", help="Images of the test set: 7, 0:100 or 0:100:5."
 )

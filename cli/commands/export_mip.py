@@ -10,6 +10,7 @@ import click
 
 from advverify.verifier.errors import InvalidInput
 
+from ..completion import NETWORK
 from ..help import Command
 from ..options import (
     DATA,
@@ -27,7 +28,7 @@ _OBJECTIVES = ("feasibility", "min_distortion", "max_margin")
 
 
 @click.command("export-mip", cls=Command)
-@click.argument("model")
+@click.argument("model", type=NETWORK)
 @click.argument("output", type=click.Path(path_type=Path))
 @apply(
     norm_option(),
@@ -46,7 +47,7 @@ _OBJECTIVES = ("feasibility", "min_distortion", "max_margin")
     click.option(
         "--timeout", type=float, default=60.0, show_default=True, help="Seconds for --tighten, and for --cuts."
     ),
-    click.option("--data", default=None, metavar=DATA, help="Data set [default: the model's own]."),
+    click.option("--data", default=None, type=DATA, help="Data set [default: the model's own]."),
     click.option("--images", default="0", show_default=True, metavar="INDEX", help="One image of the test set."),
     threat_options(),
 )

@@ -44,7 +44,7 @@ _RUNS, _BRACKETS = "runs.jsonl", "brackets.jsonl"
     metavar="DIR",
     help="Folder for networks, runs, brackets, the page and its figure.",
 )
-@click.option("--data", default=None, metavar=DATA, help="Where the recipes' data are [default: their name].")
+@click.option("--data", default=None, type=DATA, help="Where the recipes' data are [default: their name].")
 @click.option("--jobs", type=COUNT, default=1, show_default=True, help="Images bracketed at the same time.")
 @click.option(
     "--device",

@@ -12,6 +12,7 @@ import numpy as np
 
 from advverify.verifier.errors import InvalidInput
 
+from ..completion import NETWORK
 from ..help import Command
 from ..options import (
     DATA,
@@ -36,10 +37,10 @@ if TYPE_CHECKING:
 
 
 @click.command("subspace", cls=Command)
-@click.argument("model")
+@click.argument("model", type=NETWORK)
 @click.argument("directions")
 @norm_option("1", "Norm of v.", choices="1|2|inf")
-@click.option("--data", default=None, metavar=DATA, help="Data set [default: the model's own].")
+@click.option("--data", default=None, type=DATA, help="Data set [default: the model's own].")
 @click.option(
     "--images", default="0:20", show_default=True, metavar="RANGE", help="Images of the test set: 7, 0:100 or 0:100:5."
 )

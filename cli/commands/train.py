@@ -11,6 +11,7 @@ import click
 
 from advverify.verifier.errors import InvalidInput
 
+from ..completion import NETWORK
 from ..help import Command
 from ..options import DATA, SEED, device_from, note, output_options
 from ..progress import Progress
@@ -18,11 +19,11 @@ from ..table import console
 
 
 @click.command("train", cls=Command)
-@click.argument("recipe")
+@click.argument("recipe", type=NETWORK)
 @click.option(
     "-o", "--out", metavar="FILE.onnx", type=click.Path(path_type=Path), required=True, help="The ONNX file to write."
 )
-@click.option("--data", default=None, metavar=DATA, help="Where the recipe's data are [default: its name].")
+@click.option("--data", default=None, type=DATA, help="Where the recipe's data are [default: its name].")
 @click.option("--seed", type=SEED, default=None, help="Another seed than the recipe's.")
 @click.option(
     "--work", type=click.Path(path_type=Path), default=None, help="Checkpoint and metrics [default: OUT.training]."

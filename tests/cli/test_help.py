@@ -9,6 +9,7 @@ import click
 import pytest
 from command_line import run
 
+from advverify.cli.completion import Listed
 from advverify.cli.help import DEFINED, EXAMPLES, GROUPS, WORDS, Command
 from advverify.cli.main import cli
 from advverify.verifier.attacks import ATTACKS
@@ -66,8 +67,9 @@ def test_every_command_has_two_examples_that_parse(name: str, tmp_path: Path, mo
 
 def test_choices_are_those_of_the_tables() -> None:
     by_name = {option.name: option for option in options(ALL["distance"])}
-    assert by_name["solver"].metavar == f"[{'|'.join(SOLVERS)}]"
-    assert by_name["formulation"].metavar == f"[{'|'.join(FORMULATIONS)}]"
+    for name, table in (("solver", SOLVERS), ("formulation", FORMULATIONS)):
+        form = by_name[name].type
+        assert isinstance(form, Listed) and form.forms == f"[{'|'.join(table)}]"
     named = (
         (by_name["engines"].help or "")
         .replace(" and ", ", ")
