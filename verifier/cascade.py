@@ -13,6 +13,7 @@ import torch
 
 from .allocator import keep_freed_memory
 from .deadline import OutOfTime, until
+from .denormals import DenormalsKept
 from .engines import Settings, check_milp_options, choose_engines, get_engine
 from .engines.executor import Executor, NetworkExecutor
 from .engines.propagate import batch_size
@@ -36,6 +37,7 @@ _ROOMY = 32
 _LEAST_TURN = 5.0  # seconds between two looks at an engine's progress
 
 
+@DenormalsKept()
 def solve(
     query: Query,
     settings: Settings | None = None,
@@ -140,37 +142,48 @@ def _batches(
     keep_freed_memory()
     count = batch_size(queries[0].network)
     roomy = count >= _ROOMY or queries[0].network.device.type != "cpu"
+    chosen = [
+        name for name in names if isinstance(engine := get_engine(name), Batched) and (roomy or not engine.repeats)
+    ]
     for begin in range(0, len(queries), count):
-        torch.set_num_threads(settings.threads)
-        states: list[SearchState] = []
-        for query in queries[begin : begin + count]:
-            states.append(SearchState.open(query, settings, executor))
-            states[-1].clock.divide_among(math.inf)
-        for name in names:
-            open_ = [state for state in states if not state.done]
-            for state in states:
-                state.clock.divide_among(math.inf if state.done else len(open_))
-            if not open_:
-                break
-            engine = get_engine(name)
-            if not isinstance(engine, Batched) or (engine.repeats and not roomy):
-                continue
-            if not engine.repeats:
-                done.add(name)
-            for state in open_:
-                state.enter(name)
-            try:
-                with until(lambda first=open_[0]: first.time_left <= 0):  # type: ignore[misc]
-                    engine.run_all(open_, settings.timeout)
-            except OutOfTime:
-                break
-            except _FAILURES as error:  # what was proved so far stands
-                warnings.warn(f"{name} failed on a batch ({type(error).__name__}: {error})", stacklevel=2)
+        yield _batch(queries[begin : begin + count], executor, settings, chosen, done)
+
+
+@DenormalsKept()
+def _batch(
+    queries: Sequence[Query], executor: Executor, settings: Settings, names: Sequence[str], done: set[str]
+) -> list[SearchState]:
+    """States of one batch, as `_batches` gives them; `names` are those of batched engines."""
+    torch.set_num_threads(settings.threads)
+    states: list[SearchState] = []
+    for query in queries:
+        states.append(SearchState.open(query, settings, executor))
+        states[-1].clock.divide_among(math.inf)
+    for name in names:
+        open_ = [state for state in states if not state.done]
         for state in states:
-            state.clock.divide_among(math.inf)
-        yield states
+            state.clock.divide_among(math.inf if state.done else len(open_))
+        if not open_:
+            break
+        engine = get_engine(name)
+        assert isinstance(engine, Batched)
+        if not engine.repeats:
+            done.add(name)
+        for state in open_:
+            state.enter(name)
+        try:
+            with until(lambda first=open_[0]: first.time_left <= 0):  # type: ignore[misc]
+                engine.run_all(open_, settings.timeout)
+        except OutOfTime:
+            break
+        except _FAILURES as error:  # what was proved so far stands
+            warnings.warn(f"{name} failed on a batch ({type(error).__name__}: {error})", stacklevel=2)
+    for state in states:
+        state.clock.divide_among(math.inf)
+    return states
 
 
+@DenormalsKept()
 def _run(state: SearchState, names: list[str]) -> Outcome:
     """Run engines and conclude.
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
 import numpy as np
 
+from .errors import InvalidInput
 from .key import content_key
 from .network.nodes import Network
 from .specification import Specification
@@ -39,6 +41,23 @@ class Query:
     objective: Objective
     model: Path | None = None
     float32: bool = False
+
+    def __post_init__(self) -> None:
+        """Check that the network means what its file says on all inputs that are asked about.
+
+        Raises:
+            InvalidInput: it may not (`Network.input_limit`).
+        """
+        limit = self.network.input_limit
+        if math.isinf(limit):
+            return
+        for disjunct in self.specification.disjuncts:
+            largest = max(float(np.abs(side).max(initial=0.0)) for side in disjunct.region.bounding_box())
+            if largest > limit:
+                raise InvalidInput(
+                    f"inputs reach {largest:.3g}, and beyond {limit:.3g} values of this network may reach a limit of Clip, Max or Min that is "
+                    "the largest number of its type: ask about smaller inputs, or write the file without that limit"
+                )
 
     @property
     def key(self) -> str:

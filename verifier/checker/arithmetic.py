@@ -92,6 +92,9 @@ class Relaxation:
                 half = half + SAFE * gamma(terms + 2 * len(node.terms) + 12) * spread
                 low, high = middle - half, middle + half
             self.intervals.append((low, high))
+            limit = network.unclipped.get(i, np.inf)
+            if limit < np.inf and not (low.min() > -limit and high.max() < limit):
+                raise Rejected("values may reach a limit of Clip that is the largest number of its type")
             largest.append(np.maximum(np.abs(low), np.abs(high)) * SAFE)
             self.loss.append(loss * SAFE)
             self.floor.append(under * TINY * SAFE + TINY)

@@ -53,11 +53,11 @@ from .network import Network, Rejected
 from .operators import Array
 from .region import SAFE, TINY, Region, gamma
 from .statement import Source, Statement, whole
+from .trees import Trees
 
 FORMAT, VERSION = "advverify-proof", 5
 _LARGEST = 1 << 32  # bytes of a file when unpacked
 _HEADER = 1 << 24
-_LEAVES = 64  # leaves that are refined together
 _CASES = 5  # that are described unless all values are asked for
 
 
@@ -128,6 +128,8 @@ def check(proof: str | Path, model: str | Path) -> Report:
     Raises:
         Rejected: the first thing that fails.
     """
+    if np.nextafter(np.zeros(1), 1.0)[0] * np.ones(1)[0] == 0.0:  # bounds here count on gradual underflow
+        raise Rejected("this process takes the smallest numbers for 0 (flush to zero): check in another one")
     arrays = Arrays(Path(proof))
     header = arrays.header
     try:
@@ -170,7 +172,6 @@ class Case:
         self.statement = Statement.read(arrays, name, entry, network.nodes[0].size, network.nodes[-1].size)
         self.region, self.unsafe = self.statement.region(), list(self.statement.unsafe)
         self.sizes = [network.nodes[i].size for i in network.relus]
-        self.first = np.concatenate([[0], np.cumsum(self.sizes)]).astype(np.int64)
         self.leaves = self.lemmas = self.done = 0
         self.excluded: set[int] = set()
         self.relaxation = Relaxation(network, self.region)
@@ -208,11 +209,16 @@ class Case:
             case kind:
                 raise Rejected(f"step {name}: there is no kind of step {kind}")
 
+    def _trees(self, name: str, step: dict[str, Any]) -> Trees:
+        trees = Trees(self.arrays, name, self.relaxation, self.bounds, bool(step["refine"]))
+        self.leaves += len(trees.tree)
+        return trees
+
     def _lemmas(self, name: str, step: dict[str, Any]) -> None:
         k = whole(step["relu"], "relu")
         if k >= len(self.sizes):
             raise Rejected(f"step {name}: there is no ReLU {k}")
-        trees = Trees(self, name, bool(step["refine"]))
+        trees = self._trees(name, step)
         neurons = self.arrays.get(f"{name}.neurons", np.int32, (trees.count,))
         sides = self.arrays.get(f"{name}.sides", np.int8, (trees.count,))
         if ((neurons < 0) | (neurons >= self.sizes[k])).any() or (np.abs(sides) != 1).any():
@@ -234,7 +240,7 @@ class Case:
         self.lemmas += trees.count
 
     def _goals(self, name: str, step: dict[str, Any]) -> set[int]:
-        trees = Trees(self, name, bool(step["refine"]))
+        trees = self._trees(name, step)
         polytopes = self.arrays.get(f"{name}.polytopes", np.int32, (trees.count,))
         if ((polytopes < 0) | (polytopes >= len(self.unsafe))).any():
             raise Rejected(f"step {name}: a goal is about no unsafe set")
@@ -332,77 +338,3 @@ def part_values(network: Network, region: Region, polytope: tuple[Array, Array])
     if not np.isfinite(value).all():
         raise Rejected("a bound is not a finite number")
     return value, lines[0]
-
-
-class Trees:
-    """Trees over ReLU phases, their leaves and multipliers.
-
-    Attributes:
-        count: number of trees.
-        tree: (leaves,) the tree of each leaf.
-    """
-
-    def __init__(self, case: Case, name: str, refine: bool) -> None:
-        self.case, self.refine = case, refine
-        total = int(case.first[-1])
-        codes = case.arrays.get(f"{name}.codes", np.int32, (None,))
-        self.columns = case.arrays.get(f"{name}.columns", np.int32, (None,))
-        if ((codes < -1) | (codes >= total)).any() or ((self.columns < 0) | (self.columns >= total)).any():
-            raise Rejected(f"step {name}: there is no such neuron")
-        self.paths: list[list[tuple[int, int]]] = []
-        owners: list[int] = []
-        self.count = 0
-        open_: list[list[tuple[int, int]]] = []
-        for code in codes.tolist():
-            if not open_:
-                open_.append([])
-                self.count += 1
-            path = open_.pop()
-            if code < 0:
-                self.paths.append(path)
-                owners.append(self.count - 1)
-            else:
-                open_ += [[*path, (code, -1)], [*path, (code, 1)]]
-        if open_ or not self.count:
-            raise Rejected(f"step {name}: a tree ends before its leaves do")
-        self.tree = np.array(owners, dtype=np.int64)
-        self.slopes = case.arrays.get(f"{name}.slopes", np.uint16, (len(owners), len(self.columns)))
-        length = sum(len(path) for path in self.paths)
-        betas = case.arrays.get(f"{name}.betas", np.float32, (length,))
-        self.betas = np.split(np.maximum(betas, 0).astype(np.float64), np.cumsum([len(p) for p in self.paths])[:-1])
-        if not np.isfinite(betas).all():
-            raise Rejected(f"step {name}: a multiplier is not finite")
-        case.leaves += len(owners)
-
-    def values(self, start: Any) -> Array:
-        """For each tree the lowest bound of its leaves; `start(leaves)` says what is bounded: node, rows, offsets."""
-        result = np.full(self.count, np.inf)
-        largest = max(node.size for node in self.case.network.nodes)
-        chunk = max(1, min(_LEAVES if self.refine else 1024, (1 << 20) // largest))
-        for begin in range(0, len(self.tree), chunk):
-            leaves = np.arange(begin, min(begin + chunk, len(self.tree)))
-            node, rows, offset = start(leaves)
-            np.minimum.at(result, self.tree[leaves], self._bounds(leaves, node, rows, offset))
-        return result
-
-    def _bounds(self, leaves: NDArray[np.int64], node: int, rows: Array, offset: Array) -> Array:
-        case, total = self.case, int(self.case.first[-1])
-        phases = np.zeros((len(leaves), total), dtype=np.int8)
-        signed = np.zeros((len(leaves), total))
-        for position, leaf in enumerate(leaves):
-            for (neuron, sign), beta in zip(self.paths[leaf], self.betas[leaf], strict=True):
-                phases[position, neuron] = sign
-                signed[position, neuron] = -sign * beta
-        slopes = np.full((len(leaves), total), np.nan)
-        slopes[:, self.columns] = self.slopes[leaves] / 65535.0
-        cut = case.first[1:-1]
-        by_relu = np.split(phases, cut, axis=1)
-        bounds, split = case.bounds, bool(phases.any())
-        if split:
-            bounds = bounds.split(by_relu)
-            if self.refine:
-                bounds = case.relaxation.crown(bounds)
-        betas = {k: part for k, part in enumerate(np.split(signed, cut, axis=1)) if part.any()}
-        chosen = dict(enumerate(np.split(slopes, cut, axis=1)))
-        owner = np.arange(len(leaves)) if split else np.zeros(len(leaves), dtype=np.int64)
-        return case.relaxation.lower_bounds({node: rows}, offset, bounds, owner, chosen, betas)

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
-from onnx.reference import ReferenceEvaluator
 
+from .evaluation import LARGEST, evaluate, refuse_unclear_axes
 from .model_file import Rejected, tensors
 from .operators import Array, Indices, Linear, Pick, Windows
 
@@ -24,13 +24,16 @@ __all__ = ["Network", "Rejected"]
 _MOVES = "Concat Flatten Gather Identity Pad Reshape Slice Split Squeeze Transpose Unsqueeze".split()
 _FOLDED = "Cast Concat Constant Gather Identity Reshape Slice Squeeze Transpose Unsqueeze".split()
 _FIRST_OPSET = 7  # before it sums and products broadcast in other ways
-_PADDING, _LARGEST = 1024, 1 << 26  # of an image's side; entries of all windows together
+_PADDING = 1024  # of an image's side
 # Raised where a node is not as expected.
 _FORM = (KeyError, TypeError, AttributeError, IndexError, ValueError, OverflowError)
 
 
 def _limit(value: Any) -> float:
-    """A limit of Clip, infinite where it is the largest number of its type, as exporters write what does not clip."""
+    """A limit of Clip, infinite where it is the largest number of its type, as exporters write what does not clip.
+
+    `Network.unclipped` has such limits by their nodes: `arithmetic.Relaxation` looks whether they could be reached.
+    """
     array = np.asarray(value)
     number = float(array.item())
     is_none = np.issubdtype(array.dtype, np.floating) and abs(number) >= float(np.finfo(array.dtype).max)
@@ -91,6 +94,7 @@ class Network:
         if not shape or min(shape) < 1 or (len(shape) > 1 and shape[0] != 1):
             raise Rejected("the model's input has no fixed shape for a batch of one")
         self.nodes = [Node(prod(shape))]
+        self.unclipped: dict[int, float] = {}
         self._type = entries[0].type.tensor_type.elem_type
         if self._type not in (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE):
             raise Rejected("the model's input is neither float32 nor float64")
@@ -129,9 +133,9 @@ class Network:
         streams = [isinstance(o, Stream) for o in operands]
         if node.domain not in STANDARD:
             raise Rejected(f"operator {kind} of {node.domain} is not one that the checker reads")
-        self._refuse_unclear_axes(kind, attributes, operands)
+        refuse_unclear_axes(kind, self._opset, attributes, operands)
         if kind in _FOLDED and not any(streams):
-            return self._evaluate(node, operands)
+            return evaluate(node, operands, self._opsets)
         if kind in _MOVES and (streams[0] and not any(streams[1:]) or kind == "Concat" and all(streams)):
             return self._moved(node, attributes, operands)
         if kind not in READERS or not any(streams):
@@ -140,43 +144,6 @@ class Network:
         if unknown:
             raise Rejected(f"operator {kind} with the attribute {min(unknown)} is not one that the checker reads")
         return [READERS[kind](self, attributes, *operands)]
-
-    def _refuse_unclear_axes(self, kind: str, attributes: dict[str, Any], operands: list[Any]) -> None:
-        """Refuse axes that runtimes and onnx's own evaluator take differently, or that the specification does not have.
-
-        Raises:
-            Rejected: they are negative before opset 11, or not in order.
-        """
-        axes = np.atleast_1d(attributes.get("axes", attributes.get("axis", [])))
-        if kind in ("Squeeze", "Unsqueeze") and len(operands) > 1 and operands[1] is not None:
-            axes = np.atleast_1d(operands[1])
-        if self._opset < 11 and (axes < 0).any():
-            raise Rejected(f"negative axes of {kind} in this opset are not what the checker reads")
-        if kind in ("Squeeze", "Unsqueeze") and (np.diff(axes) <= 0).any():
-            raise Rejected(f"axes of {kind} that are not in order are not what the checker reads")
-
-    def _evaluate(self, node: onnx.NodeProto, operands: list[Any]) -> list[Any]:
-        """What onnx itself computes, on numbers."""
-        halves = [a.i for a in node.attribute if a.name == "to"] == [onnx.TensorProto.FLOAT16]
-        if node.op_type == "Cast" and halves and operands[0].dtype == np.float64:  # some round twice
-            raise Rejected("a cast of float64 to float16 is not one that the checker reads")
-        if node.op_type == "Gather" and prod(o.size for o in operands) > _LARGEST:
-            raise Rejected("Gather of so many entries is not one that the checker reads")
-        feeds = {name: o for name, o in zip(node.input, operands, strict=False) if o is not None}
-        alone = onnx.NodeProto()
-        alone.CopyFrom(node)
-        del alone.input[len(operands) :]
-        kinds = [
-            helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(o.dtype), o.shape)
-            for name, o in feeds.items()
-        ]
-        outputs = [helper.make_empty_tensor_value_info(name) for name in node.output if name]
-        graph = helper.make_graph([alone], "node", kinds, outputs)
-        try:
-            model = helper.make_model(graph, opset_imports=self._opsets)
-            return [np.asarray(value) for value in ReferenceEvaluator(model).run(None, feeds)]
-        except Exception as error:  # it raises whatever numpy raises
-            raise Rejected(f"operator {node.op_type} cannot be evaluated ({error})".splitlines()[0][:200]) from error
 
     def _moved(self, node: onnx.NodeProto, attributes: dict[str, Any], operands: list[Any]) -> list[Stream]:
         """Operators that move entries: run on numbers that count all entries of their streams, from 1; 0 is padding."""
@@ -190,7 +157,7 @@ class Network:
         first = dict(zip(map(id, streams), np.cumsum([1] + [prod(x.shape) for x in streams]).tolist(), strict=False))
         numbers = [o.positions + first[id(o)] if isinstance(o, Stream) else o for o in operands]
         results = []
-        for moved in self._evaluate(node, numbers):
+        for moved in evaluate(node, numbers, self._opsets):
             if not moved.size:  # onnxruntime keeps entries at some odd limits where the evaluator keeps none
                 raise Rejected(f"an empty result of {node.op_type} is not one that the checker reads")
             flat, terms = moved.ravel(), list[tuple[int, Linear]]()
@@ -236,11 +203,16 @@ class Network:
         return self._hinges(x, slope, {0.0: [1.0, -slope]})
 
     def _clip(self, attributes: dict[str, Any], x: Stream, low: Any = None, high: Any = None) -> Stream:
-        low = _limit(np.float32(attributes.get("min", -np.inf)) if low is None else low)
-        high = _limit(np.float32(attributes.get("max", np.inf)) if high is None else high)
+        given = (
+            np.float32(attributes.get("min", -np.inf)) if low is None else low,
+            np.float32(attributes.get("max", np.inf)) if high is None else high,
+        )
+        low, high = map(_limit, given)
         if not low < high:
             raise Rejected("Clip to an empty range is not one that the checker reads")
         below, above = low > -np.inf, high < np.inf
+        left_out = [abs(float(a)) for a, b in zip(given, (low, high), strict=True) if np.isfinite(a) and np.isinf(b)]
+        self.unclipped[x.node] = min([*left_out, self.unclipped.get(x.node, np.inf)])
         hinges = ({low: [1.0]} if below else {}) | ({high: [-1.0]} if above else {})
         return self._hinges(x, 0.0 if below else 1.0, hinges, low if below else 0.0) if hinges else x
 
@@ -281,7 +253,7 @@ class Network:
         spans = [d * (n - 1) + 1 for d, n in zip(dilations, kernel, strict=True)]
         views = np.lib.stride_tricks.sliding_window_view(padded, spans, axis=(1, 2))
         views = views[:, ::down, ::right, :: dilations[0], :: dilations[1]]
-        if views.size > _LARGEST:
+        if views.size > LARGEST:
             raise Rejected("windows over an image have too many entries")
         return views.reshape(*views.shape[:3], -1)
 

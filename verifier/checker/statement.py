@@ -21,6 +21,7 @@ from .region import Region
 Polytope = tuple[Array, Array]  # (matrix, offset): the outputs y with matrix y <= offset, every row
 CLAIMS = ("safe", "distance")
 _ZERO = 1e-9  # least-squares residual below which rows may contradict one another
+_MOST_ROWS = 32  # of those, decided in rational arithmetic
 _SHOWN = 6  # rows of a set, and sets, that are shown unless all are asked for
 
 
@@ -200,7 +201,7 @@ def contradictory(matrix: Array, offset: Array) -> bool:
 
     By Farkas' lemma that is so if multipliers >= 0 of the rows give 0 <= -1; least squares says which rows have them (Lawson &
     Hanson, Solving Least Squares Problems, chapter 23), and rational arithmetic whether they do: rows that nearly
-    contradict one another hold for some output.
+    contradict one another hold for some output. Where that takes more than `_MOST_ROWS` of them the answer is no.
     """
     size = np.abs(matrix).max(-1, initial=0.0)
     if ((size == 0) & (offset < 0)).any():
@@ -219,6 +220,8 @@ def contradictory(matrix: Array, offset: Array) -> bool:
     goal[-1] = -1.0
     multipliers, residual = _nearest(system, goal)
     chosen = np.flatnonzero(kept)[multipliers > 0]
+    if len(chosen) > _MOST_ROWS:  # nobody writes them, and rational arithmetic on so many takes minutes
+        return False
     return residual < _ZERO and _is_farkas(matrix[chosen], offset[chosen])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from fractions import Fraction
 from math import prod
@@ -15,6 +16,7 @@ from .nodes import Affine, Input, Max, Network, Node, Relu
 from .operators import Operator, Scale, Select
 from .simplify import fuse, simplify
 
+_SAFE = 0.99  # of a limit: more than the rounding of what values may reach
 _KEPT = 1 << 13  # entries of all nodes up to which networks are kept as they were before folding
 
 
@@ -33,10 +35,40 @@ class NetworkBuilder:
         """Start with the input node."""
         self.input_shape, self.exact = input_shape, exact
         self.nodes: list[Node] = [Input(prod(input_shape))]
+        self.input_limit = math.inf
+        self._sizes: list[Tensor] = []
 
     def size(self, node: int) -> int:
         """Entries of a node."""
         return self.nodes[node].size
+
+    def leave_out(self, node: int, limit: float) -> bool:
+        """Leave out a limit of a node's absolute values; False where already inputs up to 1 may reach it.
+
+        `input_limit` says for which inputs none of them is missed: values grow no faster than inputs do from there on.
+        """
+        largest = float(self._size_of(node).max())
+        if not largest <= _SAFE * limit:
+            return False
+        self.input_limit = min(self.input_limit, _SAFE * limit / largest if largest > 0 else math.inf)
+        return True
+
+    def _size_of(self, node: int) -> Tensor:
+        """Absolute values that a node's entries do not exceed (but for rounding) while those of the inputs do not exceed 1."""
+        for known in self.nodes[len(self._sizes) : node + 1]:
+            match known:
+                case Input():
+                    size = torch.ones(1, known.size, dtype=torch.float64)
+                case Affine():
+                    size = known.bias.abs()[None]
+                    for j, operator in zip(known.inputs, known.operators, strict=True):
+                        size = size + operator.absolute.apply(self._sizes[j])
+                case Relu():
+                    size = self._sizes[known.input]
+                case Max():
+                    size = self._sizes[known.input][:, known.windows].amax(-1)
+            self._sizes.append(size)
+        return self._sizes[node]
 
     def _append(self, node: Node) -> int:
         self.nodes.append(node)
@@ -92,7 +124,7 @@ class NetworkBuilder:
         if not isinstance(last, Affine):  # bounds of an output are bounds of an affine expression
             zero = torch.zeros(last.size, dtype=torch.float64)
             nodes = [*nodes, Affine((output,), (Select.identity(last.size),), zero, "output")]
-        return Network(tuple(nodes), self.input_shape)
+        return Network(tuple(nodes), self.input_shape, input_limit=self.input_limit)
 
     def finish(self, output: int, **info: object) -> Network:
         """The simplified network that ends in `output`."""

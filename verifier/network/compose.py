@@ -5,6 +5,7 @@ the outputs, or applied to many images with one perturbation.
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -31,12 +32,22 @@ def _copy(builder: NetworkBuilder, network: Network, start: int) -> int:
     return place[network.output]
 
 
+def _input_limit(network: Network, origin: np.ndarray, gain: float, valid: tuple[float, float] | None) -> float:
+    """The limit of perturbations whose effect on the inputs is `gain` times as large at most, from `origin`."""
+    limit = network.input_limit
+    if math.isinf(limit) or (valid is not None and max(map(abs, valid)) <= limit):
+        return math.inf
+    left = 0.99 * (limit - float(np.abs(origin).max(initial=0.0)))
+    return max(left / gain, 0.0) if gain > 0 else math.inf
+
+
 def max_to_relu(network: Network) -> Network:
     """Write every maximum as a knock-out tournament of max(a, b) = b + relu(a - b).
 
     Branch and bound then has nothing but ReLU phases to split.
     """
     builder = NetworkBuilder(network.input_shape)
+    builder.input_limit = network.input_limit
     place = {0: 0}
     for i, node in enumerate(network.nodes[1:], start=1):
         match node:
@@ -66,6 +77,7 @@ def restricted(
 ) -> Network:
     """v -> network(origin + basis v), for origin (n,) and basis (n, m), clipped to a valid range where it is given."""
     builder = NetworkBuilder((int(basis.shape[1]),))
+    builder.input_limit = _input_limit(network, origin, float(np.abs(basis).sum(1).max(initial=0.0)), valid)
     matrix = torch.from_numpy(np.array(basis, dtype=np.float64))
     start = builder.affine([0], [Dense(matrix)], np.asarray(origin, dtype=np.float64), "subspace")
     if valid is not None:
@@ -76,6 +88,7 @@ def restricted(
 def with_input_rows(network: Network, rows: np.ndarray) -> Network:
     """x -> (network(x), rows x), for rows (count, inputs): constraints that couple inputs become rows of outputs."""
     builder = NetworkBuilder(network.input_shape, exact=network.exact is not None)
+    builder.input_limit = network.input_limit
     outputs, count = network.output_size, len(rows)
     copied = _copy(builder, network.exact or network, 0)
     place = torch.cat([torch.arange(outputs), torch.full((count,), -1)])
@@ -106,6 +119,7 @@ def with_one_perturbation(
     """
     size, classes = images.shape[1], network.output_size
     builder = NetworkBuilder((size,))
+    builder.input_limit = _input_limit(network, images, 1.0, valid)
     inputs, operators = [], []
     for k, (image, label) in enumerate(zip(images, labels, strict=True)):
         moved = builder.affine([0], [Select.identity(size)], np.asarray(image, dtype=np.float64), f"image{k}")

@@ -11,6 +11,7 @@ Methods (bounds, encodings, proofs) handle these cases with `match`, and mypy pr
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
@@ -96,6 +97,8 @@ class Network:
         input_dtype: floating-point type in which the file takes its input, as numpy calls it.
         exact: the same network before anything was folded, with the file's own numbers to the last bit; None where reading
             them had to round.
+        input_limit: largest absolute value of inputs for which nothing was left out that the file says. Limits of Clip, Max and Min
+            that are the largest number of their type are, since no value comes near them; with larger inputs one may.
     """
 
     nodes: tuple[Node, ...]
@@ -106,6 +109,7 @@ class Network:
     ending: str = ""
     input_dtype: str = "float64"
     exact: Network | None = None
+    input_limit: float = math.inf
 
     def __post_init__(self) -> None:
         """Check order and sizes once, so that no method needs to."""

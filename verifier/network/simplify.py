@@ -14,6 +14,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from .exact import exact_product, exact_sum
 from .nodes import Affine, Max, Network, Node, Relu, predecessors
 from .operators import Compose, Conv2d, Dense, Operator, Scale, Select
 
@@ -63,36 +64,6 @@ def _adds(select: Select) -> bool:
     return len(shown) > 0 and int(torch.bincount(shown).max()) > 1
 
 
-def exact_product(a: Tensor, b: Tensor) -> Tensor | None:
-    """a * b (float64, shapes that broadcast), or None where that rounds.
-
-    By Dekker's product (Numerische Mathematik 18, 1971), which has no error of its own between the ranges looked at here.
-    """
-    a, b = torch.broadcast_tensors(a, b)
-    product = a * b
-    inside = (product.abs() > 1e-250) & (a.abs() < 1e150) & (b.abs() < 1e150)
-    if not bool((inside | (a == 0) | (b == 0)).all()):
-        return None
-    (a_high, a_low), (b_high, b_low) = _halves(a), _halves(b)
-    error = ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low
-    return product if bool((error == 0).all()) else None
-
-
-def _halves(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Veltkamp's split into two numbers of 26 bits."""
-    shifted = x * (2.0**27 + 1.0)
-    high = shifted - (shifted - x)
-    return high, x - high
-
-
-def _exact_sum(a: Tensor, b: Tensor) -> Tensor | None:
-    """a + b, or None where that rounds (Knuth's two-sum)."""
-    total = a + b
-    back = total - a
-    error = (a - (total - back)) + (b - back)
-    return total if bool((error == 0).all()) else None
-
-
 def _shift(bias: Tensor, operator: Operator, inner: Tensor) -> Tensor | None:
     """bias + operator(inner), or None where that may round."""
     if not bool(inner.any()):
@@ -108,7 +79,7 @@ def _shift(bias: Tensor, operator: Operator, inner: Tensor) -> Tensor | None:
         if moved is None:
             return None
         inner = moved
-    return _exact_sum(bias, inner)
+    return exact_sum(bias, inner)
 
 
 def _readers(nodes: tuple[Node, ...]) -> Counter[int]:

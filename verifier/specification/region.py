@@ -17,6 +17,7 @@ import torch
 from ..errors import InvalidInput
 from ..norms import Norm, UnitBall
 from ..norms.base import ball_box
+from ..norms.l0 import L0
 
 RATIONAL_INPUTS = 1024  # inputs above which nobody asks for rational arithmetic over a region
 _DOUBT = 2.0**-50  # relative distance from the border, a coordinate, within which floating point does not decide
@@ -62,6 +63,9 @@ class Region:
             )
         if self.ball is not None and not self.ball.radius >= 0:
             raise InvalidInput(f"the radius must be a number >= 0, got {self.ball.radius}")
+        channels = self.ball.norm.channels if self.ball is not None and isinstance(self.ball.norm, L0) else 1
+        if len(self.lower) % channels:
+            raise InvalidInput(f"{len(self.lower)} inputs are no pixels of {channels} channels each")
         lower, upper = self.bounding_box()
         free = np.flatnonzero(np.isinf(lower) | np.isinf(upper))
         if len(free):

@@ -10,9 +10,10 @@ from networks import forward_exactly
 from advverify.verifier.api import distance
 from advverify.verifier.engines import Settings
 from advverify.verifier.network.builder import NetworkBuilder, tensor
+from advverify.verifier.network.exact import exact_product
 from advverify.verifier.network.nodes import Affine
 from advverify.verifier.network.operators import Conv2d, Dense, Operator, Scale, Select
-from advverify.verifier.network.simplify import exact_product, simplify
+from advverify.verifier.network.simplify import simplify
 from advverify.verifier.specification import Threat
 
 KINDS = ("dense", "scale", "select", "conv")

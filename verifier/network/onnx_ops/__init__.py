@@ -31,8 +31,8 @@ def fits(shape: Sequence[int]) -> bool:
 def limits_of(value: np.ndarray | float) -> np.ndarray:
     """Constant limits of Clip, Max and Min in float64, infinite where there is none.
 
-    Exporters write the largest number of a type for "none", which no value of that type exceeds; attributes are float32. Any other limit
-    is one, however large.
+    Exporters write the largest number of a type for "none"; attributes are float32. Any other limit is one, however large.
+    `Context.leave_out` says for which inputs such a limit would be missed.
     """
     array = np.asarray(value, dtype=np.float32) if isinstance(value, float) else np.asarray(value)
     if not np.issubdtype(array.dtype, np.floating):
@@ -95,6 +95,21 @@ class Context:
             raise self.unsupported(
                 f"{what} multiplies by {largest:.3g}; beyond {REFUSED_WEIGHT:g} neither a MIP nor float32 can see the small ones - rescale "
                 "the network"
+            )
+
+    def leave_out(self, x: Stream, limits: np.ndarray | float) -> None:
+        """Leave out those limits of a stream that `limits_of` makes infinite.
+
+        Raises:
+            UnsupportedOperator: values may come near one of them, the largest number of its type.
+        """
+        array = np.asarray(limits, dtype=np.float32) if isinstance(limits, float) else np.asarray(limits)
+        if not np.issubdtype(array.dtype, np.floating):
+            return
+        largest = np.finfo(array.dtype).max
+        if (np.abs(array) == largest).any() and not self.builder.leave_out(x.node, float(largest)):
+            raise self.unsupported(
+                f"its values may reach the limit {largest:.3g}: write the file without it, or rescale the network"
             )
 
     def limit(self, shape: Sequence[int]) -> None:

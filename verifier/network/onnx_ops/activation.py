@@ -55,10 +55,14 @@ def clip(context: Context, node: onnx.NodeProto, operands: list[Value | None], a
     limits: list[float | None] = []
     for position, name in ((1, "min"), (2, "max")):
         value: float | None = None
+        given: np.ndarray | float | None = None
         if name in attributes:
-            value = float(limits_of(float(attributes[name])))
+            given = float(attributes[name])
         elif len(operands) > position and operands[position] is not None:
-            value = float(limits_of(context.constant(operands[position], f"the {name} of Clip")).item())
+            given = context.constant(operands[position], f"the {name} of Clip")
+        if given is not None:
+            value = float(limits_of(given).item())
+            context.leave_out(x, given)
         limits.append(value)
     if limits[0] == -np.inf:
         limits[0] = None

@@ -60,12 +60,12 @@ def add(context: Context, node: onnx.NodeProto, operands: list[Value | None], at
 def sum_all(context: Context, node: onnx.NodeProto, operands: list[Value | None], attributes: dict[str, Any]) -> Stream:
     """Sum of any number of operands."""
     present = [value for value in operands if value is not None]
-    total: Value = present[0]
+    present.sort(
+        key=lambda value: not isinstance(value, Stream)
+    )  # constants one by one, so that their sum is not rounded
+    total = present[0]
     for value in present[1:]:
-        if isinstance(total, np.ndarray) and isinstance(value, np.ndarray):
-            total = total + value
-        else:
-            total = _combine(context, total, value, 1.0)
+        total = _combine(context, total, value, 1.0)
     return context.stream(total, "the operands of Sum")
 
 

@@ -1,7 +1,8 @@
 """Folding of what does not depend on the input, by onnx's own reference evaluator.
 
 Only operators that shape arithmetic and parameters need, and only results of a size that can be told beforehand: a file
-must not be able to run loops or fill the memory.
+must not be able to run loops or fill the memory. What an operator computes of floating-point numbers counts if float64 has it exactly: the
+file's numbers are what a verdict is about, and a runtime's rounding of them would be others.
 """
 
 from __future__ import annotations
@@ -10,13 +11,19 @@ from math import prod
 
 import numpy as np
 import onnx
+import torch
+from torch import Tensor
 
 from ...errors import UnsupportedOperator
+from ..exact import exact_product, exact_sum
 from . import LARGEST_VALUE, Context, Value
 
 _ELEMENTWISE = frozenset(
     "Abs Add And Cast Ceil Clip Div Equal Exp Floor Greater GreaterOrEqual Less LessOrEqual Log Max Min Mod Mul Neg Not "
     "Or Pow Reciprocal Round Sign Sqrt Sub Sum Where".split()
+)
+_ROUNDING = frozenset(
+    "Add Div Exp Gemm Log MatMul Mod Mul Pow Range Reciprocal ReduceMean ReduceProd ReduceSum Sqrt Sub Sum".split()
 )
 _SMALLER = frozenset(  # results no larger than all operands together
     "Concat Constant Dropout Flatten Identity ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum Reshape Shape Size "
@@ -35,6 +42,9 @@ def fold(context: Context, node: onnx.NodeProto, operands: list[Value | None]) -
     if node.op_type == "DequantizeLinear":
         return [_dequantized(context, node, operands)]
     feeds = {name: np.asarray(v) for name, v in zip(node.input, operands, strict=True) if v is not None}
+    rounds = node.op_type in _ROUNDING and any(value.dtype.kind == "f" for value in feeds.values())
+    if rounds:
+        feeds = {name: v.astype(np.float64) if v.dtype.kind == "f" else v for name, v in feeds.items()}
     try:
         if _size(node, list(feeds.values())) > LARGEST_VALUE:
             raise MemoryError("its result is too large")
@@ -52,7 +62,36 @@ def fold(context: Context, node: onnx.NodeProto, operands: list[Value | None]) -
         raise UnsupportedOperator(message) from error
     if any(value.dtype.kind not in "fiub" for value in results):
         raise context.unsupported(f"constant {node.op_type} is not made of numbers")
+    if rounds and not _is_exact(node.op_type, list(feeds.values()), results[0]):
+        raise context.unsupported(
+            f"constant {node.op_type} rounds its result, so that the file does not say which numbers it means: write them into the file "
+            "(constant folding of the exporter, or of onnxsim)"
+        )
     return list(results)
+
+
+def _is_exact(kind: str, operands: list[np.ndarray], result: np.ndarray) -> bool:
+    """Whether a result in float64 is known to be what an operator of `_ROUNDING` computes of float64 operands without rounding."""
+    values = [torch.from_numpy(np.array(a, dtype=np.float64)) for a in operands]
+    found = torch.from_numpy(np.array(result, dtype=np.float64))
+    match kind, values:
+        case (("Add" | "Sum" | "Sub"), [first, *others]):
+            total: Tensor | None = first
+            for other in others:
+                total = None if total is None else exact_sum(total, -other if kind == "Sub" else other)
+            return total is not None and torch.equal(total.expand(found.shape), found)
+        case "Mul", [a, b]:
+            return exact_product(a, b) is not None
+        case "Div", [a, b]:
+            back = exact_product(found, b)
+            return back is not None and bool((back == a).all())
+        case "Reciprocal", [a]:
+            back = exact_product(found, a)
+            return back is not None and bool((back == 1).all())
+        case "Sqrt", [a]:
+            back = exact_product(found, found)
+            return back is not None and bool((back == a).all())
+    return False
 
 
 def _dequantized(context: Context, node: onnx.NodeProto, operands: list[Value | None]) -> np.ndarray:
@@ -72,7 +111,11 @@ def _dequantized(context: Context, node: onnx.NodeProto, operands: list[Value | 
         scale, zero = scale.reshape(along), zero.reshape(along)
     else:
         scale, zero = scale.reshape(()), zero.reshape(())
-    return np.asarray((x.astype(np.int64) - zero.astype(np.int64)).astype(scale.dtype) * scale)
+    steps = torch.from_numpy((x.astype(np.int64) - zero.astype(np.int64)).astype(np.float64))
+    product = exact_product(steps, torch.from_numpy(np.array(scale, dtype=np.float64)))
+    if product is None:
+        raise context.unsupported("DequantizeLinear rounds: float64 does not have (x - zero point) scale")
+    return product.numpy()
 
 
 def _size(node: onnx.NodeProto, operands: list[np.ndarray]) -> int:

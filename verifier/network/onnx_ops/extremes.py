@@ -28,6 +28,9 @@ def extreme(context: Context, node: onnx.NodeProto, operands: list[Value | None]
         limit = constants[0]
         for constant in constants[1:]:
             limit = np.maximum(limit, constant)
+        for value in values:
+            if not isinstance(value, Stream):
+                context.leave_out(result, value)
         result = _limited(context, result, np.broadcast_to(limit, shape), sign)
     return result
 

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 
 from ..builder import tensor
+from ..exact import exact_product
 from ..operators import Conv2d, Dense, Operator
 from . import Context, Stream, Value
 
@@ -25,15 +26,29 @@ def _times(context: Context, x: Stream, weight: np.ndarray, bias: np.ndarray | N
 def gemm(context: Context, node: onnx.NodeProto, operands: list[Value | None], attributes: dict[str, Any]) -> Stream:
     """alpha A B + beta C with a constant B (transposed where `transB` says so)."""
     x = context.stream(operands[0], "the first operand of Gemm")
-    context.keep_exact({attributes.get("alpha", 1.0), attributes.get("beta", 1.0)} <= {1.0, -1.0})
+    alpha, beta = (float(attributes.get(name, 1.0)) for name in ("alpha", "beta"))
     weight = context.constant(operands[1], "the second operand of Gemm").astype(np.float64)
     if attributes.get("transA", 0):
         x = context.select(x, x.positions.T)
-    weight = (weight if attributes.get("transB", 0) else weight.T) * float(attributes.get("alpha", 1.0))
+    weight = _factored(context, weight if attributes.get("transB", 0) else weight.T, alpha, "alpha B")
     bias = None
     if len(operands) > 2 and operands[2] is not None:
-        bias = context.constant(operands[2], "the third operand of Gemm") * float(attributes.get("beta", 1.0))
+        bias = _factored(context, context.constant(operands[2], "the third operand of Gemm"), beta, "beta C")
     return _times(context, x, weight, bias, (x.shape[0], weight.shape[0]))
+
+
+def _factored(context: Context, array: np.ndarray, factor: float, what: str) -> np.ndarray:
+    """A constant in float64 times a factor.
+
+    Raises:
+        UnsupportedOperator: float64 does not have the product.
+    """
+    product = exact_product(tensor(array), tensor(np.array(factor)))
+    if product is None:
+        raise context.unsupported(
+            f"{what} of Gemm rounds: float64 does not have the product; multiply it out in the file"
+        )
+    return product.numpy()
 
 
 def matmul(context: Context, node: onnx.NodeProto, operands: list[Value | None], attributes: dict[str, Any]) -> Stream:
