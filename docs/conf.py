@@ -13,8 +13,14 @@ project = "advverify"
 copyright = "the authors of advverify"
 version = release = __version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
+nb_execution_mode = "force"
+nb_execution_in_temp = True
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300
+nb_merge_streams = True
+nb_ipywidgets_js = {}  # pages load nothing from elsewhere
 myst_heading_anchors = 3
 myst_enable_extensions = ["deflist"]
 autodoc_typehints = "description"

@@ -280,19 +280,33 @@ class Outcome:
 
 
 def html_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows as an HTML table; columns that are empty in all of them are left out, and numbers get six digits."""
+    """Rows as an HTML table; columns that are empty in all of them are left out, numbers get six digits and stand to the right."""
     names = [name for name in rows[0] if any(row[name] not in (None, "") for row in rows)] if rows else []
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
+    side = {
+        name: "right" if all(isinstance(row[name], float | int | None) for row in rows) else "left" for name in names
+    }
+
+    def cells(tag: str, texts: Sequence[str]) -> str:
+        pairs = zip(names, texts, strict=True)
+        found = "".join(
+            f'<{tag} style="text-align: {side[name]}; padding: 0 0.5em">{html.escape(text)}</{tag}>'
+            for name, text in pairs
+        )
+        return f"<tr>{found}</tr>"
+
     body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(_cell(row[name]))}</td>" for name in names) + "</tr>" for row in rows
+        cells("td", [_cell(row[name], 3 if name in ("seconds", "gap") else 6) for name in names]) for row in rows
     )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    head = cells("th", names)
+    return f'<div style="overflow-x: auto"><table><thead>{head}</thead><tbody>{body}</tbody></table></div>'
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any, digits: int) -> str:
     if value is None:
         return ""
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return "> 0" if 0 < value < sys.float_info.min else f"{value:.{digits}g}"  # the sign alone is known
+    return str(value)
 
 
 def finite(value: Any) -> Any:

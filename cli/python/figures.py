@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections import Counter
 from pathlib import Path
@@ -127,7 +128,17 @@ def _figure(width: float, height: float) -> Any:
         from matplotlib.figure import Figure
     except ImportError:
         raise InvalidInput(f"pictures need matplotlib: {how_to_install('report')}") from None
-    return Figure(figsize=(width, height), layout="constrained")
+
+    class Shown(Figure):
+        """A figure that notebooks show without `pyplot`, which would keep it open."""
+
+        def _repr_png_(self) -> bytes:
+            """Return the picture."""
+            stream = io.BytesIO()
+            self.savefig(stream, format="png", dpi=100)
+            return stream.getvalue()
+
+    return Shown(figsize=(width, height), layout="constrained")
 
 
 def _picture(values: np.ndarray) -> np.ndarray:

@@ -25,6 +25,8 @@ SHOWN = {
     "how-to/refused.md": r"\(1, 8, 8\) 10\n",
     "how-to/units.md": r"\['Input', 'Affine', 'Affine', 'Relu', 'Affine'\]",
     "reference/json-lines.md": r"index.json of --save.\nadversarial \d+ moves",
+    "tutorials/five-minutes.md": r"0\.\d{4} <= d\* <= 0\.\d{4}, the last move by .*\n\d+ images: FGSM's inputs are 1\.\d\d times .*\n"
+    r"digits.onnx index.html",
     "tutorials/proof.md": r"class 4: 203 lines",
     "python.md": r"<Outcomes of 10 images: .* robust.*\n10 images: .*certified accuracy .*\n"
     r"the module cannot be verified, for its layer GELU.*\n"
@@ -36,7 +38,7 @@ SHOWN = {
 PROGRAMS = {
     page.relative_to(ROOT / "docs").as_posix(): programs
     for page in PAGES
-    if (programs := re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL))
+    if (programs := re.findall(r"```(?:python|\{code-cell\} python)\n(.*?)```", page.read_text(), flags=re.DOTALL))
 }
 
 

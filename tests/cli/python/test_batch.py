@@ -45,7 +45,7 @@ def test_the_store_is_that_of_the_command_line(tmp_path: Path) -> None:
     report = advverify.report(store, tmp_path / "report.html", figures=tmp_path / "figures", against=store)
     assert (len(report.rows), report.unanswered, report.open, report.accidents) == (3, 0, [], [])
     assert report.changes is not None and report.changes["common"] == 3
-    assert repr(report) == "<Report of runs.sqlite: 3 answers, 3 robust>" and "<td>3</td>" in report._repr_html_()
+    assert repr(report) == "<Report of runs.sqlite: 3 answers, 3 robust>" and ">3</td>" in report._repr_html_()
     assert "<html" in (tmp_path / "report.html").read_text() and (tmp_path / "figures" / "cactus.svg").is_file()
     gaps = advverify.gap(store, out=tmp_path / "gap.html", by="norm", query=1)
     assert gaps.rows()[0]["queries"] == 3 and gaps.rows()[0]["closed"] == 1 and len(gaps.asked) == 1

@@ -49,7 +49,9 @@ def test_one_shows_itself() -> None:
     assert (robust.lower, robust.upper, robust.gap) == (0.25, np.inf, np.inf)
     assert robust.adversarial is None and attacked.adversarial is not None and attacked.adversarial.shape == (1, 2, 2)
     page = unknown._repr_html_()
-    assert "time &lt;limit&gt;" in page and page.count("<tr>") == 2 and "<th>proof</th>" not in page
+    assert "time &lt;limit&gt;" in page and page.count("<tr>") == 2 and ">proof<" not in page
+    signed = replace(robust, bracket=Bracket(5e-324, np.inf))
+    assert "&gt; 0<" in signed._repr_html_() and "e-324" not in signed._repr_html_()
 
 
 def test_many_show_themselves() -> None:
@@ -109,6 +111,7 @@ def test_parquet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_figures(tmp_path: Path) -> None:
     curve, bars = distances().plot(tmp_path / "radii.png"), margins().plot(tmp_path / "verdicts.svg")
+    assert curve._repr_png_().startswith(b"\x89PNG")  # what a notebook shows
     assert "norm inf" in curve.axes[0].get_xlabel() and "3 images" in curve.axes[0].get_ylabel()
     line = curve.axes[0].lines[0].get_ydata()
     assert line[0] == 100.0 and line[-1] == 0.0
