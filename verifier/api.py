@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .cascade import Interrupted, solve, solve_all
-from .denormals import DenormalsKept
+from .denormals import denormals_kept
 from .engines import Settings
 from .engines.executor import CoupledExecutor, Executor, NetworkExecutor
 from .errors import InvalidInput
@@ -120,7 +120,7 @@ class Model:
         return read_vnnlib(path, Facts(network.input_size, network.output_size, ending, dtype, self.name), deadline)
 
 
-@DenormalsKept()
+@denormals_kept()
 def _question(
     model: Model, image: np.ndarray, label: int, threat: Threat, objective: Objective
 ) -> tuple[Query | Outcome, dict[str, Any]]:
@@ -166,7 +166,7 @@ def _look(model: Model, query: Query, settings: Settings | None, engines: tuple[
     return next((outcome for _, outcome in solve_all([moved], model.executor, settings, engines, rest=False)), None)
 
 
-@DenormalsKept()
+@denormals_kept()
 def _proved(query: Query, outcome: Outcome, settings: Settings | None) -> Outcome:
     """With a proof, where the settings name a folder for proofs."""
     if settings is None or settings.proofs is None:
@@ -307,6 +307,7 @@ def distance(
     return query if isinstance(query, Outcome) else _answer(model, query, labels, settings, engines, listener)
 
 
+@denormals_kept()
 def verify(
     model: str | Path | Network | Model,
     specification: str | Path | Specification,

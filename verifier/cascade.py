@@ -13,7 +13,7 @@ import torch
 
 from .allocator import keep_freed_memory
 from .deadline import OutOfTime, until
-from .denormals import DenormalsKept
+from .denormals import denormals_kept
 from .engines import Settings, check_milp_options, choose_engines, get_engine
 from .engines.executor import Executor, NetworkExecutor
 from .engines.propagate import batch_size
@@ -37,7 +37,7 @@ _ROOMY = 32
 _LEAST_TURN = 5.0  # seconds between two looks at an engine's progress
 
 
-@DenormalsKept()
+@denormals_kept()
 def solve(
     query: Query,
     settings: Settings | None = None,
@@ -149,7 +149,7 @@ def _batches(
         yield _batch(queries[begin : begin + count], executor, settings, chosen, done)
 
 
-@DenormalsKept()
+@denormals_kept()
 def _batch(
     queries: Sequence[Query], executor: Executor, settings: Settings, names: Sequence[str], done: set[str]
 ) -> list[SearchState]:
@@ -183,7 +183,7 @@ def _batch(
     return states
 
 
-@DenormalsKept()
+@denormals_kept()
 def _run(state: SearchState, names: list[str]) -> Outcome:
     """Run engines and conclude.
 

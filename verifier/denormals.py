@@ -6,32 +6,23 @@
 
 from __future__ import annotations
 
-from contextlib import ContextDecorator
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
 
-class DenormalsKept(ContextDecorator):
-    """Inside, this thread keeps subnormal numbers; what was set before holds again after it. Also a decorator."""
-
-    def __init__(self) -> None:
-        """Nothing is asked or set yet."""
-        self._flushed: list[bool] = []
-
-    def __enter__(self) -> None:
-        """Look, and set what is needed."""
-        self._flushed.append(flushed())
-        if self._flushed[-1]:
-            _set_flush(False)
-
-    def __exit__(self, *_: object) -> None:
-        """As it was."""
-        if self._flushed.pop():
+@contextmanager
+def denormals_kept() -> Iterator[None]:
+    """Inside, this thread keeps subnormal numbers; what was set before holds again after it. `@denormals_kept()` is a decorator."""
+    was = flushed()
+    if was:
+        _set_flush(False)
+    try:
+        yield
+    finally:
+        if was:
             _set_flush(True)
-
-    def _recreate_cm(self) -> DenormalsKept:
-        """Each call of a decorated function has a memory of its own."""
-        return DenormalsKept()
 
 
 def flushed() -> bool:

@@ -19,7 +19,7 @@ import onnx
 import torch
 from onnx import numpy_helper
 
-from ..denormals import DenormalsKept
+from ..denormals import denormals_kept
 from ..errors import AdvverifyError, InvalidModel, UnsupportedOperator
 from .builder import NetworkBuilder
 from .nodes import Affine, Network
@@ -75,7 +75,7 @@ def read_model(model: onnx.ModelProto, sha256: str = "", origin: str = "model") 
     return read_graph(graph_of(model, origin), sha256, origin).network
 
 
-@DenormalsKept()
+@denormals_kept()
 def read_graph(graph: Graph, sha256: str, origin: str) -> Reading:
     """Walk a graph's nodes."""
     full_shape, input_shape = input_shapes(graph.entry, origin)

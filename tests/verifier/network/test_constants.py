@@ -16,7 +16,7 @@ from onnx_graphs import build, node
 
 from advverify import certify, open_model
 from advverify.verifier.bounds.rational import Choices, RationalNetwork
-from advverify.verifier.denormals import DenormalsKept, flushed
+from advverify.verifier.denormals import denormals_kept, flushed
 from advverify.verifier.errors import AdvverifyError, UnsupportedOperator
 from advverify.verifier.network.nodes import Network
 from advverify.verifier.network.onnx_reader import read_model
@@ -144,9 +144,9 @@ def test_a_caller_that_flushes_small_numbers(tmp_path: Any) -> None:
         outcome = certify(open_model(tmp_path / "m.onnx"), np.zeros(1), 0, **asked)
         many = certify(open_model(tmp_path / "m.onnx"), np.zeros((6, 1)), [0] * 6, **asked)
         assert flushed()
-        with DenormalsKept():
+        with denormals_kept():
             assert not flushed()
-            with DenormalsKept():
+            with denormals_kept():
                 assert not flushed()
             assert not flushed()
         assert flushed()
