@@ -33,7 +33,7 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """As click does, with the names that a mistyped one may stand for."""
         name = args[0]
-        if name.startswith("-") or name in self.table or name.lower() in self.table:
+        if ctx.resilient_parsing or name.startswith("-") or name in self.table or name.lower() in self.table:
             return super().resolve_command(ctx, args)
         close = get_close_matches(name.lower(), self.table, n=2)
         hint = f"did you mean {' or '.join(close)}?" if close else f"choose {', '.join(self.table)}"

@@ -11,7 +11,7 @@ import click
 from click.shell_completion import add_completion_class
 
 from advverify import __version__
-from advverify.cli.completion import Bash
+from advverify.cli.completion import Bash, Fish
 from advverify.cli.interrupt import interrupt_alike
 from advverify.cli.lazy import LazyGroup
 from advverify.verifier.allocator import keep_freed_memory
@@ -53,6 +53,7 @@ cli = LazyGroup(
 )
 cli = click.version_option(__version__, prog_name="advverify")(cli)
 add_completion_class(Bash)
+add_completion_class(Fish)
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from advverify.verifier.engines.milp.root_cuts import strengthened
 from advverify.verifier.errors import InvalidInput
 from advverify.verifier.network.evaluate import evaluate
 from advverify.verifier.network.nodes import Network
-from advverify.verifier.query import Objective
+from advverify.verifier.query import Objective, Query
 from advverify.verifier.specification import Disjunct, Threat, robustness
 from advverify.verifier.tightening import tighten
 
@@ -100,6 +100,7 @@ def write_program(
         )
     network, flat = model.network, model.flat(image)
     specification = robustness(flat, label, threat, network.output_size, network.ending)
+    Query(network, specification, objective)  # looks whether the network may be asked about these inputs
     form = Formulation(options.formulation, options.fix_stable, options.substitute)
     program, form = _program(network, specification.disjuncts[0], objective, form, options, seconds)
     comments = (

@@ -56,7 +56,7 @@ class Query:
             if largest > limit:
                 raise InvalidInput(
                     f"inputs reach {largest:.3g}, and beyond {limit:.3g} values of this network may reach a limit of Clip, Max or Min that is "
-                    "the largest number of its type: ask about smaller inputs, or write the file without that limit"
+                    "the largest number of its type: ask about smaller inputs, or rescale the network"
                 )
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections import Counter
 from pathlib import Path
@@ -125,19 +124,9 @@ def written(figure: Any, path: str | Path | None) -> Any:
 
 def _figure(width: float, height: float) -> Any:
     try:
-        from matplotlib.figure import Figure
+        from .shown import Shown
     except ImportError:
         raise InvalidInput(f"pictures need matplotlib: {how_to_install('report')}") from None
-
-    class Shown(Figure):
-        """A figure that notebooks show without `pyplot`, which would keep it open."""
-
-        def _repr_png_(self) -> bytes:
-            """Return the picture."""
-            stream = io.BytesIO()
-            self.savefig(stream, format="png", dpi=100)
-            return stream.getvalue()
-
     return Shown(figsize=(width, height), layout="constrained")
 
 

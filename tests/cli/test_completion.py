@@ -41,8 +41,10 @@ def completed(tmp_path: Path) -> Completed:
 
     def ask(line: str, breaks: str = _BREAKS) -> list[str]:
         asked = f'{script}\nCOMP_LINE="$1" COMP_POINT=${{#1}} COMP_WORDBREAKS="$2"\n_advverify_completion advverify\n'
+        (tmp_path / "model.onnx").touch()
         out = subprocess.run(
             [bash, "--norc", "-c", asked + 'printf "%s\\n" "${COMPREPLY[@]}"', "bash", line, breaks],
+            cwd=tmp_path,
             env=environment,
             capture_output=True,
             text=True,
@@ -57,7 +59,7 @@ def test_bash(completed: Completed) -> None:
     """Commands, options, networks, forms of options; after a colon only what Bash takes for a word."""
     assert completed("advverify ce") == ["certify"]
     assert completed("advverify certify zoo:digits-mlp --targ") == ["--target", "--targets"]
-    assert completed("advverify certify ") == [f"zoo:{name}" for name in zoo.names()]
+    assert completed("advverify certify ")[: len(zoo.names())] == [f"zoo:{name}" for name in zoo.names()]
     assert completed("advverify certify zoo:digits-m") == ["digits-mlp"]
     assert completed("advverify certify zoo:digits-m", breaks=" \t\n") == ["zoo:digits-mlp"]
     assert completed("advverify compare zoo:digits-mlp zoo:digits-de") == ["digits-deep"]
@@ -65,6 +67,10 @@ def test_bash(completed: Completed) -> None:
     assert completed("advverify certify model.onnx --data m") == ["mnist:"]
     assert completed("advverify certify model.onnx --engines crown,lp") == ["crown,lp-split"]
     assert completed("advverify attack model.onnx --attack deep") == ["deepfool-2", "deepfool-inf"]
+    assert completed("advverify certify mod") == ["model.onnx"]
+    assert "model.onnx" in completed("advverify verify ") and "zoo:digits-mlp" in completed("advverify verify ")
+    assert completed("advverify certify model.onnx --data npz:mod") == ["model.onnx"]
+    assert completed("advverify certfy model.o") == []  # and nothing on the terminal
     assert completed("advverify batch r") == ["resume", "run"]
 
 

@@ -203,9 +203,12 @@ class Network:
         return self._hinges(x, slope, {0.0: [1.0, -slope]})
 
     def _clip(self, attributes: dict[str, Any], x: Stream, low: Any = None, high: Any = None) -> Stream:
+        kind = np.finfo(
+            np.float64 if self.double and self._opset >= 11 else np.float32
+        )  # of limits that are not written
         given = (
-            np.float32(attributes.get("min", -np.inf)) if low is None else low,
-            np.float32(attributes.get("max", np.inf)) if high is None else high,
+            kind.dtype.type(attributes.get("min", kind.min)) if low is None else low,
+            kind.dtype.type(attributes.get("max", kind.max)) if high is None else high,
         )
         low, high = map(_limit, given)
         if not low < high:

@@ -201,7 +201,7 @@ def contradictory(matrix: Array, offset: Array) -> bool:
 
     By Farkas' lemma that is so if multipliers >= 0 of the rows give 0 <= -1; least squares says which rows have them (Lawson &
     Hanson, Solving Least Squares Problems, chapter 23), and rational arithmetic whether they do: rows that nearly
-    contradict one another hold for some output. Where that takes more than `_MOST_ROWS` of them the answer is no.
+    contradict one another hold for some output. Where that takes more than `_MOST_ROWS` of them, with three outputs or more, the answer is no.
     """
     size = np.abs(matrix).max(-1, initial=0.0)
     if ((size == 0) & (offset < 0)).any():
@@ -220,7 +220,8 @@ def contradictory(matrix: Array, offset: Array) -> bool:
     goal[-1] = -1.0
     multipliers, residual = _nearest(system, goal)
     chosen = np.flatnonzero(kept)[multipliers > 0]
-    if len(chosen) > _MOST_ROWS:  # nobody writes them, and rational arithmetic on so many takes minutes
+    # Rational arithmetic on many rows takes minutes, but for rows that compare two outputs, which elimination keeps short.
+    if len(chosen) > _MOST_ROWS and np.count_nonzero(matrix[chosen], axis=1).max() > 2:
         return False
     return residual < _ZERO and _is_farkas(matrix[chosen], offset[chosen])
 

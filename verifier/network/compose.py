@@ -38,7 +38,9 @@ def _input_limit(network: Network, origin: np.ndarray, gain: float, valid: tuple
     if math.isinf(limit) or (valid is not None and max(map(abs, valid)) <= limit):
         return math.inf
     left = 0.99 * (limit - float(np.abs(origin).max(initial=0.0)))
-    return max(left / gain, 0.0) if gain > 0 else math.inf
+    if left < 0:  # no perturbation at all
+        return -1.0
+    return left / gain if gain > 0 else math.inf
 
 
 def max_to_relu(network: Network) -> Network:

@@ -80,7 +80,9 @@ def read_graph(graph: Graph, sha256: str, origin: str) -> Reading:
     """Walk a graph's nodes."""
     full_shape, input_shape = input_shapes(graph.entry, origin)
     builder = NetworkBuilder(input_shape, exact=True)
-    reader = _Reader(graph, Context(builder, graph.opset, origin), full_shape)
+    reader = _Reader(
+        graph, Context(builder, graph.opset, origin, FLOATS[graph.entry.type.tensor_type.elem_type]), full_shape
+    )
     result = reader.run()
     check_ending(graph, result.shape, origin)
     if len(full_shape) > 1 and full_shape[0] > 1 and len(result.shape) > 1 and result.shape[0] == full_shape[0]:

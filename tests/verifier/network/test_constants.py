@@ -62,6 +62,16 @@ def _files(a: float, b: float, c: float) -> dict[str, tuple[onnx.ModelProto, Fra
             file([node("Div", ["a", "b"], ["d"]), node("Add", ["x", "d"], ["y"])], **constants),
             x / y if y else None,
         ),
+        "repeated operands": (file([node("Sum", ["a", "c", "b", "a"], ["d"]), node("Add", ["x", "d"], ["y"])], **constants), 2 * x + y + z),
+        "folded double": (file([node("Add", ["a", "a"], ["d"]), node("Add", ["x", "d"], ["y"])], **constants), 2 * x),
+        "folded cast": (
+            file([node("Mul", ["a", "b"], ["d"]), node("Cast", ["d"], ["e"], to=1), node("Add", ["x", "e"], ["y"])], **constants),
+            x * y,
+        ),
+        "folded maximum": (
+            file([node("Mul", ["a", "b"], ["d"]), node("Max", ["d", "c"], ["e"]), node("Add", ["x", "e"], ["y"])], **constants),
+            max(x * y, z),
+        ),
         "beta": (file([node("Gemm", ["x", "w", "c"], ["y"], beta=HALF)], **column), alpha * z),
     }  # fmt: skip
 
@@ -69,13 +79,14 @@ def _files(a: float, b: float, c: float) -> dict[str, tuple[onnx.ModelProto, Fra
 @settings(max_examples=60, deadline=None)
 @given(NUMBER, NUMBER, NUMBER)
 @example(16777216.0, 1.0, 0.3)
+@example(2.0**-60, 1.0, -(2.0**-60))
 @example(1.0, 3.0, 1e-20)
 def test_what_is_computed_of_constants(a: float, b: float, c: float) -> None:
     for name, (model, right) in _files(*map(float, single(a, b, c))).items():
         try:
             network = read_model(model)
         except AdvverifyError as refused:
-            assert name.startswith("folded") and ("rounds" in str(refused) or not b), (name, refused)
+            assert name.startswith(("folded", "repeated")) and ("rounds" in str(refused) or not b), (name, refused)
             continue
         assert right is not None and offset_of(network) == right, name
 
@@ -85,6 +96,14 @@ def test_most_of_it_is_read() -> None:
     for name, (model, right) in _files(*map(float, single(0.1, 0.3, 0.7))).items():
         if name != "folded quotient":
             assert offset_of(read_model(model)) == right
+    model = file(
+        [node("Cast", ["d"], ["e"], to=10), node("Cast", ["e"], ["f"], to=1), node("Add", ["x", "f"], ["y"])],
+        a=single(0.1),
+        b=single(0.3),
+    )
+    model.graph.node.insert(0, node("Mul", ["a", "b"], ["d"]))
+    with pytest.raises(UnsupportedOperator, match="Cast of a result that the file's own type does not have"):
+        read_model(model)
     for op, a, b, quotient in (("Div", 3.0, 8.0, 0.375), ("Sqrt", 6.25, None, 2.5), ("Reciprocal", 4.0, None, 0.25)):
         operands = ["a"] if b is None else ["a", "b"]
         arrays = {"a": single(a)} | ({} if b is None else {"b": single(b)})

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from onnx import numpy_helper
 from onnx_graphs import build, node
 
-from advverify import certify, distance
+from advverify import Threat, certify, distance, export_mip
 from advverify.verifier.checker.arithmetic import Relaxation
 from advverify.verifier.checker.model_file import Rejected, open_model
 from advverify.verifier.checker.network import Network as CheckedNetwork
@@ -35,8 +35,8 @@ def scaled(factors: list[float], kind: str = "Clip", back: float = 1e-7) -> onnx
     arrays: dict[str, Any] = {}
     for k, factor in enumerate([*factors, None, 1e-10, 1e-10, 1e-10, back]):
         if factor is None:
-            limited = ["Clip", [read, "", "limit"]] if kind == "Clip" else ["Min", [read, "limit"]]
-            nodes.append(node(*limited, [f"h{k}"]))
+            operands = {"Clip": [read, "", "limit"], "Clip without a limit": [read], "Min": [read, "limit"]}[kind]
+            nodes.append(node(kind.split()[0], operands, [f"h{k}"]))
         else:
             arrays[f"w{k}"] = np.array([[factor]], np.float32)
             nodes.append(node("MatMul", [read, f"w{k}"], [f"h{k}"]))
@@ -54,7 +54,7 @@ def scaled(factors: list[float], kind: str = "Clip", back: float = 1e-7) -> onnx
 STEEP = [1e8, 1e8, 1e8, 1e8, 5e5]  # 5e37 in all: the limit binds from 6.8 on
 
 
-@pytest.mark.parametrize("kind", ["Clip", "Min"])
+@pytest.mark.parametrize("kind", ["Clip", "Clip without a limit", "Min"])
 def test_inputs_at_which_the_limit_binds(kind: str, tmp_path: Path) -> None:
     """Class 1 wins above 36 since the limit binds; without it class 0 would win everywhere."""
     path = tmp_path / "m.onnx"
@@ -64,10 +64,12 @@ def test_inputs_at_which_the_limit_binds(kind: str, tmp_path: Path) -> None:
         certify(path, np.array([0.5]), 0, eps=900.0, **wide)
     with pytest.raises(InvalidInput, match="may reach a limit of Clip"):
         distance(path, np.array([0.5]), 0, **wide)
+    with pytest.raises(InvalidInput, match="may reach a limit of Clip"):
+        export_mip(path, np.array([0.5]), 0, tmp_path / "m.mps", Threat("inf", 900.0, valid_range=(0.0, 1000.0)))
     assert certify(path, np.array([0.5]), 0, eps=3.0, **wide).verdict is Verdict.ROBUST
 
 
-@pytest.mark.parametrize("kind", ["Clip", "Min"])
+@pytest.mark.parametrize("kind", ["Clip", "Clip without a limit", "Min"])
 def test_files_whose_values_may_be_as_large_at_once(kind: str) -> None:
     with pytest.raises(UnsupportedOperator, match="may reach the limit"):
         read_model(scaled([1e8] * 5, kind))
@@ -98,14 +100,16 @@ def test_networks_made_of_it_keep_the_limit() -> None:
     moved = restricted(network, np.array([2.0]), np.array([[4.0]]))
     assert 0.9 < moved.input_limit <= (limit - 2.0) / 4.0
     assert evaluate(moved, torch.tensor([[0.5]], dtype=torch.float64)).shape == (1, 2)
+    assert restricted(network, np.array([9.0]), np.array([[0.0]])).input_limit < 0  # the origin itself is too far
     images = np.array([[1.0], [3.0]])
     assert with_one_perturbation(network, images, np.zeros(2, int), None).input_limit <= limit - 3.0
     assert math.isinf(with_one_perturbation(network, images, np.zeros(2, int), (0.0, 5.0)).input_limit)
     assert with_one_perturbation(network, images, np.zeros(2, int), (0.0, 50.0)).input_limit <= limit - 3.0
 
 
-def test_the_checker_looks_at_the_region(tmp_path: Path) -> None:
-    onnx.save(scaled(STEEP), tmp_path / "m.onnx")
+@pytest.mark.parametrize("kind", ["Clip", "Clip without a limit"])
+def test_the_checker_looks_at_the_region(kind: str, tmp_path: Path) -> None:
+    onnx.save(scaled(STEEP, kind), tmp_path / "m.onnx")
     network = CheckedNetwork(open_model(tmp_path / "m.onnx")[0])
     near, far = (Region(np.zeros(1), np.full(1, size)) for size in (3.0, 100.0))
     Relaxation(network, near)

@@ -73,8 +73,10 @@ class Context:
     builder: NetworkBuilder
     opset: int
     origin: str
+    dtype: str = "float32"  # in which the file computes
     label: str = ""
     notes: list[str] = field(default_factory=list)
+    widened: set[str] = field(default_factory=set)  # constants in float64, since the file's own type does not have them
 
     def unsupported(self, why: str) -> UnsupportedOperator:
         """An error that names the node."""
@@ -108,9 +110,7 @@ class Context:
             return
         largest = np.finfo(array.dtype).max
         if (np.abs(array) == largest).any() and not self.builder.leave_out(x.node, float(largest)):
-            raise self.unsupported(
-                f"its values may reach the limit {largest:.3g}: write the file without it, or rescale the network"
-            )
+            raise self.unsupported(f"its values may reach the limit {largest:.3g}: rescale the network")
 
     def limit(self, shape: Sequence[int]) -> None:
         """Check a shape before anything of its size is made.

@@ -55,14 +55,16 @@ def clip(context: Context, node: onnx.NodeProto, operands: list[Value | None], a
     limits: list[float | None] = []
     for position, name in ((1, "min"), (2, "max")):
         value: float | None = None
-        given: np.ndarray | float | None = None
+        # Where none is written it is the largest number: of float32 in attributes, of the file's own type in operands.
+        given: np.ndarray | float = np.array(np.finfo(context.dtype if context.opset >= 11 else "float32").max)
         if name in attributes:
             given = float(attributes[name])
         elif len(operands) > position and operands[position] is not None:
             given = context.constant(operands[position], f"the {name} of Clip")
-        if given is not None:
-            value = float(limits_of(given).item())
-            context.leave_out(x, given)
+        elif name == "min":
+            given = -given
+        value = float(limits_of(given).item())
+        context.leave_out(x, given)
         limits.append(value)
     if limits[0] == -np.inf:
         limits[0] = None

@@ -41,12 +41,17 @@ def fold(context: Context, node: onnx.NodeProto, operands: list[Value | None]) -
 
     if node.op_type == "DequantizeLinear":
         return [_dequantized(context, node, operands)]
-    feeds = {name: np.asarray(v) for name, v in zip(node.input, operands, strict=True) if v is not None}
-    rounds = node.op_type in _ROUNDING and any(value.dtype.kind == "f" for value in feeds.values())
-    if rounds:
-        feeds = {name: v.astype(np.float64) if v.dtype.kind == "f" else v for name, v in feeds.items()}
+    given = [(name, np.asarray(v)) for name, v in zip(node.input, operands, strict=True) if v is not None]
+    wide = not context.widened.isdisjoint(node.input)
+    if wide and node.op_type == "Cast":
+        return [_kept(context, node, given[0][1])]
+    kinds = [value.dtype for _, value in given if value.dtype.kind == "f"]
+    rounds = node.op_type in _ROUNDING and bool(kinds)
+    if rounds or wide:
+        given = [(name, v.astype(np.float64) if v.dtype.kind == "f" else v) for name, v in given]
+    feeds = dict(given)
     try:
-        if _size(node, list(feeds.values())) > LARGEST_VALUE:
+        if _size(node, [value for _, value in given]) > LARGEST_VALUE:
             raise MemoryError("its result is too large")
         infos = [
             onnx.helper.make_tensor_value_info(name, onnx.helper.np_dtype_to_tensor_dtype(a.dtype), a.shape)
@@ -62,12 +67,40 @@ def fold(context: Context, node: onnx.NodeProto, operands: list[Value | None]) -
         raise UnsupportedOperator(message) from error
     if any(value.dtype.kind not in "fiub" for value in results):
         raise context.unsupported(f"constant {node.op_type} is not made of numbers")
-    if rounds and not _is_exact(node.op_type, list(feeds.values()), results[0]):
+    if rounds and not _is_exact(node.op_type, [value for _, value in given], results[0]):
         raise context.unsupported(
-            f"constant {node.op_type} rounds its result, so that the file does not say which numbers it means: write them into the file "
-            "(constant folding of the exporter, or of onnxsim)"
+            f"constant {node.op_type} rounds its result, or is not known not to, so that the file does not say which numbers it means: "
+            "write them into the file (constant folding of the exporter, or of onnxsim)"
         )
+    if rounds or wide:
+        kind = np.dtype(np.float32) if wide else np.result_type(*kinds)
+        return [_narrowed(context, name, value, kind) for name, value in zip(node.output, results, strict=False)]
     return list(results)
+
+
+def _narrowed(context: Context, name: str, value: np.ndarray, kind: np.dtype) -> np.ndarray:
+    """A result in the type that the file gives it, or in float64 where that type does not have all of its numbers."""
+    if value.dtype != np.float64 or kind == np.float64:
+        return value
+    with np.errstate(over="ignore"):
+        narrow = value.astype(kind)
+    if np.array_equal(narrow.astype(np.float64), value):
+        return narrow
+    context.widened.add(name)
+    return value
+
+
+def _kept(context: Context, node: onnx.NodeProto, value: np.ndarray) -> np.ndarray:
+    """A widened constant after a Cast, which would round it in the file.
+
+    Raises:
+        UnsupportedOperator: a cast to other numbers than those of float32 or float64.
+    """
+    to = next(onnx.helper.get_attribute_value(a) for a in node.attribute if a.name == "to")
+    if to not in (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE):
+        raise context.unsupported("constant Cast of a result that the file's own type does not have")
+    context.widened.add(node.output[0])
+    return value
 
 
 def _is_exact(kind: str, operands: list[np.ndarray], result: np.ndarray) -> bool:

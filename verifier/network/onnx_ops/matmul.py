@@ -43,6 +43,9 @@ def _factored(context: Context, array: np.ndarray, factor: float, what: str) -> 
     Raises:
         UnsupportedOperator: float64 does not have the product.
     """
+    array = np.asarray(array, dtype=np.float64)
+    if abs(factor) == 1.0:
+        return array * factor
     product = exact_product(tensor(array), tensor(np.array(factor)))
     if product is None:
         raise context.unsupported(
