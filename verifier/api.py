@@ -227,7 +227,8 @@ def certify_all(
 
     Those that are too hard for that follow sequentially. Several times as fast as one by one on small networks; large ones
     are worked on sequentially, unless `settings.device` is a GPU (for attacks and bound propagation), and so are all where
-    more than a verdict is asked for: proofs, exact margins, executions in float32. An outcome's seconds are its share.
+    more than a verdict is asked for: exact margins, executions in float32, and proofs where others do the `rest`. An outcome's
+    seconds are its share.
 
     Args:
         model: as in `certify`, like all that is not here.
@@ -249,7 +250,8 @@ def certify_all(
     _check_radius(threat)
     model, settings = model if isinstance(model, Model) else Model(model), settings or Settings()
     left = set(range(len(images)))
-    if settings.proofs is None and not exact_margin and not threat.float32:
+    elsewhere = settings.proofs is not None and not rest  # who does the rest in several processes proves there, too
+    if not exact_margin and not threat.float32 and not elsewhere:
         queries: list[tuple[int, Query, dict[str, Any]]] = []
         for position, (image, label) in enumerate(zip(images, labels, strict=True)):
             query, about = _question(model, image, int(label), threat, Objective.FEASIBILITY)
@@ -263,9 +265,10 @@ def certify_all(
         try:
             hear = None if listener is None else lambda k, event: listener(queries[k][0], event)
             for k, outcome in solve_all(asked, model.executor, settings, engines, rest and here, hear):
-                position, _, about = queries[k]
+                position, query, about = queries[k]
                 left.remove(position)
-                yield position, outcome.labelled(**about)
+                query = replace(query, network=model.network)  # proofs are sought on the CPU
+                yield position, _proved(query, outcome.labelled(**about), settings)
         except Interrupted as stop:  # sequentially they are worked on in order
             about = next(about for position, _, about in queries if position in left)
             raise Interrupted(stop.outcome.labelled(**about)) from stop

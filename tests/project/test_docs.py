@@ -301,8 +301,17 @@ MESSAGES = list(shown_messages())
 
 def said(message: str) -> bool:
     """Whether one text of the sources has all parts of a message, in order."""
-    pattern = re.compile(".*?".join(re.escape(part) for part in message.split("...")), re.DOTALL)
-    return any(pattern.search(text) for text in messages())
+    return any(holds_in_order(text, message.split("...")) for text in messages())
+
+
+def holds_in_order(text: str, parts: list[str]) -> bool:
+    place = 0
+    for part in parts:
+        place = text.find(part, place)
+        if place < 0:
+            return False
+        place += len(part)
+    return True
 
 
 @pytest.mark.parametrize("message", MESSAGES)
