@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,14 @@ from foreign_device import DEVICE, MixedDevices, foreign_device
 from networks import KINDS, random_network
 from oracle import nearest, worst_margin
 
+from advverify.models.datasets import load_dataset
 from advverify.models.zoo import path_of
 from advverify.verifier import cascade
 from advverify.verifier.api import Interrupted, Model, certify, certify_all
 from advverify.verifier.attacks import AttackProblem, base, run
 from advverify.verifier.attacks.base import project
 from advverify.verifier.attacks.pgd import Pgd
+from advverify.verifier.checker import check
 from advverify.verifier.engines import Settings
 from advverify.verifier.engines.branch_and_bound.relu import engine as relu_split
 from advverify.verifier.engines.branch_and_bound.relu.domain import Domain
@@ -33,7 +36,7 @@ from advverify.verifier.engines.state import SearchState
 from advverify.verifier.errors import InvalidInput
 from advverify.verifier.network.evaluate import evaluate_all, predict
 from advverify.verifier.network.nodes import Network
-from advverify.verifier.outcome import Verdict
+from advverify.verifier.outcome import Trust, Verdict
 from advverify.verifier.query import Objective, Query
 from advverify.verifier.specification import Threat, robustness
 
@@ -296,3 +299,22 @@ def test_nothing_stays_on_the_cpu(kind: str, norm: str, monkeypatch: pytest.Monk
     assert here and {k: o.verdict for k, o in there.items()} == {k: o.verdict for k, o in here.items()}
     for k, outcome in there.items():
         assert outcome.bracket.lower == pytest.approx(here[k].bracket.lower, abs=1e-5)
+
+
+def test_what_batches_settle_is_proved(tmp_path: Path) -> None:
+    """Each proof is about its own image; who leaves the rest to others gets none made here."""
+    path = path_of("digits-mlp")
+    model, digits = Model(path), load_dataset("digits")
+    images, labels = list(digits.images[:12]), digits.labels[:12].tolist()
+    settings = replace(SETTINGS, proofs=tmp_path)
+    found = dict(certify_all(model, images, labels, Threat("inf", 0.03), settings=settings))
+    plain = dict(certify_all(model, images, labels, Threat("inf", 0.03), settings=SETTINGS))
+    assert {k: o.verdict for k, o in found.items()} == {k: o.verdict for k, o in plain.items()}
+    robust = {k: outcome for k, outcome in found.items() if outcome.verdict is Verdict.ROBUST}
+    assert len(robust) >= 8 and all(outcome.trust is Trust.CHECKED for outcome in robust.values())
+    for k, outcome in robust.items():
+        assert outcome.proof is not None
+        (statement,) = check(outcome.proof, path).cases
+        assert statement.center is not None and np.array_equal(statement.center, model.flat(images[k]))
+        assert statement.radius == 0.03
+    assert not list(certify_all(model, images, labels, Threat("inf", 0.03), settings=settings, rest=False))
