@@ -51,10 +51,10 @@ class Names(StringParamType):
         return [CompletionItem(before + comma + name) for name in (*self.names, *self.more) if name.startswith(last)]
 
 
-class Network(StringParamType):
+class ModelName(StringParamType):
     """An ONNX file or `zoo:NAME`, or another file where one may stand in its place."""
 
-    name = "network"
+    name = "model"
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
         """The shipped networks that begin so, or else files."""
@@ -65,7 +65,7 @@ class Network(StringParamType):
         return found if found and incomplete else [*found, CompletionItem(incomplete, type="file")]
 
 
-NETWORK = Network()
+MODEL = ModelName()
 
 _BASH = """\
 %(complete_func)s() {

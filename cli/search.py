@@ -13,7 +13,7 @@ from click.core import ParameterSource
 
 from advverify.verifier.errors import InvalidInput
 
-from .completion import NETWORK, Listed, Names
+from .completion import MODEL, Listed, Names
 from .effects import missed_options, why_missed
 from .options import (
     COUNT,
@@ -50,7 +50,7 @@ _MILP = {  # names in `MilpOptions`, and how each is given here
 def query_options(function: F) -> F:
     """MODEL, norm, data, images and what limits a search."""
     return apply(
-        click.argument("model", type=NETWORK),
+        click.argument("model", type=MODEL),
         norm_option(),
         click.option("--data", default=None, type=DATA, help="Data set [default: the model's own]."),
         click.option(

@@ -1,8 +1,8 @@
 """Arithmetic on the smallest numbers as IEEE 754 has it, whatever the caller or a library has told the processor.
 
-`torch.set_flush_denormal` and libraries built for speed make a thread take subnormal numbers for 0. Bounds allow for that where they compute
-(`bounds.underflow`), but weights and images must be read as they are: a float32 weight of 1e-39 is no small matter once it is multiplied. What is set holds for one thread: those that torch starts for itself keep what they were started with, and have only
-float64 numbers to work on.
+`torch.set_flush_denormal` and libraries built for speed make a thread take subnormal numbers for 0. Bounds allow for that where they
+compute (`bounds.underflow`), but weights and images must be read as they are: a float32 weight of 1e-39 is no small matter once it is
+multiplied. What is set holds for one thread: those that torch starts for itself keep what they were started with, and read no files.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from advverify.verifier.errors import InvalidInput, no_such
 from advverify.verifier.outcome import finite
 
 from ..attacking import brackets_from, learn, save, source_from, try_attack, try_learned
-from ..completion import NETWORK, Names
+from ..completion import MODEL, Names
 from ..help import Command
 from ..learned import keep, lesson_from, loaded
 from ..options import (
@@ -52,7 +52,7 @@ _ATTACKS = Names(
 
 
 @click.command("attack", cls=Command)
-@click.argument("model", type=NETWORK)
+@click.argument("model", type=MODEL)
 @click.option(
     "--attack",
     "names",

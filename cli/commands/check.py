@@ -11,7 +11,7 @@ import click
 
 from advverify.verifier.errors import InvalidInput, no_file
 
-from ..completion import NETWORK
+from ..completion import MODEL
 from ..help import Command
 from ..options import DATA, bytes_option, model_path, norm_option
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @click.command("check", cls=Command)
 @click.argument("proof", type=click.Path(path_type=Path))
-@click.argument("model", type=NETWORK)
+@click.argument("model", type=MODEL)
 @click.option("--image", type=int, default=None, help="Is the proof about this image of the test set?")
 @click.option("--data", default=None, type=DATA, help="Data set [default: the model's own].")
 @click.option("--eps", type=float, default=None, help="Radius asked about; a proof of a larger one answers, too.")

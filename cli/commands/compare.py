@@ -11,7 +11,7 @@ import numpy as np
 
 from advverify.verifier.errors import InvalidInput
 
-from ..completion import NETWORK
+from ..completion import MODEL
 from ..help import Command
 from ..options import COUNT, DATA, SEED, norm_option, note, output_options, page_of, writable_page_or_folder
 from ..report.page import p_range, percent
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @click.command("compare", cls=Command)
-@click.argument("models", nargs=-1, required=True, type=NETWORK)
+@click.argument("models", nargs=-1, required=True, type=MODEL)
 @norm_option(choices="1|2|inf")
 @click.option("--data", default=None, type=DATA, help="Data set [default: the models' own].")
 @click.option(

@@ -10,7 +10,7 @@ import click
 
 from advverify.verifier.errors import InvalidInput
 
-from ..completion import NETWORK
+from ..completion import MODEL
 from ..help import Command
 from ..options import (
     DATA,
@@ -28,7 +28,7 @@ _OBJECTIVES = ("feasibility", "min_distortion", "max_margin")
 
 
 @click.command("export-mip", cls=Command)
-@click.argument("model", type=NETWORK)
+@click.argument("model", type=MODEL)
 @click.argument("output", type=click.Path(path_type=Path))
 @apply(
     norm_option(),

@@ -10,7 +10,7 @@ import click
 
 from advverify.verifier.errors import InvalidInput
 
-from ..completion import NETWORK
+from ..completion import MODEL
 from ..help import Command
 from ..options import DATA, SEED, note, output_options, page_of, writable_page_or_folder
 from ..report.figures import require_report
@@ -20,7 +20,7 @@ _SPARE = {"h": 1, "largest in profile": 2}  # columns that a narrow screen does 
 
 
 @click.command("geometry", cls=Command)
-@click.argument("models", nargs=-1, required=True, type=NETWORK)
+@click.argument("models", nargs=-1, required=True, type=MODEL)
 @click.option("--data", default=None, type=DATA, help="Data set [default: the models' own].")
 @click.option(
     "--images", default="0:60", show_default=True, metavar="RANGE", help="Images of the test set: 7, 0:100 or 0:100:5."

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..completion import NETWORK
+from ..completion import MODEL
 from ..help import Command
 from ..options import model_path
 from ..table import Column, console, show
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command("info", cls=Command)
-@click.argument("model", type=NETWORK)
+@click.argument("model", type=MODEL)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 def command(model: str, as_json: bool) -> int:
     """Layers, ReLUs, notes and data card of MODEL (a path or zoo:NAME)."""

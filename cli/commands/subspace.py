@@ -12,7 +12,7 @@ import numpy as np
 
 from advverify.verifier.errors import InvalidInput
 
-from ..completion import NETWORK
+from ..completion import MODEL
 from ..help import Command
 from ..options import (
     DATA,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 @click.command("subspace", cls=Command)
-@click.argument("model", type=NETWORK)
+@click.argument("model", type=MODEL)
 @click.argument("directions")
 @norm_option("1", "Norm of v.", choices="1|2|inf")
 @click.option("--data", default=None, type=DATA, help="Data set [default: the model's own].")

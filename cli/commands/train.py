@@ -11,7 +11,7 @@ import click
 
 from advverify.verifier.errors import InvalidInput
 
-from ..completion import NETWORK
+from ..completion import MODEL
 from ..help import Command
 from ..options import DATA, SEED, device_from, note, output_options
 from ..progress import Progress
@@ -19,7 +19,7 @@ from ..table import console
 
 
 @click.command("train", cls=Command)
-@click.argument("recipe", type=NETWORK)
+@click.argument("recipe", type=MODEL)
 @click.option(
     "-o", "--out", metavar="FILE.onnx", type=click.Path(path_type=Path), required=True, help="The ONNX file to write."
 )

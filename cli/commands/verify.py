@@ -14,7 +14,7 @@ import click
 
 from advverify.verifier.errors import AdvverifyError, InvalidInput
 
-from ..completion import NETWORK
+from ..completion import MODEL
 from ..help import Command
 from ..options import model_path, note, output_options, writable_file, writable_folder, write_text
 from ..outcomes import failed_proofs
@@ -31,7 +31,7 @@ _WORDS = {"robust": "unsat", "adversarial": "sat", "unknown": "unknown"}
 
 
 @click.command("verify", cls=Command)
-@click.argument("files", nargs=-1, required=True, type=NETWORK, metavar="MODEL SPEC | SPEC --network NAME=MODEL")
+@click.argument("files", nargs=-1, required=True, type=MODEL, metavar="MODEL SPEC | SPEC --network NAME=MODEL")
 @click.option("--network", "networks", multiple=True, metavar="NAME=MODEL", help="VNN-LIB 2.1: the network of a name.")
 @click.option("--result", type=click.Path(path_type=Path), default=None, help="VNN-COMP result file.")
 @click.option(

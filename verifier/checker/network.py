@@ -203,9 +203,8 @@ class Network:
         return self._hinges(x, slope, {0.0: [1.0, -slope]})
 
     def _clip(self, attributes: dict[str, Any], x: Stream, low: Any = None, high: Any = None) -> Stream:
-        kind = np.finfo(
-            np.float64 if self.double and self._opset >= 11 else np.float32
-        )  # of limits that are not written
+        # Limits that are not written are those of the type: of float32 in attributes.
+        kind = np.finfo(np.float64 if self.double and self._opset >= 11 else np.float32)
         given = (
             kind.dtype.type(attributes.get("min", kind.min)) if low is None else low,
             kind.dtype.type(attributes.get("max", kind.max)) if high is None else high,

@@ -201,7 +201,8 @@ def contradictory(matrix: Array, offset: Array) -> bool:
 
     By Farkas' lemma that is so if multipliers >= 0 of the rows give 0 <= -1; least squares says which rows have them (Lawson &
     Hanson, Solving Least Squares Problems, chapter 23), and rational arithmetic whether they do: rows that nearly
-    contradict one another hold for some output. Where that takes more than `_MOST_ROWS` of them, with three outputs or more, the answer is no.
+    contradict one another hold for some output. Where that takes more than `_MOST_ROWS` of them, with three outputs or more, the
+    answer is no.
     """
     size = np.abs(matrix).max(-1, initial=0.0)
     if ((size == 0) & (offset < 0)).any():

@@ -16,7 +16,7 @@ from .nodes import Affine, Input, Max, Network, Node, Relu
 from .operators import Operator, Scale, Select
 from .simplify import fuse, simplify
 
-_SAFE = 0.99  # of a limit: more than the rounding of what values may reach
+SAFE = 0.99  # of a limit: more than the rounding of what values may reach
 _KEPT = 1 << 13  # entries of all nodes up to which networks are kept as they were before folding
 
 
@@ -48,9 +48,9 @@ class NetworkBuilder:
         `input_limit` says for which inputs none of them is missed: values grow no faster than inputs do from there on.
         """
         largest = float(self._size_of(node).max())
-        if not largest <= _SAFE * limit:
+        if not largest <= SAFE * limit:
             return False
-        self.input_limit = min(self.input_limit, _SAFE * limit / largest if largest > 0 else math.inf)
+        self.input_limit = min(self.input_limit, SAFE * limit / largest if largest > 0 else math.inf)
         return True
 
     def _size_of(self, node: int) -> Tensor:

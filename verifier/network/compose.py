@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from .activations import clip
-from .builder import NetworkBuilder
+from .builder import SAFE, NetworkBuilder
 from .nodes import Affine, Input, Max, Network, Relu
 from .operators import Dense, Select
 
@@ -37,7 +37,7 @@ def _input_limit(network: Network, origin: np.ndarray, gain: float, valid: tuple
     limit = network.input_limit
     if math.isinf(limit) or (valid is not None and max(map(abs, valid)) <= limit):
         return math.inf
-    left = 0.99 * (limit - float(np.abs(origin).max(initial=0.0)))
+    left = SAFE * (limit - float(np.abs(origin).max(initial=0.0)))
     if left < 0:  # no perturbation at all
         return -1.0
     return left / gain if gain > 0 else math.inf

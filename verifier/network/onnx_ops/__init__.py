@@ -32,7 +32,7 @@ def limits_of(value: np.ndarray | float) -> np.ndarray:
     """Constant limits of Clip, Max and Min in float64, infinite where there is none.
 
     Exporters write the largest number of a type for "none"; attributes are float32. Any other limit is one, however large.
-    `Context.leave_out` says for which inputs such a limit would be missed.
+    Whoever leaves such a limit out asks `Context.limits`.
     """
     array = np.asarray(value, dtype=np.float32) if isinstance(value, float) else np.asarray(value)
     if not np.issubdtype(array.dtype, np.floating):
@@ -99,18 +99,17 @@ class Context:
                 "the network"
             )
 
-    def leave_out(self, x: Stream, limits: np.ndarray | float) -> None:
-        """Leave out those limits of a stream that `limits_of` makes infinite.
+    def limits(self, x: Stream, value: np.ndarray | float) -> np.ndarray:
+        """`limits_of` a stream's values; `Network.input_limit` will say for which inputs those that are left out are not missed.
 
         Raises:
-            UnsupportedOperator: values may come near one of them, the largest number of its type.
+            UnsupportedOperator: values may come near one of these, the largest number of its type.
         """
-        array = np.asarray(limits, dtype=np.float32) if isinstance(limits, float) else np.asarray(limits)
-        if not np.issubdtype(array.dtype, np.floating):
-            return
-        largest = np.finfo(array.dtype).max
-        if (np.abs(array) == largest).any() and not self.builder.leave_out(x.node, float(largest)):
-            raise self.unsupported(f"its values may reach the limit {largest:.3g}: rescale the network")
+        found, written = limits_of(value), np.abs(np.asarray(value, dtype=np.float64))
+        left_out = written[np.isinf(found) & np.isfinite(written)]
+        if left_out.size and not self.builder.leave_out(x.node, float(left_out.min())):
+            raise self.unsupported(f"its values may reach the limit {left_out.min():.3g}: rescale the network")
+        return found
 
     def limit(self, shape: Sequence[int]) -> None:
         """Check a shape before anything of its size is made.

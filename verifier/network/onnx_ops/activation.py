@@ -11,7 +11,7 @@ import onnx
 from .. import activations
 from ..builder import tensor
 from ..operators import Scale
-from . import Context, Stream, Value, limits_of
+from . import Context, Stream, Value
 from .arithmetic import scaled
 
 
@@ -52,24 +52,17 @@ def absolute(
 def clip(context: Context, node: onnx.NodeProto, operands: list[Value | None], attributes: dict[str, Any]) -> Stream:
     """min(max(x, low), high) with constant limits; a missing limit, or the largest number of its type, does not clip."""
     x = context.stream(operands[0], "the input of Clip")
+    # Where none is written it is the largest number: of float32 in attributes, of the file's own type in operands.
+    largest = np.array(np.finfo(context.dtype if context.opset >= 11 else "float32").max)
     limits: list[float | None] = []
-    for position, name in ((1, "min"), (2, "max")):
-        value: float | None = None
-        # Where none is written it is the largest number: of float32 in attributes, of the file's own type in operands.
-        given: np.ndarray | float = np.array(np.finfo(context.dtype if context.opset >= 11 else "float32").max)
+    for position, name, none in ((1, "min", -largest), (2, "max", largest)):
+        given: np.ndarray | float = none
         if name in attributes:
             given = float(attributes[name])
         elif len(operands) > position and operands[position] is not None:
             given = context.constant(operands[position], f"the {name} of Clip")
-        elif name == "min":
-            given = -given
-        value = float(limits_of(given).item())
-        context.leave_out(x, given)
-        limits.append(value)
-    if limits[0] == -np.inf:
-        limits[0] = None
-    if limits[1] == np.inf:
-        limits[1] = None
+        value = float(context.limits(x, given).item())
+        limits.append(None if value == np.copysign(np.inf, none) else value)
     if any(value is not None and not np.isfinite(value) for value in limits):
         raise context.unsupported(f"Clip to {limits[0]} and {limits[1]}")
     function = activations.clip(limits[0], limits[1])

@@ -60,9 +60,8 @@ def add(context: Context, node: onnx.NodeProto, operands: list[Value | None], at
 def sum_all(context: Context, node: onnx.NodeProto, operands: list[Value | None], attributes: dict[str, Any]) -> Stream:
     """Sum of any number of operands."""
     present = [value for value in operands if value is not None]
-    present.sort(
-        key=lambda value: not isinstance(value, Stream)
-    )  # constants one by one, so that their sum is not rounded
+    # Constants last, one by one, so that their sum is not rounded.
+    present.sort(key=lambda value: not isinstance(value, Stream))
     total = present[0]
     for value in present[1:]:
         total = _combine(context, total, value, 1.0)

@@ -148,7 +148,8 @@ def _dequantized(context: Context, node: onnx.NodeProto, operands: list[Value | 
     product = exact_product(steps, torch.from_numpy(np.array(scale, dtype=np.float64)))
     if product is None:
         raise context.unsupported("DequantizeLinear rounds: float64 does not have (x - zero point) scale")
-    return product.numpy()
+    kind = np.dtype(np.float32) if not context.widened.isdisjoint(node.input) else scale.dtype
+    return _narrowed(context, node.output[0], product.numpy(), kind)
 
 
 def _size(node: onnx.NodeProto, operands: list[np.ndarray]) -> int:

@@ -9,7 +9,7 @@ import onnx
 
 from ..builder import tensor
 from ..operators import Operator, Select
-from . import Context, Stream, Value, limits_of
+from . import Context, Stream, Value
 from .arithmetic import expand_to, scaled, shape_of
 
 
@@ -19,18 +19,15 @@ def extreme(context: Context, node: onnx.NodeProto, operands: list[Value | None]
     values = [value for value in operands if value is not None]
     shape = shape_of(context, *values)
     streams = [expand_to(context, value, shape) for value in values if isinstance(value, Stream)]
-    constants = [sign * limits_of(value) for value in values if not isinstance(value, Stream)]
     result = streams[0]
     for other in streams[1:]:
         difference = context.builder.add(*_sorted(result, other, sign), -1.0, context.label)
         result = _joined(context, other, context.builder.relu(difference, context.label), sign)
+    constants = [sign * context.limits(result, value) for value in values if not isinstance(value, Stream)]
     if constants:
         limit = constants[0]
         for constant in constants[1:]:
             limit = np.maximum(limit, constant)
-        for value in values:
-            if not isinstance(value, Stream):
-                context.leave_out(result, value)
         result = _limited(context, result, np.broadcast_to(limit, shape), sign)
     return result
 
