@@ -1,7 +1,8 @@
 """Lower bounds on linear functions of a ReLU network's values, in float64 with every rounding accounted for.
 
 A backward pass carries coefficients from a node to the input; each ReLU is replaced by a line below or above it (any
-slope in [0, 1] is valid below), each split constraint enters with a multiplier >= 0 (weak duality: any is valid). The
+slope in [0, 1] is valid below), each split constraint enters with a multiplier >= 0 (weak duality: any is valid). Or the
+coefficient that goes on is given: whatever it is, what is left of the ReLU has its minimum at an end or at 0. The
 coefficients, once computed, are taken as exact; what a step may have lost is at most gamma_n |a| |A| X with X a bound
 on the magnitude of what is read (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1). A product that is
 too small to be rounded relatively is off by half the smallest number besides (section 2.1), which `floor` adds up. No
@@ -108,9 +109,10 @@ class Relaxation:
         slopes: Mapping[int, Array] | None = None,
         betas: Mapping[int, Array] | None = None,
         region: Region | None = None,
+        passed: Mapping[int, Array] | None = None,
     ) -> Array:
         """The minimum over the region of what `lower_lines` gives, (rows,)."""
-        coefficients, offset, magnitude = self.lower_lines(start, offset, bounds, owner, slopes, betas)
+        coefficients, offset, magnitude = self.lower_lines(start, offset, bounds, owner, slopes, betas, passed)
         value = (region or self.region).minimum(coefficients, offset, magnitude)
         if not np.isfinite(value).all():
             raise Rejected("a bound is not a finite number")
@@ -124,6 +126,7 @@ class Relaxation:
         owner: NDArray[np.int64],
         slopes: Mapping[int, Array] | None = None,
         betas: Mapping[int, Array] | None = None,
+        passed: Mapping[int, Array] | None = None,
     ) -> tuple[Array, Array, Array]:
         """Coefficients (rows, inputs), offsets and magnitudes of linear functions of the input that lie below sums.
 
@@ -137,6 +140,8 @@ class Relaxation:
             slopes: by ReLU number, lower slopes (rows, size), NaN for the default; clipped to [0, 1].
             betas: by ReLU number, signed multipliers (rows, size) on what the ReLU reads: >= 0 where it is split
                 inactive, <= 0 where active. Signs are the caller's to check.
+            passed: by ReLU number, the coefficients p (rows, size) on what the ReLU reads, h, that go on from it, any
+                finite numbers, NaN where slopes and betas say: a relu(h) >= p h + min over [l, u] of a relu(h) - p h.
         """
         number = {i: k for k, i in enumerate(self.network.relus)}
         pending, magnitude = dict(start), np.abs(offset)
@@ -167,8 +172,15 @@ class Relaxation:
                 if slopes is not None and k in slopes:
                     chosen = np.clip(slopes[k], 0.0, 1.0)
                     below = np.where((low < 0) & (high > 0) & ~np.isnan(chosen), chosen, below)
-                step = (np.minimum(a, 0.0) * shift).sum(-1)
-                a = a * np.where(a < 0, above, below)
+                drop, after = np.minimum(a, 0.0) * shift, a * np.where(a < 0, above, below)
+                if passed is not None and k in passed:
+                    given = ~np.isnan(passed[k])
+                    p = np.where(given, passed[k], 0.0)
+                    drop = np.where(given, least(a, p, low, high), drop)
+                    after = np.where(given, p, after)
+                    lost = np.abs(p) @ self.loss[i]
+                    offset, magnitude = offset - lost, magnitude + lost
+                step, a = drop.sum(-1), after
                 if betas is not None and k in betas:
                     a = a + betas[k]
                     lost = np.abs(betas[k]) @ self.loss[i]
@@ -229,6 +241,12 @@ class Relaxation:
         """Intervals of what ReLUs read, as bounds of one member."""
         read = [self.network.nodes[i].relu for i in self.network.relus]
         return Bounds([self.intervals[j][0][None] for j in read], [self.intervals[j][1][None] for j in read])
+
+
+def least(a: Array, p: Array, low: Array, high: Array) -> Array:
+    """The minimum of a relu(h) - p h over [low, high], which is at an end or at 0."""
+    ends = [a * np.maximum(h, 0.0) - p * h for h in (low, high)]
+    return np.asarray(np.minimum(np.minimum(*ends), np.where((low < 0) & (high > 0), 0.0, np.inf)))
 
 
 def relax(low: Array, high: Array) -> tuple[Array, Array, Array]:

@@ -2,7 +2,7 @@
 
 A proof is a zip archive of numpy arrays and a JSON header:
 
-    format, version    "advverify-proof", 5
+    format, version    "advverify-proof", 6
     model_sha256       of the ONNX file
     about              words for people (image, label, data set); nothing is concluded from it
     cases              a list; for each case c
@@ -26,6 +26,8 @@ Lemmas and goals are trees over ReLU phases in preorder, step s of case c in arr
     neurons, sides     lemmas, one a tree: -1 bounds from above, +1 from below
     polytopes          goals, one a tree; weights: for each leaf a multiplier >= 0 of every row, whose sum is positive there
     refine    in the header: CROWN once more in every leaf
+    passed    in the header, true: in place of slopes and betas an array passed (leaves, columns) has the coefficients that
+              go on from these neurons
 
 Boxes: one entry a node in preorder. Dimensions >= 0 are halved at a threshold, the lower half first; -1 is a leaf; -2 - p
 decides whether pixel p of an l0 ball changes, the part where it does first.
@@ -55,7 +57,7 @@ from .region import SAFE, TINY, Region, gamma
 from .statement import Source, Statement, whole
 from .trees import Trees
 
-FORMAT, VERSION = "advverify-proof", 5
+FORMAT, VERSION = "advverify-proof", 6
 _LARGEST = 1 << 32  # bytes of a file when unpacked
 _HEADER = 1 << 24
 _CASES = 5  # that are described unless all values are asked for
@@ -210,7 +212,8 @@ class Case:
                 raise Rejected(f"step {name}: there is no kind of step {kind}")
 
     def _trees(self, name: str, step: dict[str, Any]) -> Trees:
-        trees = Trees(self.arrays, name, self.relaxation, self.bounds, bool(step["refine"]))
+        by_passed = step.get("passed") is True
+        trees = Trees(self.arrays, name, self.relaxation, self.bounds, bool(step["refine"]), by_passed)
         self.leaves += len(trees.tree)
         return trees
 

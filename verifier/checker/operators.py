@@ -67,15 +67,21 @@ class Windows:
 
     def transposed(self, y: Array) -> Array:
         """The product of the transpose with vectors."""
-        given = y.reshape(*y.shape[:-1], *self.weight.shape[:2], self.index.shape[1])
-        read = (self.weight.swapaxes(1, 2) @ given).reshape(*y.shape[:-1], -1)
+        groups, outputs, members = self.weight.shape
         if self.once:
-            return np.asarray(read[..., self.meets[0]])
-        read = np.concatenate([read, np.zeros((*y.shape[:-1], 1))], axis=-1)
-        total = np.zeros((*y.shape[:-1], self.size))
+            given = y.reshape(*y.shape[:-1], groups, outputs, -1)
+            return np.asarray((self.weight.swapaxes(1, 2) @ given).reshape(*y.shape[:-1], -1)[..., self.meets[0]])
+        rows = y.reshape(
+            -1, y.shape[-1]
+        )  # as columns below: what is picked for an input lies together, for all of them
+        given = rows.T.reshape(groups, outputs, -1)
+        read = np.empty((groups * members * self.index.shape[1] + 1, len(rows)))
+        np.matmul(self.weight.swapaxes(1, 2), given, out=read[:-1].reshape(groups, members, -1))
+        read[-1] = 0.0
+        total = np.zeros((self.size, len(rows)))
         for entry in self.meets:
-            total += read[..., entry]
-        return total
+            total += read[entry]
+        return np.ascontiguousarray(total.T).reshape(*y.shape[:-1], self.size)
 
     def absolute(self) -> Windows:
         """The map whose entries are the absolute values."""

@@ -23,8 +23,13 @@ class Trees:
         tree: (leaves,) the tree of each leaf.
     """
 
-    def __init__(self, arrays: Source, name: str, relaxation: Relaxation, bounds: Bounds, refine: bool) -> None:
-        """Read the trees of step `name`; `bounds` are those that hold without any split."""
+    def __init__(
+        self, arrays: Source, name: str, relaxation: Relaxation, bounds: Bounds, refine: bool, by_passed: bool = False
+    ) -> None:
+        """Read the trees of step `name`; `bounds` are those that hold without any split.
+
+        `by_passed` where leaves have `passed` in place of slopes and betas.
+        """
         self.relaxation, self.bounds, self.refine = relaxation, bounds, refine
         sizes = [relaxation.network.nodes[i].size for i in relaxation.network.relus]
         self.first = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
@@ -53,7 +58,13 @@ class Trees:
         if open_ or not self.count:
             raise Rejected(f"step {name}: a tree ends before its leaves do")
         self.tree = np.array(owners, dtype=np.int64)
-        self.slopes = arrays.get(f"{name}.slopes", np.uint16, (len(owners), len(self.columns)))
+        shape = len(owners), len(self.columns)
+        self.passed = arrays.get(f"{name}.passed", np.float32, shape) if by_passed else None
+        if self.passed is not None:
+            if not np.isfinite(self.passed).all():
+                raise Rejected(f"step {name}: a coefficient is not finite")
+            return
+        self.slopes = arrays.get(f"{name}.slopes", np.uint16, shape)
         lengths = [0 if above < 0 else depths[above] for above, _ in self.above]
         betas = arrays.get(f"{name}.betas", np.float32, (sum(lengths),))
         self.betas = np.split(np.maximum(betas, 0).astype(np.float64), np.cumsum(lengths)[:-1])
@@ -84,21 +95,28 @@ class Trees:
     def _bounds(self, leaves: NDArray[np.int64], node: int, rows: Array, offset: Array) -> Array:
         total = int(self.first[-1])
         phases = np.zeros((len(leaves), total), dtype=np.int8)
+        for position, leaf in enumerate(leaves):
+            for neuron, sign in self.path(int(leaf)):
+                phases[position, neuron] = sign
+        bounds, split = self.bounds, bool(phases.any())
+        if split:
+            bounds = bounds.split(self._by_relu(phases))
+            if self.refine:
+                bounds = self.relaxation.crown(bounds)
+        owner = np.arange(len(leaves)) if split else np.zeros(len(leaves), dtype=np.int64)
+        chosen = np.full((len(leaves), total), np.nan)
+        if self.passed is not None:
+            chosen[:, self.columns] = self.passed[leaves]
+            passed = dict(enumerate(self._by_relu(chosen)))
+            return self.relaxation.lower_bounds({node: rows}, offset, bounds, owner, passed=passed)
         signed = np.zeros((len(leaves), total))
         for position, leaf in enumerate(leaves):
             for (neuron, sign), beta in zip(self.path(int(leaf)), self.betas[leaf], strict=True):
-                phases[position, neuron] = sign
                 signed[position, neuron] = -sign * beta
-        slopes = np.full((len(leaves), total), np.nan)
-        slopes[:, self.columns] = self.slopes[leaves] / 65535.0
-        cut = self.first[1:-1]
-        by_relu = np.split(phases, cut, axis=1)
-        bounds, split = self.bounds, bool(phases.any())
-        if split:
-            bounds = bounds.split(by_relu)
-            if self.refine:
-                bounds = self.relaxation.crown(bounds)
-        betas = {k: part for k, part in enumerate(np.split(signed, cut, axis=1)) if part.any()}
-        chosen = dict(enumerate(np.split(slopes, cut, axis=1)))
-        owner = np.arange(len(leaves)) if split else np.zeros(len(leaves), dtype=np.int64)
-        return self.relaxation.lower_bounds({node: rows}, offset, bounds, owner, chosen, betas)
+        chosen[:, self.columns] = self.slopes[leaves] / 65535.0
+        betas = {k: part for k, part in enumerate(self._by_relu(signed)) if part.any()}
+        slopes = dict(enumerate(self._by_relu(chosen)))
+        return self.relaxation.lower_bounds({node: rows}, offset, bounds, owner, slopes, betas)
+
+    def _by_relu(self, values: NDArray[Any]) -> list[NDArray[Any]]:
+        return np.split(values, self.first[1:-1], axis=1)

@@ -9,7 +9,9 @@ each time). For networks with few inputs halved boxes, for l0 balls a choice of 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,30 +31,35 @@ from ..checker.check import part_values
 from ..checker.model_file import open_model
 from ..checker.network import Network as CheckedNetwork
 from ..checker.network import Rejected
-from ..encoding import encode
+from ..encoding import Formulation, MixedIntegerProgram, encode
 from ..engines.branch_and_bound.relu.domain import Batch, Domain
 from ..engines.branch_and_bound.relu.search import ReluSearch
 from ..engines.branch_and_bound.relu.tree import Root
 from ..engines.branch_and_bound.rows.engine import MOST_UNSTABLE
 from ..engines.executor import NetworkExecutor
-from ..engines.region_bounds import RegionBounds
+from ..engines.region_bounds import MANY_UNSTABLE, RegionBounds
 from ..engines.settings import Settings
 from ..engines.state import SearchState
 from ..network.nodes import Max, Network, Relu
+from ..norms import UnitBall
 from ..query import Objective, Query
+from ..solvers.dual_leaf import DualLeaf
+from ..solvers.lp_tree import LpTree
 from ..solvers.row_tree import RowTree
 from ..specification import Disjunct, Specification
 from .file import ProofFile, Unproved
 from .leaf_duals import leaf_duals
 from .parts import parts
+from .program_goals import program_goal
 from .question import remaining, statements
-from .row_goals import row_goal
 from .trees import Leaves, pack, single_rows
 
 _PASSES = (None, 0.0, 1.0, 4.0, 16.0, 64.0)  # before each search: no lemmas, alpha-CROWN, seconds of neuron trees
 _ROWS_SHARE = 0.4  # of the time left, at most, for a tree over all rows of an unsafe set
+_PROGRAMS_SHARE = 0.5  # of the time left, at most, for trees of LPs after a pass
 _SEARCH_SHARE = 0.5  # of the time spent on lemmas
 _SHORTEST_SEARCH = 1.0
+_GLANCE = 0.3  # the same where trees of LPs follow
 _THRESHOLDS = (1e-6, 1e-3)  # violation that a leaf must reach, relative to 1: room for the checker's own arithmetic
 _FEW_INPUTS = 20
 _TREE_SECONDS = 2.0  # with few inputs, or over an l0 ball, before the region is parted
@@ -136,9 +143,9 @@ class _Prover:
             if seconds is not None:
                 self._lemmas(seconds)
             spent += time.perf_counter() - began
-            last = seconds == _PASSES[-1]
-            limit = self.deadline if last else time.perf_counter() + max(_SHORTEST_SEARCH, _SEARCH_SHARE * spent)
-            if self._goals(min(limit, self.deadline)):
+            last, shortest = seconds == _PASSES[-1], _GLANCE if self._has_programs else _SHORTEST_SEARCH
+            limit = self.deadline if last else time.perf_counter() + max(shortest, _SEARCH_SHARE * spent)
+            if self._goals(min(limit, self.deadline)) or self._programs():
                 return
             if time.perf_counter() > self.deadline:
                 break
@@ -211,14 +218,53 @@ class _Prover:
         until = time.perf_counter() + _ROWS_SHARE * (self.deadline - time.perf_counter())
         tree = RowTree(program)
         result = tree.search(until - time.perf_counter()) if tree.promises else None
-        if result is None or not result.infeasible:
-            return
-        leaves = row_goal(self.network, program, result.leaves, len(unsafe.offset))
-        arrays = pack(leaves, self._unstable(self.columns), [len(unsafe.offset)])
+        if result is not None and result.infeasible:
+            self._closed(polytope, program, result.leaves)  # else searches by single rows may have more room
+
+    @property
+    def _has_programs(self) -> bool:
+        """Whether there are LPs (none for maxima and balls of norms 2 and 0) that are small enough for trees of them."""
+        ball = self.disjunct.region.ball
+        flat = ball is None or ball.norm.unit_ball not in (UnitBall.EUCLIDEAN, UnitBall.COUNT)
+        return flat and not self.network.has_max and self._bounds().unstable_count(self.network) <= MANY_UNSTABLE
+
+    def _programs(self) -> bool:
+        """Trees of LPs, one for each unsafe set that is left, which are exact where bound propagation has to ascend.
+
+        Returns whether nothing is left.
+        """
+        if self._has_programs:
+            end = time.perf_counter() + _PROGRAMS_SHARE * (self.deadline - time.perf_counter())
+            for polytope in self._left:
+                self._program(polytope, end)
+        return not self._left
+
+    def _program(self, polytope: int, until: float) -> None:
+        """A tree of LPs over one unsafe set."""
+        unsafe = self.disjunct.unsafe[polytope]
+        form = Formulation(substitute=True)
+        program = encode(self.network, self._bounds(), self.disjunct.region, (unsafe,), Objective.MAX_MARGIN, form)
+        tree = LpTree(program)
+        for room in reversed(_THRESHOLDS):
+            seconds = until - time.perf_counter()
+            if seconds <= 0:
+                return
+            found = tree.minimum(seconds, room, visit=partial(_shallow, program, room), keep=True)
+            if not found.finished:
+                return
+            if found.leaves is not None and self._closed(polytope, program, found.leaves):
+                return
+
+    def _closed(self, polytope: int, program: MixedIntegerProgram, leaves: Sequence[DualLeaf]) -> bool:
+        """Whether the checker excludes an unsafe set by the leaves of a tree over its program."""
+        rows = len(self.disjunct.unsafe[polytope].offset)
+        arrays = pack(program_goal(self.network, program, leaves, rows), self._unstable(self.columns), [rows])
         try:
-            self._add({"kind": "goals", "refine": False}, {**arrays, "polytopes": np.array([polytope], dtype=np.int32)})
+            step = {"kind": "goals", "refine": False, "passed": True}
+            self._add(step, {**arrays, "polytopes": np.array([polytope], dtype=np.int32)})
         except Rejected:
-            return  # a leaf had too little room for the checker's arithmetic: searches by single rows may have more
+            return False  # a leaf had too little room for the checker's arithmetic
+        return True
 
     def _goals(self, limit: float) -> bool:
         """Searches over ReLU phases; whether one came to an end that the checker accepts."""
@@ -256,28 +302,27 @@ class _Prover:
         lines = torch.arange(len(domains))
         left = self._left
         counts = [len(self.disjunct.unsafe[polytope].offset) for polytope in left]
+        betas = batch.beta[lines, pick].numpy()
+        self._finish(search.closed, batch.phases.numpy(), betas)
         leaves = Leaves(
             batch.subproblems.numpy(),
             batch.phases.numpy(),
             batch.alpha[lines, pick].numpy(),
-            batch.beta[lines, pick].numpy(),
+            betas,
             single_rows(pick.numpy(), max(counts)),
         )
-        self._finish(search.closed, leaves)
         arrays = pack(leaves, self._unstable(self.columns), counts)
         arrays["polytopes"] = np.array(left, dtype=np.int32)
         split = bool((leaves.phases != 0).any())
         self._add({"kind": "goals", "refine": search.bounds.refine and split}, arrays)
 
-    def _finish(self, closed: list[tuple[int, Domain]], leaves: Leaves) -> None:
+    def _finish(self, closed: list[tuple[int, Domain]], phases: NDArray[np.int8], betas: NDArray[np.float32]) -> None:
         """Exact multipliers where all phases are known but ascent has not come to an end."""
         for k, (subproblem, domain) in enumerate(closed):
             if domain.bound <= 0 and not domain.branches and not self.network.has_max:
-                split = np.flatnonzero(leaves.phases[k])
+                split = np.flatnonzero(phases[k])
                 row = self.checked.unsafe[self._left[subproblem]][0][domain.row]
-                leaves.betas[k, split] = leaf_duals(
-                    self.checked.network, self.checked.region, domain.implied, split, row
-                )
+                betas[k, split] = leaf_duals(self.checked.network, self.checked.region, domain.implied, split, row)
 
     def _unstable(self, columns: ReluColumns, before: int | None = None) -> NDArray[np.int64]:
         """Numbers of the neurons (before a node) whose sign is open."""
@@ -362,3 +407,8 @@ class _Prover:
         """Part the input region until CROWN settles every part."""
         arrays = parts(self.checked, polytope, self.deadline)
         self._add({"kind": "boxes", "polytope": polytope}, arrays)
+
+
+def _shallow(program: MixedIntegerProgram, room: float, point: NDArray[np.float64]) -> bool:
+    """Whether a point shows that a program's optimum is less than a proof needs."""
+    return program.objective(point) < room

@@ -17,16 +17,18 @@ class Leaves:
     Attributes:
         tree: (leaves,) number of the tree, from 0.
         phases: (leaves, neurons) int8: +1 split active, -1 inactive, 0 not split.
-        slopes: (leaves, neurons) lower slopes.
-        betas: (leaves, neurons) multipliers, used where a neuron is split.
+        slopes: (leaves, neurons) lower slopes; None where `passed` says more.
+        betas: (leaves, neurons) multipliers, used where a neuron is split; likewise.
         weights: (leaves, most rows) of the polytope's rows, whose sum is bounded; None for neurons.
+        passed: (leaves, neurons) coefficients that go on from neurons, in place of slopes and betas.
     """
 
     tree: NDArray[np.int64]
     phases: NDArray[np.int8]
-    slopes: NDArray[np.float32]
-    betas: NDArray[np.float32]
+    slopes: NDArray[np.float32] | None = None
+    betas: NDArray[np.float32] | None = None
     weights: NDArray[np.float32] | None = None
+    passed: NDArray[np.float32] | None = None
 
 
 def single_rows(rows: NDArray[np.integer[Any]], count: int) -> NDArray[np.float32]:
@@ -35,7 +37,7 @@ def single_rows(rows: NDArray[np.integer[Any]], count: int) -> NDArray[np.float3
 
 
 def pack(leaves: Leaves, columns: NDArray[np.int64], counts: Sequence[int] = ()) -> dict[str, NDArray[Any]]:
-    """Arrays `codes`, `columns`, `slopes` and `betas`, with slopes for the neurons `columns` only; for goals `weights`, too.
+    """Arrays `codes` and `columns`, with `passed`, or `slopes` and `betas`, for the neurons `columns`; for goals `weights`, too.
 
     Args:
         leaves: of all trees.
@@ -57,7 +59,8 @@ def pack(leaves: Leaves, columns: NDArray[np.int64], counts: Sequence[int] = ())
             if len(members) == 1 and not split.any():
                 codes.append(-1)
                 order.append(int(members[0]))
-                betas += leaves.betas[members[0], path].tolist()
+                if leaves.betas is not None:
+                    betas += leaves.betas[members[0], path].tolist()
                 continue
             if not split.any():
                 raise ValueError(f"tree {tree} does not split one neuron at a time")
@@ -67,13 +70,15 @@ def pack(leaves: Leaves, columns: NDArray[np.int64], counts: Sequence[int] = ())
             if active.all() or not active.any():
                 raise ValueError(f"tree {tree} lacks one side of a split")
             open_ += [(members[~active], [*path, neuron]), (members[active], [*path, neuron])]
-    slopes = np.rint(np.clip(leaves.slopes[order][:, columns], 0, 1) * SCALE).astype(np.uint16)
     packed: dict[str, NDArray[Any]] = {
         "codes": np.array(codes, dtype=np.int32),
         "columns": columns.astype(np.int32),
-        "slopes": slopes,
-        "betas": np.array(betas, dtype=np.float32),
     }
+    if leaves.passed is not None:
+        packed["passed"] = leaves.passed[order][:, columns].astype(np.float32)
+    if leaves.slopes is not None:
+        packed["slopes"] = np.rint(np.clip(leaves.slopes[order][:, columns], 0, 1) * SCALE).astype(np.uint16)
+        packed["betas"] = np.array(betas, dtype=np.float32)
     if leaves.weights is not None:
         weights = [leaves.weights[leaf, : counts[leaves.tree[leaf]]] for leaf in order]
         packed["weights"] = np.concatenate(weights).astype(np.float32)

@@ -14,12 +14,13 @@ import itertools
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..encoding import MixedIntegerProgram
 from .clarabel import ClarabelPrograms
+from .dual_leaf import DualLeaf
 from .highs import HighsLps, LpAnswer
 from .safe_dual import SafeDual
 
@@ -27,6 +28,7 @@ Inspect = Callable[[np.ndarray, float], bool]
 
 _WHOLE = 1e-6  # columns this near to a whole number are tried there
 _TRIALS = 8  # columns at most whose two sides are tried before a node is split on one of them
+_AMPLE = 2.0  # times what a ray has to add
 _SHORT = 1e-6  # by which multipliers may prove less than a relaxation's own value, relatively
 _SAME, _NOTHING = (
     1e-7,
@@ -39,7 +41,8 @@ class TreeResult:
     """`bound` is proved: no point of the program is lower; inf where there is none.
 
     `point` is the best found, with its `objective`, feasible to the LP solver's tolerance. `finished` where no node is left.
-    `nodes` are those of the tree, `iterations` those of its LPs.
+    `nodes` are those of the tree, `iterations` those of its LPs. `leaves` are those of a finished tree, where they were
+    to be kept and each has multipliers that prove the target.
     """
 
     bound: float
@@ -48,13 +51,17 @@ class TreeResult:
     nodes: int
     iterations: int
     finished: bool
+    leaves: tuple[DualLeaf, ...] | None = None
 
 
 @dataclass(frozen=True)
 class _Node:
+    """Bounds of the integer columns, and multipliers that prove the node's bound; None where nothing is proved."""
+
     bound: float
     low: np.ndarray
     high: np.ndarray
+    multipliers: np.ndarray | None = None
 
 
 class LpTree:
@@ -77,6 +84,7 @@ class LpTree:
         visit: Callable[[np.ndarray], bool] | None = None,
         raised: Callable[[float], None] | None = None,
         inspect: Inspect | None = None,
+        keep: bool = False,
     ) -> TreeResult:
         """Prove that the optimum is at least `target`, or as much as there is to prove, in the time there is.
 
@@ -88,9 +96,10 @@ class LpTree:
             visit: called with better points as they are found; the tree ends where it returns True.
             raised: called with the tree's bound whenever it has risen.
             inspect: called with the point of every relaxation, and the tree's bound; the tree ends where it returns True.
+            keep: whether the result has the leaves, of a program whose integer columns are binaries.
         """
         offset = self._program.offset if cost is None else 0.0
-        search = _Search(self, cost, offset, target - offset, relative_gap, visit, raised, inspect)
+        search = _Search(self, cost, offset, target - offset, relative_gap, visit, raised, inspect, keep)
         before = self._lps.iterations
         search.run(time.perf_counter() + seconds)
         return TreeResult(
@@ -100,6 +109,7 @@ class LpTree:
             search.nodes,
             self._lps.iterations - before,
             not search.heap,
+            search.leaves,
         )
 
 
@@ -116,6 +126,7 @@ class _Search:
         visit: Callable[[np.ndarray], bool] | None,
         raised: Callable[[float], None] | None,
         inspect: Inspect | None,
+        keep: bool,
     ) -> None:
         self.program, self.whole, self.safe, self.lps = tree._program, tree._whole, tree._safe, tree._lps
         self.cost = self.program.cost if cost is None else cost
@@ -125,6 +136,7 @@ class _Search:
         self.told = -math.inf
         self.lps.set_cost(self.cost)
         self.closed = math.inf  # least bound of closed leaves
+        self.kept: list[DualLeaf] | None = [] if keep else None
         self.objective = math.inf
         self.point: np.ndarray | None = None
         self.nodes, self.stopped = 0, False
@@ -153,7 +165,7 @@ class _Search:
             if node is None:
                 node = heapq.heappop(self.heap)[2]
             if node.bound >= self.ceiling:
-                self._close(node.bound)
+                self._close(node)
                 node = None
                 continue
             if time.perf_counter() >= deadline:
@@ -180,22 +192,38 @@ class _Search:
     def _push(self, node: _Node) -> None:
         heapq.heappush(self.heap, (node.bound, next(self.ticket), node))
 
-    def _close(self, bound: float) -> None:
-        self.closed = min(self.closed, bound)
+    def _close(self, node: _Node) -> None:
+        self.closed = min(self.closed, node.bound)
+        if self.kept is not None:
+            leaf = self._leaf(node) if node.bound >= self.target else None
+            self.kept = None if leaf is None else [*self.kept, leaf]
 
-    def _solve(self, node: _Node, deadline: float) -> tuple[float, LpAnswer]:
-        """What is proved of a node, at least what was of its parent, and the solver's answer."""
+    def _leaf(self, node: _Node) -> DualLeaf | None:
+        """None where no finite multipliers prove the target."""
+        if node.multipliers is None:
+            return None
+        fixed = node.low == node.high
+        path = zip(self.whole[fixed].tolist(), np.round(node.low[fixed]).astype(int).tolist(), strict=True)
+        return DualLeaf(tuple(path), node.multipliers)
+
+    @property
+    def leaves(self) -> tuple[DualLeaf, ...] | None:
+        """Those of a finished tree whose every leaf proves the target."""
+        return None if self.kept is None or self.heap or self.stopped else tuple(self.kept)
+
+    def _solve(self, node: _Node, deadline: float) -> tuple[_Node, LpAnswer]:
+        """The node with what is proved of it, at least what was of its parent, and the solver's answer."""
         self.nodes += 1
         self.lps.set_bounds(self.whole, node.low, node.high)
         low, high = self.program.col_lower.copy(), self.program.col_upper.copy()
         low[self.whole], high[self.whole] = node.low, node.high
-        bound = node.bound
+        bound, multipliers = node.bound, node.multipliers
         for cutoff in (self.ceiling, math.inf):  # at a cut-off HiGHS may name multipliers that prove less than it says
             answer = self.lps.solve(max(deadline - time.perf_counter(), 1e-3), cutoff)
             if answer.row_dual is not None:
-                bound = max(
-                    bound, self.safe.bound(answer.row_dual, self.cost, low, high, self.hessian, answer.ball_dual)
-                )
+                found = self.safe.bound(answer.row_dual, self.cost, low, high, self.hessian, answer.ball_dual)
+                if found > bound:
+                    bound, multipliers = found, answer.row_dual
             short = answer.point is None and answer.row_dual is not None and bound < self.ceiling
             if not short or answer.out_of_time or math.isinf(cutoff):
                 break
@@ -205,24 +233,35 @@ class _Search:
             nothing = np.zeros(len(self.cost))
             for sign in (1.0, -1.0):
                 curve = None if answer.ball_dual is None else sign * answer.ball_dual
-                if self.safe.bound(sign * answer.ray, nothing, low, high, None, curve) > 0:
+                value = self.safe.bound(sign * answer.ray, nothing, low, high, None, curve)
+                if value > 0:
+                    multipliers = self._finite(bound, multipliers, sign * answer.ray, value, (low, high))
                     bound = math.inf
-        return bound, answer
+                    break
+        return _Node(bound, node.low, node.high, multipliers), answer
+
+    def _finite(
+        self, bound: float, start: np.ndarray | None, ray: np.ndarray, value: float, box: tuple[np.ndarray, np.ndarray]
+    ) -> np.ndarray | None:
+        """Multipliers that prove the target where a ray of this value excludes everything; None where none are wanted."""
+        if self.kept is None or start is None or not math.isfinite(bound):
+            return None
+        enough = start + ray * (_AMPLE * (1.0 + abs(bound) + abs(self.target)) / value)
+        return enough if self.safe.bound(enough, self.cost, *box) >= self.target else None
 
     def _step(self, node: _Node, deadline: float) -> _Node | None:
         """Bound a node; returns the child to go on with."""
-        bound, answer = self._solve(node, deadline)
-        if bound >= self.ceiling:
-            self._close(bound)
+        node, answer = self._solve(node, deadline)
+        if node.bound >= self.ceiling:
+            self._close(node)
             return None
-        node = _Node(bound, node.low, node.high)
         if answer.out_of_time:
             self._push(node)
             return None
         free = node.low < node.high
         if answer.point is None:  # nothing proved: any split may help
             if not free.any():
-                self._close(bound)
+                self._close(node)
                 return None
             return self._split(node, int(np.flatnonzero(free)[0]), None)
         values = answer.point[self.whole]
@@ -230,9 +269,9 @@ class _Search:
         if fraction.max(initial=0.0) <= _WHOLE:
             attained = self._attained(node, answer.point, deadline)
             # multipliers may prove less than the relaxation's value; those of smaller nodes are better
-            short = self._value(answer.point) - bound > _SHORT * abs(bound) + _NOTHING
+            short = self._value(answer.point) - node.bound > _SHORT * abs(node.bound) + _NOTHING
             if (attained and not short) or not free.any():
-                self._close(bound)
+                self._close(node)
                 return None
             return self._split(node, int(np.argmax(np.where(free, fraction, -1.0))), values)
         return self._branch(node, values, fraction, self._value(answer.point), deadline)
@@ -265,13 +304,13 @@ class _Search:
                 break
             gains = []
             for side, child in enumerate(_children(node, k, values[k])):
-                bound, answer = self._solve(child, deadline)
+                tried, answer = self._solve(child, deadline)
                 if answer.out_of_time:
                     break
-                if bound >= self.ceiling:
-                    self._close(bound)
+                if tried.bound >= self.ceiling:
+                    self._close(tried)
                     return _children(node, k, values[k])[1 - side]  # all that is left of the node
-                gain = max(bound - value, 0.0)
+                gain = max(tried.bound - value, 0.0)
                 self.gain[side, k] += gain / max((down, up)[side][k], 1e-6)
                 self.tried[side, k] += 1
                 gains.append(gain)
@@ -293,4 +332,4 @@ def _children(node: _Node, k: int, value: float) -> tuple[_Node, _Node]:
     floor = min(max(math.floor(value), node.low[k]), node.high[k] - 1)
     high, low = node.high.copy(), node.low.copy()
     high[k], low[k] = floor, floor + 1
-    return _Node(node.bound, node.low, high), _Node(node.bound, low, node.high)
+    return replace(node, high=high), replace(node, low=low)

@@ -3,7 +3,7 @@
 A MIP solver that answers "infeasible" leaves nothing that could be checked. Here binaries are decided depth first, by what
 the rows' propagation says (`row_propagation`); where that comes upon a contradiction, the LP over nothing but the decisions
 on the way has to be infeasible too, and only a Farkas ray that holds in outward-rounded arithmetic (`safe_dual`) closes the
-leaf. Otherwise the tree goes on below it. So propagation may err without harm, and the leaves are a proof (`proof.row_goals`).
+leaf. Otherwise the tree goes on below it. So propagation may err without harm, and the leaves are a proof (`proof.program_goals`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from ..encoding import MixedIntegerProgram
+from .dual_leaf import DualLeaf, Path
 from .highs import HighsLps, LpAnswer
 from .row_propagation import Box, RowPropagation
 from .safe_dual import SafeDual
@@ -24,16 +25,6 @@ from .safe_dual import SafeDual
 _TRIALS = 8  # nodes without a contradiction whose LPs are solved before their worth is judged
 _WORTHWHILE = 1 / 8  # of them, at least, that have to be infeasible for the next ones to be solved
 _FEW_ROWS = 0.5  # of all rows, at most, for them to be tried alone
-
-Path = tuple[tuple[int, int], ...]
-
-
-@dataclass(frozen=True)
-class RowLeaf:
-    """Decisions (column, value) from the root on, and multipliers of the rows, (rows,), that no point can satisfy with them."""
-
-    path: Path
-    ray: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -43,7 +34,7 @@ class RowTreeResult:
     infeasible: bool
     finished: bool
     nodes: int
-    leaves: tuple[RowLeaf, ...]
+    leaves: tuple[DualLeaf, ...]
 
 
 @dataclass
@@ -103,7 +94,7 @@ class RowTree:
             stop: asked at every node; True ends the search.
         """
         deadline = time.perf_counter() + seconds
-        leaves: list[RowLeaf] = []
+        leaves: list[DualLeaf] = []
         open_ = [_Node((), self.rows.root)]
         nodes = 0
 
@@ -123,7 +114,7 @@ class RowTree:
                 ray, answer = self._prove(node.path, box, deadline)
                 self._worth.count(settled, ray is not None)
                 if ray is not None:
-                    leaves.append(RowLeaf(node.path, ray))
+                    leaves.append(DualLeaf(node.path, ray))
                     continue
                 if answer.out_of_time:
                     return result(False, False)

@@ -98,7 +98,7 @@ def files(kind: str, seed: int, factor: float = 1.0) -> tuple[Network, CheckedNe
 @settings(deadline=None, max_examples=100)
 @given(st.sampled_from(FILE_KINDS), SEEDS)
 def test_the_checkers_lines_lie_below_at_every_point(kind: str, seed: int) -> None:
-    """Three members side by side, each with phases, slopes and multipliers of its own."""
+    """Three members side by side, each with phases, slopes, multipliers, and coefficients that go on, of its own."""
     rng = np.random.default_rng(seed)
     _, network = files(kind, seed % 6)
     low, high = box(rng, network.nodes[0].size)
@@ -110,13 +110,15 @@ def test_the_checkers_lines_lie_below_at_every_point(kind: str, seed: int) -> No
     known = relaxation.crown(relaxation.start()) if rng.random() < 0.5 else relaxation.start()
     bounds = CheckedBounds([np.repeat(b, 3, 0) for b in known.lower], [np.repeat(b, 3, 0) for b in known.upper])
     inside = np.ones((3, len(points)), dtype=bool)
-    phases, betas, slopes = [], {}, {}
+    phases, betas, slopes, passed = [], {}, {}, {}
     for k, i in enumerate(network.relus):
         read = values[network.nodes[i].relu]
         phase = rng.choice([-1, 0, 0, 1], bounds.lower[k].shape).astype(np.int8) * (rng.random() < 0.5)
         inside &= (read[None] * phase[:, None] >= 0).all(-1)
         phases.append(phase)
         betas[k], slopes[k] = -phase * rng.exponential(size=phase.shape), rng.random(phase.shape) * 3 - 1
+        if rng.random() < 0.5:
+            passed[k] = np.where(rng.random(phase.shape) < 0.7, rng.normal(size=phase.shape) * 3, np.nan)
     bounds = bounds.split(phases)
     if rng.random() < 0.3:
         bounds = relaxation.crown(bounds)
@@ -131,7 +133,7 @@ def test_the_checkers_lines_lie_below_at_every_point(kind: str, seed: int) -> No
         if i and (i == len(network.nodes) - 1 or rng.random() < 0.4)
     }
     offset = rng.normal(size=3)
-    a, c, _ = relaxation.lower_lines(start, offset, bounds, np.arange(3), slopes, betas)
+    a, c, _ = relaxation.lower_lines(start, offset, bounds, np.arange(3), slopes, betas, passed)
     line = points @ a.T + c
     value = sum((values[i] @ rows.T for i, rows in start.items()), np.zeros(1)) + offset
     assert (line.T[inside] <= value.T[inside] + 1e-9).all()
@@ -163,7 +165,8 @@ def test_the_checkers_bounds_hold_in_rational_arithmetic(kind: str, factor: floa
             rows = rng.normal(size=(4, size))
             phases = [np.where(bounds.lower[k] > 0, 1, -1) for k in range(len(network.relus))]
             betas = {k: np.repeat(-p * rng.exponential(1e3, size=p.shape), 4, 0) for k, p in enumerate(phases)}
-            for multipliers in (None, betas):
+            passed = {k: np.repeat(rng.normal(size=p.shape) * 1e3, 4, 0) for k, p in enumerate(phases)}
+            for multipliers, named in ((None, None), (betas, None), (None, passed)):
                 found = relaxation.lower_bounds(
                     {i: rows},
                     np.zeros(4),
@@ -171,10 +174,11 @@ def test_the_checkers_bounds_hold_in_rational_arithmetic(kind: str, factor: floa
                     np.zeros(4, int),
                     None,
                     multipliers if i == len(network.nodes) - 1 else None,
+                    passed=named,
                 )
                 for row, value in zip(rows, found, strict=True):
                     truth = sum((Fraction(float(r)) * v for r, v in zip(row, exact[i], strict=True)), Fraction(0))
-                    assert Fraction(float(value)) <= truth, (i, multipliers is None)
+                    assert Fraction(float(value)) <= truth, (i, multipliers is None, named is None)
 
 
 EXACT = ("mlp",)

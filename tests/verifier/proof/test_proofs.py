@@ -31,7 +31,7 @@ from advverify.verifier.norms import get_norm
 from advverify.verifier.outcome import Trust, Verdict
 from advverify.verifier.proof.file import Unproved
 from advverify.verifier.proof.leaf_duals import leaf_duals
-from advverify.verifier.proof.prover import prove
+from advverify.verifier.proof.prover import _Prover, prove
 from advverify.verifier.specification import Threat
 
 
@@ -106,11 +106,13 @@ def test_any_multipliers_give_lower_bounds(kind: str, seed: int, draw: int, eps:
         betas = np.zeros_like(bounds.lower[k])
         betas[0, neuron] = -sign * rng.exponential()
         slopes = {r: rng.random(b.shape) * 3 - 1 for r, b in enumerate(bounds.lower)}
+        passed = {r: rng.normal(size=b.shape) for r, b in enumerate(bounds.lower) if rng.random() < 0.3}
         split = bounds.split(phases)
         if rng.random() < 0.5:
             split = relaxation.crown(split)
         start = {len(network.nodes) - 1: row[None]}
-        leaves.append(relaxation.lower_bounds(start, np.zeros(1), split, np.zeros(1, int), slopes, {k: betas})[0])
+        found = relaxation.lower_bounds(start, np.zeros(1), split, np.zeros(1, int), slopes, {k: betas}, passed=passed)
+        leaves.append(found[0])
     assert min(leaves) <= least + 1e-9  # the oracle's own tolerance
 
 
@@ -153,6 +155,26 @@ def test_true_statements_are_proved_and_false_ones_are_not(kind: str, norm: str,
         if np.isfinite(exact):
             with pytest.raises(Unproved):
                 prove(query(kind, seed, norm, 1.02 * exact), path, 1.0)
+
+
+@pytest.mark.parametrize("norm", ["inf", "1"])
+@pytest.mark.parametrize("kind", [kind for kind in FILE_KINDS if kind != "pool"])
+def test_trees_of_programs_prove_alone_what_is_true(
+    kind: str, norm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Just below the distance, without searches by bound propagation: what LPs prove is all that a proof needs."""
+    monkeypatch.setattr(_Prover, "_goals", lambda self, limit: False)
+    monkeypatch.setattr(_Prover, "_parts", lambda self, polytope: None)
+    monkeypatch.setattr("advverify.verifier.proof.prover._FEW_INPUTS", 0)
+    for seed in range(3):
+        exact = truth(kind, seed, norm)
+        radius = 0.999 * exact if np.isfinite(exact) else 0.4
+        path = subject(kind, seed)[0]
+        prove(query(kind, seed, norm, radius), path, 20.0).save(tmp_path / "p.proof")
+        assert check(tmp_path / "p.proof", path).leaves >= 1
+        if np.isfinite(exact):
+            with pytest.raises(Unproved):
+                prove(query(kind, seed, norm, 1.001 * exact), path, 2.0)
 
 
 @pytest.mark.parametrize("norm", ["inf", "2", "1"])

@@ -151,7 +151,7 @@ VACUOUS = {
     "a negative number of sets": (header_change(polytopes=-1), "polytopes"),
     "float32 in words": (header_change(float32="false"), "outputs"),
     "no claim": (header_change(claim="true"), "claims"),
-    "an old version": (lambda header, _: header.update(version=2), "version 2, not 5: write it again"),
+    "an old version": (lambda header, _: header.update(version=2), "version 2, not 6: write it again"),
     "version true": (lambda header, _: header.update(version=True), "version"),
 }
 

@@ -48,7 +48,7 @@ def excludes(program: MixedIntegerProgram, result: RowTreeResult) -> None:
         assert any(other.get(column, value) != value for column, value in one.items())
     rows, columns, values = _entries(program)
     for leaf in result.leaves:
-        y = [Fraction(v) for v in leaf.ray.tolist()]
+        y = [Fraction(v) for v in leaf.multipliers.tolist()]
         total = Fraction(0)
         for k, v in enumerate(list(y)):
             side = program.row_lower[k] if v > 0 else program.row_upper[k]
