@@ -8,7 +8,7 @@ import zipfile
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -67,18 +67,26 @@ def repack(path: Path, header: dict[str, Any], arrays: dict[str, np.ndarray]) ->
             archive.writestr(f"{name}.npy", buffer.getvalue())
 
 
+Form = Literal["slopes", "passed", "boxes"]
+
+
 @cache
-def base(kind: str, seed: int, boxes: bool) -> tuple[Path, float, float]:
-    """A proof that needs splits, the radius it proves, and the exact distance."""
+def base(kind: str, seed: int, form: Form) -> tuple[Path, float, float]:
+    """A proof that needs splits, the radius it proves, and the exact distance.
+
+    Its trees are of a search by bound propagation ("slopes"), of LPs ("passed"), or over parts of the region ("boxes").
+    """
     exact = truth(kind, seed, "inf")
-    radius = (0.9 if boxes else 0.999) * exact
-    path = folder() / f"{kind}{seed}{boxes}.proof"
+    radius = (0.9 if form == "boxes" else 0.999) * exact
+    path = folder() / f"{kind}{seed}{form}.proof"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prover, "_FEW_INPUTS", 20 if boxes else 0)
-        if boxes:
+        patch.setattr(prover, "_FEW_INPUTS", 20 if form == "boxes" else 0)
+        patch.setattr(prover._Prover, "_at_once", lambda _: None)
+        if form != "slopes":
             patch.setattr(prover._Prover, "_goals", lambda *_: False)
         prove(query(kind, seed, "inf", radius), subject(kind, seed)[0], 20.0).save(path)
-    assert not boxes or "boxes" in {step["kind"] for step in unpack(path)[0]["cases"][0]["steps"]}
+    written = {name.rpartition(".")[2] for name in unpack(path)[1]}
+    assert ("dimensions" if form == "boxes" else form) in written
     return path, radius, exact
 
 

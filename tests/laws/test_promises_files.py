@@ -138,7 +138,7 @@ def test_entries_shown_several_times_add_up() -> None:
 def test_boxes_count_only_where_their_bound_is_positive(
     bound: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source, _, _ = base("mlp", 3, True)
+    source, _, _ = base("mlp", 3, "boxes")
     model = subject("mlp", 3)[0]
     checking.check(source, model)
     monkeypatch.setattr(checking, "part_bound", lambda *_: (bound, np.zeros((1, 3))))

@@ -27,7 +27,6 @@ from ..bounds.neuron_split import NeuronSplit, NeuronTrees
 from ..bounds.relu_columns import ReluColumns
 from ..bounds.rounding import Losses, RoundingLoss
 from ..checker.check import Case as CheckedCase
-from ..checker.check import part_values
 from ..checker.model_file import open_model
 from ..checker.network import Network as CheckedNetwork
 from ..checker.network import Rejected
@@ -120,14 +119,17 @@ class _Prover:
 
     def run(self) -> None:
         """Pass after pass, each with stronger lemmas and a longer search."""
-        if not self.network.relus:
-            self._without_splits()
-            return
-        if not self.checked.entry["float32"]:  # else the checker has done so already
+        if self.network.relus and not self.checked.entry["float32"]:  # there the checker has done so already
             self._add({"kind": "crown"}, {})
+        self._at_once()
+        if not self.network.relus:  # nothing to split but the region
+            for polytope in self._left:
+                self._parts(polytope)
+        if not self._left:
+            return
         region = self.disjunct.region
-        for polytope, unsafe in enumerate(self.disjunct.unsafe):
-            if len(unsafe.offset) > 1 and not region.is_l0 and not self.network.has_max:
+        for polytope in self._left:
+            if len(self.disjunct.unsafe[polytope].offset) > 1 and not region.is_l0 and not self.network.has_max:
                 self._rows(polytope)
         if not self._left:
             return
@@ -151,22 +153,22 @@ class _Prover:
                 break
         raise Unproved("no proof within the time limit")
 
-    def _without_splits(self) -> None:
-        """One leaf for each unsafe set of a network without a ReLU; by parts of the region where no single row is enough."""
-        rows = []
-        for polytope, unsafe in enumerate(self.checked.unsafe):
-            values = part_values(self.checked.network, self.checked.region, unsafe)[0]
-            if values.max() > 0:
-                rows.append((polytope, int(values.argmax())))
-            else:
-                self._parts(polytope)
-        if rows:
-            polytopes, best = (np.array(column, dtype=np.int32) for column in zip(*rows, strict=True))
-            empty = np.zeros((len(rows), 0), dtype=np.float32)
-            tree = np.arange(len(rows))
-            counts = [len(self.checked.unsafe[polytope][1]) for polytope in polytopes]
-            weights = single_rows(best, max(counts))
-            arrays = pack(Leaves(tree, empty.astype(np.int8), empty, empty, weights), np.zeros(0, np.int64), counts)
+    def _at_once(self) -> None:
+        """One leaf for every unsafe set of which a single row is enough, without splits and with the default slopes."""
+        last, unsafe = len(self.checked.network.nodes) - 1, self.checked.unsafe
+        counts = [len(offset) for _, offset in unsafe]
+        matrix = np.concatenate([matrix for matrix, _ in unsafe])
+        offset = np.concatenate([offset for _, offset in unsafe])
+        owner = np.zeros(len(offset), dtype=np.int64)
+        found = self.checked.relaxation.lower_bounds({last: matrix}, -offset, self.checked.bounds, owner)
+        values = np.split(found, np.cumsum(counts)[:-1])
+        polytopes = np.array([p for p, rows in enumerate(values) if rows.max() > 0], dtype=np.int32)
+        if len(polytopes):
+            best = np.array([values[p].argmax() for p in polytopes])
+            own = [counts[p] for p in polytopes]
+            empty = np.zeros((len(polytopes), 0), dtype=np.float32)
+            leaves = Leaves(np.arange(len(polytopes)), empty.astype(np.int8), empty, empty, single_rows(best, max(own)))
+            arrays = pack(leaves, np.zeros(0, np.int64), own)
             self._add({"kind": "goals", "refine": False}, {**arrays, "polytopes": polytopes})
 
     def _add(self, step: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:

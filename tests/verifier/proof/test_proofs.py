@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from onnx import numpy_helper
 from onnx_networks import FILE_KINDS
 from oracle import lowest
-from proof_files import base, checked_values, corrupt, folder, query, repack, subject, truth, unpack, unreached
+from proof_files import Form, base, checked_values, corrupt, folder, query, repack, subject, truth, unpack, unreached
 
 from advverify.models.datasets import load_dataset
 from advverify.models.zoo import names, path_of
@@ -242,16 +242,16 @@ def test_few_inputs_are_proved_by_halving_boxes(tmp_path: Path) -> None:
 # -- corruption ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("boxes", [False, True])
-def test_corruptions(boxes: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", ["slopes", "passed", "boxes"])
+def test_corruptions(form: Form, tmp_path: Path) -> None:
     """What is accepted is true, by brute force: on a radius that is proved, and on one beyond the exact distance."""
     rng = np.random.default_rng(0)
     path = tmp_path / "c.proof"
     accepted = 0
-    rounds = 550 if boxes else 300
+    rounds = 550 if form == "boxes" else 300
     for round_ in range(rounds):
-        kind, seed = [("conv", 0), ("conv", 4), ("mlp", 3), ("conv", 1)][round_ % 4 if not boxes else 2]
-        source, _, exact = base(kind, seed, boxes)
+        kind, seed = [("conv", 0), ("conv", 4), ("mlp", 3), ("conv", 1)][2 if form == "boxes" else round_ % 4]
+        source, _, exact = base(kind, seed, form)
         model, image, label = subject(kind, seed)
         header, arrays = unpack(source)
         false = round_ % 5 == 0
@@ -274,7 +274,7 @@ def test_corruptions(boxes: bool, tmp_path: Path) -> None:
 
 def test_what_must_be_there(tmp_path: Path) -> None:
     """A dropped leaf, goal or step, another model, a swapped side: each is rejected, and says why."""
-    source, _, _ = base("conv", 4, False)
+    source, _, _ = base("conv", 4, "slopes")
     model, path = subject("conv", 4)[0], tmp_path / "c.proof"
     header, arrays = unpack(source)
     goals = next(s for s, step in enumerate(header["cases"][0]["steps"]) if step["kind"] == "goals")
@@ -308,7 +308,7 @@ def test_what_must_be_there(tmp_path: Path) -> None:
 @settings(deadline=None, max_examples=200)
 @given(st.binary(max_size=300), st.booleans(), st.integers(0, 10_000))
 def test_noise_is_rejected_without_a_traceback(noise: bytes, inside: bool, place: int) -> None:
-    source = base("mlp", 0, False)[0]
+    source = base("mlp", 0, "slopes")[0]
     path = folder() / "noise.proof"
     content = bytearray(source.read_bytes())
     if inside:
@@ -325,7 +325,7 @@ def test_noise_is_rejected_without_a_traceback(noise: bytes, inside: bool, place
 
 def test_every_unsafe_set_must_be_excluded(tmp_path: Path) -> None:
     """A set more in the statement than the steps speak of, though it is a copy of one that they exclude."""
-    source, _, _ = base("conv", 4, False)
+    source, _, _ = base("conv", 4, "slopes")
     model, path = subject("conv", 4)[0], tmp_path / "more.proof"
     header, arrays = unpack(source)
     count = header["cases"][0]["polytopes"]
