@@ -13,6 +13,7 @@ from advverify.verifier.errors import InvalidInput, how_to_install, printable
 
 FORMATS = ("csv", "jsonl", "parquet", "vnncomp")
 
+VNNCOMP_KINDS = ("certify", "verify")  # what results.csv has words for
 _WORDS = {"robust": "unsat", "adversarial": "sat", "misclassified": "sat", "unknown": "unknown"}
 _CHUNK = 10_000  # rows of Parquet at a time
 _PARQUET = dict.fromkeys(("eps", "lower", "upper", "seconds", "finished"), "float64") | {
@@ -60,11 +61,18 @@ def _write_text(first: dict[str, Any], rows: Iterator[dict[str, Any]], form: str
                 stream.write(json.dumps({**json.loads(row.pop("outcome")), "key": row["key"]}) + "\n")
             elif form == "vnncomp":
                 word = "timeout" if "time limit" in (row["reason"] or "") else _WORDS[row["verdict"]]
-                names = [plain(row[name]) for name in ("data", "model", "item")]
+                names = [plain(text) for text in (row["data"], row["model"], _instance(row))]
                 writer.writerow([*names, 0, word, f"{row['seconds']:.4f}"])
             else:
                 writer.writerow([plain(value) for value in row.values()])
     return count
+
+
+def _instance(row: dict[str, Any]) -> str:
+    """What tells a question from all others about the same model: a property's name, or image, threat and key."""
+    if row["kind"] == "verify":
+        return str(row["item"])
+    return f"{row['item']} norm {row['norm']} eps {row['eps']} {row['key'][:8]}"
 
 
 def plain(value: Any) -> Any:

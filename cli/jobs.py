@@ -20,7 +20,7 @@ from advverify.verifier.outcome import Outcome
 from advverify.verifier.parallel.accident import Accident
 from advverify.verifier.store import Store
 
-from .exports import FORMATS, export_rows
+from .exports import FORMATS, VNNCOMP_KINDS, export_rows
 from .options import images_from, model_path, note, writable_folder
 from .progress import Progress
 from .report.summary import Accidents
@@ -295,8 +295,12 @@ def status(path: str | Path) -> tuple[list[dict[str, Any]], list[str]]:
         return store.jobs(), accidents.words
 
 
-def export(path: str | Path, out: Path, form: str = "csv", job: str | None = None) -> int:
+def export(
+    path: str | Path, out: Path, form: str = "csv", job: str | None = None, say: Callable[[str], None] = lambda _: None
+) -> int:
     """Write the answers of a store to a file; returns the number of rows.
+
+    `say` hears how many answers a format has no words for.
 
     Raises:
         InvalidInput: no such job or format, no answers, or a file that cannot be written.
@@ -305,11 +309,25 @@ def export(path: str | Path, out: Path, form: str = "csv", job: str | None = Non
         raise no_such("format", form, FORMATS)
     with Store(path) as store:
         check_job(store, job)
-        rows = (row for row in store.rows(job, outcomes=form == "jsonl") if row["verdict"] is not None)
+        answered = (row for row in store.rows(job, outcomes=form == "jsonl") if row["verdict"] is not None)
+        left_out: Counter[str] = Counter()
+
+        def worded(row: dict[str, Any]) -> bool:
+            left_out[row["kind"]] += not (known := form != "vnncomp" or row["kind"] in VNNCOMP_KINDS)
+            return known
+
+        rows = filter(worded, answered)
         first = next(rows, None)
         if first is None:
-            raise InvalidInput(f"{path}: holds no answers to export")
-        return export_rows(first, rows, form, out)
+            what = "verdicts of certify or verify" if left_out.total() else "answers"
+            raise InvalidInput(f"{path}: holds no {what} to export")
+        count = export_rows(first, rows, form, out)
+        if left_out.total():
+            kinds = ", ".join(f"{n} of {kind}" for kind, n in left_out.items() if n)
+            say(
+                f"{form} is a format of verdicts: left out are answers that are none ({kinds}); csv, jsonl and parquet take all"
+            )
+        return count
 
 
 def check_job(store: Store, job: str | None) -> None:

@@ -79,7 +79,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """A command's exit status: 0 done, 1 a check failed, 2 wrong use or bad input (one line), 130 interrupted."""
     try:
         code = cli.main(args=arguments, prog_name="advverify", standalone_mode=False)
-    except click.exceptions.Abort:
+    except click.exceptions.Abort as error:
+        click.echo(_interrupted(error.__cause__), err=True)
         return 130
     except click.ClickException as error:
         click.echo(f"advverify: {error.format_message()}", err=True)
@@ -87,8 +88,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except AdvverifyError as error:
         click.echo(f"advverify: {error}", err=True)
         return 2
-    except KeyboardInterrupt:
-        click.echo("advverify: interrupted", err=True)
+    except KeyboardInterrupt as error:
+        click.echo(_interrupted(error), err=True)
         return 130
     except BrokenPipeError:
         return 0
@@ -102,6 +103,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
         click.echo(f"advverify: {printable(what)}: {error.strerror}", err=True)
         return 2
     return code if isinstance(code, int) else 0
+
+
+def _interrupted(error: BaseException | None) -> str:
+    """One line for Ctrl-C, with what the command noted of what is kept."""
+    return "; ".join(["advverify: interrupted", *getattr(error, "__notes__", ())])
 
 
 def _exit(code: int) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import os
+import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +21,29 @@ from .folding import fold
 OPSET = 17
 
 
+@contextlib.contextmanager
+def _muted() -> Iterator[None]:
+    """Drop what compiled code prints to standard output; Python's own lines have been written before."""
+    try:
+        sys.stdout.flush()
+        kept = os.dup(1)
+    except (AttributeError, OSError, ValueError):  # closed by the caller: nothing is shown anyway
+        yield
+        return
+    try:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 1)
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
 def to_onnx(network: nn.Module, image_shape: tuple[int, ...], card: dict[str, Any]) -> bytes:
     """The network, folded to plain layers, as an ONNX file with a free batch dimension; `card` goes into the metadata, one entry a key."""
     buffer, folded = io.BytesIO(), fold(network).cpu()
     like = next((p for p in (*folded.parameters(), *folded.buffers()) if p.is_floating_point()), torch.zeros(1))
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _muted():  # where it fails it prints its graph
         # The TorchScript exporter is deprecated, but needs no further package and gives plain Gemm/Conv/Relu/Add.
         warnings.simplefilter("ignore")
         torch.onnx.export(

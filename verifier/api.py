@@ -124,16 +124,24 @@ class Model:
 def _question(
     model: Model, image: np.ndarray, label: int, threat: Threat, objective: Objective
 ) -> tuple[Query | Outcome, dict[str, Any]]:
-    """The query about an image, or its answer where the image itself is misclassified; and the outcome's labels."""
+    """The query about an image, or its answer where the image itself is misclassified; and the outcome's labels.
+
+    Then its distance is 0, and its margin the upper side of the least one.
+    """
     network, flat = model.network, model.flat(image)
     specification = robustness(flat, label, threat, network.output_size, network.ending)
     model.check_on(flat)
     prediction = model.predict(flat)
     labels = {"label": int(label), "prediction": prediction, "objective": objective.value, **threat.to_dict()}
     if prediction != label and threat.target in (None, prediction):
-        return Outcome(
-            Verdict.MISCLASSIFIED, Bracket(0.0, 0.0, flat), Trust.CHECKED, "executor", 0.0, labels=labels
-        ), labels
+        if objective is Objective.MIN_DISTORTION:
+            bracket = Bracket(0.0, 0.0, flat)
+        else:  # no search was made for worse inputs than the image
+            outputs = model.executor.logits(flat[None])[0]
+            bracket = Bracket(
+                -math.inf, min(unsafe.violation(outputs) for unsafe in specification.disjuncts[0].unsafe), flat
+            )
+        return Outcome(Verdict.MISCLASSIFIED, bracket, Trust.CHECKED, "executor", 0.0, labels=labels), labels
     return Query(network, specification, objective, model.path, threat.float32), labels
 
 

@@ -27,10 +27,9 @@ def check_attack(name: str, loss: str, threat: Threat) -> None:
     Raises:
         InvalidInput: there is no such attack or loss; the attack is learned, does not know the norm, or lacks its package.
     """
-    if name not in ATTACKS:
-        raise no_such("attack", name, ATTACKS)
-    if loss not in LOSSES:
-        raise no_such("loss", loss, LOSSES)
+    for what, given, known in (("attack", name, ATTACKS), ("loss", loss, LOSSES)):
+        if not isinstance(given, str) or given not in known:
+            raise no_such(what, str(given), known)
     entry = ATTACKS[name]
     if entry.learned:
         raise InvalidInput(f"{name} is learned on some images and tried on others: `advverify attack` measures it")

@@ -11,7 +11,7 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from enum import Enum
+from enum import StrEnum
 from typing import Any, Self
 
 import numpy as np
@@ -24,8 +24,8 @@ ENGINES_RUN = "engines_run"  # the statistic that names the engines which were g
 UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
-class Verdict(Enum):
-    """The four answers."""
+class Verdict(StrEnum):
+    """The four answers; each is its word as well: `outcome.verdict == "robust"`."""
 
     ROBUST = "robust"
     ADVERSARIAL = "adversarial"
@@ -33,8 +33,8 @@ class Verdict(Enum):
     UNKNOWN = "unknown"
 
 
-class Trust(Enum):
-    """Who vouches for the verdict.
+class Trust(StrEnum):
+    """Who vouches for the verdict; each is its word as well.
 
     CHECKED: anyone can check it - the counterexample was re-run through the ONNX file, or a proof was accepted.
     SOLVER: the engine named in `engine` says so, in floating-point arithmetic within its tolerances.

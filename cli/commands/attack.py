@@ -181,6 +181,9 @@ def command(
     ]
     if not runs and not files:
         raise InvalidInput(f"none of these attacks knows the norm {options['norm']}")
+    silent = [name for name in chosen if name not in dict(runs)]
+    if silent and names not in (None, "all"):
+        say(f"left out, since they do not know the norm {options['norm']}: {', '.join(silent)}")
     lesson = None
     if any(ATTACKS[name].learned for name in chosen):
         lesson = lesson_from(options["fit"], model, source or model.network, data, options["data"], asked, say)
@@ -193,22 +196,29 @@ def command(
     }
     gallery = None if options["save"] is None else Gallery(options["save"], f"attack {title}", about)
     tried = []
+    interrupted: KeyboardInterrupt | None = None
     with Progress(len(runs) + len(files), "attacks", quiet=quiet) as progress:
-        for name, norm in runs:
-            progress.doing(f"{name}, norm {norm}" if ATTACKS[name].norms else name)
-            if ATTACKS[name].learned:
-                assert lesson is not None
-                fitted = learn(lesson, name, norm, options)
-                if kept is not None:
-                    keep(fitted, shape, kept)
+        try:
+            for name, norm in runs:
+                progress.doing(f"{name}, norm {norm}" if ATTACKS[name].norms else name)
+                if ATTACKS[name].learned:
+                    assert lesson is not None
+                    fitted = learn(lesson, name, norm, options)
+                    if kept is not None:
+                        keep(fitted, shape, kept)
+                    tried.append(try_learned(model, fitted, x, y, indices, known, source, options))
+                else:
+                    tried.append(try_attack(model, name, norm, x, y, indices, known, shape, source, options))
+                progress.settle((name, norm))
+            for path, fitted in zip(learned, files, strict=True):
+                progress.doing(path.name)
                 tried.append(try_learned(model, fitted, x, y, indices, known, source, options))
-            else:
-                tried.append(try_attack(model, name, norm, x, y, indices, known, shape, source, options))
-            progress.settle((name, norm))
-        for path, fitted in zip(learned, files, strict=True):
-            progress.doing(path.name)
-            tried.append(try_learned(model, fitted, x, y, indices, known, source, options))
-            progress.settle(path)
+                progress.settle(path)
+        except KeyboardInterrupt as stop:
+            if not tried:
+                raise
+            stop.add_note(f"shown and written are the {len(tried)} of {len(runs) + len(files)} attacks that were done")
+            interrupted = stop
     rows = [each.row for each in tried]
     lines = [json.dumps(finite({"schema": 1, "model": options["model"], **row})) for row in rows]
     for out in outs:
@@ -232,6 +242,8 @@ def command(
             "a bug in one of the two, please report it",
             err=True,
         )
+    if interrupted is not None:
+        raise interrupted
     return 1 if wrong else 0
 
 

@@ -174,10 +174,10 @@ def status(store: Path | None, store_path: Path, as_json: bool, quiet: bool) -> 
 @click.option("--format", "form", type=click.Choice(FORMATS), default="csv", show_default=True, help="Of the file.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, metavar="FILE", help="The file to write.")
 def export(store: Path | None, store_path: Path, job: str | None, form: str, out: Path) -> int:
-    """Write the answers of STORE (or --store) as CSV, JSON lines, Parquet, or VNN-COMP's results.csv."""
+    """Write the answers of STORE (or --store) as CSV, JSON lines, Parquet, or VNN-COMP's results.csv (verdicts alone)."""
     from ..jobs import export as write
 
-    click.echo(f"{write(_one_store(store, store_path), out, form, job)} rows written to {out}")
+    click.echo(f"{write(_one_store(store, store_path), out, form, job, note)} rows written to {out}")
     return 0
 
 

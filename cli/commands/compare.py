@@ -68,7 +68,14 @@ def command(
     if out is not None:
         writable_page_or_folder(out, "--out")
     chosen = Options(eps_grid=grid, out=out, **options)
-    result = run(Given(models, data=data, images=images), chosen, partial(note, quiet=quiet), progress=not quiet)
+    try:
+        result = run(Given(models, data=data, images=images), chosen, partial(note, quiet=quiet), progress=not quiet)
+    except KeyboardInterrupt as stop:
+        if chosen.folder is None:
+            stop.add_note("nothing is kept: with a folder as --out a comparison goes on where it was")
+        else:
+            stop.add_note(f"{chosen.folder} keeps the brackets, and the same command goes on from there")
+        raise
     if as_json:
         click.echo(result.to_json(indent=None))
     elif quiet:

@@ -107,6 +107,9 @@ def command(
                         click.echo(f"{number} of {len(runs)}: {_line(row)}", err=True)
                 progress.settle(key)
                 measured.append(_read(done[key]))
+    except KeyboardInterrupt as stop:
+        stop.add_note(f"{out} keeps what was trained and measured, and the same command goes on from there")
+        raise
     finally:
         brackets.close()
     factors = {name: [level.label for level in levels] for name, levels in plan.factors.items()}

@@ -71,7 +71,11 @@ def command(
             while progress.settled < record["epoch"]:
                 progress.settle(progress.settled)
 
-        card = build_model(chosen, images, test, out, folder=folder, device=device_from(device), listener=show).card
+        try:
+            card = build_model(chosen, images, test, out, folder=folder, device=device_from(device), listener=show).card
+        except KeyboardInterrupt as stop:
+            stop.add_note(f"{folder} keeps what was trained, and the same command goes on from there")
+            raise
     if as_json:
         from advverify.verifier.outcome import finite
 

@@ -96,6 +96,13 @@ def command(
         if result is not None:
             write_text(result, "error\n", "--result")
         raise
+    except KeyboardInterrupt as stop:
+        if result is not None:
+            write_text(result, "unknown\n", "--result")
+        so_far = getattr(stop, "outcome", None)
+        if so_far is not None:
+            stop.add_note(f"until then the margin lies from {so_far.bracket.lower:.6g} to {so_far.bracket.upper:.6g}")
+        raise
     if proof is not None:
         if outcome.proof is not None:
             outcome = replace(outcome, proof=str(Path(outcome.proof).replace(proof)))

@@ -137,7 +137,7 @@ def export(
     Raises:
         InvalidInput: no such job or format, no answers, or a file that cannot be written.
     """
-    return work.export(store, Path(out), form, job)
+    return work.export(store, Path(out), form, job, _say)
 
 
 def _run(job: Any, store: str | Path, workers: Workers, progress: Progress) -> Ran:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Unpack, overload
 
 import numpy as np
+from torch import nn
 
 from advverify.verifier import api
 from advverify.verifier.api import Threat
@@ -206,6 +207,8 @@ def verify(
         InvalidInput: as in `certify`.
     """
     asked = read_options("verify", dict(options))
+    if isinstance(model, nn.Module) and example is None:
+        raise InvalidInput("a module needs example= to be exported: inputs (N, ...) as it takes them")
     opened = open_model(model, example, asked.settings.proofs)
     outcome = api.verify(
         opened,

@@ -115,6 +115,9 @@ def read_values(x: ImageLike, bytes_as: BytesAs | None = None) -> np.ndarray:
         values = given.astype(np.float64)
     except (TypeError, ValueError):
         raise InvalidInput("x is no array of numbers") from None
+    if not np.isfinite(values).all():
+        where = ", ".join(map(str, np.argwhere(~np.isfinite(values))[0].tolist()))
+        raise InvalidInput(f"x holds a number that is not finite, at [{where}]")
     if given.dtype != np.uint8:
         if bytes_as is not None:
             raise InvalidInput(f"bytes_as is about uint8, and x holds {given.dtype}: leave it out")

@@ -231,5 +231,5 @@ def _open(path: Path, origin: str) -> Model:
 
 
 def _line(error: Exception) -> str:
-    text = str(error).strip()
+    text = str(error).strip().partition(" Please feel free")[0]  # to ask torch's makers
     return f"{type(error).__name__}: {text.splitlines()[0][:200]}" if text else type(error).__name__

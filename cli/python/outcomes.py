@@ -72,6 +72,12 @@ class Outcomes(Sequence[Outcome]):
         """Verdicts, in order."""
         return [outcome.verdict for outcome in self]
 
+    def count(self, value: Any) -> int:
+        """How many outcomes have a verdict, a `Verdict` or its word; or, as in any sequence, are this outcome."""
+        if isinstance(value, str):
+            return sum(outcome.verdict == value for outcome in self)
+        return self._outcomes.count(value)
+
     @property
     def is_distance(self) -> bool:
         """Whether the brackets are of distances; else they are of margins."""

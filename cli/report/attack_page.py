@@ -18,6 +18,7 @@ from .thumbnails import Shape, difference, is_picture, thumbnail
 Row = dict[str, Any]
 
 _PICTURES = 2  # images that are shown
+_LEVEL = 0.01  # medians that differ by no more, relatively, are level
 _KINDS = {
     "ball": "fills a ball",
     "minimal": "seeks the nearest",
@@ -121,9 +122,9 @@ def answer(attacked: Attacked, tried: Sequence[Tried]) -> str:
         if math.isinf(best.median):
             parts.append(f"in norm {norm} no attack fools half of the images")
         else:
-            parts.append(
-                f"in norm {norm} {best.row['attack']} comes closest: half of the images within {number(best.median, 3)}"
-            )
+            level = [t.row["attack"] for t in of_norm if t.median <= best.median * (1 + _LEVEL)]
+            who = f"{', '.join(level[:-1])} and {level[-1]} come" if level[1:] else f"{level[0]} comes"
+            parts.append(f"in norm {norm} {who} closest: half of the images within {number(best.median, 3)}")
     if not parts:
         parts.append(f"{len(tried)} attacks that move pixels were tried")
     text = "; ".join(parts) + "."

@@ -27,7 +27,7 @@ from advverify.verifier.store import Store, StoredQuery
     ],
 )
 def test_formulas_are_text(evil: str, text: str, form: str, tmp_path: Path) -> None:
-    stored = StoredQuery("0" * 32, "certify", evil, "ab", evil, evil, "inf", 0.1, "{}", "0")
+    stored = StoredQuery("0" * 32, "verify", evil, "ab", evil, evil, "inf", 0.1, "{}", "0")
     outcome = Outcome(Verdict.UNKNOWN, Bracket(-0.5, 0.25, np.zeros(4)), Trust.SOLVER, "crown", 0.5, reason=evil)
     with Store(tmp_path / "s.sqlite", write=True) as store:
         store.add("j", "t", ".", [stored])
@@ -42,12 +42,44 @@ def test_formulas_are_text(evil: str, text: str, form: str, tmp_path: Path) -> N
     assert form == "vnncomp" or "-0.5" in cells
 
 
+def test_every_question_of_vnncomp_has_a_name_of_its_own(tmp_path: Path) -> None:
+    """Two radii and two targets of one image are four questions; a distance is none that its results have a word for."""
+    threats = [
+        ("certify", 0.1, "{}"),
+        ("certify", 0.2, "{}"),
+        ("certify", 0.1, '{"target": 3}'),
+        ("distance", 0.1, "{}"),
+    ]
+    stored = [
+        StoredQuery(f"{k}" * 32, kind, "m", "ab", "d", "0", "inf", eps, o, "0")
+        for k, (kind, eps, o) in enumerate(threats)
+    ]
+    outcome = Outcome(Verdict.ROBUST, Bracket(0.5, 0.75), Trust.SOLVER, "crown", 0.5)
+    with Store(tmp_path / "s.sqlite", write=True) as store:
+        store.add("j", "t", ".", stored)
+        store.finish([(each.key, outcome, 1) for each in stored])
+    arguments = ("--store", str(tmp_path / "s.sqlite"), "--format", "vnncomp", "-o", str(tmp_path / "out.csv"))
+    done = run("batch", "export", *arguments)
+    assert done.returncode == 0 and "1 of distance" in done.stderr and "3 rows" in done.stdout
+    with (tmp_path / "out.csv").open(newline="") as stream:
+        assert len({tuple(row[:3]) for row in csv.reader(stream)}) == 3
+
+
 def test_memory_does_not_grow_with_the_store(tmp_path: Path) -> None:
     """Peak memory of an export of 20 times as many rows."""
     from advverify.cli.exports import FORMATS, export_rows
 
     outcome = Outcome(Verdict.ROBUST, Bracket(0.1, 0.2, np.zeros(4)), Trust.SOLVER, "crown", 0.5).to_json()
-    row = {"key": "0" * 32, "data": "d", "model": "m", "item": "0", "verdict": "robust", "reason": "", "seconds": 0.5}
+    row = {
+        "key": "0" * 32,
+        "kind": "verify",
+        "data": "d",
+        "model": "m",
+        "item": "0",
+        "verdict": "robust",
+        "reason": "",
+        "seconds": 0.5,
+    }
 
     def peak(form: str, count: int) -> int:
         rows = ({**row, "seconds": float(k), **({"outcome": outcome} if form == "jsonl" else {})} for k in range(count))

@@ -219,7 +219,7 @@ def test_verify_takes_the_same_models(tmp_path: Path) -> None:
         advverify.verify(module, tmp_path / "far.vnnlib", example=torch.rand(3, 2), timeout=10).verdict
         is Verdict.ROBUST
     )
-    with pytest.raises(InvalidInput, match="a module needs an example"):
+    with pytest.raises(InvalidInput, match="a module needs example="):
         advverify.verify(module, tmp_path / "far.vnnlib")
     with pytest.raises(InvalidInput, match="unknown keyword of verify 'eps'"):
         advverify.verify(module, tmp_path / "far.vnnlib", eps=1)  # type: ignore[call-arg]
@@ -238,3 +238,38 @@ def test_signatures_name_every_keyword() -> None:
         assert shown["eps"].default is None and shown["norm"].default == "inf"
         for name in shown:
             assert re.search(rf"\b{name}\b", str(advverify.certify.__doc__)), name
+
+
+def test_the_margin_of_a_misclassified_image_is_that_of_the_image() -> None:
+    """Nothing worse was looked for: one side is the margin that was executed, the other is open; distances are 0."""
+    wrong = [(label + 1) % 3 for label in LABELS]
+    for exact in (False, True):
+        found = advverify.certify(MODEL, IMAGES, wrong, eps=0.1, exact_margin=exact, **LIMITS)
+        assert (
+            found.verdicts == ["misclassified"] * 6 and found.count("misclassified") == 6 and found.count("robust") == 0
+        )
+        for outcome, image, label in zip(found, IMAGES, wrong, strict=True):
+            logits = MODEL.executor.logits(image[None])[0]
+            assert outcome.upper == pytest.approx(logits[label] - np.delete(logits, label).max())
+            assert outcome.upper <= 0 and outcome.lower == -math.inf
+    distances = advverify.distance(MODEL, IMAGES, wrong, **LIMITS)
+    assert (distances.lower == 0).all() and (distances.upper == 0).all()
+
+
+def test_numbers_that_are_none_are_named() -> None:
+    images = IMAGES.copy()
+    images[2, 1] = math.nan
+    for model in (MODEL, network(3, 4, 3)):
+        with pytest.raises(InvalidInput, match=r"x holds a number that is not finite, at \[2, 1\]"):
+            advverify.certify(model, images, LABELS, eps=0.1)
+    if not torch.cuda.is_available():
+        with pytest.raises(InvalidInput, match="no GPU"):
+            advverify.certify(MODEL, IMAGES, LABELS, eps=0.1, device="cuda")
+
+
+def test_an_export_that_fails_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(advverify.AdvverifyError, match="non-zero threshold"):
+        advverify.certify(
+            nn.Sequential(nn.Flatten(), nn.Linear(3, 3), nn.Threshold(0.1, 0.0)), IMAGES[:, None], eps=0.1
+        )
+    assert capfd.readouterr().out == ""
