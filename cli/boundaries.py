@@ -19,7 +19,7 @@ from advverify.verifier.network.evaluate import evaluate
 from advverify.verifier.outcome import finite, html_table
 from advverify.verifier.specification.threat import whole_number
 
-from .options import is_page, writable_page_or_folder
+from .places import is_page, writable_page_or_folder
 from .progress import Progress
 from .report.figures import require_report
 from .report.geometry_page import numbers, write_folder, write_page

@@ -23,7 +23,7 @@ from advverify.verifier.outcome import Outcome
 from advverify.verifier.specification import Threat
 
 from .brackets import Hear, Work
-from .options import is_page, writable_page_or_folder
+from .places import is_page, writable_page_or_folder
 from .report.compare_page import write_folder, write_page
 from .report.figures import require_report
 from .subjects import Given, Subject, subjects_of

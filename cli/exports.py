@@ -60,7 +60,8 @@ def _write_text(first: dict[str, Any], rows: Iterator[dict[str, Any]], form: str
             if form == "jsonl":
                 stream.write(json.dumps({**json.loads(row.pop("outcome")), "key": row["key"]}) + "\n")
             elif form == "vnncomp":
-                word = "timeout" if "time limit" in (row["reason"] or "") else _WORDS[row["verdict"]]
+                late = row["verdict"] == "unknown" and "time limit" in (row["reason"] or "")
+                word = "timeout" if late else _WORDS[row["verdict"]]
                 names = [plain(text) for text in (row["data"], row["model"], _instance(row))]
                 writer.writerow([*names, 0, word, f"{row['seconds']:.4f}"])
             else:

@@ -14,7 +14,7 @@ from advverify.verifier.convergence.runs import Comparison, Run, compare
 from advverify.verifier.errors import InvalidInput
 from advverify.verifier.outcome import finite, html_table
 
-from .options import write_text
+from .places import write_text
 from .report.gap_page import chapter
 from .report.page import render
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from textwrap import wrap
+from typing import Any
 
 import click
+
+from .places import refuse_overwriting
 
 # Headings of the help, and the parameters under each; whatever stands nowhere comes under the last.
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -71,6 +75,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Other": (),
 }
 _OTHER = "Other"
+_WRITTEN = {"out", "outs", "result", "output"}  # parameters that name files which are written
 _WIDTH = 30  # characters of the column of names, at most
 
 EXAMPLES: dict[str, tuple[str, ...]] = {
@@ -208,6 +213,20 @@ class Command(click.Command):
     def words(self) -> dict[str, str]:
         """Words of the help and of the answers, with what they mean."""
         return {word: WORDS[word] for word in DEFINED.get(self.name or "", ())}
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run it, unless a place for its results is one of the files that it reads.
+
+        Raises:
+            InvalidInput: it is one.
+        """
+        given = {name: value if isinstance(value, tuple) else (value,) for name, value in ctx.params.items()}
+        read = [value for name, values in given.items() if name not in _WRITTEN for value in values]
+        for name in _WRITTEN & given.keys():
+            for place in given[name]:
+                if isinstance(place, str | Path):
+                    refuse_overwriting(place, *read)
+        return super().invoke(ctx)
 
     def sections(self, context: click.Context) -> Iterator[tuple[str, list[click.Parameter]]]:
         """Options by what they are about, those that are required before all others."""

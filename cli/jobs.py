@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from advverify.models.datasets import Dataset, load_dataset
 from advverify.verifier.batch.job import Job, read_job, read_text
-from advverify.verifier.batch.run import Listener, Retry, estimate, open_tasks, run_job, with_more_time
+from advverify.verifier.batch.run import Listener, Retry, most_seconds, open_tasks, run_job, with_more_time
 from advverify.verifier.batch.sources import Sources
 from advverify.verifier.errors import InvalidInput, no_such
 from advverify.verifier.outcome import Outcome
@@ -21,7 +21,9 @@ from advverify.verifier.parallel.accident import Accident
 from advverify.verifier.store import Store
 
 from .exports import FORMATS, VNNCOMP_KINDS, export_rows
-from .options import images_from, model_path, note, writable_folder
+from .options import images_from, model_path, note
+from .outcomes import failed_proofs
+from .places import refuse_overwriting, writable_folder
 from .progress import Progress
 from .report.summary import Accidents
 
@@ -99,6 +101,7 @@ class Ran:
         before: how many had an answer before.
         verdicts: how many answers of this run there are of each verdict.
         accidents: kind and message of those that have no answer.
+        failed_proofs: why robust answers have no proof, where writing or finding one came to an error.
         seconds: of this run.
         interrupted: whether Ctrl-C ended it; what was answered is kept.
     """
@@ -108,6 +111,7 @@ class Ran:
     before: int = 0
     verdicts: Counter[str] = field(default_factory=Counter)
     accidents: list[tuple[str, str]] = field(default_factory=list)
+    failed_proofs: list[str] = field(default_factory=list)
     seconds: float = 0.0
     interrupted: bool = False
 
@@ -164,9 +168,9 @@ def job_in(store: str | Path, name: str | None, say: Callable[[str], None] = not
     """
     with Store(store) as opened:
         jobs = {job["name"]: job for job in opened.jobs()}
-        started = {row["model"]: row["model_sha256"] for row in opened.rows(name)} if jobs else {}
-    if name is None and len(jobs) == 1:
-        name = next(iter(jobs))
+        if name is None and len(jobs) == 1:
+            name = next(iter(jobs))
+        started = {} if name is None else {row["model"]: row["model_sha256"] for row in opened.rows(name)}
     if name is None or name not in jobs:
         raise InvalidInput(f"{store}: name one of its jobs: {', '.join(sorted(jobs)) or 'it has none'}")
     job = read_text(jobs[name]["text"], name, Path(jobs[name]["folder"]), sources(say))
@@ -183,11 +187,11 @@ def job_in(store: str | Path, name: str | None, say: Callable[[str], None] = not
 def plan(job: Job, store: Path, workers: Workers, say: Callable[[str], None] = note) -> tuple[int, int, float]:
     """Queries answered before, queries to do, and roughly their seconds, without doing anything; `say` as in `run`."""
     if not store.exists():
-        return 0, len(job.tasks), estimate(list(job.tasks), workers.count)
+        return 0, len(job.tasks), most_seconds(list(job.tasks), workers.count)
     with Store(store) as opened:
         tasks = open_tasks(opened, job, workers.proofs, workers.retry)
         _say_of_more_time(opened, job, workers, say)
-    return len(job.tasks) - len(tasks), len(tasks), estimate(tasks, workers.count)
+    return len(job.tasks) - len(tasks), len(tasks), most_seconds(tasks, workers.count)
 
 
 def run(
@@ -221,7 +225,7 @@ def run(
             if folder is not None:
                 writable_folder(folder, "proofs")
         ran = Ran(job.name, len(job.tasks), len(job.tasks) - len(tasks))
-        announce(ran.before, len(tasks), estimate(tasks, pool.jobs))
+        announce(ran.before, len(tasks), most_seconds(tasks, pool.jobs))
         limit = max((task.request.seconds for task in tasks), default=None)
         shown = Progress(
             len(tasks), "queries", limit=limit, jobs=pool.jobs, name=_name, quiet=not progress, word="bracket"
@@ -233,6 +237,7 @@ def run(
                 shown.settle(task)
             else:
                 ran.verdicts[found.verdict.value] += 1
+                ran.failed_proofs = sorted({*ran.failed_proofs, *failed_proofs([found])})
                 shown.settle(task, found)
             if listener is not None:
                 listener(task, found)
@@ -307,6 +312,7 @@ def export(
     """
     if form not in FORMATS:
         raise no_such("format", form, FORMATS)
+    refuse_overwriting(out, path)
     with Store(path) as store:
         check_job(store, job)
         answered = (row for row in store.rows(job, outcomes=form == "jsonl") if row["verdict"] is not None)

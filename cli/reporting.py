@@ -15,7 +15,7 @@ from advverify.verifier.outcome import finite, html_table
 from advverify.verifier.store import Store
 
 from .jobs import check_job
-from .options import write_text
+from .places import write_text
 from .report import summary
 from .report.store_figures import draw
 from .report.store_page import HARDEST, KEPT, page

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from advverify.verifier.errors import InvalidInput
 
-from .options import writable_folder
+from .places import writable_folder
 
 if TYPE_CHECKING:
     import numpy as np

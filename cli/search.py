@@ -15,18 +15,8 @@ from advverify.verifier.errors import InvalidInput
 
 from .completion import MODEL, Listed, Names
 from .effects import missed_options, why_missed
-from .options import (
-    COUNT,
-    DATA,
-    SEED,
-    F,
-    apply,
-    device_from,
-    norm_option,
-    output_options,
-    threat_options,
-    writable_folder,
-)
+from .options import COUNT, DATA, SEED, F, apply, device_from, norm_option, output_options, threat_options
+from .places import writable_folder
 
 if TYPE_CHECKING:
     from advverify.verifier.engines import MilpOptions, Settings

@@ -46,7 +46,7 @@ class Model:
             self.path = Path(path)
             reading, executor = read_file(path), OnnxExecutor(path)
             self.network, self.executor = reading.network, executor
-            self._agreement = Agreement(reading.network, reading.plain, executor)
+            self._agreement = Agreement(reading.network, reading.plain, executor, reading.dtype)
             self._agreement.check()
 
     def check_on(self, image: np.ndarray) -> None:

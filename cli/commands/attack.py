@@ -17,21 +17,8 @@ from ..attacking import brackets_from, learn, save, source_from, try_attack, try
 from ..completion import MODEL, Names
 from ..help import Command
 from ..learned import keep, lesson_from, loaded
-from ..options import (
-    DATA,
-    SEED,
-    data_for,
-    images_from,
-    is_page,
-    model_path,
-    norm_option,
-    note,
-    output_options,
-    several_outputs,
-    writable_file,
-    writable_folder,
-    write_text,
-)
+from ..options import DATA, SEED, data_for, images_from, model_path, norm_option, note, output_options, several_outputs
+from ..places import is_page, writable_file, writable_folder, write_text
 from ..progress import Progress
 from ..saving import Gallery
 from ..table import Column, console, number, show

@@ -14,7 +14,8 @@ from advverify.verifier.errors import InvalidInput
 
 from ..exports import FORMATS
 from ..help import Group
-from ..options import COUNT, note, output_options, writable_folder
+from ..options import COUNT, note, output_options
+from ..places import writable_folder
 from ..progress import duration
 from ..report.summary import VERDICTS
 from ..table import Column, console, show
@@ -108,18 +109,18 @@ def _run(job: Job, store_path: Path, dry_run: bool, options: dict[str, Any]) -> 
     def announce(before: int, todo: int, seconds: float) -> None:
         if not quiet:
             total = len(job.tasks)
-            counts = f"{total} queries, {before} answered before, {todo} to do, about {duration(seconds)}"
+            counts = f"{total} queries, {before} answered before, {todo} to do, at most {duration(seconds)}"
             click.echo(f"job {job.name}: {counts}", err=True)
 
     if dry_run:
         before, todo, seconds = plan(job, store_path, who, say)
         if as_json:
             record = {"schema": 1, "job": job.name, "queries": len(job.tasks), "before": before, "to_do": todo}
-            click.echo(json.dumps(record | {"expected_seconds": seconds}))
+            click.echo(json.dumps(record | {"most_seconds": seconds}))
         elif store_path.exists():
             announce(before, todo, seconds)
         else:
-            click.echo(f"job {job.name}: {len(job.tasks)} queries, about {duration(seconds)}")
+            click.echo(f"job {job.name}: {len(job.tasks)} queries, at most {duration(seconds)}")
         return 0
     ran = run_job(job, store_path, who, announce, progress=not quiet, say=say)
     shown = ", ".join(f"{ran.verdicts[word]} {word}" for word in VERDICTS if ran.verdicts[word])
@@ -136,8 +137,10 @@ def _run(job: Job, store_path: Path, dry_run: bool, options: dict[str, Any]) -> 
     if not as_json:
         nothing = "nothing answered" if ran.queries > ran.before else "nothing to do"
         click.echo(f"job {job.name}: {shown or nothing}; {ran.seconds:.1f} s")
+    for why in ran.failed_proofs:
+        click.echo(f"advverify: no proof: {why}", err=True)
     if not ran.accidents:
-        return 0
+        return 1 if ran.failed_proofs else 0
     for line in ran.accidents_in_words:
         click.echo(f"advverify: {line}", err=True)
     click.echo("advverify: these queries have no answer; run again to ask them again", err=True)

@@ -13,7 +13,8 @@ from advverify.verifier.errors import InvalidInput
 
 from ..completion import MODEL
 from ..help import Command
-from ..options import COUNT, DATA, SEED, norm_option, note, output_options, page_of, writable_page_or_folder
+from ..options import COUNT, DATA, SEED, norm_option, note, output_options
+from ..places import page_of, writable_page_or_folder
 from ..report.page import p_range, percent
 from ..table import Column, bracket, console, number, show
 

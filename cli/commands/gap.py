@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from ..help import Command
-from ..options import note, output_options, writable_file, writable_folder
+from ..options import note, output_options
+from ..places import writable_file, writable_folder
 from ..table import Column, console, number, share, show
 
 if TYPE_CHECKING:

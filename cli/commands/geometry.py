@@ -12,7 +12,8 @@ from advverify.verifier.errors import InvalidInput
 
 from ..completion import MODEL
 from ..help import Command
-from ..options import DATA, SEED, note, output_options, page_of, writable_page_or_folder
+from ..options import DATA, SEED, note, output_options
+from ..places import page_of, writable_page_or_folder
 from ..report.figures import require_report
 from ..table import Column, console, show
 

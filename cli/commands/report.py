@@ -12,7 +12,8 @@ import click
 from advverify.verifier.errors import InvalidInput
 
 from ..help import Command
-from ..options import note, output_options, writable_file, writable_folder
+from ..options import note, output_options
+from ..places import writable_file, writable_folder
 from ..report import summary
 from ..report.figures import require_report
 from ..table import Column, console, number, show

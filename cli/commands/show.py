@@ -12,7 +12,8 @@ import click
 from advverify.verifier.errors import InvalidInput
 
 from ..help import Command
-from ..options import note, output_options, writable_file, write_text
+from ..options import note, output_options
+from ..places import writable_file, write_text
 from ..table import Column, console, number, show
 
 if TYPE_CHECKING:

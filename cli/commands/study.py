@@ -19,7 +19,8 @@ from advverify.verifier.errors import InvalidInput, TrainingDiverged
 from advverify.verifier.outcome import finite
 
 from ..help import Command
-from ..options import COUNT, DATA, device_from, images_from, output_options, writable_folder
+from ..options import COUNT, DATA, device_from, images_from, output_options
+from ..places import writable_folder
 from ..progress import Progress
 from ..report import sweep_figures
 from ..report.figures import require_report

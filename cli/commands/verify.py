@@ -16,8 +16,9 @@ from advverify.verifier.errors import AdvverifyError, InvalidInput
 
 from ..completion import MODEL
 from ..help import Command
-from ..options import model_path, note, output_options, writable_file, writable_folder, write_text
+from ..options import model_path, note, output_options
 from ..outcomes import failed_proofs
+from ..places import writable_file, writable_folder, write_text
 from ..progress import Progress
 from ..results import ResultFile
 from ..saving import Gallery

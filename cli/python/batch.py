@@ -158,6 +158,6 @@ def _say(text: str) -> None:
 
 
 def _folder(proofs: str | Path | None) -> Path | None:
-    from ..options import writable_folder
+    from ..places import writable_folder
 
     return None if proofs is None else writable_folder(Path(proofs), "proofs")

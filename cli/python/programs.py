@@ -12,7 +12,7 @@ from advverify.verifier.errors import InvalidInput, no_such
 from advverify.verifier.query import Objective
 from advverify.verifier.specification import Threat
 
-from ..options import writable_file
+from ..places import writable_file
 from ..program_file import WrittenProgram, check_file, printable, write_program
 from .images import BytesAs, ImageLike
 from .opening import ModelLike

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .. import gaps, reporting
 from ..gaps import Gaps
-from ..options import writable_file, writable_folder
+from ..places import refuse_overwriting, writable_file, writable_folder
 from ..report.figures import require_report
 from ..reporting import Report
 from .words import speaks_of_arguments, warn
@@ -42,7 +42,7 @@ def report(
     Raises:
         InvalidInput: no store, no such job, no answers yet, or a place that cannot be written.
     """
-    _check_places(out, figures)
+    _check_places(out, figures, store, against)
     found = reporting.read(Path(store), job, None if against is None else Path(against))
     if figures is not None:
         found.write_figures(Path(figures))
@@ -83,9 +83,10 @@ def gap(
     Raises:
         InvalidInput: a file that cannot be read or has no traces, a label that is not there, or no such query.
     """
-    _check_places(out, figures)
+    read = [files] if isinstance(files, str | Path) else files
+    _check_places(out, figures, *read)
     options = gaps.Options(_several(by), limit, shift, _several(query), job)
-    found = gaps.read([Path(file) for file in ([files] if isinstance(files, str | Path) else files)], options)
+    found = gaps.read([Path(file) for file in read], options)
     if out is not None or figures is not None:
         found.write(None if out is None else Path(out), None if figures is None else Path(figures))
     return found
@@ -96,10 +97,11 @@ def _several(names: str | int | Sequence[str | int]) -> tuple[str, ...]:
     return tuple(map(str, [names] if isinstance(names, str | int) else names))
 
 
-def _check_places(out: str | Path | None, figures: str | Path | None) -> None:
+def _check_places(out: str | Path | None, figures: str | Path | None, *read: str | Path | None) -> None:
     if out is not None or figures is not None:
         require_report()
     if out is not None:
+        refuse_overwriting(out, *read)
         writable_file(Path(out), "out")
     if figures is not None:
         writable_folder(Path(figures), "figures")

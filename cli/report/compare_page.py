@@ -12,7 +12,7 @@ import numpy as np
 from advverify.models.comparison.contrast import Contrast, contrasts, headline
 from advverify.models.comparison.statistics import LEVEL, median_bracket
 
-from ..options import write_text
+from ..places import write_text
 from .figures import radius_curves, scatter
 from .page import render
 

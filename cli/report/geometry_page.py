@@ -10,7 +10,7 @@ from typing import Any
 
 from advverify.verifier.outcome import finite
 
-from ..options import write_text
+from ..places import write_text
 from ..table import number
 from . import geometry_figures as figures
 from .geometry_figures import Studies

@@ -7,6 +7,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -85,3 +86,37 @@ def test_a_batch_keeps_what_was_proved(tmp_path: Path) -> None:
     with Store(store) as reader:
         assert sum(len(reader.progress(row["key"])) for row in reader.rows() if row["verdict"] is None) >= 1
         assert not list(reader.accidents())
+
+
+def test_a_line_says_what_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`compare` and `attack`: the folder of brackets, and the attacks that were done."""
+    from advverify.cli import attacking, comparing, main
+
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(comparing, "run", stopped)
+    two = ("zoo:digits-mlp", "zoo:digits-conv")
+    assert main.run(["compare", *two, "-o", str(tmp_path / "c")]) == 130
+    assert f"interrupted; {tmp_path / 'c'} keeps the brackets" in capsys.readouterr().err
+    assert main.run(["compare", *two]) == 130
+    assert "nothing is kept: with a folder as --out" in capsys.readouterr().err
+
+    real, calls = attacking.try_attack, list[Any]()
+
+    def once(*arguments: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) > 1:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr("advverify.cli.commands.attack.try_attack", once)
+    out = tmp_path / "a.jsonl"
+    assert (
+        main.run(["attack", two[0], "--attack", "fgsm,pgd", "--norm", "inf", "--images", "0:3", "-o", str(out)]) == 130
+    )
+    assert (
+        "shown and written are the 1 of 2 attacks" in capsys.readouterr().err and len(out.read_text().splitlines()) == 1
+    )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..engines import MilpOptions, Settings, check_milp_options, choose_engines, split_names
-from ..errors import InvalidInput
+from ..errors import AdvverifyError, InvalidInput
 
 _SHOWN = 5  # faults that are named; of more their number is said
 
@@ -85,7 +85,7 @@ class Faults:
         """What is refused inside is a fault of this place, and reading goes on after it."""
         try:
             yield
-        except InvalidInput as error:
+        except AdvverifyError as error:  # a solver that is not installed, too
             text = f"{where}: {error}" if where else str(error)
             if text not in self.found:
                 self.found.append(text)

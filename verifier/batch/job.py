@@ -84,6 +84,9 @@ def read_text(text: str, name: str, folder: Path, sources: Sources) -> Job:
                 tasks += tasks_of(section, base, folder, sources, faults, f"[[{kind}]] number {number}")
         if not any(table.get(kind) for kind in _SECTIONS):
             raise InvalidInput("a job needs [[queries]], [[properties]] or [[vnncomp]]")
+        with faults.at("a job"):
+            if not str(table.get("name", "")).isprintable():
+                raise InvalidInput("name holds characters that cannot be printed")
     faults.check()
     unique: dict[str, Task] = {}
     for task in tasks:  # of a query that several sections ask, the one with the most time counts

@@ -62,6 +62,10 @@ def vnncomp_tasks(
         place = folder / section["folder"]
         for number, row in _rows(place / "instances.csv", section.get("take")):
             with faults.at(f"{where}: instances.csv, line {number}"):
+                if len(row) < 2:
+                    raise InvalidInput(
+                        f"needs a network, a property and a time limit with commas between, got {row[0]!r}"
+                    )
                 model, spec, limit = (cell.strip() for cell in [*row, ""][:3])
                 paths = [_there(place / name, name) for name in (model, spec)]
                 instance = _Instance(model, paths[0], section["folder"], spec, paths[1], _seconds(limit))
@@ -103,11 +107,13 @@ def _rows(listing: Path, take: int | None) -> list[tuple[int, list[str]]]:
         raise InvalidInput(f"{listing}: larger than {_LARGEST >> 20} MiB, and no list of instances")
     try:
         with listing.open(newline="", encoding="utf-8-sig") as stream:
-            rows = [(number, row) for number, row in enumerate(csv.reader(stream), start=1) if len(row) >= 2]
+            rows = [(number, row) for number, row in enumerate(csv.reader(stream), start=1) if any(map(str.strip, row))]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InvalidInput(f"{listing}: cannot be read as a list of instances ({error}); write it as UTF-8") from error
-    if rows and not rows[0][1][0].strip().endswith((".onnx", ".onnx.gz")):
+    if rows and not any("." in cell for cell in rows[0][1][:2]):  # no names of files: words
         rows = rows[1:]
+    if not rows:
+        raise InvalidInput(f"{listing}: holds no instances")
     return rows[:take]
 
 

@@ -65,9 +65,9 @@ def with_more_time(store: Store, job: Job) -> int:
     return sum((had.get(task.stored.key) or math.inf) < task.request.settings.timeout for task in job.tasks)
 
 
-def estimate(tasks: list[Task], jobs: int) -> float:
-    """Rough seconds for what is open."""
-    return sum(min(task.expected, task.request.seconds) for task in tasks) / max(jobs, 1)
+def most_seconds(tasks: list[Task], jobs: int) -> float:
+    """Seconds that what is open takes at most, if every query needs all of its limit."""
+    return sum(task.request.seconds for task in tasks) / max(jobs, 1)
 
 
 def run_job(store: Store, job: Job, tasks: list[Task], pool: Pool, listener: Listener | None = None) -> int:

@@ -49,9 +49,10 @@ class Rounding:
 class Agreement:
     """Compares a network with the file it was read from."""
 
-    def __init__(self, network: Network, plain: Network, executor: OnnxExecutor) -> None:
-        """Of a network, the same before it was simplified, and the file's executor."""
+    def __init__(self, network: Network, plain: Network, executor: OnnxExecutor, dtype: str = "") -> None:
+        """Of a network, the same before it was simplified, the file's executor, and the narrowest type that it computes in."""
         self.network, self.plain, self.executor = network, plain, executor
+        self.dtype = dtype or network.input_dtype
 
     def check(self) -> None:
         """Compare on inputs of all kinds.
@@ -75,7 +76,7 @@ class Agreement:
         self._compare(np.asarray(inputs, dtype=np.float64).reshape(-1, self.network.input_size), overflow=False)
 
     def _compare(self, inputs: np.ndarray, overflow: bool) -> None:
-        kind = self.network.input_dtype
+        kind = self.dtype
         x = torch.from_numpy(inputs.astype(self.executor.dtype).astype(np.float64))
         with torch.no_grad(), np.errstate(all="ignore"):
             rounding = rounding_errors(self.plain, x, kind)

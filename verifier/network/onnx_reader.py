@@ -45,11 +45,13 @@ class Reading:
         network: what is verified.
         plain: the same before anything was folded into anything else, one affine node for each of the file's.
         graph: the file's graph.
+        dtype: the narrowest type that the file computes in, as numpy calls it.
     """
 
     network: Network
     plain: Network
     graph: Graph
+    dtype: str
 
 
 def read_onnx(path: str | Path) -> Network:
@@ -80,9 +82,8 @@ def read_graph(graph: Graph, sha256: str, origin: str) -> Reading:
     """Walk a graph's nodes."""
     full_shape, input_shape = input_shapes(graph.entry, origin)
     builder = NetworkBuilder(input_shape, exact=True)
-    reader = _Reader(
-        graph, Context(builder, graph.opset, origin, FLOATS[graph.entry.type.tensor_type.elem_type]), full_shape
-    )
+    context = Context(builder, graph.opset, origin)
+    reader = _Reader(graph, context, full_shape)
     result = reader.run()
     check_ending(graph, result.shape, origin)
     if len(full_shape) > 1 and full_shape[0] > 1 and len(result.shape) > 1 and result.shape[0] == full_shape[0]:
@@ -102,7 +103,7 @@ def read_graph(graph: Graph, sha256: str, origin: str) -> Reading:
     kind = FLOATS[graph.entry.type.tensor_type.elem_type]
     about: dict[str, Any] = {"sha256": sha256, "metadata": metadata, "notes": tuple(dict.fromkeys(notes))}
     network = dataclasses.replace(network, **about, ending=graph.ending, input_dtype=kind)
-    return Reading(network, plain, graph)
+    return Reading(network, plain, graph, "float32" if context.narrowed else kind)
 
 
 def _about_outputs(graph: Graph, outputs: int) -> Iterator[str]:

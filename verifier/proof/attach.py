@@ -73,6 +73,6 @@ def _radius(query: Query, outcome: Outcome) -> float | None:
     if query.objective is not Objective.MIN_DISTORTION or outcome.verdict is Verdict.MISCLASSIFIED:
         return None
     lower, closed = outcome.bracket.lower, outcome.verdict is not Verdict.UNKNOWN
-    if query.specification.region.is_l0:
+    if query.specification.region.is_l0 and math.isfinite(lower):
         return max(math.ceil(lower) - 1, 0)
     return lower if closed else lower * (1 - _LEEWAY)

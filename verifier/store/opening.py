@@ -53,6 +53,8 @@ def open_writer(path: Path) -> tuple[sqlite3.Connection, sqlite3.Connection]:
     lock: sqlite3.Connection | None = None
     connection: sqlite3.Connection | None = None
     try:
+        if path.exists() and not path.is_file():
+            raise InvalidInput(f"{path}: not a file; give a name for the store")
         _version(path)  # before even a lock is laid beside what is no store
         lock = _exclusive(path)
         version = _version(path)
@@ -130,8 +132,8 @@ def _keep_copy(path: Path, version: int) -> None:
 
 
 def _exclusive(path: Path) -> sqlite3.Connection:
-    """A lock that goes with its process, however that ends."""
-    lock = sqlite3.connect(f"{path}.lock", timeout=0, isolation_level=None)
+    """A lock that goes with its process, however that ends; beside the file itself, by whatever name it was given."""
+    lock = sqlite3.connect(f"{path.resolve()}.lock", timeout=0, isolation_level=None)
     try:
         lock.execute("BEGIN EXCLUSIVE")
     except sqlite3.OperationalError as error:

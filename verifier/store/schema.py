@@ -14,6 +14,8 @@ from ..errors import InvalidInput
 VERSION = 2
 _APPLICATION = 0x41445652  # says "ADVR" in the file's head, from version 2 on
 
+_COLUMNS = {"key", "kind", "model_sha256", "item", "options", "verdict", "outcome"}  # of version 1, which says no more
+
 _APART = """
     CREATE TABLE accidents (
         key TEXT PRIMARY KEY, kind TEXT NOT NULL, message TEXT NOT NULL, attempts INTEGER NOT NULL, happened REAL NOT NULL
@@ -88,7 +90,9 @@ def recognise(connection: sqlite3.Connection, path: str) -> int:
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if not version and not application and not tables:
         return 0
-    if application not in (0, _APPLICATION) or not {"jobs", "queries", "members"} <= tables:
+    own = {name for (_, name, *_) in connection.execute("PRAGMA table_info(queries)")}
+    ours = application == _APPLICATION or (application == 0 and version == 1 and _COLUMNS <= own)
+    if not ours or not {"jobs", "queries", "members"} <= tables:
         raise InvalidInput(
             f"{path}: an SQLite file of another program, which is left as it is; give a store that `advverify batch run` "
             "made, or a new name"

@@ -138,17 +138,26 @@ class Store:
                 self._connection.executemany(f"DELETE FROM {table} WHERE key = ?", keys)
 
     def _says_more(self, key: str, new: Outcome) -> bool:
-        """Whether the answer that is kept is a verdict and the new one is none, or has the tighter bracket of two open ones."""
-        query = "SELECT kind, verdict, lower, upper FROM queries WHERE key = ? AND verdict IS NOT NULL"
+        """Whether the answer that is kept is a verdict and the new one is none, or has the tighter bracket of two alike.
+
+        A first proof counts for more than a tighter bracket.
+        """
+        query = "SELECT verdict, lower, upper, proof FROM queries WHERE key = ? AND verdict IS NOT NULL"
         with self._reading():
             row = self._connection.execute(query, (key,)).fetchone()
         if row is None:
             return False
-        kind, verdict, lower, upper = row
+        verdict, *sides, proof = row
         if (verdict == "unknown") != (new.verdict is Verdict.UNKNOWN):
             return bool(new.verdict is Verdict.UNKNOWN)
-        width = math.inf if lower is None or upper is None else upper - lower
-        return bool(kind == "distance" and width < new.bracket.gap)
+        if proof is None and new.proof is not None:
+            return False
+        lower, upper = (
+            open_ if side is None else side for side, open_ in zip(sides, (-math.inf, math.inf), strict=True)
+        )
+        if new.bracket.lower <= lower and new.bracket.upper >= upper:
+            return True
+        return bool(upper - lower < new.bracket.gap)
 
     def note_accident(self, key: str, accident: Accident, attempts: int) -> None:
         """Keep what ended a query in the place of an answer; attempts add up. An answer of an earlier run stays.
@@ -225,18 +234,19 @@ class Store:
         )
 
     def accidents(self, job: str | None = None) -> Iterator[dict[str, Any]]:
-        """Every query of a job (of all jobs) that ended in an accident and has no answer.
+        """Every query of a job (of all jobs, as they are now) that ended in an accident and has no answer.
 
         Yields:
             What describes the query, as in `rows`; `accident` (its kind), `message`, `attempts` and `happened` (seconds since
             1970); and the bracket that was proved all the same, `lower` and `upper`, None where nothing was.
         """
-        member = "" if job is None else "JOIN members m ON m.key = q.key AND m.job = ? "
+        member = "m.key = q.key" if job is None else "m.key = q.key AND m.job = ?"
         return self._rows(
             "SELECT q.key, q.kind, q.model, q.data, q.item, q.norm, q.eps, q.options, a.kind AS accident, a.message, a.attempts, "
             "a.happened, (SELECT max(p.lower) FROM progress p WHERE p.key = q.key) AS lower, "
             "(SELECT min(p.upper) FROM progress p WHERE p.key = q.key) AS upper "
-            f"FROM accidents a JOIN queries q ON q.key = a.key {member}WHERE q.verdict IS NULL ORDER BY q.rowid",
+            "FROM accidents a JOIN queries q ON q.key = a.key WHERE q.verdict IS NULL "
+            f"AND EXISTS (SELECT 1 FROM members m WHERE {member}) ORDER BY q.rowid",
             () if job is None else (job,),
         )
 

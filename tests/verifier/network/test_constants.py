@@ -178,3 +178,78 @@ def test_a_caller_that_flushes_small_numbers(tmp_path: Any) -> None:
     finally:
         torch.set_flush_denormal(False)
     assert outcome.verdict is Verdict.ADVERSARIAL and set(many.verdicts) == {Verdict.ADVERSARIAL}
+
+
+def _added(*nodes: onnx.NodeProto, opset: int = 18, **arrays: Any) -> onnx.ModelProto:
+    """x plus the constant d."""
+    initializers = [numpy_helper.from_array(np.asarray(a), name) for name, a in arrays.items()]
+    return build([*nodes, node("Add", ["x", "d"], ["y"])], initializers, shape=(1, 1), opset=opset)
+
+
+UNCLEAR = {
+    "a cast that some round twice": _added(
+        node("Cast", ["a"], ["h"], to=onnx.TensorProto.FLOAT16),
+        node("Cast", ["h"], ["d"], to=onnx.TensorProto.FLOAT),
+        a=np.array([[1 + 2.0**-11 + 2.0**-40]]),
+    ),
+    "numbers that integers do not hold": _added(
+        node("Cast", ["a"], ["h"], to=onnx.TensorProto.INT8),
+        node("Cast", ["h"], ["d"], to=onnx.TensorProto.FLOAT),
+        a=np.array([[300.0]], np.float32),
+    ),
+    "more parts than outputs": _added(
+        node("Split", ["a"], ["d", "e"], axis=1, num_outputs=4), a=np.array([[1.0, 2.0, 3.0, 4.0]], np.float32)
+    ),
+    "a dropout that trains": _added(
+        node("Dropout", ["a", "r", "t"], ["d"]),
+        a=np.array([[1.0]], np.float32),
+        r=np.array(0.5, np.float32),
+        t=np.array(True),
+    ),
+    "axes before there were negative ones": _added(
+        node("Squeeze", ["a"], ["d"], axes=[-1]), opset=9, a=np.array([[[1.0]]], np.float32)
+    ),
+    "axes out of order": _added(
+        node("Unsqueeze", ["a", "axes"], ["d"]), a=np.array(1.0, np.float32), axes=np.array([1, 0])
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNCLEAR)
+def test_what_runtimes_compute_in_several_ways_is_refused(name: str) -> None:
+    with pytest.raises(UnsupportedOperator, match=r"Cast|Split|training mode|negative axes|not in order"):
+        read_model(UNCLEAR[name])
+
+
+def test_their_plain_forms_are_read() -> None:
+    for number, model in enumerate(
+        [
+            _added(node("Cast", ["a"], ["d"], to=onnx.TensorProto.FLOAT), a=np.array([[2.0]])),
+            _added(node("Split", ["a"], ["d", "e"], axis=1, num_outputs=2), a=np.array([[2.0, 3.0]], np.float32)),
+            _added(node("Dropout", ["a"], ["d"]), a=np.array([[2.0]], np.float32)),
+            _added(node("Unsqueeze", ["a", "axes"], ["d"]), a=np.array(2.0, np.float32), axes=np.array([0, 1])),
+        ]
+    ):
+        assert offset_of(read_model(model)) == 2, number
+
+
+def test_a_stream_of_more_parts_than_outputs_is_refused() -> None:
+    parts = [node("Split", ["x"], ["p", "q"], axis=1, num_outputs=4), node("Add", ["p", "q"], ["y"])]
+    with pytest.raises(UnsupportedOperator, match="another number of parts"):
+        read_model(build(parts, [], opset=18))
+
+
+def test_a_file_that_goes_on_in_float32(tmp_path: Any) -> None:
+    """Taken in float64 and cast: what onnxruntime computes is compared within the rounding of float32."""
+    rng = np.random.default_rng(0)
+    layers = {"w": rng.normal(size=(8, 16)), "v": rng.normal(size=(16, 3))}
+    nodes = [
+        node("Cast", ["x"], ["f"], to=onnx.TensorProto.FLOAT),
+        node("MatMul", ["f", "w"], ["h"]),
+        node("Relu", ["h"], ["r"]),
+        node("MatMul", ["r", "v"], ["y"]),
+    ]
+    arrays = [numpy_helper.from_array(a.astype(np.float32), name) for name, a in layers.items()]
+    onnx.save(build(nodes, arrays, shape=(1, 8), kind=onnx.TensorProto.DOUBLE), tmp_path / "m.onnx")
+    model, image = open_model(tmp_path / "m.onnx"), rng.random(8)
+    assert certify(model, image, model.predict(image), eps=1e-4).verdict is Verdict.ROBUST

@@ -75,6 +75,21 @@ def test_files_whose_values_may_be_as_large_at_once(kind: str) -> None:
         read_model(scaled([1e8] * 5, kind))
 
 
+def test_a_cast_changes_whose_largest_number_it_is() -> None:
+    """A file that takes float64 and goes on in float32: a missing limit is float32's."""
+    for factors in ([1e8] * 5, STEEP):
+        plain = scaled(factors, "Clip without a limit")
+        for other in plain.graph.node:
+            other.input[:] = ["xf" if name == "x" else name for name in other.input]
+        nodes = [node("Cast", ["x"], ["xf"], to=onnx.TensorProto.FLOAT), *plain.graph.node]
+        model = build(nodes, list(plain.graph.initializer), shape=(1, 1), kind=onnx.TensorProto.DOUBLE)
+        if factors is STEEP:
+            assert read_model(model).input_limit == read_model(scaled(factors, "Clip without a limit")).input_limit < 10
+        else:
+            with pytest.raises(UnsupportedOperator, match="may reach the limit"):
+                read_model(model)
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.floats(-1e8, 1e8, width=32), min_size=1, max_size=5), st.integers(0, 2**32))
 def test_the_limit_of_inputs_is_honest(factors: list[float], seed: int) -> None:

@@ -18,6 +18,7 @@ from oracle import lowest
 from proof_files import Form, base, checked_values, corrupt, folder, query, repack, subject, truth, unpack, unreached
 
 from advverify.models.datasets import load_dataset
+from advverify.models.export import write_onnx
 from advverify.models.zoo import names, path_of
 from advverify.verifier.api import certify, distance
 from advverify.verifier.checker import Rejected, check
@@ -349,3 +350,18 @@ def test_proofs_are_for_others_to_read_as_far_as_the_umask_allows(mask: int, mod
 def _image(index: int) -> tuple[np.ndarray, int]:
     data = load_dataset("digits")
     return data.images[index], int(data.labels[index])
+
+
+@pytest.mark.parametrize("norm", ["0", "1", "2", "inf"])
+def test_infinite_distances_are_proved(norm: str, tmp_path: Path) -> None:
+    """No input of the valid range is adversarial: class 0 wins by 1 everywhere."""
+    torch.manual_seed(0)
+    last = torch.nn.Linear(4, 2)
+    with torch.no_grad():
+        last.weight.mul_(1e-3)
+        last.bias.copy_(torch.tensor([1.0, 0.0]))
+    net = torch.nn.Sequential(torch.nn.Linear(2, 4), torch.nn.ReLU(), last)
+    write_onnx(net, (2,), {}, tmp_path / "m.onnx")
+    settings_ = Settings(timeout=10, threads=1, proofs=tmp_path)
+    outcome = distance(tmp_path / "m.onnx", np.array([0.5, 0.25]), 0, Threat(norm), settings=settings_)
+    assert outcome.bracket.lower == np.inf and outcome.trust is Trust.CHECKED, outcome.statistics

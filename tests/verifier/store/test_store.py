@@ -61,7 +61,7 @@ def test_stores_that_cannot_be_used(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path: Path) -> None:
-    big = Outcome(Verdict.ROBUST, Bracket(0, 1, np.random.default_rng(0).random(20000)), Trust.SOLVER, "x", 0.0)
+    big = Outcome(Verdict.ROBUST, Bracket(0.5, 0.6, np.random.default_rng(0).random(20000)), Trust.SOLVER, "x", 0.0)
     events = [TraceEvent(0.1, 0.0, 1.0, "milp" * 1000)] * 100
     writes: list[Callable[[Store], None]] = [
         lambda store: store.finish([(query(0).key, big, 1)]),

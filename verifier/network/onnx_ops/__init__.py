@@ -73,7 +73,7 @@ class Context:
     builder: NetworkBuilder
     opset: int
     origin: str
-    dtype: str = "float32"  # in which the file computes
+    narrowed: bool = False  # whether a Cast makes float32 of the stream
     label: str = ""
     notes: list[str] = field(default_factory=list)
     widened: set[str] = field(default_factory=set)  # constants in float64, since the file's own type does not have them

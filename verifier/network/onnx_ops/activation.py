@@ -52,8 +52,9 @@ def absolute(
 def clip(context: Context, node: onnx.NodeProto, operands: list[Value | None], attributes: dict[str, Any]) -> Stream:
     """min(max(x, low), high) with constant limits; a missing limit, or the largest number of its type, does not clip."""
     x = context.stream(operands[0], "the input of Clip")
-    # Where none is written it is the largest number: of float32 in attributes, of the file's own type in operands.
-    largest = np.array(np.finfo(context.dtype if context.opset >= 11 else "float32").max)
+    # Where none is written it is the largest number: of float32 in attributes, else of the type that the values have by then.
+    # That a Cast may have changed; what stays below the largest of float32 stays below both.
+    largest = np.array(np.finfo(np.float32).max)
     limits: list[float | None] = []
     for position, name, none in ((1, "min", -largest), (2, "max", largest)):
         given: np.ndarray | float = none

@@ -45,6 +45,7 @@ def fold(context: Context, node: onnx.NodeProto, operands: list[Value | None]) -
     wide = not context.widened.isdisjoint(node.input)
     if wide and node.op_type == "Cast":
         return [_kept(context, node, given[0][1])]
+    _refuse_unclear(context, node, operands)
     kinds = [value.dtype for _, value in given if value.dtype.kind == "f"]
     rounds = node.op_type in _ROUNDING and bool(kinds)
     if rounds or wide:
@@ -76,6 +77,38 @@ def fold(context: Context, node: onnx.NodeProto, operands: list[Value | None]) -
         kind = np.dtype(np.float32) if wide else np.result_type(*kinds)
         return [_narrowed(context, name, value, kind) for name, value in zip(node.output, results, strict=False)]
     return list(results)
+
+
+def _refuse_unclear(context: Context, node: onnx.NodeProto, operands: list[Value | None]) -> None:
+    """Refuse nodes that runtimes compute in other ways than onnx's evaluator, or not twice in the same way.
+
+    Raises:
+        UnsupportedOperator: a Dropout that trains, a Split into another number of parts than it has outputs, axes that are negative
+            before opset 11 or not in order, a cast that some round twice, or of numbers that the integers do not hold.
+    """
+    numbers = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+    match node.op_type:
+        case "Dropout" if len(operands) > 2 and operands[2] is not None and np.asarray(operands[2]).any():
+            raise context.unsupported("Dropout in training mode; export the network in inference mode")
+        case "Split" if numbers.get("num_outputs", len(node.output)) != len(node.output):
+            raise context.unsupported("Split into another number of parts than it has outputs")
+        case "Cast":
+            value, target = np.asarray(operands[0]), onnx.helper.tensor_dtype_to_np_dtype(numbers["to"])
+            if not (value.dtype.isbuiltin == target.isbuiltin == 1):
+                raise context.unsupported(f"constant Cast of {value.dtype} to {target}")
+            if value.dtype == np.float64 and target == np.float16:
+                raise context.unsupported("constant Cast of float64 to float16, which some runtimes round twice")
+            if value.dtype.kind == "f" and target.kind in "iu" and value.size:
+                held = np.iinfo(target)
+                if not (np.isfinite(value).all() and held.min <= value.min() and value.max() <= held.max):
+                    raise context.unsupported(f"constant Cast of numbers that {target} does not hold")
+    axes = np.atleast_1d(numbers.get("axes", numbers.get("axis", [])))
+    if node.op_type in ("Squeeze", "Unsqueeze") and len(operands) > 1 and operands[1] is not None:
+        axes = np.atleast_1d(np.asarray(operands[1]))
+    if context.opset < 11 and (axes < 0).any() and node.op_type != "Gather":
+        raise context.unsupported("negative axes of a constant in an opset that has none")
+    if node.op_type in ("Squeeze", "Unsqueeze") and (np.diff(axes) <= 0).any():
+        raise context.unsupported(f"axes of a constant {node.op_type} that are not in order")
 
 
 def _narrowed(context: Context, name: str, value: np.ndarray, kind: np.dtype) -> np.ndarray:

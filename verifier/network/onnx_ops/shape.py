@@ -30,6 +30,7 @@ def cast(context: Context, node: onnx.NodeProto, operands: list[Value | None], a
     """Casts between floating-point types."""
     if attributes["to"] not in (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE):
         raise context.unsupported("Cast of the stream to anything but float or double is not supported")
+    context.narrowed |= attributes["to"] == onnx.TensorProto.FLOAT
     return _first(context, node, operands)
 
 
@@ -129,6 +130,8 @@ def split(
     x = _first(context, node, operands)
     axis = int(attributes.get("axis", 0)) % len(x.shape)
     sizes = attribute_or_input(context, operands, attributes, "split", 1)
+    if attributes.get("num_outputs", len(node.output)) != len(node.output):
+        raise context.unsupported("Split into another number of parts than it has outputs")
     if sizes is None:
         count = len(node.output)
         chunk = -(-x.shape[axis] // count)

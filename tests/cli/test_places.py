@@ -1,0 +1,67 @@
+"""No command writes its results over a file that it reads, by whatever name that is given."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+import advverify
+from advverify.cli.main import run
+from advverify.models.zoo import path_of
+from advverify.verifier.errors import InvalidInput
+
+JOB = '[[queries]]\nmodels = ["zoo:digits-mlp"]\ndata = "digits"\nimages = "0:2"\nnorms = ["inf"]\neps = [0.02]\n'
+PROPERTY = "(declare-const X_0 Real)\n(declare-const Y_0 Real)\n(assert (<= X_0 1))\n(assert (<= Y_0 0))\n"
+LINES = [
+    "certify m.onnx --eps 0.02 --images 0:2 -o {}",
+    "distance m.onnx --images 0:2 -o {}",
+    "attack m.onnx --images 0:2 -o {}",
+    "geometry m.onnx --images 0:2 -o {}",
+    "compare m.onnx zoo:digits-mlp --images 0:2 -o {}",
+    "subspace m.onnx random:2 --images 0:2 -o {}",
+    "verify m.onnx p.vnnlib --result {}",
+    "verify m.onnx p.vnnlib --out {}",
+    "export-mip m.onnx {} --eps 0.02",
+    "gap s.sqlite -o {}",
+    "report s.sqlite -o {}",
+    "show s.sqlite 0 -o {}",
+    "batch export s.sqlite -o {}",
+    "batch export --store s.sqlite --format jsonl -o {}",
+    "train r.toml -o {}",
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("places")
+    shutil.copy(path_of("digits-mlp"), place / "m.onnx")
+    (place / "p.vnnlib").write_text(PROPERTY)
+    (place / "r.toml").write_text("[data]\nname = 'digits'\n")
+    (place / "j.toml").write_text(JOB)
+    advverify.batch.run(place / "j.toml", place / "s.sqlite", jobs=1)
+    os.symlink(place, place / "same")
+    return place
+
+
+@pytest.mark.parametrize("line", LINES)
+@pytest.mark.parametrize("by", ["{}", "./{}", "same/{}"])
+def test_inputs_are_never_overwritten(
+    line: str, by: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(folder)
+    read = next(word for word in line.split() if word in ("m.onnx", "s.sqlite", "r.toml"))
+    before = (folder / read).read_bytes()
+    assert run(line.format(by.format(read)).split()) == 2
+    assert "is what is read here" in capsys.readouterr().err and (folder / read).read_bytes() == before
+
+
+def test_neither_by_python(folder: Path) -> None:
+    store = folder / "s.sqlite"
+    for call in (
+        lambda: advverify.batch.export(store, folder / "same" / "s.sqlite"),
+        lambda: advverify.report(store, store),
+        lambda: advverify.gap([store], out=store),
+    ):
+        with pytest.raises(InvalidInput, match="is what is read here"):
+            call()
