@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from textwrap import wrap
@@ -75,7 +76,11 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Other": (),
 }
 _OTHER = "Other"
-_WRITTEN = {"out", "outs", "result", "output"}  # parameters that name files which are written
+_WRITTEN, _WRITTEN_ARGUMENTS = (
+    {"out", "outs", "result", "proof"},
+    {"output"},
+)  # names of what names files that are written
+_AFTER = re.compile(r"[:=]")  # a file's name follows in npz:FILE and NAME=FILE
 _WIDTH = 30  # characters of the column of names, at most
 
 EXAMPLES: dict[str, tuple[str, ...]] = {
@@ -167,6 +172,14 @@ WORDS = {
     "radius": "the distance of an image's nearest adversarial input: its ball is robust up to there",
     "robust": "proved: no input of the ball is classified otherwise",
     "trust": "checked: anyone can check it, by the file or a proof; solver: an engine says so, in floating-point arithmetic",
+    "success": "the share of the images that an attack fools (within --eps, if that is given), with its 95 % interval",
+    "l0, l1, l2, linf": "medians, over the images that were fooled, of the perturbation's size in each norm",
+    "rMSE": "mean over these of |perturbation|^2 / |image|^2, both in norm 2",
+    "kind, box": "ball: fills a ball of the radius; minimal: seeks a small perturbation; universal, learned: fool many images; spatial: moves pixels; a white box is seen with its gradients, a black one is not",
+    "subspace law": "distance of the boundary in a random subspace of dimension m, over sqrt(n / m) times the nearest point found: 1 is a flat boundary",
+    "random line": "distance of the boundary along random directions, over that of the nearest point found",
+    "curvature": "of the boundary at the points found, by differences at the step h: along random directions, and along the normals of other images",
+    "largest in profile": "the largest eigenvalue of Hessians at boundary points, by differences at the step h, in the mean, over the median gradient",
     "unstable ReLU": "one whose phase the bounds leave open",
     "MILP": "mixed-integer linear program: a linear one with a 0-1 variable for each unstable ReLU",
 }
@@ -176,7 +189,8 @@ DEFINED: dict[str, tuple[str, ...]] = {
     "distance": ("distance", "bracket", "gap", "trust", "MILP", "unstable ReLU"),
     "verify": ("MILP", "unstable ReLU"),
     "compare": ("radius", "bracket"),
-    "attack": ("adversarial", "exact distance"),
+    "attack": ("adversarial", "exact distance", "success", "l0, l1, l2, linf", "rMSE", "kind, box"),
+    "geometry": ("subspace law", "random line", "curvature", "largest in profile"),
     "subspace": ("distance", "bracket", "gap"),
     "study": ("radius", "bracket"),
     "report": ("bracket", "gap"),
@@ -220,12 +234,16 @@ class Command(click.Command):
         Raises:
             InvalidInput: it is one.
         """
-        given = {name: value if isinstance(value, tuple) else (value,) for name, value in ctx.params.items()}
-        read = [value for name, values in given.items() if name not in _WRITTEN for value in values]
-        for name in _WRITTEN & given.keys():
-            for place in given[name]:
-                if isinstance(place, str | Path):
-                    refuse_overwriting(place, *read)
+        written, read = list[Any](), list[Any]()
+        for parameter in self.get_params(ctx):
+            value = ctx.params.get(parameter.name or "")
+            is_place = parameter.name in (_WRITTEN if isinstance(parameter, click.Option) else _WRITTEN_ARGUMENTS)
+            if not isinstance(parameter.type, click.Choice):
+                (written if is_place else read).extend(value if isinstance(value, tuple) else (value,))
+        named = [part for value in read if isinstance(value, str) for part in (_AFTER.split(value, maxsplit=1)[-1],)]
+        for place in written:
+            if isinstance(place, str | Path):
+                refuse_overwriting(place, *read, *named)
         return super().invoke(ctx)
 
     def sections(self, context: click.Context) -> Iterator[tuple[str, list[click.Parameter]]]:

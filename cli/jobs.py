@@ -185,12 +185,12 @@ def job_in(store: str | Path, name: str | None, say: Callable[[str], None] = not
 
 
 def plan(job: Job, store: Path, workers: Workers, say: Callable[[str], None] = note) -> tuple[int, int, float]:
-    """Queries answered before, queries to do, and roughly their seconds, without doing anything; `say` as in `run`."""
+    """Queries answered before, queries to do, and how many seconds they take at most, without doing anything; `say` as in `run`."""
     if not store.exists():
         return 0, len(job.tasks), most_seconds(list(job.tasks), workers.count)
     with Store(store) as opened:
         tasks = open_tasks(opened, job, workers.proofs, workers.retry)
-        _say_of_more_time(opened, job, workers, say)
+        _say_of_job(opened, job, workers, say)
     return len(job.tasks) - len(tasks), len(tasks), most_seconds(tasks, workers.count)
 
 
@@ -209,7 +209,7 @@ def run(
         job: what is asked.
         path: of the store, which is made where there is none.
         workers: who works on it.
-        announce: hears queries answered before, queries to do, and roughly their seconds.
+        announce: hears queries answered before, queries to do, and how many seconds they take at most.
         progress: whether a terminal shows how far it is.
         listener: hears every task with its outcome or accident.
         say: hears what a user should know of the store and the workers.
@@ -219,7 +219,7 @@ def run(
     """
     with Store(path, write=True) as store:
         tasks = open_tasks(store, job, workers.proofs, workers.retry)
-        _say_of_more_time(store, job, workers, say)
+        _say_of_job(store, job, workers, say)
         pool = workers.pool(say)
         for folder in {task.request.settings.proofs for task in tasks}:
             if folder is not None:
@@ -252,7 +252,9 @@ def run(
     return ran
 
 
-def _say_of_more_time(store: Store, job: Job, workers: Workers, say: Callable[[str], None]) -> None:
+def _say_of_job(store: Store, job: Job, workers: Workers, say: Callable[[str], None]) -> None:
+    if job.repeated:
+        say(f"{job.repeated} more queries of the job are the same as others of it, by content, and are asked once")
     more = with_more_time(store, job) if workers.retry == "accidents" else 0
     if more:
         say(f"{more} of them are open after less time: --retry unknown asks these again")

@@ -44,12 +44,13 @@ def writable_file(path: Path, option: str) -> None:
     Raises:
         InvalidInput: it cannot be.
     """
-    there = path.exists()
     try:
+        there = path.exists()
         with path.open("a"):
             pass
-    except OSError as error:
-        raise InvalidInput(f"{option} {path}: cannot be written ({error.strerror})") from error
+    except (OSError, ValueError) as error:  # a name that no file can have is a ValueError
+        why = error.strerror if isinstance(error, OSError) else error
+        raise InvalidInput(f"{option} {path}: cannot be written ({why})") from error
     if not there:
         path.unlink()
 
@@ -84,5 +85,6 @@ def write_text(path: Path, text: str, option: str) -> None:
     """
     try:
         path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InvalidInput(f"{option} {path}: cannot be written ({error.strerror})") from error
+    except (OSError, ValueError) as error:  # a name that no file can have is a ValueError
+        why = error.strerror if isinstance(error, OSError) else error
+        raise InvalidInput(f"{option} {path}: cannot be written ({why})") from error

@@ -23,7 +23,7 @@ OPSET = 17
 
 @contextlib.contextmanager
 def _muted() -> Iterator[None]:
-    """Drop what compiled code prints to standard output; Python's own lines have been written before."""
+    """Drop what compiled code prints to standard output, and for so long whatever other threads print."""
     try:
         sys.stdout.flush()
         kept = os.dup(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from .api import Model, distance
 from .engines import Settings
 from .network.compose import restricted
 from .network.nodes import Network
-from .outcome import Outcome
+from .outcome import Outcome, TraceEvent
 from .specification import Threat
 
 
@@ -26,6 +27,7 @@ def subspace_distance(
     clip: tuple[float, float] | None = None,
     settings: Settings | None = None,
     engines: tuple[str, ...] = (),
+    listener: Callable[[TraceEvent], None] | None = None,
 ) -> Outcome:
     """Bracket of min ||v|| such that x + D v is misclassified; the witness is v.
 
@@ -42,6 +44,7 @@ def subspace_distance(
         clip: range to which x + D v is clipped, entry by entry, as an attacker who keeps to valid images does; free where None.
         settings: limits.
         engines: names of the engines to use.
+        listener: hears every move of the bracket.
     """
     network = model.network if isinstance(model, Model) else model
     if not isinstance(network, Network):
@@ -50,4 +53,4 @@ def subspace_distance(
     far = math.sqrt(network.input_size) if reach is None else reach
     origin = np.zeros(basis.shape[1])
     threat = Threat(norm, valid_range=(-far, far))
-    return distance(inner, origin, label, threat, settings=settings, engines=engines)
+    return distance(inner, origin, label, threat, settings=settings, engines=engines, listener=listener)

@@ -188,7 +188,14 @@ def _answers(
                     outcome = Outcome(Verdict.MISCLASSIFIED, bracket, Trust.CHECKED, "executor", 0.0)
                 else:
                     outcome = subspace_distance(
-                        model, image, label, basis, options["norm"], clip=clip, settings=settings
+                        model,
+                        image,
+                        label,
+                        basis,
+                        options["norm"],
+                        clip=clip,
+                        settings=settings,
+                        listener=partial(progress.hear, i),
                     )
                     outcome = outcome.labelled(executed=_executed(model, image, label, basis, outcome, clip))
                 labels = {"model": name, "data": data.name, "index": i, "label": label, "directions": directions}

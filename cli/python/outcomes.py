@@ -72,6 +72,10 @@ class Outcomes(Sequence[Outcome]):
         """Verdicts, in order."""
         return [outcome.verdict for outcome in self]
 
+    def __contains__(self, value: object) -> bool:
+        """Whether an outcome has a verdict, a `Verdict` or its word; or, as in any sequence, is this outcome."""
+        return self.count(value) > 0
+
     def count(self, value: Any) -> int:
         """How many outcomes have a verdict, a `Verdict` or its word; or, as in any sequence, are this outcome."""
         if isinstance(value, str):

@@ -58,6 +58,8 @@ class Question:
     name: str
     quantity: str
     norm: str | None
+    eps: float | None = None
+    model: str = ""
     counts: Counter[str] = field(default_factory=Counter)
     checked: int = 0
     seconds: array[float] = field(default_factory=lambda: array("d"))
@@ -68,6 +70,17 @@ class Question:
     open_gaps: array[float] = field(default_factory=lambda: array("d"))
     found: int = 0
     both_sides: int = 0
+
+    @property
+    def family(self) -> str:
+        """The question without its radius: what differs in that alone is one curve."""
+        return self.name if self.eps is None else self.name.replace(f", eps {self.eps:g}", "", 1)
+
+    @property
+    def accuracy(self) -> tuple[float, float]:
+        """The share of the images that are proved, and the one that no counterexample is known of."""
+        total = len(self.seconds)
+        return self.counts["robust"] / total, 1 - (self.counts["adversarial"] + self.counts["misclassified"]) / total
 
     def add(self, row: Row) -> None:
         """Count an answer; the brackets of distances are kept, and what is open of them once more."""
@@ -111,7 +124,7 @@ class Summary:
         name = group_name(row)
         question = self.questions.get(name)
         if question is None:
-            question = self.questions[name] = Question(name, quantity(row), row["norm"])
+            question = self.questions[name] = Question(name, quantity(row), row["norm"], row["eps"], row["model"])
         question.add(row)
         self._options[row["options"]] = None
         self.versions.add(row["version"])

@@ -1,9 +1,11 @@
 """No command writes its results over a file that it reads, by whatever name that is given."""
 
 import os
+import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import advverify
@@ -22,6 +24,9 @@ LINES = [
     "subspace m.onnx random:2 --images 0:2 -o {}",
     "verify m.onnx p.vnnlib --result {}",
     "verify m.onnx p.vnnlib --out {}",
+    "verify m.onnx p.vnnlib --proof {}",
+    "verify p.vnnlib --network N=m.onnx --result {}",
+    "certify zoo:digits-mlp --data npz:d.npz --eps 0.02 -o {}",
     "export-mip m.onnx {} --eps 0.02",
     "gap s.sqlite -o {}",
     "report s.sqlite -o {}",
@@ -39,6 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "p.vnnlib").write_text(PROPERTY)
     (place / "r.toml").write_text("[data]\nname = 'digits'\n")
     (place / "j.toml").write_text(JOB)
+    np.savez(place / "d.npz", images=np.zeros((2, 1, 8, 8)), labels=np.zeros(2, int))
     advverify.batch.run(place / "j.toml", place / "s.sqlite", jobs=1)
     os.symlink(place, place / "same")
     return place
@@ -50,7 +56,7 @@ def test_inputs_are_never_overwritten(
     line: str, by: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(folder)
-    read = next(word for word in line.split() if word in ("m.onnx", "s.sqlite", "r.toml"))
+    read = next(word for word in re.split("[ :=]", line) if word in ("m.onnx", "s.sqlite", "r.toml", "d.npz"))
     before = (folder / read).read_bytes()
     assert run(line.format(by.format(read)).split()) == 2
     assert "is what is read here" in capsys.readouterr().err and (folder / read).read_bytes() == before

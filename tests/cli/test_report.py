@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from command_line import run
 
+import advverify
 from advverify.cli import reporting
 from advverify.cli.report import summary
 from advverify.cli.report.page import themed
@@ -85,6 +86,21 @@ def test_figures_are_one_a_norm_and_tell_sides_by_colour(store: Path, tmp_path: 
     assert "#0072b2" in curve and "#d55e00" in curve and "#009e73" not in curve
     shown = themed(curve)
     assert "#000000" not in shown and "prefers-color-scheme:dark" in shown and shown.count("<svg") == 1
+
+
+def test_verdicts_at_several_radii_are_a_curve(tmp_path: Path) -> None:
+    """Of each network; the wall times of many questions are drawn by network."""
+    models, radii = ["zoo:digits-mlp", "zoo:digits-conv"], [0.01, 0.03, 0.05, 0.08, 0.1]
+    section = {"models": models, "data": "digits", "images": "0:6", "norms": ["inf"], "eps": radii}
+    advverify.batch.run({"timeout": 5, "queries": [section]}, tmp_path / "s.sqlite", jobs=1)
+    answers = reporting.read(tmp_path / "s.sqlite").answers
+    drawn = dict((path.name, caption) for path, caption in draw(answers, tmp_path))
+    assert "robust at each radius" in drawn["accuracy-norm-inf.svg"] and "by model;" in drawn["cactus.svg"]
+    families = {question.family for question in answers.questions.values()}
+    assert families == {f"{model}, norm inf" for model in models}
+    for question in answers.questions.values():
+        proved, left = question.accuracy
+        assert 0 <= proved <= left <= 1 and round(6 * proved) == question.counts["robust"]
 
 
 @pytest.mark.parametrize(

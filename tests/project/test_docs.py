@@ -457,7 +457,7 @@ def test_the_job_of_the_tutorial(tmp_path: Path) -> None:
     (job_file,) = re.findall(r"```toml\n(.*?)```", text, flags=re.DOTALL)
     (tmp_path / "job.toml").write_text(job_file)
     done = run("batch", "run", str(tmp_path / "job.toml"), "--dry-run", "--store", str(tmp_path / "runs.sqlite"))
-    said_there = re.findall(r"^    (job radii: \d+ queries), about", text, flags=re.MULTILINE)
+    said_there = re.findall(r"^    (job radii: \d+ queries), at most", text, flags=re.MULTILINE)
     assert len(said_there) == 1 and done.stdout.startswith(said_there[0])
 
 

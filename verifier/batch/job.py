@@ -44,12 +44,16 @@ _BASE: dict[str, Any] = {"timeout": 60.0, "gap": 1e-4, "seed": 0, "proofs": None
 
 @dataclass(frozen=True)
 class Job:
-    """A checked job."""
+    """A checked job; `repeated` queries of it are the same as others of its `tasks`.
+
+    What makes queries the same is what they ask, not the names of files.
+    """
 
     name: str
     text: str
     folder: str
     tasks: tuple[Task, ...] = field(repr=False, default=())
+    repeated: int = 0
 
 
 def read_job(path: str | Path, sources: Sources) -> Job:
@@ -93,4 +97,4 @@ def read_text(text: str, name: str, folder: Path, sources: Sources) -> Job:
         known = unique.get(task.stored.key)
         if known is None or task.request.settings.timeout > known.request.settings.timeout:
             unique[task.stored.key] = task
-    return Job(table.get("name", name), text, str(folder), tuple(unique.values()))
+    return Job(table.get("name", name), text, str(folder), tuple(unique.values()), len(tasks) - len(unique))

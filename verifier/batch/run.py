@@ -67,7 +67,9 @@ def with_more_time(store: Store, job: Job) -> int:
 
 def most_seconds(tasks: list[Task], jobs: int) -> float:
     """Seconds that what is open takes at most, if every query needs all of its limit."""
-    return sum(task.request.seconds for task in tasks) / max(jobs, 1)
+    limits = [task.request.seconds for task in tasks]
+    longest = max(limits, default=0.0)
+    return longest + (sum(limits) - longest) / max(jobs, 1)
 
 
 def run_job(store: Store, job: Job, tasks: list[Task], pool: Pool, listener: Listener | None = None) -> int:

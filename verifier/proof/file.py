@@ -63,6 +63,13 @@ class ProofFile:
         self.arrays |= {f"{prefix}.{name}": array for name, array in arrays.items()}
         steps.append(step)
 
+    def drop_step(self) -> None:
+        """Take the last step of the last case back, with its arrays."""
+        steps = self.header["cases"][-1]["steps"]
+        steps.pop()
+        prefix = f"{len(self.header['cases']) - 1}.{len(steps)}."
+        self.arrays = {name: array for name, array in self.arrays.items() if not name.startswith(prefix)}
+
     def get(self, name: str, dtype: type, shape: tuple[int | None, ...]) -> NDArray[Any]:
         """As the checker's own reading of a file."""
         if name not in self.arrays or self.arrays[name].dtype != np.dtype(dtype):

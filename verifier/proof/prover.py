@@ -1,8 +1,8 @@
 """Turns a verdict into a proof: finds the trees and multipliers that the checker needs to come to it by itself.
 
 The prover works with the checker's own bounds - each step that is written is evaluated by the checker's code at once -
-so a statement that goes through here is accepted later. First CROWN and one bound for each unsafe set; then a tree over
-ReLU phases; where that is too large, lemmas on intermediate neurons (alpha-CROWN, then trees for single neurons, longer
+so a statement that goes through here is accepted later. First CROWN and one bound for each unsafe set; then a short tree over
+ReLU phases; where few neurons are open, trees of LPs, one for each unsafe set; where these are too large, lemmas on intermediate neurons (alpha-CROWN, then trees for single neurons, longer
 each time). For networks with few inputs halved boxes, for l0 balls a choice of the pixels that change.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -159,8 +160,14 @@ class _Prover:
         counts = [len(offset) for _, offset in unsafe]
         matrix = np.concatenate([matrix for matrix, _ in unsafe])
         offset = np.concatenate([offset for _, offset in unsafe])
-        owner = np.zeros(len(offset), dtype=np.int64)
-        found = self.checked.relaxation.lower_bounds({last: matrix}, -offset, self.checked.bounds, owner)
+        found = np.concatenate(
+            [
+                self.checked.relaxation.lower_bounds(
+                    {last: matrix[part]}, -offset[part], self.checked.bounds, np.zeros(len(part), dtype=np.int64)
+                )
+                for part in np.array_split(np.arange(len(offset)), -(-len(offset) // _LEMMA_ROWS))
+            ]
+        )
         values = np.split(found, np.cumsum(counts)[:-1])
         polytopes = np.array([p for p, rows in enumerate(values) if rows.max() > 0], dtype=np.int32)
         if len(polytopes):
@@ -169,16 +176,16 @@ class _Prover:
             empty = np.zeros((len(polytopes), 0), dtype=np.float32)
             leaves = Leaves(np.arange(len(polytopes)), empty.astype(np.int8), empty, empty, single_rows(best, max(own)))
             arrays = pack(leaves, np.zeros(0, np.int64), own)
-            self._add({"kind": "goals", "refine": False}, {**arrays, "polytopes": polytopes})
+            with suppress(Rejected):  # in other company a product may round to the other side of 0
+                self._add({"kind": "goals", "refine": False}, {**arrays, "polytopes": polytopes})
 
     def _add(self, step: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
         """Write a step down and let the checker take it; a rejected step is taken back."""
-        entry = self.proof.header["cases"][-1]
         self.proof.add_step(step, arrays)
         try:
             self.checked.step()
         except Rejected:
-            entry["steps"].pop()
+            self.proof.drop_step()
             self.checked.done -= 1
             raise
 
@@ -238,7 +245,12 @@ class _Prover:
         if self._has_programs:
             end = time.perf_counter() + _PROGRAMS_SHARE * (self.deadline - time.perf_counter())
             for polytope in self._left:
-                self._program(polytope, end)
+                if time.perf_counter() >= end:
+                    break
+                try:
+                    self._program(polytope, end)
+                except RuntimeError:  # the solver failed: lemmas and other searches may do without it
+                    break
         return not self._left
 
     def _program(self, polytope: int, until: float) -> None:
@@ -252,7 +264,7 @@ class _Prover:
             if seconds <= 0:
                 return
             found = tree.minimum(seconds, room, visit=partial(_shallow, program, room), keep=True)
-            if not found.finished:
+            if not found.finished and found.objective >= room:  # time is out; else less room may be enough
                 return
             if found.leaves is not None and self._closed(polytope, program, found.leaves):
                 return

@@ -196,7 +196,10 @@ class _Search:
         self.closed = min(self.closed, node.bound)
         if self.kept is not None:
             leaf = self._leaf(node) if node.bound >= self.target else None
-            self.kept = None if leaf is None else [*self.kept, leaf]
+            if leaf is None:  # then nobody wants the others
+                self.kept, self.stopped = None, True
+            else:
+                self.kept.append(leaf)
 
     def _leaf(self, node: _Node) -> DualLeaf | None:
         """None where no finite multipliers prove the target."""

@@ -140,24 +140,25 @@ class Store:
     def _says_more(self, key: str, new: Outcome) -> bool:
         """Whether the answer that is kept is a verdict and the new one is none, or has the tighter bracket of two alike.
 
-        A first proof counts for more than a tighter bracket.
+        A proof of what is settled counts for more than a tighter bracket.
         """
-        query = "SELECT verdict, lower, upper, proof FROM queries WHERE key = ? AND verdict IS NOT NULL"
+        query = "SELECT kind, verdict, lower, upper, options, proof FROM queries WHERE key = ? AND verdict IS NOT NULL"
         with self._reading():
             row = self._connection.execute(query, (key,)).fetchone()
         if row is None:
             return False
-        verdict, *sides, proof = row
+        kind, verdict, lower, upper, options, proof = row
         if (verdict == "unknown") != (new.verdict is Verdict.UNKNOWN):
             return bool(new.verdict is Verdict.UNKNOWN)
-        if proof is None and new.proof is not None:
+        if (proof is None) != (new.proof is None) and _left_open(kind, verdict, lower, upper, options) is None:
+            return proof is not None
+        if lower is None:  # not finite: where nothing is unsafe, or nothing is proved
+            lower = math.inf if verdict == "robust" else -math.inf
+        upper = math.inf if upper is None else upper
+        found = new.bracket.lower, new.bracket.upper
+        if found == (lower, upper):  # the one that had more time
             return False
-        lower, upper = (
-            open_ if side is None else side for side, open_ in zip(sides, (-math.inf, math.inf), strict=True)
-        )
-        if new.bracket.lower <= lower and new.bracket.upper >= upper:
-            return True
-        return bool(upper - lower < new.bracket.gap)
+        return bool((found[0] <= lower and found[1] >= upper) or upper - lower < new.bracket.gap)
 
     def note_accident(self, key: str, accident: Accident, attempts: int) -> None:
         """Keep what ended a query in the place of an answer; attempts add up. An answer of an earlier run stays.

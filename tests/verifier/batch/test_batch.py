@@ -261,6 +261,13 @@ def test_proofs_of_a_job(tmp_path: Path) -> None:
         rows = [row for row in opened.rows() if row["verdict"] == "robust"]
     assert rows and all(row["trust"] == "checked" and row["proof"] for row in rows)
     assert run("check", rows[0]["proof"], "zoo:digits-mlp").returncode == 0
+    place = Path(rows[0]["proof"])
+    place.unlink()
+    place.mkdir()  # nothing can be written there
+    done = run("batch", "run", str(job), "--store", str(tmp_path / "s.sqlite"), "--proofs", str(proofs))
+    assert done.returncode == 1 and "no proof: an error while proving" in done.stderr
+    with Store(tmp_path / "s.sqlite") as opened:
+        assert sum(row["verdict"] == "robust" for row in opened.rows()) == len(rows)
 
 
 def test_the_report(undisturbed: Path, tmp_path: Path) -> None:

@@ -97,6 +97,12 @@ def test_of_sections_that_ask_the_same_the_most_time_counts(tmp_path: Path) -> N
         assert [task.request.settings.timeout for task in asked] == [4.0] * 3
 
 
+def test_repeated_queries_are_said(tmp_path: Path) -> None:
+    (tmp_path / "job.toml").write_text(f"{PLAIN}{PLAIN}")
+    done = run("batch", "run", str(tmp_path / "job.toml"), "--store", str(tmp_path / "s.sqlite"))
+    assert done.returncode == 0 and "3 more queries of the job are the same as others of it" in done.stderr
+
+
 def test_the_models_own_data_set_is_the_usual_one() -> None:
     with_name, without = tasks(PLAIN), tasks(PLAIN.replace('data = "digits"\n', ""))
     assert [task.stored for task in with_name] == [task.stored for task in without]
@@ -224,6 +230,12 @@ def test_properties_one_by_one(tmp_path: Path) -> None:
         (b"n.onnx,p.vnnlib,20\nn.onnx,p.vnnlib,-3\n", "line 2: the time limit"),
         (b"n.onnx,p.vnnlib,inf\n", "line 1: the time limit"),
         (b"n.onnx,q.vnnlib,20\n", "line 1: q.vnnlib: no such file"),
+        (b"n.onx,p.vnnlib,20\n", "line 1: n.onx: no such file"),
+        (b"N.ONNX,p.vnnlib,20\nn.onnx,p.vnnlib,20\n", "line 1: N.ONNX: no such file"),
+        (b"n.onnx;p.vnnlib;20\n", "line 1: needs a network, a property and a time limit with commas between"),
+        (b"n.onnx,p.vnnlib,20\n\nn.onnx\n", "line 3: needs a network, a property"),
+        (b"", "holds no instances"),
+        (b"onnx,vnnlib,timeout\n", "holds no instances"),
         (b"\xff\xfen\x00,\x00", "write it as UTF-8"),
         (b'"n.onnx,p.vnnlib' + b"x" * 200_000, "cannot be read as a list of instances"),
     ],

@@ -209,8 +209,13 @@ UNCLEAR = {
     "axes before there were negative ones": _added(
         node("Squeeze", ["a"], ["d"], axes=[-1]), opset=9, a=np.array([[[1.0]]], np.float32)
     ),
-    "axes out of order": _added(
-        node("Unsqueeze", ["a", "axes"], ["d"]), a=np.array(1.0, np.float32), axes=np.array([1, 0])
+    "axes out of order before the order said nothing": _added(
+        node("Unsqueeze", ["a"], ["d"], axes=[1, 0]), opset=12, a=np.array(1.0, np.float32)
+    ),
+    "a number beyond the integers": _added(
+        node("Cast", ["a"], ["h"], to=onnx.TensorProto.INT64),
+        node("Cast", ["h"], ["d"], to=onnx.TensorProto.FLOAT),
+        a=np.array([[2.0**63]], np.float32),
     ),
 }
 
@@ -228,6 +233,7 @@ def test_their_plain_forms_are_read() -> None:
             _added(node("Split", ["a"], ["d", "e"], axis=1, num_outputs=2), a=np.array([[2.0, 3.0]], np.float32)),
             _added(node("Dropout", ["a"], ["d"]), a=np.array([[2.0]], np.float32)),
             _added(node("Unsqueeze", ["a", "axes"], ["d"]), a=np.array(2.0, np.float32), axes=np.array([0, 1])),
+            _added(node("Unsqueeze", ["a", "axes"], ["d"]), a=np.array(2.0, np.float32), axes=np.array([1, 0])),
         ]
     ):
         assert offset_of(read_model(model)) == 2, number

@@ -312,6 +312,85 @@ def test_an_answer_that_says_more_stays(tmp_path: Path) -> None:
             assert store.answered([distance.key]) == {distance.key: seconds}
 
 
+@pytest.mark.parametrize("kind", ["certify", "distance", "verify", "attack"])
+@pytest.mark.parametrize("verdict", list(Verdict))
+def test_the_tighter_bracket_stays_whatever_was_asked(kind: str, verdict: Verdict, tmp_path: Path) -> None:
+    inf = np.inf
+    kept = [
+        ((0.2, 0.3), (0.1, 0.4), False),  # kept, new, and whether the new one takes its place
+        ((0.2, 0.3), (0.2, 0.4), False),
+        ((0.2, 0.3), (0.1, 0.25), False),
+        ((0.2, 0.3), (0.25, 0.3), True),
+        ((0.2, 0.3), (0.2, 0.3), True),
+        ((-inf, 0.3), (-inf, 0.5), False),
+        ((-inf, 0.3), (-inf, 0.2), True),
+        ((0.2, inf), (0.1, inf), False),
+        ((0.2, inf), (-inf, 0.4), True),
+    ]
+    if verdict is Verdict.ROBUST:  # then something is proved
+        kept = [*(each for each in kept if -inf not in (*each[0], *each[1]))]
+        kept += [((inf, inf), (0.3, inf), False), ((0.3, inf), (inf, inf), True)]
+    for number, (old, new, replaced) in enumerate(kept):
+        asked = replace(query(number), kind=kind)
+        with Store(tmp_path / "s.sqlite", write=True) as store:
+            store.add("j", "text", ".", [asked], more=True)
+            for sides in (old, new):
+                store.finish([(asked.key, Outcome(verdict, Bracket(*sides), Trust.SOLVER, "milp", 1.0), 1)])
+            outcome = store.outcome(asked.key)
+        assert outcome is not None
+        assert (outcome.bracket.lower, outcome.bracket.upper) == (new if replaced else old), number
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_a_proof_counts_for_more(first: bool, tmp_path: Path) -> None:
+    """Whether it comes first or later."""
+    proved = Outcome(Verdict.ROBUST, Bracket(0.1, 0.2), Trust.CHECKED, "milp", 1.0, proof="p.proof")
+    with Store(tmp_path / "s.sqlite", write=True) as store:
+        store.add("j", "text", ".", [query(0)])
+        tighter = replace(proved, bracket=Bracket(0.15, 0.2), trust=Trust.SOLVER, proof=None)
+        for outcome in (proved, tighter) if first else (tighter, proved):
+            store.finish([(query(0).key, outcome, 1)])
+        assert store.outcome(query(0).key).proof == "p.proof"  # type: ignore[union-attr]
+
+
+def test_one_writer_by_whatever_name(tmp_path: Path) -> None:
+    filled(tmp_path / "s.sqlite")
+    (tmp_path / "link.sqlite").symlink_to(tmp_path / "s.sqlite")
+    with Store(tmp_path / "s.sqlite", write=True), pytest.raises(InvalidInput, match="another job is writing"):
+        Store(tmp_path / "link.sqlite", write=True)
+
+
+def test_what_is_no_file_is_no_store() -> None:
+    with pytest.raises(InvalidInput, match="not a file"):
+        Store(Path("/dev/null"), write=True)
+    assert not Path("/dev/null.lock").exists()
+
+
+@pytest.mark.parametrize("version", [0, 1])
+def test_tables_of_the_same_names_make_no_store(version: int, tmp_path: Path) -> None:
+    path = tmp_path / "theirs.sqlite"
+    with closing(sqlite3.connect(path)) as connection:
+        for name in ("jobs", "queries", "members"):
+            connection.execute(f"CREATE TABLE {name} (name TEXT)")
+        connection.execute(f"PRAGMA user_version = {version}")
+        connection.commit()
+    content = path.read_bytes()
+    for write in (False, True):
+        with pytest.raises(InvalidInput, match="another program"):
+            Store(path, write=write)
+    assert path.read_bytes() == content
+
+
+def test_accidents_of_what_no_job_asks_any_more_are_not_shown(tmp_path: Path) -> None:
+    with Store(tmp_path / "s.sqlite", write=True) as store:
+        store.add("j", "text", ".", [query(0), query(1)])
+        for number in (0, 1):
+            store.note_accident(query(number).key, Accident(AccidentKind.FILE, "gone"), 1)
+        assert len(list(store.accidents())) == len(list(store.accidents("j"))) == 2
+        store.add("j", "text", ".", [query(1)])
+        assert len(list(store.accidents())) == len(list(store.accidents("j"))) == store.jobs()[0]["accidents"] == 1
+
+
 def test_a_job_that_asks_other_questions_by_now_has_these_alone(tmp_path: Path) -> None:
     path = filled(tmp_path / "s.sqlite")
     with Store(path, write=True) as store:

@@ -84,7 +84,7 @@ def _refuse_unclear(context: Context, node: onnx.NodeProto, operands: list[Value
 
     Raises:
         UnsupportedOperator: a Dropout that trains, a Split into another number of parts than it has outputs, axes that are negative
-            before opset 11 or not in order, a cast that some round twice, or of numbers that the integers do not hold.
+            before opset 11 or not in order before opset 13, a cast that some round twice, or of numbers that the integers do not hold.
     """
     numbers = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
     match node.op_type:
@@ -94,20 +94,21 @@ def _refuse_unclear(context: Context, node: onnx.NodeProto, operands: list[Value
             raise context.unsupported("Split into another number of parts than it has outputs")
         case "Cast":
             value, target = np.asarray(operands[0]), onnx.helper.tensor_dtype_to_np_dtype(numbers["to"])
-            if not (value.dtype.isbuiltin == target.isbuiltin == 1):
+            widens = target in (np.float32, np.float64)  # all of short numbers are among theirs
+            if target.isbuiltin != 1 or (value.dtype.isbuiltin != 1 and not widens):
                 raise context.unsupported(f"constant Cast of {value.dtype} to {target}")
             if value.dtype == np.float64 and target == np.float16:
                 raise context.unsupported("constant Cast of float64 to float16, which some runtimes round twice")
             if value.dtype.kind == "f" and target.kind in "iu" and value.size:
                 held = np.iinfo(target)
-                if not (np.isfinite(value).all() and held.min <= value.min() and value.max() <= held.max):
+                if not (np.isfinite(value).all() and held.min <= int(value.min()) and int(value.max()) <= held.max):
                     raise context.unsupported(f"constant Cast of numbers that {target} does not hold")
     axes = np.atleast_1d(numbers.get("axes", numbers.get("axis", [])))
     if node.op_type in ("Squeeze", "Unsqueeze") and len(operands) > 1 and operands[1] is not None:
         axes = np.atleast_1d(np.asarray(operands[1]))
     if context.opset < 11 and (axes < 0).any() and node.op_type != "Gather":
         raise context.unsupported("negative axes of a constant in an opset that has none")
-    if node.op_type in ("Squeeze", "Unsqueeze") and (np.diff(axes) <= 0).any():
+    if node.op_type in ("Squeeze", "Unsqueeze") and context.opset < 13 and (np.diff(axes) <= 0).any():
         raise context.unsupported(f"axes of a constant {node.op_type} that are not in order")
 
 
