@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from pathlib import Path
 
 from advverify.verifier.errors import InvalidInput
+
+_HEAD = 4096  # bytes of a file that say whether it is text
 
 
 def writable_folder(path: Path, option: str) -> Path:
@@ -38,21 +41,52 @@ def refuse_overwriting(out: str | Path, *inputs: object) -> None:
                 raise InvalidInput(f"{out}: is what is read here, and would be overwritten; write to another name")
 
 
-def writable_file(path: Path, option: str) -> None:
+def writable_file(path: Path, option: str, proof: bool = False) -> None:
     """Check that the file of an option can be written, before the work whose result it is for.
 
+    What is there is overwritten only if it is text, or a proof where one is to be written: networks, their weights, images and stores
+    are read for a command under many names, and none of them is lost by any.
+
     Raises:
-        InvalidInput: it cannot be.
+        InvalidInput: it cannot be, or holds something else.
     """
     try:
         there = path.exists()
+        if path.is_file() and (not _is_proof(path) if proof else not _is_text(path)):
+            raise InvalidInput(
+                f"{option} {path}: holds something other than what is written there; choose another name"
+            )
         with path.open("a"):
             pass
+    except InvalidInput:
+        raise
     except (OSError, ValueError) as error:  # a name that no file can have is a ValueError
         why = error.strerror if isinstance(error, OSError) else error
         raise InvalidInput(f"{option} {path}: cannot be written ({why})") from error
     if not there:
         path.unlink()
+
+
+def _is_text(path: Path) -> bool:
+    """Whether a file holds text, or nothing."""
+    with path.open("rb") as stream:
+        head = stream.read(_HEAD)
+    try:
+        head.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return error.start > _HEAD - 4 and b"\0" not in head  # a character may be cut off at the end
+    return b"\0" not in head
+
+
+def _is_proof(path: Path) -> bool:
+    """Whether a file holds a proof, or nothing."""
+    if not path.stat().st_size:
+        return True
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return "header.json" in archive.namelist()
+    except zipfile.BadZipFile:
+        return False
 
 
 def is_page(path: Path) -> bool:

@@ -76,7 +76,7 @@ def command(
     if proof is not None:
         if options["proofs"] is not None:
             raise InvalidInput("give --proof FILE or --proofs DIR, not both")
-        writable_file(proof, "--proof")
+        writable_file(proof, "--proof", proof=True)
         proof.unlink(missing_ok=True)  # another property's
         options["proofs"] = proof.parent
     name, model_name, spec = _files(files, networks)

@@ -3,10 +3,12 @@
 import os
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import write_property
 
 import advverify
 from advverify.cli.main import run
@@ -71,3 +73,52 @@ def test_neither_by_python(folder: Path) -> None:
     ):
         with pytest.raises(InvalidInput, match="is what is read here"):
             call()
+
+
+FOREIGN: dict[str, Callable[[Path], bytes]] = {
+    "images": lambda folder: (folder / "d.npz").read_bytes(),
+    "network": lambda folder: (folder / "m.onnx").read_bytes(),
+    "store": lambda folder: (folder / "s.sqlite").read_bytes(),
+    "weights": lambda _: np.random.default_rng(0).normal(size=64).astype(np.float32).tobytes(),
+}
+
+
+@pytest.mark.parametrize("what", FOREIGN)
+@pytest.mark.parametrize(
+    "line",
+    [
+        "attack m.onnx --attack fgsm --images 0:2 --data npz:d.npz#images -o x",
+        "verify m.onnx p.vnnlib --result x",
+        "verify m.onnx p.vnnlib --proof x",
+        "report s.sqlite -o x.html",
+        "gap s.sqlite -o x.html",
+        "compare m.onnx zoo:digits-conv --images 0:2 -o x.html",
+    ],
+)
+def test_files_of_other_kinds_are_never_overwritten(
+    line: str, what: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A network's weights, images within a file, what a network's card names: whatever it is that is read under another name."""
+    monkeypatch.chdir(folder)
+    place = folder / line.split()[-1]
+    content = FOREIGN[what](folder)
+    place.write_bytes(content)
+    try:
+        assert run(line.split()) == 2
+        assert "holds something other than what is written there" in capsys.readouterr().err
+        assert place.read_bytes() == content
+    finally:
+        place.unlink()
+
+
+def test_what_was_written_before_is_written_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    write_property(folder / "q.vnnlib", 0, 0.01, "(assert (>= Y_0 1000))")
+    lines = [
+        "attack m.onnx --attack fgsm --images 0:2 -o a.jsonl",
+        "report s.sqlite -o r.html",
+        "verify m.onnx q.vnnlib --result r.txt --proof q.proof",
+    ]
+    for line in lines:
+        assert run(line.split()) == run(line.split()) == 0
+    assert (folder / "q.proof").stat().st_size and (folder / "r.txt").read_text() == "unsat\n"

@@ -119,10 +119,11 @@ class Store:
         Raises:
             InvalidInput: the disk is full, or the file cannot be written any more; what was kept before stays.
         """
-        rows, keys = [], []
+        rows, keys, kept = [], [], []
         for key, outcome, attempts in answers:
             keys.append((key,))
             if self._says_more(key, outcome):
+                kept.append(((options or {}).get(key), key))
                 continue
             text = outcome.to_json()
             record = json.loads(text)
@@ -133,6 +134,10 @@ class Store:
                 "UPDATE queries SET verdict = ?, lower = ?, upper = ?, trust = ?, engine = ?, seconds = ?, reason = ?, "
                 "attempts = ?, finished = ?, proof = ?, outcome = ?, options = coalesce(?, options) WHERE key = ?",
                 rows,
+            )
+            self._connection.executemany(  # more time has left it open, too
+                "UPDATE queries SET options = ?1 WHERE key = ?2 AND json_extract(?1, '$.timeout') > json_extract(options, '$.timeout')",
+                kept,
             )
             for table in ("accidents", "progress"):
                 self._connection.executemany(f"DELETE FROM {table} WHERE key = ?", keys)
@@ -150,15 +155,18 @@ class Store:
         kind, verdict, lower, upper, options, proof = row
         if (verdict == "unknown") != (new.verdict is Verdict.UNKNOWN):
             return bool(new.verdict is Verdict.UNKNOWN)
-        if (proof is None) != (new.proof is None) and _left_open(kind, verdict, lower, upper, options) is None:
-            return proof is not None
+        if (proof is None) != (new.proof is None):
+            found = new.verdict.value, new.bracket.lower, new.bracket.upper
+            open_ = [_left_open(kind, verdict, lower, upper, options), _left_open(kind, *found, options)]
+            if open_ == [None, None]:
+                return proof is not None
         if lower is None:  # not finite: where nothing is unsafe, or nothing is proved
             lower = math.inf if verdict == "robust" else -math.inf
         upper = math.inf if upper is None else upper
-        found = new.bracket.lower, new.bracket.upper
-        if found == (lower, upper):  # the one that had more time
+        below, above = new.bracket.lower, new.bracket.upper
+        if (below, above) == (lower, upper):  # the one that had more time
             return False
-        return bool((found[0] <= lower and found[1] >= upper) or upper - lower < new.bracket.gap)
+        return bool((below <= lower and above >= upper) or upper - lower < new.bracket.gap)
 
     def note_accident(self, key: str, accident: Accident, attempts: int) -> None:
         """Keep what ended a query in the place of an answer; attempts add up. An answer of an earlier run stays.

@@ -299,8 +299,8 @@ def test_an_answer_that_says_more_stays(tmp_path: Path) -> None:
     steps = [
         (answer(Verdict.UNKNOWN, 0.0, np.inf), "unknown", 5.0),
         (answer(Verdict.ADVERSARIAL, 0.1, 0.3), "adversarial", 6.0),
-        (answer(Verdict.UNKNOWN, 0.1, np.inf), "adversarial", 6.0),  # no verdict does not take the place of one
-        (answer(Verdict.ADVERSARIAL, 0.0, 0.3), "adversarial", 6.0),  # nor does a wider bracket
+        (answer(Verdict.UNKNOWN, 0.1, np.inf), "adversarial", 7.0),  # no verdict does not take the place of one
+        (answer(Verdict.ADVERSARIAL, 0.0, 0.3), "adversarial", 8.0),  # nor does a wider bracket; the time was spent
         (answer(Verdict.ADVERSARIAL, 0.2, 0.2001), "adversarial", None),
     ]
     with Store(tmp_path / "s.sqlite", write=True) as store:
@@ -351,6 +351,19 @@ def test_a_proof_counts_for_more(first: bool, tmp_path: Path) -> None:
         for outcome in (proved, tighter) if first else (tighter, proved):
             store.finish([(query(0).key, outcome, 1)])
         assert store.outcome(query(0).key).proof == "p.proof"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("kind", ["distance", "certify"])
+def test_no_proof_of_less_takes_the_place_of_what_is_closed(kind: str, tmp_path: Path) -> None:
+    asked = replace(query(0), kind=kind, options='{"gap": 0.01, "timeout": 5, "exact_margin": true}')
+    verdict = Verdict.ADVERSARIAL if kind == "distance" else Verdict.ROBUST
+    closed = Outcome(verdict, Bracket(0.05, 0.05), Trust.SOLVER, "milp", 1.0)
+    open_ = replace(closed, bracket=Bracket(0.01, 0.06), trust=Trust.CHECKED, proof="p.proof")
+    with Store(tmp_path / "s.sqlite", write=True) as store:
+        store.add("j", "text", ".", [asked])
+        for outcome in (closed, open_):
+            store.finish([(asked.key, outcome, 1)])
+        assert store.answered([asked.key]) == {asked.key: None}
 
 
 def test_one_writer_by_whatever_name(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ _ROUNDING = frozenset(
     "Add Div Exp Gemm Log MatMul Mod Mul Pow Range Reciprocal ReduceMean ReduceProd ReduceSum Sqrt Sub Sum".split()
 )
 _SMALLER = frozenset(  # results no larger than all operands together
-    "Concat Constant Dropout Flatten Identity ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum Reshape Shape Size "
+    "Concat Constant Flatten Identity ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum Reshape Shape Size "
     "Slice Split Squeeze Transpose Unsqueeze".split()
 )
 
@@ -83,13 +83,13 @@ def _refuse_unclear(context: Context, node: onnx.NodeProto, operands: list[Value
     """Refuse nodes that runtimes compute in other ways than onnx's evaluator, or not twice in the same way.
 
     Raises:
-        UnsupportedOperator: a Dropout that trains, a Split into another number of parts than it has outputs, axes that are negative
+        UnsupportedOperator: a Dropout, a Split into another number of parts than it has outputs, axes that are negative
             before opset 11 or not in order before opset 13, a cast that some round twice, or of numbers that the integers do not hold.
     """
     numbers = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
     match node.op_type:
-        case "Dropout" if len(operands) > 2 and operands[2] is not None and np.asarray(operands[2]).any():
-            raise context.unsupported("Dropout in training mode; export the network in inference mode")
+        case "Dropout":  # where it trains it is random, and some runtimes do not round between casts around it
+            raise context.unsupported("Dropout of a constant")
         case "Split" if numbers.get("num_outputs", len(node.output)) != len(node.output):
             raise context.unsupported("Split into another number of parts than it has outputs")
         case "Cast":
