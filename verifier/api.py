@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from .cascade import Interrupted, solve, solve_all
 from .denormals import denormals_kept
@@ -60,7 +61,13 @@ class Model:
             self._agreement.check_on(flat)
 
     def on(self, device: str) -> Network:
-        """The network on a device, copied there once."""
+        """The network on a device, copied there once.
+
+        Raises:
+            InvalidInput: a GPU that is not here.
+        """
+        if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+            raise InvalidInput(f"device {device}: torch finds no GPU here; use cpu")
         if device not in self._copies:
             self._copies[device] = self.network.to(self.network.dtype, device)
         return self._copies[device]

@@ -9,6 +9,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, TypedDict, TypeVar
 
+import torch
+
 from advverify.verifier.engines import (
     MilpOptions,
     ReluSplitOptions,
@@ -130,6 +132,8 @@ def read_options(command: Command, given: dict[str, Any], threat: Threat | None 
         )
     engines = _engines(given.get("engines", ()))
     settings = _settings(given)
+    if torch.device(settings.device).type == "cuda" and not torch.cuda.is_available():
+        raise InvalidInput(f"device {settings.device}: torch finds no GPU here; use cpu")
     default = MilpOptions()  # `Settings` do not say which of their values were stated
     stated = [name for name in _MILP if name in given or getattr(settings.milp, name) != getattr(default, name)]
     check_milp_options(settings.milp, engines, stated)

@@ -147,11 +147,9 @@ class Settings:
             if not isinstance(getattr(self, name), wanted) or isinstance(getattr(self, name), bool):
                 raise InvalidInput(f"{name} must be {words}, got {getattr(self, name)!r}")
         try:
-            kind = torch.device(self.device).type
+            torch.device(self.device)
         except RuntimeError:
             raise InvalidInput(f"device must be cpu or cuda, got '{self.device}'") from None
-        if kind == "cuda" and not torch.cuda.is_available():
-            raise InvalidInput(f"device {self.device}: torch finds no GPU here; use cpu")
         for name, seconds in (("timeout", self.timeout), ("proof_seconds", self.proof_seconds)):
             if seconds is not None and (math.isnan(seconds) or seconds <= 0):
                 raise InvalidInput(f"{name} must be a number of seconds above 0, got {seconds:g}")
