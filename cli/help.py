@@ -76,10 +76,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Other": (),
 }
 _OTHER = "Other"
-_WRITTEN, _WRITTEN_ARGUMENTS = (
-    {"out", "outs", "result", "proof"},
-    {"output"},
-)  # names of what names files that are written
+_WRITTEN = {"out", "outs", "result", "proof"}  # options that name files which are written
+_WRITTEN_ARGUMENTS = {"output"}
 _AFTER = re.compile(r"[:=]")  # a file's name follows in npz:FILE and NAME=FILE
 _WIDTH = 30  # characters of the column of names, at most
 
@@ -240,7 +238,7 @@ class Command(click.Command):
             is_place = parameter.name in (_WRITTEN if isinstance(parameter, click.Option) else _WRITTEN_ARGUMENTS)
             if not isinstance(parameter.type, click.Choice):
                 (written if is_place else read).extend(value if isinstance(value, tuple) else (value,))
-        named = [part for value in read if isinstance(value, str) for part in (_AFTER.split(value, maxsplit=1)[-1],)]
+        named = [_AFTER.split(value, maxsplit=1)[-1] for value in read if isinstance(value, str)]
         for place in written:
             if isinstance(place, str | Path):
                 refuse_overwriting(place, *read, *named)

@@ -20,8 +20,7 @@ def writable_folder(path: Path, option: str) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else error
-        raise InvalidInput(f"{option} {str(path)!r}: not a folder that can be written to ({why})") from error
+        raise InvalidInput(f"{option} {str(path)!r}: not a folder that can be written to ({_why(error)})") from error
     return path.absolute()
 
 
@@ -60,9 +59,8 @@ def writable_file(path: Path, option: str, proof: bool = False) -> None:
             pass
     except InvalidInput:
         raise
-    except (OSError, ValueError) as error:  # a name that no file can have is a ValueError
-        why = error.strerror if isinstance(error, OSError) else error
-        raise InvalidInput(f"{option} {path}: cannot be written ({why})") from error
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"{option} {path}: cannot be written ({_why(error)})") from error
     if not there:
         path.unlink()
 
@@ -87,6 +85,11 @@ def _is_proof(path: Path) -> bool:
             return "header.json" in archive.namelist()
     except zipfile.BadZipFile:
         return False
+
+
+def _why(error: OSError | ValueError) -> object:
+    """What an error says without the file's name; a name that no file can have is a ValueError."""
+    return error.strerror if isinstance(error, OSError) else error
 
 
 def is_page(path: Path) -> bool:
@@ -119,6 +122,5 @@ def write_text(path: Path, text: str, option: str) -> None:
     """
     try:
         path.write_text(text, encoding="utf-8")
-    except (OSError, ValueError) as error:  # a name that no file can have is a ValueError
-        why = error.strerror if isinstance(error, OSError) else error
-        raise InvalidInput(f"{option} {path}: cannot be written ({why})") from error
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"{option} {path}: cannot be written ({_why(error)})") from error

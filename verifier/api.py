@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from .cascade import Interrupted, solve, solve_all
 from .denormals import denormals_kept
 from .engines import Settings
 from .engines.executor import CoupledExecutor, Executor, NetworkExecutor
+from .engines.settings import check_gpu
 from .errors import InvalidInput
 from .network.agreement import Agreement
 from .network.compose import with_input_rows
@@ -66,8 +66,7 @@ class Model:
         Raises:
             InvalidInput: a GPU that is not here.
         """
-        if torch.device(device).type == "cuda" and not torch.cuda.is_available():
-            raise InvalidInput(f"device {device}: torch finds no GPU here; use cpu")
+        check_gpu(device)
         if device not in self._copies:
             self._copies[device] = self.network.to(self.network.dtype, device)
         return self._copies[device]

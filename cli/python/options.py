@@ -9,8 +9,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, TypedDict, TypeVar
 
-import torch
-
 from advverify.verifier.engines import (
     MilpOptions,
     ReluSplitOptions,
@@ -19,6 +17,7 @@ from advverify.verifier.engines import (
     choose_engines,
     split_names,
 )
+from advverify.verifier.engines.settings import check_gpu
 from advverify.verifier.errors import InvalidInput, no_such
 from advverify.verifier.outcome import Outcome, TraceEvent
 from advverify.verifier.specification import Threat
@@ -132,8 +131,7 @@ def read_options(command: Command, given: dict[str, Any], threat: Threat | None 
         )
     engines = _engines(given.get("engines", ()))
     settings = _settings(given)
-    if torch.device(settings.device).type == "cuda" and not torch.cuda.is_available():
-        raise InvalidInput(f"device {settings.device}: torch finds no GPU here; use cpu")
+    check_gpu(settings.device)
     default = MilpOptions()  # `Settings` do not say which of their values were stated
     stated = [name for name in _MILP if name in given or getattr(settings.milp, name) != getattr(default, name)]
     check_milp_options(settings.milp, engines, stated)

@@ -71,9 +71,8 @@ class Windows:
         if self.once:
             given = y.reshape(*y.shape[:-1], groups, outputs, -1)
             return np.asarray((self.weight.swapaxes(1, 2) @ given).reshape(*y.shape[:-1], -1)[..., self.meets[0]])
-        rows = y.reshape(
-            -1, y.shape[-1]
-        )  # as columns below: what is picked for an input lies together, for all of them
+        # Rows become columns: what is picked for an input lies together, for all of them.
+        rows = y.reshape(-1, y.shape[-1])
         given = rows.T.reshape(groups, outputs, -1)
         read = np.empty((groups * members * self.index.shape[1] + 1, len(rows)))
         np.matmul(self.weight.swapaxes(1, 2), given, out=read[:-1].reshape(groups, members, -1))

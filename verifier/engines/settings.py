@@ -112,6 +112,16 @@ _TYPES: tuple[tuple[str, tuple[type, ...], str], ...] = (
 )
 
 
+def check_gpu(device: str) -> None:
+    """Refuse a GPU that is not here; settings themselves may be for workers that have one.
+
+    Raises:
+        InvalidInput: torch finds none.
+    """
+    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        raise InvalidInput(f"device {device}: torch finds no GPU here; use cpu")
+
+
 @dataclass(frozen=True)
 class Settings:
     """Options of a run that cannot change a verdict, only how soon it comes.

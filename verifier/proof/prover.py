@@ -1,9 +1,10 @@
 """Turns a verdict into a proof: finds the trees and multipliers that the checker needs to come to it by itself.
 
 The prover works with the checker's own bounds - each step that is written is evaluated by the checker's code at once -
-so a statement that goes through here is accepted later. First CROWN and one bound for each unsafe set; then a short tree over
-ReLU phases; where few neurons are open, trees of LPs, one for each unsafe set; where these are too large, lemmas on intermediate neurons (alpha-CROWN, then trees for single neurons, longer
-each time). For networks with few inputs halved boxes, for l0 balls a choice of the pixels that change.
+so a statement that goes through here is accepted later. First CROWN and one bound for each unsafe set; then a
+short tree over ReLU phases; where few neurons are open, trees of LPs, one for each unsafe set; where these are too large,
+lemmas on intermediate neurons (alpha-CROWN, then trees for single neurons, longer each time). For networks with few inputs
+halved boxes, for l0 balls a choice of the pixels that change.
 """
 
 from __future__ import annotations
@@ -243,21 +244,22 @@ class _Prover:
         Returns whether nothing is left.
         """
         if self._has_programs:
+            bounds = self._bounds()  # what is excluded on the way does not change them
             end = time.perf_counter() + _PROGRAMS_SHARE * (self.deadline - time.perf_counter())
             for polytope in self._left:
                 if time.perf_counter() >= end:
                     break
                 try:
-                    self._program(polytope, end)
+                    self._program(polytope, bounds, end)
                 except RuntimeError:  # the solver failed: lemmas and other searches may do without it
                     break
         return not self._left
 
-    def _program(self, polytope: int, until: float) -> None:
+    def _program(self, polytope: int, bounds: Bounds, until: float) -> None:
         """A tree of LPs over one unsafe set."""
         unsafe = self.disjunct.unsafe[polytope]
         form = Formulation(substitute=True)
-        program = encode(self.network, self._bounds(), self.disjunct.region, (unsafe,), Objective.MAX_MARGIN, form)
+        program = encode(self.network, bounds, self.disjunct.region, (unsafe,), Objective.MAX_MARGIN, form)
         tree = LpTree(program)
         for room in reversed(_THRESHOLDS):
             seconds = until - time.perf_counter()
